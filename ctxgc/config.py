@@ -1,10 +1,10 @@
-"""The configuration: one TOML file, overridden by `CTXGC_SECTION__KEY`, checked as a whole, then frozen.
+"""The configuration: a TOML file, overridden by `CTXGC_SECTION__KEY`, checked as a whole, then frozen.
 
     defaults ◀── config.toml ◀── environment ──▶ Config
 
-A reload makes a new `Config`; a `Config` is never changed. Every key has a unit and a description: the reference page
-is made of them. Only daemon and gateway load this module: pydantic is too slow to import for a command that answers at
-once.
+A reload makes a new `Config`; a `Config` is never changed. Every key has a unit and a description, of which the
+reference page is made. Only daemon and gateway load this module: pydantic is too slow to import for a command that
+answers at once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class BadConfig(Exception):
 
 
 def config_path(env: Mapping[str, str]) -> Path:
-    """The configuration file: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under `~/.config`. It may be absent."""
+    """The configuration file, which may be absent: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under
+    `~/.config`."""
     return Path(discovery.config_file(env))
 
 
@@ -184,7 +185,7 @@ class PacerConfig(_Section):
 
 
 class ModelPriceConfig(BaseModel):
-    """What a model costs, in US dollars for a million tokens."""
+    """A model's price, in US dollars for a million tokens."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -193,7 +194,7 @@ class ModelPriceConfig(BaseModel):
 
 
 class PricesConfig(_Section):
-    """`[prices]`: what models cost, for the amounts in dollars."""
+    """`[prices]`: the models' prices, for the amounts in dollars."""
 
     models: Annotated[dict[str, ModelPriceConfig], Field(max_length=1000)] = {}
     """Prices of models in US dollars for a million tokens, before the list prices that ctxgc has:
@@ -201,7 +202,7 @@ class PricesConfig(_Section):
 
 
 class ProtectConfig(_Section):
-    """`[protect]`: what is never evicted."""
+    """`[protect]`: segments that are never evicted."""
 
     paths: Globs = ()
     """Globs; tool calls on matching files are kept. `[slug]` also means a folder of that name."""
@@ -210,7 +211,7 @@ class ProtectConfig(_Section):
 
 
 class RedactConfig(_Section):
-    """`[redact]`: credentials in what is admitted."""
+    """`[redact]`: credentials in admitted segments."""
 
     enabled: bool = True
     """Whether secrets in content are replaced by a mark before anything is stored. Secrets in names always are."""
@@ -383,7 +384,7 @@ def _suggestion(section: str, key: str) -> str:
 
 
 def _line_of_key(text: str, section: str, key: str) -> str:
-    """`:LINE` of a key in a TOML text, or of its section, or nothing: a hint for the eye, not a parser."""
+    """`:LINE` of a key in a TOML text, or of its section, or empty: a hint for the eye, not a parser."""
     mark, inside = "", False
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].strip()

@@ -1,4 +1,4 @@
-"""One way to make segments, for transcripts, lists of a model API, plain JSON and clients: names, calls, results.
+"""The one way to make segments, for transcripts, lists of a model API, plain JSON and clients: names, calls, results.
 
     draft_text()  ─────────────────────────────▶ Draft ──segment()──▶ Segment
     open_call()  ──▶ open ──join_result()──────▶ Draft (call and result together, I3)
@@ -62,7 +62,7 @@ class PlainSegment(NamedTuple):
 
 
 class IdAllocator:
-    """The ids of one session's segments, each once, in the order of the window: the one naming law.
+    """The ids of a session's segments, each id once, in the order of the window: the law of names.
 
     A call has its call id, a text its digest; the second of an id is `ID~2`. Counting is by session, so a log read in
     pieces and a request read whole name alike.
@@ -121,7 +121,7 @@ class Draft:
     """The open call is admitted as pending."""
 
     def segment(self) -> Segment:
-        """The segment as it stands."""
+        """The segment in its present state."""
         facts, is_call = self.facts, self.kind is Kind.TOOL_CALL
         return Segment(
             id=self.id,
@@ -143,7 +143,7 @@ class Draft:
         )
 
     def add_result(self, content: object, is_error: bool | None) -> None:
-        """Join the call with its result: a string, a list of blocks, or nothing."""
+        """Join the call with its result: a string, a list of blocks, or None."""
         extra, text = cut_result(content)
         self.skeleton |= extra
         if is_error is not None:
@@ -155,7 +155,7 @@ class Draft:
 
 
 class SegmentBuilder:
-    """Makes the segments of one session, or one list, in window order. Mutable; belongs to one reader."""
+    """Makes the segments of a session or a list, in window order. Mutable; belongs to a single reader."""
 
     def __init__(self, names: IdAllocator | None = None) -> None:
         self.names = names or IdAllocator()
@@ -192,7 +192,7 @@ class SegmentBuilder:
         return draft
 
     def join_result(self, call_id: str, content: object, is_error: bool | None) -> Draft | None:
-        """A result arrives: the call it answers, whole. None if no such call is open."""
+        """A result arrives: the draft of the answered call, whole; None without an open call of this id."""
         waiting = self._open.get(call_id)
         if not waiting:
             return None
@@ -260,7 +260,7 @@ def _draft_of_plain_call(plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
 
 
 def without_result(tool_call: Segment) -> Segment:
-    """A tool call as it was while its call waited for the result."""
+    """A tool call in the state before its result came: pending."""
     skeleton = {key: part for key, part in json.loads(tool_call.skeleton).items() if key not in _SAID_BY_RESULT}
     body = tuple(piece for piece in tool_call.body if piece.name != RESULT_PIECE)
     return replace(tool_call, skeleton=canonical_json(skeleton), body=body, status=Status.PENDING)

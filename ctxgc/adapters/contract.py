@@ -1,4 +1,4 @@
-"""What every adapter promises. Adapters are sans-I/O: bytes in, events or bytes out.
+"""The promises of every adapter. Adapters are sans-I/O: bytes in, events or bytes out.
 
 Two families:
 
@@ -6,9 +6,9 @@ Two families:
     WireFormat   a request of a model API:  bytes ──parse──▶ segments with spans ──splice──▶ bytes
                                             stored segments ──render──▶ a valid list of the API
 
-Laws, held by one contract suite for all: unknown records are skipped and counted, never fatal; same bytes give the same
-ids however they are cut into `feed`s; any subset of evictable segments evicted still renders a valid list (pairs
-intact, I3); a wire request without evictions splices to itself, byte for byte (I5).
+Laws, held by a contract suite for all: unknown records are skipped and counted, never fatal; same bytes give the same
+ids in any cuts into `feed`s; any subset of evictable segments evicted still renders a valid list (pairs intact, I3); a
+wire request without evictions splices to the same bytes (I5).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ INPUT_PIECE_CHARS_MIN = 400
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """A session appeared, or more is known about it. Empty fields add nothing to earlier events."""
+    """A session appeared, or its log says more of the session. Empty fields add nothing to earlier events."""
 
     session: str
     project: str = ""
@@ -85,7 +85,7 @@ class WindowReplaced:
 
 @dataclass(frozen=True, slots=True)
 class BodiesCleared:
-    """The host dropped the bodies of these segments; the rest of the window stays as it is."""
+    """The host dropped the bodies of these segments; the rest of the window stays."""
 
     session: str
     ids: tuple[str, ...]
@@ -115,7 +115,7 @@ Event = SessionOpened | SegmentAdmitted | WindowReplaced | BodiesCleared | Reply
 
 
 class Transcript(Protocol):
-    """A parser of one transcript file. `feed` it any cuts of the (decompressed) bytes, then `finish`."""
+    """A parser of a transcript file. `feed` takes the (decompressed) bytes in any cuts; `finish` ends the input."""
 
     source: str
     """The agent: `claude_code`, `codex`, …; half of every key (I15)."""
@@ -125,7 +125,7 @@ class Transcript(Protocol):
     """Records that no parser understood, by type; `malformed` and `too_long` among them."""
 
     def feed(self, data: bytes) -> list[Event]:
-        """Parse the complete records of `data` and of the rest before; hold at most one record."""
+        """Parse the complete records of `data` and of the rest before; hold at most a single record."""
         ...
 
     def finish(self) -> list[Event]:
@@ -151,7 +151,7 @@ class Tombstone(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """One place of a window to render: a segment and, if its body is out, the tombstone instead."""
+    """A place of a window to render: a segment and, if the body is out, the tombstone instead."""
 
     segment: Segment
     tombstone: Tombstone | None = None
@@ -160,7 +160,7 @@ class Slot(NamedTuple):
 class Span(NamedTuple):
     """Where a piece of a body lies in the caller's request: half-open byte offsets of its JSON value.
 
-    `piece` is `input` where all large inputs of a call lie in one value (OpenAI's `arguments`).
+    `piece` is `input` where all large inputs of a call lie in a single value (OpenAI's `arguments`).
     """
 
     piece: str
@@ -169,7 +169,7 @@ class Span(NamedTuple):
 
 
 class WireBlock(NamedTuple):
-    """One block of a request, in the order of the prompt: the unit in which a provider's cache counts."""
+    """A block of a request, in the order of the prompt: the unit in which a provider's cache counts."""
 
     start: int
     end: int
@@ -188,7 +188,8 @@ class WireBlock(NamedTuple):
 class WireWindow:
     """A parsed request: its segments in order, and for each the spans of its evictable pieces.
 
-    The segments have no facts yet (`with_facts`): most of a request is known, and only what is news needs them.
+    The segments have no facts yet (`with_facts`): most segments of a request are known, and only new segments need
+    facts.
     """
 
     segments: tuple[Segment, ...]
@@ -206,12 +207,12 @@ class WireWindow:
 
 
 class WireFormat(Protocol):
-    """A model API's list of what is said. Stateless."""
+    """A model API's list of messages or items. Stateless."""
 
     name: str
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
-        """Segments of a request (a bare list, or an object holding one). Raises `BadTranscript`.
+        """Segments of a request (a bare list, or an object with a list). Raises `BadTranscript`.
 
         `agent` is the source of the request's session: wrappers count only for the agent that writes wrappers so.
         """
@@ -228,8 +229,8 @@ class WireFormat(Protocol):
     def render(self, slots: Iterable[Slot]) -> bytes:
         """A valid list of this API from stored segments of any source: same texts, same order, pairs intact.
 
-        Bytes of a JSON object with `messages` (and `system`), or with `input` where the API calls it that. A pending
-        exchange renders with a stand-in result only where the API demands one. Raises `ValueError` for a tombstone on
-        a pending tool call.
+        Bytes of a JSON object with `messages` (and `system`), or with `input` where the API's list has that name. A
+        pending tool call renders with a stand-in result only where the API demands a result. Raises `ValueError` for a
+        tombstone on a pending tool call.
         """
         ...

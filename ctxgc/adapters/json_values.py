@@ -1,4 +1,4 @@
-"""Values of a host's JSON, read leniently: a value of another type than expected counts as an empty one."""
+"""Values of a host's JSON, read leniently: a value of an unexpected type counts as empty."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def canonical_json(value: object) -> bytes:
-    """JSON with sorted keys and no spaces. What is not UTF-8 (lone surrogates) comes out as escapes."""
+    """JSON with sorted keys and no spaces. Lone surrogates, which have no UTF-8, come out as escapes."""
     try:
         return _ENCODER.encode(value)
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
@@ -32,7 +32,7 @@ def canonical_json(value: object) -> bytes:
 
 
 def clean_name(name: str) -> str:
-    """A host's name made fit for a key: it has a UTF-8 form, no NUL, and an end."""
+    """A host's name made fit for a key: in UTF-8, without NUL, of bounded length."""
     return name.encode("utf-8", "backslashreplace").decode().replace("\0", "")[:NAME_CHARS_MAX]
 
 
@@ -45,7 +45,7 @@ def block_text(block: object) -> str | None:
 
 
 def content_blocks(content: object) -> Iterator[object]:
-    """The blocks of a message's content: a bare string is one text block."""
+    """The blocks of a message's content: a bare string is a single text block."""
     if isinstance(content, str):
         yield {"type": "text", "text": content}
     elif isinstance(content, list):
@@ -63,12 +63,12 @@ def as_text(value: object) -> str:
 
 
 def as_count(value: object) -> int:
-    """The value if it is a count that fits a row, else 0."""
+    """The value if the value is a count that fits a row, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
 
 
 def unix_s(value: object) -> float:
-    """Unix time of an ISO 8601 stamp, or of a number of seconds or milliseconds; 0.0 if it is none of these.
+    """Unix time of an ISO 8601 stamp, or of a number of seconds or milliseconds; 0.0 for any other value.
 
     A stamp without a zone is UTC; a number may come as a text.
     """

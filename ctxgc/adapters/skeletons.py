@@ -30,10 +30,10 @@ Places = dict[str, Extent]
 
 
 def cut_input(value: object) -> tuple[object, tuple[Piece, ...]]:
-    """Move long strings of a tool's input to the body: (what stays, pieces).
+    """Move long strings of a tool's input to the body: (the rest, pieces).
 
     A piece is named by its path, `input.KEY` or `input.edits.0.old_string`; a plain string as input, `input.text`. An
-    input that itself holds a `$piece` key stays whole: the mark would be ambiguous.
+    input with a `$piece` key of its own stays whole: the mark would be ambiguous.
     """
     pieces: dict[str, Piece] = {}
     if isinstance(value, str):
@@ -50,7 +50,7 @@ def cut_input(value: object) -> tuple[object, tuple[Piece, ...]]:
 
 
 def cut_result(content: object) -> tuple[dict[str, object], bytes]:
-    """A tool's result as (what it adds to the skeleton, the piece `result`).
+    """A tool's result as (members for the skeleton, the piece `result`).
 
     A list of blocks joins its texts; `result_blocks` then holds, in order, the byte length of each text and null
     for each block of `opaque`, so that the list can be built again.
@@ -103,7 +103,7 @@ def locate_strings(text: JsonText, extent: Extent, name: str = "input", depth_le
 
 
 def join_input(value: Any, texts: Mapping[str, str]) -> Any:
-    """The input again, with `texts[NAME]` in place of each `{"$piece": NAME}`; unknown names stay as they are."""
+    """The input again, with `texts[NAME]` in place of each `{"$piece": NAME}`; unknown names stay."""
     if isinstance(value, dict):
         if len(value) == 1 and isinstance(name := value.get("$piece"), str) and name in texts:
             return texts[name]

@@ -9,7 +9,7 @@ from typing import Any
 def drop_oldest(table: dict[Any, Any], most: int) -> list[Any]:
     """Once a table holds more than `most` entries, drop the oldest eighth; the keys dropped. Amortised O(1).
 
-    Never one at a time: each look at the first key of a dict walks over the holes that earlier drops left.
+    Never a single key at a time: each look at the first key of a dict walks over the holes that earlier drops left.
     """
     if len(table) <= most:
         return []

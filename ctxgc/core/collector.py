@@ -49,7 +49,7 @@ class Victim(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """Evictable bodies in the order of eviction: columns of one length."""
+    """Evictable bodies in the order of eviction: columns of equal length."""
 
     slots: list[int]
     keys: list[float]
@@ -59,9 +59,9 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a collection would do. Tokens are raw o200k of the whole window.
+    """The outcome of a collection in advance. Tokens are raw o200k of the whole window.
 
-    `remaining_tokens` is at most `target_tokens`, or `protected_by` says what holds the rest, by name (I6).
+    `remaining_tokens` is at most `target_tokens`, or `protected_by` names the protections of the rest (I6).
     """
 
     target_tokens: int
@@ -111,10 +111,10 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
 
 
 def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> Ranked:
-    """What is proven garbage and worth evicting, the lowest key first; takes all garbage off `candidates`.
+    """Proven garbage worth evicting, the lowest key first; takes all garbage off `candidates`.
 
-    The key is the log of the odds that the body is needed again per token that evicting it frees, without age: the
-    lowest is the cheapest token to have back. O(proofs · log proofs).
+    The key is the log of the odds that the body is needed again per token freed, without age: the lowest key is the
+    cheapest token to have back. O(proofs · log proofs).
     """
     freed, gain = heap.freed, rules.min_gain_tokens
     proven = proven_slots(heap, candidates, now, rules)
@@ -125,7 +125,7 @@ def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> R
 
 
 def rank_cold(heap: Heap, candidates: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
-    """Every body that may go and is worth it, the lowest key first: as for garbage, but with age and marks.
+    """Every evictable body worth evicting, the lowest key first: as for garbage, but with age and marks.
 
     O(slots + candidates · log candidates).
     """
@@ -140,7 +140,7 @@ def rank_cold(heap: Heap, candidates: bytes | bytearray, reached: bytes | bytear
 
 
 def _rank(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> Ranked:
-    """Ascending slots in the order of their keys; among equals the older one goes first."""
+    """Ascending slots in the order of their keys; among equals the older slot goes first."""
     # Sorting costs what popping a third of a queue does, and numbers are sorted three times faster than pairs.
     order = sorted(range(len(slots)), key=keys.__getitem__)
     ranked = [slots[at] for at in order]
@@ -178,7 +178,7 @@ def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
 
 
 def refusal_reason(heap: Heap, slot: int, rules: Rules) -> str:
-    """Why a slot cannot be evicted even by hand, as a word; empty if it can."""
+    """Why a slot cannot be evicted even by hand, as a word; empty for an evictable slot."""
     if heap.state[slot] != RESIDENT:
         return heap.state_of(slot).value
     if heap.flags[slot] & OPAQUE:
@@ -200,16 +200,16 @@ def sweep(heap: Heap, victims: Sequence[Victim]) -> None:
 
 
 def restore(heap: Heap, slots: Sequence[int]) -> None:
-    """Put evicted bodies back where they were: the undoing of a sweep. Idempotent; cannot fail."""
+    """Put evicted bodies back in place: the undoing of a sweep. Idempotent; cannot fail."""
     for slot in slots:
         if heap.state[slot] == EVICTED:
             heap.set_state(slot, RESIDENT)
 
 
 def freeable_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> tuple[int, int]:
-    """(tokens of the bodies that may be evicted now, what evicting proven garbage alone would free). O(slots).
+    """(tokens of the bodies that may be evicted now, tokens that evicting proven garbage alone would free). O(slots).
 
-    Roots, and what may never go, are in neither.
+    Roots and protected bodies are in neither.
     """
     candidates = bytearray(evictable_mask(heap, find_roots(heap, paths, now, rules)))
     return sum(compress(heap.body, candidates)), sum(rank_garbage(heap, candidates, now, rules).freed)

@@ -48,7 +48,7 @@ class ForeignPeer(CtxgcError):
 
 
 class BadParams(CtxgcError):
-    """The request is well-formed but its params are not what the verb takes."""
+    """The request is well-formed but its params do not fit the verb."""
 
     kind = "bad_params"
     number = -32602
@@ -73,7 +73,7 @@ class Busy(CtxgcError):
 
 
 class DeadlinePassed(CtxgcError):
-    """The request's `deadline_ms` passed before it started; nothing was done."""
+    """The request's `deadline_ms` passed before the request started; no state changed."""
 
     kind = "deadline"
     number = -32002
@@ -90,7 +90,7 @@ class NotFound(CtxgcError):
 
 
 class Conflict(CtxgcError):
-    """The request contradicts what is stored: an id with other content, an undo that a later collection bars."""
+    """The request contradicts the stash: an id with other content, an undo that a later collection bars."""
 
     kind = "conflict"
     number = -32004
@@ -98,7 +98,7 @@ class Conflict(CtxgcError):
 
 
 class OverBudget(CtxgcError):
-    """What must stay is larger than the budget, and the caller asked for that to be an error."""
+    """The protected part is larger than the budget, and the caller asked for an error in that case."""
 
     kind = "over_budget"
     number = -32005
@@ -106,7 +106,7 @@ class OverBudget(CtxgcError):
 
 
 class StorageFailed(CtxgcError):
-    """The stash could not read or commit; nothing was changed."""
+    """The stash could not read or commit; no state changed."""
 
     kind = "storage"
     number = -32006
@@ -167,7 +167,7 @@ class ShuttingDown(CtxgcError):
 
 
 class Cancelled(CtxgcError):
-    """The client cancelled the request before it took effect."""
+    """The client cancelled the request before the request took effect."""
 
     kind = "cancelled"
     number = -32800
@@ -195,7 +195,7 @@ class UnknownFormat(BadTranscript):
 
 
 class NoTranscript(BadTranscript):
-    """A log that holds no part of a session, and is not expected to: it is empty, or a host's bookkeeping alone."""
+    """A log without any part of a session, and not expected to hold one: empty, or a host's bookkeeping alone."""
 
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}

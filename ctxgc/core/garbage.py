@@ -1,4 +1,4 @@
-"""Proven garbage: bodies that something later in the same session makes useless. First out, each with its reason.
+"""Proven garbage: bodies that a later segment of the same session makes useless. First out, each with its reason.
 
     duplicate              a later tool call has the same call and the same result
     superseded_read        a later read covers its lines
@@ -11,7 +11,7 @@
 A proof names the later segment. A proof falls when the proving segment departs or is forgotten: a rewound segment never
 happened, and a compacted segment shows no text any more.
 
-False garbage costs a page fault, missed garbage nothing but its rank: where a rule is in doubt, there is no proof.
+False garbage costs a page fault, missed garbage only its rank: a doubtful rule gives no proof.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Found = list[tuple[int, Proof]]
 
 
 class GarbageIndex:
-    """Finds what a new tool call proves useless. A cache, rebuilt like the reference index."""
+    """Finds the bodies that a new tool call proves useless. A cache, rebuilt like the reference index."""
 
     def __init__(self, paths: PathIndex) -> None:
         self._paths = paths
@@ -58,7 +58,7 @@ class GarbageIndex:
         """Proofs that the tool call in `slot` brings, older slots first. Call before the paths are recorded.
 
         A conflicting content stands in no window: a proof by such a content would not hold, and would keep a later
-        proof out. Of a segment without content everything but duplicates and emptiness is found.
+        proof out. Of a segment without content all proofs but duplicates and emptiness are found.
         """
         if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or conflict_base(segment.id):
             return []
@@ -84,7 +84,7 @@ class GarbageIndex:
         return sorted(entry for entry in proofs if entry[0] < slot or entry[1].by == -1)
 
     def find_duplicate(self, slot: int, segment: Segment) -> Found:
-        """The older tool call with the same call and result, if there is one; records this one."""
+        """The older tool call with the same call and result, if there is one; records this call."""
         if not segment.body or conflict_base(segment.id):
             return []
         call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)

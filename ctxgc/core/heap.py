@@ -1,4 +1,4 @@
-"""The heap: every segment of one session, one slot each, in columns.
+"""The heap: every segment of a session, a slot each, in columns.
 
     admit ──▶ resident ──evict──▶ evicted          departed, forgotten: out of the window for good,
                  ▲                   │              unless the host rewinds or an import returns them
@@ -6,10 +6,10 @@
 
 A slot is a small integer that counts admissions; references always point to smaller slots, so the graph is acyclic. The
 window holds the slots that are resident or evicted, in order of their places; an evicted slot still costs its skeleton
-and its tombstone. A heap is owned by one session task; the heap never locks, waits or does I/O.
+and its tombstone. A single session task owns a heap; the heap never locks, waits or does I/O.
 
-Columns instead of objects: about 150 bytes a slot, references included, where an object with the same fields takes
-400 and a validated model 1 440. `check()` states every invariant; the property tests call it after every step.
+Columns instead of objects: about 150 bytes a slot, references included, where an object with the same fields takes 400
+and a validated model 1 440. `check()` states every invariant; the property tests call `check` after every step.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Now(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeapEntry:
-    """What a heap keeps of a segment. Token counts are raw o200k."""
+    """A heap's record of a segment. Token counts are raw o200k."""
 
     id: str
     kind: Kind
@@ -77,11 +77,11 @@ class Proof(NamedTuple):
 
 
 class Heap:
-    """Columns over the slots of one session, and the sums that budgets are held against.
+    """Columns over the slots of a session, and the sums that budgets are held against.
 
     `resident_tokens` is the window's cost: skeletons of all slots, bodies of resident slots, tombstones of evicted
-    slots (I4). `evictable_tokens` counts resident bodies of `evictable_kinds` only, `absent_tokens` what evicted bodies
-    would add to the window.
+    slots (I4). `evictable_tokens` counts resident bodies of `evictable_kinds` only, `absent_tokens` the tokens that
+    evicted bodies would add to the window.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Heap:
         return slot
 
     def complete(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> None:
-        """Replace a pending slot's content by the completed one; the session's own facts stay.
+        """Replace a pending slot's content by the completed content; the session's own facts stay.
 
         That is its place, birth, importance, task, state, pin, touches and references.
         """
@@ -239,11 +239,11 @@ class Heap:
         self._weigh_slot(slot)
 
     def has_evictable_kind(self, slot: int) -> bool:
-        """Whether the slot's kind is one whose bodies are evicted at all."""
+        """Whether bodies of the slot's kind are evicted at all."""
         return bool(self.evictable_kind_table[self.kind[slot]])
 
     def cost_of(self, slot: int) -> int:
-        """What a slot costs in the window now, in raw tokens; 0 outside of the window."""
+        """The slot's cost in the window now, in raw tokens; 0 outside of the window."""
         state = self.state[slot]
         if state == RESIDENT:
             return self.skeleton[slot] + self.body[slot]
@@ -270,17 +270,21 @@ class Heap:
         self.place[slot] = place
         self._is_ordered = False
 
+    def freed_tokens(self, slots: Iterable[int]) -> int:
+        """Tokens that evicting these slots frees, tombstones paid."""
+        return sum(self.freed[slot] for slot in slots)
+
     def set_pinned(self, slot: int, is_pinned: bool) -> None:
-        """Pin or unpin; pinning a pinned slot changes nothing."""
+        """Pin or unpin; a second pin changes nothing."""
         self.flags[slot] = self.flags[slot] | PINNED if is_pinned else self.flags[slot] & ~PINNED
 
     def set_importance(self, slot: int, importance: float) -> None:
-        """Worth beyond what the estimate sees: 0 to 1."""
+        """Worth that the estimate does not see: 0 to 1."""
         self.importance[slot] = importance
         self._weigh_slot(slot)
 
     def set_namings(self, slot: int, namings: int) -> None:
-        """Raise the slot's count of earlier segments that named one of its files (`PathIndex.name`)."""
+        """Raise the slot's count of earlier segments that named a file of the slot (`PathIndex.name`)."""
         if namings > self.namings[slot]:
             self.namings[slot] = namings
             self._weigh_slot(slot)
@@ -300,7 +304,8 @@ class Heap:
         return self.proofs.setdefault(slot, proof) is proof
 
     def window(self) -> Sequence[int]:
-        """Slots of the window in order. O(1) unless something moved since, then O(n log n) on nearly sorted data."""
+        """Slots of the window in order. O(1) without a move since the last call, then O(n log n) on nearly sorted
+        data."""
         if not self._is_ordered:
             inside = (slot for slot, state in enumerate(self.state) if state <= EVICTED)
             self._order = sorted(inside, key=self.place.__getitem__)

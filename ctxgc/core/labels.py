@@ -1,4 +1,5 @@
-"""Texts that one room writes and another shows: short numbers of tokens, the marks of a match, the trigger `shadow`."""
+"""Texts that a room writes and another room shows: short numbers of tokens, the marks of a match, the trigger
+`shadow`."""
 
 SHADOW = "shadow"
 """The trigger of a journal entry without evictions: a collection that shadow decided and did not carry out."""

@@ -11,7 +11,7 @@ def filter_table(is_one: Callable[[int], bool]) -> bytes:
 
 
 def and_masks(*masks: bytes | bytearray) -> bytes:
-    """1 where every mask, of equal length, has 1: one wide AND instead of a loop over slots."""
+    """1 where every mask, of equal length, has 1: a wide AND instead of a loop over slots."""
     both = int.from_bytes(masks[0], "little")
     for mask in masks[1:]:
         both &= int.from_bytes(mask, "little")

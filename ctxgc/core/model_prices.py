@@ -2,8 +2,8 @@
 
     model ──name without the date of its snapshot──▶ ModelPrice ──input-token equivalents──▶ dollars
 
-Prices are those of the providers' own APIs, standard tier and short context, as the providers' price pages have them. A
-batch, a faster tier, a long context and another seller of the same model bill otherwise; a configuration may say so.
+Prices are the list prices of the providers' own APIs, standard tier and short context. A batch, a faster tier, a long
+context and another seller of the same model bill otherwise; a configuration may say so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOKENS_PER_PRICE = 1_000_000
 
 
 class ModelPrice(NamedTuple):
-    """What a model costs, in dollars for a million tokens."""
+    """A model's price, in dollars for a million tokens."""
 
     input: float
     output: float
@@ -103,5 +103,5 @@ def _without_suffix(name: str) -> str:
 
 
 def _without_minor(name: str) -> str:
-    """The family of a Claude model: minor versions of one family cost alike unless a row says otherwise."""
+    """The family of a Claude model: minor versions of a family cost alike unless a row says otherwise."""
     return re.sub(r"^(claude-(?:sonnet|fable|mythos)-\d)-\d$", r"\1", name)

@@ -6,9 +6,9 @@
     four marks of the host, no mark of the host, or nothing to gain
                      ──▶ none
 
-Measured with real clients: a mark where the latest request before the first victim ended does nothing, for no such
-request exists in its present, edited form; the mark on the last tombstone, on each request from the edit on, gives two
-to six percent of the bill, and a bridge three quarters of it where each turn adds more blocks than the look-back.
+Measured with real clients: a mark at the end of the latest request before the first victim is useless, for no such
+request exists in the present, edited form; the mark on the last tombstone, on each request from the edit on, gives two
+to six percent of the bill, and a bridge three quarters of the bill where each turn adds more blocks than the look-back.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def own_mark(
     tombstone_blocks: int | None,
     now_s: float,
 ) -> Mark | None:
-    """The mark to add to a request as it is to be sent, with the host's marks in `prompt.marks`; None: no mark.
+    """The mark to add to a request before sending, with the host's marks in `prompt.marks`; None: no mark.
 
     `can_carry` says of each block of the prompt whether the block may carry a mark (`may_carry`). `tombstone_blocks`
-    counts the blocks up to the last tombstone's, that block included. The mark is never a fifth, never on a block
-    that may not carry a mark, never before a longer life than its own or behind a shorter one. O(units).
+    counts the blocks up to the last tombstone's, that block included. The mark is never a fifth mark, never on a block
+    that may not carry a mark, never before a longer life than its own or behind a shorter life. O(units).
     """
     host = sorted(prompt.marks)
     if not host or not provider.lookback_blocks or len(host) >= provider.marks_max:
@@ -64,8 +64,9 @@ MARKABLE = frozenset({"tool_result", "tool_use", "text", "image", "document"})
 
 
 def may_carry(block: object) -> bool:
-    """Whether a message's block of Anthropic's API may carry a mark. A bare string is no block, and has no place for
-    one; blank text is refused."""
+    """Whether a message's block of Anthropic's API may carry a mark. A bare string is no block, and has no place for a
+    mark; blank text is refused.
+    """
     if not isinstance(block, dict) or block.get("type") not in MARKABLE:
         return False
     return block["type"] != "text" or bool(str(block.get("text") or "").strip())

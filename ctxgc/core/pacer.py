@@ -1,7 +1,7 @@
-"""The pacer decides when to collect, and how deep: this moves the bill far more than which segments go.
+"""The pacer decides when to collect, and how deep: both move the bill far more than the choice of segments.
 
-Any edit inside a cached prefix makes the provider bill everything behind it again. So a body is worth evicting only
-when what its absence saves outweighs that rewrite, and what bringing it back would cost:
+Any edit inside a cached prefix makes the provider bill the whole suffix again. So a body is worth evicting only when
+the saving outweighs that rewrite, and the price of a recall:
 
     gain(x) = freed · (w · [not cached] + r · H)  −  p(x) · (r · P + 300 + w · (size + 60) + Φ)
 
@@ -15,8 +15,8 @@ dial: dearer faults, fewer evictions.
     limit  the window is over its hard limit: collect by key, down to the low watermark, whatever it costs; where roots
            hold it above that, a part of the gap must come free each time, or every turn would edit the prefix
 
-Quantities are `evictable_tokens`, raw o200k; budgets, which bound the whole window in billed tokens, are converted by
-the caller. Source: measured by replay of recorded sessions, docs/design/collector.md.
+Quantities are `evictable_tokens`, raw o200k; the caller converts budgets, which bound the whole window in billed
+tokens. Source: measured by replay of recorded sessions, docs/design/collector.md.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ PROFILE_DEFAULT = "cache_5m"
 
 
 class Dials(NamedTuple):
-    """What is tuned per profile: the price of a fault in input tokens, and the turns that a saving lasts."""
+    """The dials of a profile: the price of a fault in input tokens, and the turns that a saving lasts."""
 
     fault_price_tokens: float
     horizon_turns: float
@@ -141,7 +141,7 @@ class PacerRules:
 
 
 def effective_profile(configured: str, requested: str) -> str:
-    """The price profile of a request: the configured profile, and with `auto` the one that the request says.
+    """The price profile of a request: the configured profile, and with `auto` the request's own.
 
     `openai` leaves it to the request which of OpenAI's prices its model has.
     """
@@ -161,7 +161,7 @@ def openai_profile(model: str) -> str:
 
 
 def cache_life_s(profile: str, requested: str) -> float:
-    """Seconds for which an unused prefix stays cached: with a plan, as the marks of the request say."""
+    """Seconds for which an unused prefix stays cached: with a plan, by the marks of the request."""
     requested = OLDER_NAMES.get(requested, requested)
     return PROFILES[requested if profile == "subscription" and requested else profile].ttl_s
 
@@ -176,7 +176,7 @@ VALUE = Proof("value", -1)
 
 
 class Decision(NamedTuple):
-    """Collect now: what triggered it (`value`, `hard_limit`), the plan, and what it does to the bill."""
+    """Collect now: the trigger (`value`, `hard_limit`), the plan, and the plan's effect on the bill."""
 
     trigger: str
     plan: Plan
@@ -184,20 +184,20 @@ class Decision(NamedTuple):
 
 
 def _fault_cost(heap: Heap, rules: PacerRules) -> float:
-    """What any fault costs: the round trip, its call and Φ, but for the body."""
+    """The fixed part of a fault's cost: the round trip, its call and Φ, without the body."""
     read, write, _ = rules.prices
     round_trip = read * (heap.resident_tokens + rules.hidden_tokens) + FAULT_FIXED_TOKENS
     return round_trip + write * FAULT_CALL_TOKENS + rules.fault_price_tokens
 
 
 def _saving(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
-    """The saving of an eviction: one cached read a turn of the horizon and, for tokens not cached, one write."""
+    """The saving of an eviction: a cached read a turn of the horizon and, for tokens not cached, a write."""
     read, write, _ = rules.prices
     return freed_tokens * ((0.0 if is_cached else write) + read * rules.horizon_turns)
 
 
 class Allowance(NamedTuple):
-    """What a session lets the pacer do before a request (`core.regret_budget`)."""
+    """The pacer's allowance from a session before a request (`core.regret_budget`)."""
 
     grown_tokens: int = FREED_TOKENS_MIN
     """Evictable tokens admitted since the pacer last looked at the window."""
@@ -212,12 +212,12 @@ NO_BUDGET = Allowance()
 def decide(
     heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cache: CacheState, allowance: Allowance = NO_BUDGET
 ) -> Decision | None:
-    """Whether to collect now, and what.
+    """The collection to make now; None for none.
 
-    A warm collection frees two thousand tokens or does not happen. So the pacer looks at a warm window only once as
-    many have come: most turns cost nothing, and a cut that did not pay a moment ago is not weighed again. Only reads;
-    same arguments, same decision. O(slots + references) where the pacer looks. Segments that the model has not seen
-    yet, and segments just recalled, are roots, and stay like all of them (I2).
+    A warm collection frees two thousand tokens or does not happen. So the pacer looks at a warm window only after a
+    growth of that size: most turns cost nothing, and an unprofitable cut is not weighed again at once. Only reads; same
+    arguments, same decision. O(slots + references) where the pacer looks. Segments that the model has not seen yet, and
+    segments just recalled, are roots, and stay like all roots (I2).
     """
     todo = _plan_over_limit(heap, paths, now, pacer)
     if todo:
@@ -242,7 +242,7 @@ def decide(
 
 
 def is_due(heap: Heap, grown_tokens: int) -> bool:
-    """Whether a warm window has grown enough since it was last looked at."""
+    """Whether a warm window has grown enough since the last look."""
     return grown_tokens >= due_tokens(heap)
 
 
@@ -256,7 +256,7 @@ Placed = tuple[int, Victim]
 
 
 def _plan_over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Plan | None:
-    """The collection that a window over its hard limit needs, if it would free enough to be one."""
+    """The collection that a window over its hard limit needs, if the collection would free enough."""
     limit = pacer.window_max_tokens
     if not 0 < limit < heap.resident_tokens:
         return None
@@ -295,7 +295,7 @@ def _profitable_victims(heap: Heap, roots: bytearray, now: Now, pacer: PacerRule
 
 
 def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheState, slack: Slack) -> list[Placed]:
-    """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind its first one.
+    """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind the first victim.
 
     No cut costs the next request more than the regret law allows.
     """
@@ -316,7 +316,7 @@ def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheSt
 
 
 class Effects(NamedTuple):
-    """What an edit does to the requests after it, in raw tokens."""
+    """An edit's effects on later requests, in raw tokens."""
 
     rewritten: int
     """Cached tokens of the window that stay, from the first victim on: what the next request writes again."""
@@ -326,14 +326,15 @@ class Effects(NamedTuple):
     """Freed tokens that were not: they are not even written."""
 
     def edit_cost(self, prices: Prices) -> float:
-        """What the edit makes the very next request cost more: the rewrite, less what is not read or written."""
+        """The edit's extra cost in the very next request: the rewrite, less the tokens not read or written."""
         read, write, _ = prices
         return (write - read) * self.rewritten - read * self.cached_freed - write * self.uncached_freed
 
     def predicted_cost(self, pacer: PacerRules) -> float:
         """Predicted change of the bill over the horizon, in input-token equivalents; negative is a saving.
 
-        The rewrite once (nothing if the cache is cold), minus what later turns do not read. Faults are not in it.
+        The rewrite once (nothing if the cache is cold), minus the tokens that later turns do not read. Faults are left
+        out.
         """
         saved = _saving(self.cached_freed, pacer, is_cached=True) + _saving(self.uncached_freed, pacer, is_cached=False)
         return round((pacer.prices.write - pacer.prices.read) * self.rewritten - saved, 1)
@@ -360,7 +361,9 @@ def effects_of_eviction(heap: Heap, victims: Sequence[Victim], cache: CacheState
 
 
 def effects_of_return(heap: Heap, slots: Collection[int]) -> Effects:
-    """The effect of evicted bodies that come back, before they do: they are written for the first time. O(slots)."""
+    """The effect of evicted bodies that come back, before their return: each body is written for the first time.
+    O(slots).
+    """
     back = frozenset(slots)
     position, first, gone = 0, -1, 0
     for slot in heap.window():

@@ -1,7 +1,7 @@
 """Lines of files by the tool calls that touched the lines: the path half of the reference index.
 
 For each path: every use in order of admission, and the reads that no later read has covered yet, sorted by range, so
-that a new read finds what it covers without looking at the others.
+that a new read finds the covered reads without looking at the others.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def is_windows(path: str) -> bool:
 
 
 def canonical_path(path: str) -> str:
-    """One spelling of a path: composed characters, and on Windows, where case and slash differ freely, one of each."""
+    """The canonical spelling of a path: composed characters, and on Windows a single case and slash."""
     path = path if path.isascii() else unicodedata.normalize("NFC", path)
     return path.replace("\\", "/").lower() if is_windows(path) else path
 
 
 class Use(NamedTuple):
-    """One exchange's use of a path."""
+    """A tool call's use of a path."""
 
     slot: int
     access: Access
@@ -75,7 +75,7 @@ class PathHistory:
 
 
 class PathIndex:
-    """Paths of one session. Pure bookkeeping: it knows slots and lines, not texts."""
+    """Paths of a session. Pure bookkeeping: the index knows slots and lines, not texts."""
 
     def __init__(self) -> None:
         self.histories: dict[str, PathHistory] = {}
@@ -84,8 +84,8 @@ class PathIndex:
         """Record the files that a slot names: for the slot, and for each later slot of a file, the number of earlier
         slots.
 
-        A slot that names several files has the largest number of them all. A late result moves the later slots, so that
-        the numbers are the same in any order of arrival. O(later namers).
+        A slot that names several files has the largest number of these files. A late result moves the later slots, so
+        that the numbers are the same in any order of arrival. O(later namers).
         """
         namings = {slot: 0}
         for path in dict.fromkeys(use.path for use in uses):
@@ -111,7 +111,7 @@ class PathIndex:
         """Older reads of the path that this read makes useless, with why; they leave the uncovered set.
 
         A read whose lines are all shown again is `superseded_read`. If the file was changed in between, lines may have
-        moved, so at least half of them is enough: `stale_read`. A read to the end of the file has no half.
+        moved, so half of the lines are enough: `stale_read`. A read to the end of the file has no half.
         """
         history = self.histories.get(use.path)
         if history is None:

@@ -1,14 +1,14 @@
-"""The provider's prompt cache: what an edit of the window makes the next request read from it, and write.
+"""The provider's prompt cache: the tokens that the next request reads and writes after an edit of the window.
 
     ├──────── cached prefix ────────┤── not cached ──┤   the window, in raw tokens from its start
     ├──── entry ────┤── entry ──┤─ entry ─┤              ends of the prefixes that the next request finds
                          ▲ the first edit
     ├─── is read ───┤─ what stays of this is written ┤
 
-The pacer and the replay ask `CacheState.read_tokens` and nothing else, so a better model of the cache changes this
-file alone. A provider's cache holds entries, each of which ends at a mark of an earlier request, lives for a while, and
-is found only near a mark of the next request (`core.provider_cache`). Where no marks are known, a request reads every
-prefix of the last request, in the provider's steps, as long as the cache is warm.
+The pacer and the replay ask `CacheState.read_tokens` alone, so a better model of the cache changes this file alone. A
+provider's cache holds entries, each of which ends at a mark of an earlier request, lives for a while, and is found only
+near a mark of the next request (`core.provider_cache`). Without known marks, a request reads every prefix of the last
+request, in the provider's steps, as long as the cache is warm.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ALL_CACHED = 2**62
 
 
 class CacheState(NamedTuple):
-    """What the provider's cache holds of a window when the next request is sent."""
+    """The cached part of a window at the time of the next request."""
 
     prefix_tokens: int = ALL_CACHED
     """Length of the cached prefix; it may reach beyond the window, and is 0 where the cache is cold."""
@@ -46,7 +46,7 @@ class CacheState(NamedTuple):
     def read_tokens(self, edit_tokens: int) -> int:
         """Tokens of the window that the next request reads, where the first edit stands at `edit_tokens`.
 
-        The request writes whatever stays behind. A window without an edit is as one edited at its end. Monotone.
+        The request writes the rest. A window without an edit counts as edited at its end. Monotone.
         """
         if self.is_cold:
             return 0

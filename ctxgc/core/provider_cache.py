@@ -1,4 +1,4 @@
-"""The provider's prompt cache, modelled: which prefixes a provider holds, and which of them a request will find.
+"""The provider's prompt cache, modelled: the prefixes that a provider holds, and the prefixes that a request will find.
 
     request, as sent ──answered 200──▶ noted ──▶ entries: prefix, life, last use
                                                     │
@@ -13,10 +13,10 @@
     marked      however far back they lie.
 
 Positions are blocks and tokens of the prompt in the provider's order (tools, system, messages). An entry dies by itself
-where an edit, another model, other tools or another system prompt change a byte before its end: its prefix then equals
-no prefix of the request. A request that failed leaves no entry, so only answered requests are noted.
+where an edit, another model, other tools or another system prompt change a byte before its end: the entry's prefix then
+equals no prefix of the request. A failed request leaves no entry, so only answered requests are noted.
 
-Everything here is a value. A time is an argument. Source: the providers' documentation of prompt caching, 2026-11.
+All types here are values. A time is an argument. Source: the providers' documentation of prompt caching, 2026-11.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ AGREES_PART, AGREES_TOKENS = 0.05, 128
 
 
 class Place(NamedTuple):
-    """A position in a prompt: what lies before it."""
+    """A position in a prompt: the blocks and tokens before."""
 
     blocks: int
     tokens: int
@@ -56,7 +56,7 @@ START = Place(0, 0)
 
 
 class Unit(NamedTuple):
-    """A stretch of a prompt that an edit changes or leaves as a whole: one block, or the blocks of one segment."""
+    """A stretch of a prompt that an edit changes or leaves as a whole: a block, or the blocks of a segment."""
 
     prefix: Hashable
     """The identity of the prompt up to the unit's end, bodies that are out included."""
@@ -64,7 +64,7 @@ class Unit(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A mark of where to cache. `blocks` counts the prompt's blocks up to the marked one, the marked one included."""
+    """A mark of where to cache. `blocks` counts the prompt's blocks up to and with the marked block."""
 
     blocks: int
     life_s: float = SHORT_LIFE_S
@@ -83,7 +83,9 @@ class Prompt(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a unit adds to a prompt. Equal keys stand for equal bytes: a bare string and one text block are the same."""
+    """A unit's own part of a prompt. Equal keys stand for equal bytes: a bare string and a single text block are the
+    same.
+    """
 
     key: Hashable
     tokens: int
@@ -105,7 +107,7 @@ class Layer(NamedTuple):
 def units_of(layers: Iterable[Layer], before: Sequence[Unit] = ()) -> tuple[Unit, ...]:
     """The units of a prompt from its layers, in the provider's order. O(parts).
 
-    `before`: the units that a prompt shares with an earlier one. Units behind them need not be made from the start.
+    `before`: the units that a prompt shares with an earlier prompt. Units behind these need not be made from the start.
     """
     units = list(before)
     prefix, (blocks, tokens) = units[-1] if units else Unit(0, START)
@@ -120,13 +122,13 @@ def units_of(layers: Iterable[Layer], before: Sequence[Unit] = ()) -> tuple[Unit
 
 
 def text_blocks(content: Any) -> Any:
-    """A message's or a system prompt's content as blocks: providers take a bare string for one block of text."""
+    """A message's or a system prompt's content as blocks: providers take a bare string for a single block of text."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """The rules of one provider's cache."""
+    """The rules of a provider's cache."""
 
     name: str
     least_tokens: int = LEAST_MIN_TOKENS
@@ -160,13 +162,13 @@ _LEAST_TOKENS = (
 
 
 def anthropic_provider(model: str) -> Provider:
-    """Anthropic's cache as it is for this model."""
+    """Anthropic's cache for this model."""
     least = next((tokens for names, tokens in _LEAST_TOKENS if names.search(model.lower())), LEAST_MIN_TOKENS)
     return replace(ANTHROPIC, least_tokens=least)
 
 
 def refusal_of_marks(provider: Provider, marks: Sequence[Mark]) -> str:
-    """Why the provider refuses a request with these marks; empty if the provider takes it."""
+    """Why the provider refuses a request with these marks; empty if the provider takes the request."""
     if provider.name != ANTHROPIC.name:
         return ""
     if len(marks) > provider.marks_max:
@@ -178,7 +180,7 @@ def refusal_of_marks(provider: Provider, marks: Sequence[Mark]) -> str:
 
 
 class Entry(NamedTuple):
-    """What a provider keeps of one prefix."""
+    """A provider's entry for a prefix."""
 
     life_s: float
     used_s: float
@@ -196,8 +198,8 @@ Entries = Mapping[Hashable, Entry]
 def entries_after_request(provider: Provider, entries: Entries, prompt: Prompt, now_s: float) -> dict[Hashable, Entry]:
     """The entries after this request was sent at `now_s` and answered with 200. O(entries + units).
 
-    The entry that the request read is used again, and so is each entry that a mark of the request stands on. Whatever
-    is older than its life leaves the model, however warm the session is.
+    The entry that the request read is used again, and so is each entry under a mark of the request. An entry older than
+    its life leaves the model, however warm the session is.
     """
     alive = {prefix: entry for prefix, entry in entries.items() if entry.is_alive(now_s)}
     found = findable_prefixes(provider, alive, prompt, now_s).prefix
@@ -222,7 +224,7 @@ def _written_units(provider: Provider, prompt: Prompt) -> list[tuple[Unit, float
 class Edit(NamedTuple):
     """An edit of a prompt: the first changed unit starts at `start`, and `freed_tokens` leave behind that place.
 
-    An edit that brings a body back where it stood may read more than is foretold: the older form may still be cached.
+    An edit that brings a body back in place may read more than forecast: the older form may still be cached.
     """
 
     start: Place
@@ -230,7 +232,7 @@ class Edit(NamedTuple):
 
 
 class Billed(NamedTuple):
-    """What a request is billed, in tokens of the prompt."""
+    """The bill of a request, in tokens of the prompt."""
 
     read: int
     written: int
@@ -241,7 +243,9 @@ class Billed(NamedTuple):
 
 
 class Readable(NamedTuple):
-    """The prefixes of one prompt that a request will find, the deepest last; and what it will write behind them."""
+    """The prefixes of a prompt that a request will find, the deepest last; and the tokens that the request will write
+    behind.
+    """
 
     provider: Provider
     places: tuple[Place, ...]
@@ -257,12 +261,12 @@ class Readable(NamedTuple):
         return self.places[count - 1] if count else START
 
     def read_tokens(self, start: Place) -> int:
-        """What the next request reads after an edit from `start` on."""
+        """Tokens that the next request reads after an edit from `start` on."""
         tokens = self.deepest_before(start).tokens
         return tokens - tokens % self.provider.step_tokens
 
     def bill(self, edit: Edit | None = None) -> Billed:
-        """What the request is billed, with this edit made. O(log entries)."""
+        """The request's bill with this edit. O(log entries)."""
         start, freed = edit or (self.end, 0)
         read, end = self.read_tokens(start), self.end.tokens - freed
         if not self.provider.marks_max:
@@ -282,7 +286,7 @@ def findable_prefixes(
 ) -> Readable:
     """The prefixes of `prompt` that a request with its marks finds at `now_s`. O(units + entries found).
 
-    `is_mark_free`: a mark of our own can be put where it finds any entry. Then no look-back bounds the search.
+    `is_mark_free`: a mark of our own can be put where any entry is found. Then no look-back bounds the search.
     """
     found: list[Unit] = []
     if entries:
@@ -306,14 +310,14 @@ def _mark_position(mark: Mark, prompt: Prompt) -> Place:
 
 
 def predict_marks(marks: Iterable[Mark], standing_blocks: int, added_blocks: int) -> tuple[Mark, ...]:
-    """Where a host's marks will stand once so many blocks are added: those on the messages move on with the end."""
+    """The places of a host's marks after this many more blocks: marks on the messages move on with the end."""
     return tuple(
         mark._replace(blocks=mark.blocks + added_blocks) if mark.blocks > standing_blocks else mark for mark in marks
     )
 
 
 class Lesson(NamedTuple):
-    """What a bill taught: the provider as it is to be modelled now, and whether that explains the bill."""
+    """The lesson of a bill: the provider's model from now on, and whether the model explains the bill."""
 
     provider: Provider
     is_explained: bool
@@ -355,5 +359,5 @@ def learn_from_bill(
 
 
 def agrees_with_bill(expected_tokens: int, billed_tokens: int) -> bool:
-    """Whether billed read tokens are what the model expected."""
+    """Whether the billed read tokens agree with the model."""
     return abs(expected_tokens - billed_tokens) <= max(AGREES_TOKENS, AGREES_PART * billed_tokens)

@@ -1,9 +1,9 @@
-"""Which older segment a command of the shell brought back: what `ctxgc recall` printed is a copy, not a new text.
+"""The older segment that a shell command brought back: the output of `ctxgc recall` is a copy, not a new text.
 
     Bash: ctxgc recall '#6'  ──▶ slot 6, and if that is a recall itself, what it brought back
 
 A tombstone of the copy names the original: else each recall would be evicted to a mark that names the recall, and the
-way back would grow by one command each time.
+way back would grow by a command each time.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@
     a known id          another content        conflict: the content is stored aside, the segment stays whole (I1)
     no such id          a segment              depart, with the reason
 
-Every reader of a host's list asks this one function: `window.sync`, `messages.collect`, and a feed of a transcript.
-A list speaks of contents by id; where a list's ids are only names, `ids_by_content` finds the session's own ids first.
-Reconciliation reads the heap and changes nothing, so the same arguments give the same transitions.
+Every reader of a host's list asks this function: `window.sync`, `messages.collect`, and a feed of a transcript. A list
+speaks of contents by id; where a list's ids are only names, `ids_by_content` finds the session's own ids first.
+Reconciliation reads the heap and changes no state, so the same arguments give the same transitions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CALL = KINDS.index(Kind.TOOL_CALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostList:
-    """A host's list of a session's segments: the whole window, or the part of it that the host speaks of."""
+    """A host's list of a session's segments: the whole window, or a part of the window."""
 
     places: Mapping[str, int]
     """Place of each listed id, in window order."""
@@ -52,7 +52,7 @@ class HostList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownSession:
-    """A session as reconciliation reads it. Nothing in here is changed."""
+    """A session as reconciliation reads a session: read only."""
 
     heap: Heap
     left_evicted: Set[int] = frozenset()
@@ -94,9 +94,9 @@ class Transitions:
 
 
 def reconcile(host: HostList, session: KnownSession) -> Transitions:
-    """Compare a host's list with a session. O(listed + window); raises nothing.
+    """Compare a host's list with a session. O(listed + window); raises no error.
 
-    A whole list with an unknown id leaves the window as it is: half a list would make segments depart that the other
+    A whole list with an unknown id leaves the window unchanged: half a list would make segments depart that the other
     half may hold. Contents are admitted all the same, so that a long list may come in parts.
     """
     heap, is_whole = session.heap, host.is_whole
@@ -226,12 +226,12 @@ class Content(NamedTuple):
 def ids_by_content(
     contents: Sequence[Content], heap: Heap, stamp_of: Callable[[int], Stamp], reserved: Collection[str] = ()
 ) -> list[str]:
-    """The session's id of each content, every id at most once; never one of `reserved`.
+    """The session's id of each content, every id at most once; never a `reserved` id.
 
     A list's id is no more than a name: a host edits a result, or counts the uses of a call id anew after dropping some.
-    A session's id stands for one content for good, because tombstones, pins and people refer to ids (I1, I9). So a
-    content has the id under which the session holds it, or completes the pending call of its id, or gets the next
-    ordinal. A forgotten segment is recognised by its id alone.
+    A session's id stands for a single content for good, because tombstones, pins and people refer to ids (I1, I9). So a
+    content has the id under which the session holds the content, or completes the pending call of its id, or gets the
+    next ordinal. A forgotten segment is recognised by its id alone.
     """
     bases = {base_id(content.id) for content in contents}
     holders = _ids_by_stamp(bases, heap, stamp_of)

@@ -81,7 +81,7 @@ class ReferenceIndex:
 
     @property
     def entry_count(self) -> int:
-        """Words and lines held: nearly all of the memory it takes."""
+        """Words and lines in the index: nearly all of the index's memory."""
         return len(self._words) + len(self._lines)
 
     def sizes(self) -> dict[str, int]:
@@ -101,7 +101,7 @@ class ReferenceIndex:
         """References of a segment that takes `slot`, newest evidence first, without duplicates.
 
         `recalled` is the slot that the segment recalled, if any. Reads the index only; `add_facts` and `add_text`
-        record the segment afterwards. O(words, lines and paths of it).
+        record the segment afterwards. O(words, lines and paths of the segment).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
         if 0 <= recalled < slot:

@@ -1,14 +1,14 @@
-"""The account: what collecting has saved a session so far, beside what never collecting would have cost it.
+"""The account: the savings of collecting so far in a session, beside the cost of never collecting.
 
     a request is due   ──▶ after_request: absent tokens are not paid for ──▶ slack ──▶ the pacer decides
     the pacer collects ──▶ after_edit:    the rewrite is paid, the first saving comes in
     a body returns     ──▶ after_recall:  a round trip is paid
 
-A warm cut pays now and earns later, and a session may end before it has earned. So no cut is made that would leave the
-session, should it end with the next request, further behind never having collected at all than the regret law allows
-(`core.regret_law`): beyond that, what a rewrite costs must have been saved before. Where the cache is cold, a
-collection pays nothing and needs no leave. The law holds for every session, wherever it ends, but for what its recalls
-cost and for the will of a hard limit.
+A warm cut pays now and earns later, and a session may end before the cut has earned. So no cut is made that would leave
+the session, should the session end with the next request, further behind never having collected than the regret law
+allows (`core.regret_law`): beyond that, earlier savings must cover the rewrite. Where the cache is cold, a collection
+pays nothing and needs no leave. The law holds for every session, wherever the session ends, but for the cost of its
+recalls and for the will of a hard limit.
 
 Costs are input-token equivalents in raw tokens.
 """
@@ -35,7 +35,7 @@ from ctxgc.core.regret_law import Slack
 
 
 class Account(NamedTuple):
-    """What the pacer remembers of a session from one request to the next."""
+    """The pacer's memory of a session between two requests."""
 
     full_cost: float = 0.0
     """What the requests so far would have cost, had nothing ever been evicted."""
@@ -48,7 +48,7 @@ class Account(NamedTuple):
 
     @property
     def slack(self) -> Slack:
-        """What bounds the cost of the next cut."""
+        """The bound on the cost of the next cut."""
         return Slack(self.saved_cost, self.full_cost, max(self.turn, 0))
 
     def after_request(
@@ -72,12 +72,12 @@ class Account(NamedTuple):
 
 
 class PacerRequest(NamedTuple):
-    """A request that the pacer is asked about: it is due, or it has just been sent.
+    """A request before the pacer: due, or just sent.
 
-    Behind the gateway a request is sent before the pacer is asked, and the decision is for the next one. The request
-    has written its new segments by then, so the turn in which a window grew is the worst one to cut the window: there,
-    once enough has grown, the pacer looks at every turn. By the next request everything is a turn older, so one recent
-    turn less stays: else each body would leave a request later than it should.
+    Behind the gateway a request is sent before the pacer is asked, and the decision is for the next request. The
+    request has written its new segments by then, so the turn in which a window grew is the worst turn for a cut: there,
+    after enough growth, the pacer looks at every turn. By the next request every body is a turn older, so one recent
+    turn less stays: else each body would leave a request later than due.
     """
 
     cache: CacheState
@@ -96,9 +96,10 @@ class PacerRequest(NamedTuple):
 def decide_within_budget(
     heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, account: Account, request: PacerRequest
 ) -> tuple[Decision | None, Account]:
-    """The pacer's decision about a request, within what the account allows; and the account if it is carried out.
+    """The pacer's decision about a request, within the account's allowance; and the account once the decision is
+    carried out.
 
-    Asked again in the same turn, the pacer takes the request for the same one.
+    Asked again in the same turn, the pacer takes the request for the same request.
     """
     cache = request.cache
     if now.turn > account.turn:
@@ -117,7 +118,7 @@ def decide_within_budget(
 
 
 def _after_request(heap: Heap, now: Now, pacer: PacerRules, account: Account, request: PacerRequest) -> Account:
-    """The account once the request is billed as it is, the hidden prefix with the window."""
+    """The account once the unedited request is billed, the hidden prefix with the window."""
     cache, sent, window = request.cache, request.sent_prefix_tokens, heap.resident_tokens
     cached = cache.read_tokens(window) if sent is None else min(sent, window)
     prefix = 0 if cache.is_cold or sent == 0 else cached + pacer.hidden_tokens

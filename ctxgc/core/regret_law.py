@@ -28,12 +28,12 @@ def regret_part(gains: float, rewrite: float, turn: int) -> float:
 
 
 class Slack(NamedTuple):
-    """What a session has saved so far, beside what never collecting would have cost."""
+    """A session's savings so far, beside the cost of never collecting."""
 
     saved_cost: float = inf
     full_cost: float = 0.0
     turn: int = 0
 
     def cost_max(self, gains: float, rewrite: float) -> float:
-        """What a warm cut with these gains may cost beyond what the same request saves by it."""
+        """The most that a warm cut with these gains may cost beyond its saving in the same request."""
         return self.saved_cost + regret_part(gains, rewrite, self.turn) * self.full_cost

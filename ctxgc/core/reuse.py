@@ -1,12 +1,13 @@
-"""Will a body be needed again? One logistic estimate for which (the plan) and for when (the pacer).
+"""Will a body be needed again? A logistic estimate for the choice (the plan) and the time (the pacer).
 
     logit(x) = fixed(x) + age · ln turns lived + idle · ln turns since its last use + reached + garbage
     fixed(x) = what the segment is: kind, how it was read, how large, how much it refers to, how well known its
                file was; computed once
 
-Only four terms move with time, so a whole heap is scored by one pass over columns. The weights are a fit on recorded
-sessions, tuned on four fifths of them and judged by replay on the rest: `python -m perf.tune`, docs/design/policy.md.
-They say how much more often a body of that sort was used or read again later, everything else being equal.
+Only four terms move with time, so a single pass over columns scores a whole heap. The weights are a fit on recorded
+sessions, tuned on four fifths of the sessions and judged by replay on the rest: `python -m perf.tune`,
+docs/design/policy.md. A weight says how much more often a body of that sort was used or read again later, everything
+else being equal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Roots: what a session stands on now. Never evicted (I2); targets of references are reached.
+"""Roots: the segments that a session stands on now. Never evicted (I2); targets of references are reached.
 
 A root that looks like garbage is a root.
 """
@@ -46,7 +46,7 @@ _IS_OUTSIDE = filter_table(lambda state: state > EVICTED)
 def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearray:
     """A root code for every slot, 0 for all other slots; slots outside the window are never roots.
 
-    Deterministic; O(slots + paths), the slots at C speed but for the recent ones.
+    Deterministic; O(slots + paths), all but the recent slots at C speed.
     """
     roots = bytearray(heap.kind.translate(_BY_KIND))
     # The results of the last reply have not been seen by the model yet: they stay whatever the rules say.
@@ -91,7 +91,7 @@ def _mark_newest_of_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
 
 
 def _mark_newest_plans(heap: Heap, inside: bytes | bytearray, roots: bytearray) -> None:
-    """The newest call of each plan tool that went well: a todo list does not replace the plan it follows."""
+    """The newest successful call of each plan tool: a todo list does not replace the plan behind the list."""
     tools: set[int] = set()
     for slot in reversed(list(mask_positions(and_masks(inside, heap.flags.translate(_IS_PLAN_CALL))))):
         if heap.tool[slot] not in tools:

@@ -1,7 +1,7 @@
-"""The rules a collection follows: what is a root, what is worth evicting at all, and in which order.
+"""The rules of a collection: roots, the least gain, and the order.
 
-Nothing here is tuned by taste: the numbers come from replays of recorded sessions and are named so that they can be
-changed from the configuration.
+No number here is tuned by taste: the numbers come from replays of recorded sessions and have names for the
+configuration.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What a plan holds to. Turns are assistant replies, tokens raw o200k."""
+    """The rules of a plan. Turns are assistant replies, tokens raw o200k."""
 
     recent_turns: int = 3
     """Everything younger is a root: the model may not even have seen it."""

@@ -10,8 +10,8 @@
                   │  └── the host dropped it ──▶ departed   (stored, searchable, recallable)
                   └───── the user asked ───────▶ forgotten  (only the id stays)
 
-Everything in here is a value. Text is kept as bytes (UTF-8, `surrogatepass`), because recall
-returns exactly what was admitted (I9) and a transcript may hold NUL or lone surrogates.
+All types here are values. Text is kept as bytes (UTF-8, `surrogatepass`), because recall returns exactly the admitted
+bytes (I9) and a transcript may hold NUL or lone surrogates.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ASIDE = re.compile(rf"(.*)~[0-9a-f]{{{ASIDE_DIGITS}}}~1", re.DOTALL)
 
 
 class Kind(StrEnum):
-    """What a segment is; roots and policies are stated in kinds."""
+    """A segment's kind; roots and policies are stated in kinds."""
 
     SYSTEM = "system"
     USER = "user"
@@ -92,7 +92,7 @@ class Departure(StrEnum):
 
 
 class Access(StrEnum):
-    """What a tool call did to a file."""
+    """A tool call's access to a file."""
 
     READ = "read"
     WRITE = "write"
@@ -135,7 +135,7 @@ class SessionKey(NamedTuple):
 class Address(NamedTuple):
     """Names a segment from anywhere: its session's number, and its seq there. Written `482915736-17`.
 
-    Digits, because o200k takes three of them for a token; a dash, because a shell takes it as it is and nobody takes
+    Digits, because o200k takes three digits for a token; a dash, because a shell takes a dash unquoted and nobody takes
     the whole for a number, of which a last zero could be left out.
     """
 
@@ -167,7 +167,7 @@ def session_number(key: SessionKey) -> int:
 
 
 class PathUse(NamedTuple):
-    """A file that a tool call touched, with the lines it covers (1-based, inclusive)."""
+    """A file that a tool call touched, with the covered lines (1-based, inclusive)."""
 
     path: str
     access: Access
@@ -176,9 +176,9 @@ class PathUse(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One named part of a body: `text`, `thinking`, `result`, or `input.KEY` for a large input.
+    """A named part of a body: `text`, `thinking`, `result`, or `input.KEY` for a large input.
 
-    A body has at most one piece of a name. `data` is UTF-8 with `surrogatepass`.
+    A body has at most a single piece of each name. `data` is UTF-8 with `surrogatepass`.
     """
 
     name: str
@@ -194,7 +194,7 @@ class Piece(NamedTuple):
 
 
 class CallFacts(NamedTuple):
-    """What an adapter knows of a tool call: the core asks these, and knows no host's tools, phrases or shell.
+    """An adapter's knowledge of a tool call: the core asks these facts, and knows no host's tools, phrases or shell.
 
     Facts are set once, where the host's format is read, and travel with the segment.
     """
@@ -263,14 +263,14 @@ class Segment:
 
 
 def text_bytes(text: str) -> bytes:
-    """Encode text as segments keep it: UTF-8, lone surrogates passed through."""
+    """Encode text in the form of segments: UTF-8, lone surrogates passed through."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def digest(skeleton: bytes, body: Iterable[Piece]) -> bytes:
     """A segment's content digest, 16 bytes: equal iff skeleton, piece names and piece data are equal.
 
-    Lengths are hashed before contents, so that moving a byte from one piece to the next changes it.
+    Lengths are hashed before contents, so that a byte moved from a piece to the next changes the digest.
     """
     hasher = blake2b(digest_size=DIGEST_BYTES, person=b"ctxgc-segment")
     hasher.update(len(skeleton).to_bytes(8, "little"))

@@ -25,7 +25,7 @@ def path_label(use: PathUse) -> str:
 
 
 def segment_label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str:
-    """What a segment is in a few words: tool with path and lines, or with its command. Never body text.
+    """A segment in a few words: tool with path and lines, or with its command. Never body text.
 
     Of any other segment the kind, with the file or the name of the output: `attachment: docs/api.md`. At most
     `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
@@ -80,15 +80,15 @@ def address_in_tombstone(text: str) -> Address | None:
 def tombstone_text(segment: Segment, address: Address, body_tokens: int, *, can_recall: bool = True) -> str:
     """The tombstone of a segment, fixed for the segment's life (I14).
 
-    Wherever a model types the command, it means this segment and no other session's. Where its shell is kept from the
-    daemon's socket (not `can_recall`), the way back is to make the call again.
+    Wherever a model types the command, the command means this segment and no other session's. Where the model's shell
+    is kept from the daemon's socket (not `can_recall`), the way back is to make the call again.
     """
     begin, end = tombstone_affixes(address, can_recall=can_recall)
     return begin + tombstone_words(segment, body_tokens) + end
 
 
 def tombstone_affixes(address: Address, *, can_recall: bool = True) -> tuple[str, str]:
-    """What stands before and behind the `tombstone_words` of every segment.
+    """The text before and behind the `tombstone_words` of every segment.
 
     Prefix, words and suffix meet at token boundaries of o200k, so the token counts of the parts add up.
     """
@@ -103,7 +103,9 @@ def tombstone_words(segment: Segment, body_tokens: int) -> str:
 
 
 def _without_open_brackets(text: str) -> str:
-    """The text without a bracket that would close the tombstone's own, or leave it open: round ones stand there."""
+    """The text without a bracket that would close the tombstone's own, or leave the tombstone open: round brackets
+    stand there.
+    """
     signs, opened = list(text), list[int]()
     for at, sign in enumerate(text):
         if sign == "[":

@@ -23,7 +23,7 @@ PAUSE_TURNS, PAUSE_TURNS_MAX = 16, 4096
 
 
 class Trust(NamedTuple):
-    """What the bills of editing requests say of the model. A value."""
+    """The word of editing requests' bills about the model. A value."""
 
     misses: int = 0
     """Contradictions since the last agreement."""
@@ -59,5 +59,5 @@ class Trust(NamedTuple):
 
 
 def is_contradicted(predicted_tokens: int, read_tokens: int, rewrite_tokens: float) -> bool:
-    """Whether a bill read too little for the model to be right. More than was predicted costs nothing."""
+    """Whether a bill read too little for the model to be right. More read tokens than predicted cost nothing."""
     return predicted_tokens - read_tokens > OFF_PART * max(rewrite_tokens, 1.0)

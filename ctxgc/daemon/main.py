@@ -61,7 +61,7 @@ OWN_DESCRIPTORS = 48
 
 
 class Daemon:
-    """One daemon: its configuration, its tasks and its end."""
+    """A daemon: its configuration, its tasks and its end."""
 
     def __init__(self, config: Config, config_file: Path | None, path: str, tasks: asyncio.TaskGroup) -> None:
         self.config = config

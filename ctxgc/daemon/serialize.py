@@ -1,6 +1,6 @@
 """From state to replies: sessions, segments, plans and hits as a client sees them.
 
-The types are those of `protocol.replies`; no function here decides or changes anything.
+The types are those of `protocol.replies`; no function here decides or changes state.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MODES = {renderer: mode for mode, renderer in RENDERERS.items()}
 
 
 def session_reply(row: SessionRow, *, changed: str | None = None, next: str | None = None) -> SessionReply:
-    """A session without its window, with what a mutation did to it."""
+    """A session without its window, with the effect of a mutation on the session."""
     return SessionReply(
         session=str(row.key),
         project=row.project,
@@ -255,7 +255,9 @@ def _next_step(outcome: Outcome, protected_by: Mapping[str, int], target: int, a
 
 
 def _protected_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
-    """The window's protections in the reply's unit. Parts add up to the whole: each is rounded with those before."""
+    """The window's protections in the reply's unit. Parts add up to the whole: each part is rounded with the parts
+    before.
+    """
     protected: dict[str, int] = {}
     raw = 0
     for name, tokens in todo.protected_by:

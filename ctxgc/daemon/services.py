@@ -1,4 +1,4 @@
-"""The objects that verbs work with, of one daemon: built once, by hand, in `main.py`."""
+"""The objects that verbs work with, of a single daemon: built once, by hand, in `main.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ctxgc.stash.contract import Stash
 
 @dataclass(slots=True)
 class Services:
-    """One daemon's objects. Each object is the only writer of its own state; the bundle owns no state."""
+    """A daemon's objects. Each object is the only writer of its own state; the bundle owns no state."""
 
     config: Config
     stash: Stash

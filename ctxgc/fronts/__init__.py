@@ -1,1 +1,1 @@
-"""What people and agents talk to. Every front is a client of the daemon."""
+"""The front ends for people and agents. Every front is a client of the daemon."""

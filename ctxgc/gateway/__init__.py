@@ -9,6 +9,6 @@
     editing   the decision on each request, and `window.sync` with the daemon
     billing   the bill of a reply, read on the side while the reply streams past
 
-The gateway owns no state that matters: segments, plans and journals are the daemon's. Whatever fails here or there, the
-agent's own bytes go upstream (I13), and the failure is counted.
+The gateway owns no state that matters: segments, plans and journals are the daemon's. After any failure here or there,
+the agent's own bytes go upstream (I13), and the failure is counted.
 """

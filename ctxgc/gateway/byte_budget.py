@@ -1,17 +1,17 @@
-"""A bound in bytes, shared by everything that keeps bodies for one purpose."""
+"""A bound in bytes, shared by all keepers of bodies for the same purpose."""
 
 from __future__ import annotations
 
 
 class ByteBudget:
-    """Bytes that may be kept at a time. Mutable, belongs to one loop."""
+    """Bytes that may be kept at a time. Mutable, belongs to a single loop."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
 
     def take(self, size: int) -> bool:
-        """Count bytes in; False, and nothing is counted, where they do not fit."""
+        """Count bytes in; False, without counting, where the bytes do not fit."""
         if self.used + size > self.limit:
             return False
         self.used += size
@@ -23,14 +23,14 @@ class ByteBudget:
 
 
 class BudgetShare:
-    """The bytes that one keeper has counted into a budget. Mutable, belongs to the budget's loop."""
+    """The bytes that a keeper has counted into a budget. Mutable, belongs to the budget's loop."""
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self.size = 0
 
     def grow(self, size: int) -> bool:
-        """Count further bytes in, or out if fewer; False, and nothing is counted, where they do not fit."""
+        """Count further bytes in, or out if fewer; False, without counting, where the bytes do not fit."""
         if not self._budget.take(size):
             return False
         self.size += size

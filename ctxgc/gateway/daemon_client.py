@@ -1,4 +1,5 @@
-"""The gateway's connection to the daemon: opened when needed, and again after a break; no request waits for it twice.
+"""The gateway's connection to the daemon: opened when needed, and again after a break; no request waits for a
+connection twice.
 
 down ──call──▶ connect ──▶ up ──the connection ends, for whatever reason──▶ down
   ▲              └──fails──┐
@@ -32,7 +33,7 @@ class VerbCaller(Protocol):
 
 
 class DaemonClient:
-    """One connection, shared by all sessions. Belongs to the loop that uses it."""
+    """A connection, shared by all sessions. Belongs to the loop of its user."""
 
     def __init__(self, socket: str = "") -> None:
         self._socket = socket

@@ -30,7 +30,7 @@ class DiscreetFormatter(logging.Formatter):
     """Formats records without any part of a request."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One sentence, then the exceptions."""
+        """A sentence, then the exceptions."""
         is_ours = record.name.partition(".")[0] == OURS
         said = redact_text(record.getMessage()) if is_ours else f"{record.name} at {record.pathname}:{record.lineno}"
         raised = self.formatException(record.exc_info) if record.exc_info else ""

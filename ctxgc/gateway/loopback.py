@@ -1,4 +1,4 @@
-"""Which addresses and names are this machine's own: the gateway listens on no others, and takes no proxy to them."""
+"""The addresses and names of this machine's loopback: the gateway listens on no others, and takes no proxy to these."""
 
 from __future__ import annotations
 

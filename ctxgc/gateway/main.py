@@ -63,7 +63,7 @@ class RunningGateway:
 
 
 def require_settings(*, config: str = "", host: str = "", port: int | None = None, mode: str = "") -> None:
-    """Raise `BadConfig` where a gateway could not begin with these settings. Makes nothing, and no secret."""
+    """Raise `BadConfig` where a gateway could not begin with these settings. Makes no file, and no secret."""
     settings_of(_config_with(config, host, port), mode)
 
 
@@ -110,7 +110,7 @@ def run(
 
 
 def _secret(folder: str) -> str:
-    """The secret of the state folder; empty, which no request can name, where the folder cannot keep one."""
+    """The secret of the state folder; empty, which no request can name, where the folder cannot keep a secret."""
     try:
         return ensure_secret(folder)
     except OSError as error:
@@ -177,7 +177,7 @@ def _pidfile(folder: str, url: str) -> Iterator[None]:
 async def serving(
     settings: Settings, daemon: VerbCaller, serve_tools: Serve | None = None
 ) -> AsyncIterator[RunningGateway]:
-    """A gateway on this loop for as long as the context lasts; port 0 takes a free one."""
+    """A gateway on this loop for the life of the context; port 0 takes a free port."""
     background: set[asyncio.Task[None]] = set()
     # Before the task group, which would wrap the error of an address in use.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -219,7 +219,7 @@ def _file_version(path: Path) -> tuple[int, int]:
 
 
 def _reload(gateway: RunningGateway, settings: Callable[[], Settings]) -> None:
-    """Put the changed file's settings in force, all but the address; a broken file changes nothing."""
+    """Put the changed file's settings in force, all but the address; a broken file has no effect."""
     try:
         fresh = settings()
     except BadConfig as error:

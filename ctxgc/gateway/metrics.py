@@ -1,4 +1,4 @@
-"""The gateway's counters: calls that were edited, and reasons why the others were not.
+"""The gateway's counters: calls that were edited, and the reasons of unedited calls.
 
 call ──▶ edited | untouched (no tombstone is in force in its session) | passed unedited, by reason
 """
@@ -16,7 +16,7 @@ NOT_FOLLOWED_MAX = 64
 
 
 class Reason(StrEnum):
-    """Why a call to a model went upstream as it came, although an edit might have been due."""
+    """Why a call to a model went upstream unedited, although an edit might have been due."""
 
     NO_IDENTITY = "no_identity"
     MODE_OFF = "mode_off"
@@ -68,23 +68,23 @@ class Counters:
     """By session, why the daemon did not get its last request: such a session stands still in the daemon."""
 
     def note_followed(self, session: str, reason: Reason | None) -> None:
-        """Note why the daemon did not get the last request of a session; None after the daemon got one."""
+        """Note why the daemon did not get the last request of a session; None after the daemon got a request."""
         self.not_followed.pop(session, None)
         if reason is not None:
             self.not_followed[session] = reason.value
             drop_oldest(self.not_followed, NOT_FOLLOWED_MAX)
 
     def count_unedited(self, reason: Reason) -> None:
-        """Count a call that goes upstream as it came."""
+        """Count a call that goes upstream unedited."""
         self.passed_unedited[reason.value] += 1
 
     def recount_untouched(self, reason: Reason) -> None:
-        """Count under its reason a call that was taken for one with nothing to edit before it was read."""
+        """Count under its reason a call that was counted as having nothing to edit before the call was read."""
         self.untouched -= 1
         self.count_unedited(reason)
 
     def report(self) -> dict[str, Any]:
-        """Every number, as JSON has it."""
+        """Every number, in JSON's form."""
         numbers = {
             name: getattr(self, name) for name in self.__slots__ if name not in ("passed_unedited", "not_followed")
         }

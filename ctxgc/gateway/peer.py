@@ -1,4 +1,4 @@
-"""The user at the other end of a loopback connection, as the kernel of Linux tells it.
+"""The user at the other end of a loopback connection, by the kernel of Linux.
 
     (peer's address, own address) ──sock_diag, one socket by its hash──▶ uid
                                   └─refused──▶ /proc/net/tcp, tcp6 ──▶ uid
@@ -6,7 +6,7 @@
 A TCP connection carries no credentials, but both ends are sockets of this machine. `sock_diag` finds the peer's socket
 in O(1), in about 20 µs; the tables under /proc are O(sockets), and serve where a kernel has no `sock_diag`. A gateway
 asks once for each connection, when the connection begins. Only an established socket has an owner: of a closed socket
-the kernel says uid 0. Other systems answer nothing, and there the secret in the path decides. Standard library only.
+the kernel says uid 0. Other systems give no answer, and there the secret in the path decides. Standard library only.
 """
 
 from __future__ import annotations
@@ -100,6 +100,6 @@ def _address_forms(address: Address) -> Iterator[tuple[bytes, int]]:
 
 
 def _hex_address(packed: bytes, port: int) -> str:
-    """An address as the tables write it: words of four bytes in the machine's order."""
+    """An address in the tables' form: words of four bytes in the machine's order."""
     words = struct.unpack(f"={len(packed) // 4}I", packed)
     return "".join(f"{word:08X}" for word in words) + f":{port:04X}"

@@ -2,10 +2,10 @@
 
     gateway   write, lock, name `gateway-PID.lock` ─▶ … ─▶ remove     command   a locked file: its gateway runs
 
-The lock ends with its process, however that ends, so `--stop` never hits a stranger that got the same pid. Where
-containers or hosts share the folder, each file names its pid space, and commands in other spaces ignore it.
-The folder is the daemon's, because it is the same for every command; see `protocol/discovery.py`. A gateway may be on
-any port, and there may be several. Standard library only: `ctxgc status` imports this module.
+The lock ends with its process, in any way of ending, so `--stop` never hits a stranger with the same pid. Where
+containers or hosts share the folder, each file names its pid space, and commands in other spaces ignore the file. The
+folder is the daemon's, because that folder is the same for every command; see `protocol/discovery.py`. A gateway may be
+on any port, and there may be several. Standard library only: `ctxgc status` imports this module.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class GatewayProcess:
 
 
 def pid_space() -> str:
-    """The space in which a pid names one process: this boot of this host, and its pid namespace if there is one."""
+    """The space in which a pid names a single process: this boot of this host, and its pid namespace if there is a
+    namespace.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
@@ -88,7 +90,7 @@ def _files(folder: str) -> list[str]:
 
 
 def _read(path: str) -> GatewayProcess | None:
-    """The gateway that locks this file; None if no gateway does, or if the file is another user's."""
+    """The gateway that locks this file; None without a gateway, or for another user's file."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""The gateway's secret: a word in the path of a base URL, by which a request shows that the gateway's user sent it.
+"""The gateway's secret: a word in the path of a base URL, by which a request shows its sender to be the gateway's user.
 
     state folder/gateway.secret, 0600 ◀─makes, once─ gateway, `ctxgc run`, `ctxgc env`
                      └──▶ http://127.0.0.1:8787/k/SECRET/anthropic
@@ -21,7 +21,7 @@ PATH_PREFIX = "/k/"
 
 
 def ensure_secret(folder: str, name: str = NAME) -> str:
-    """The secret of this state folder, made if there is none. Raises OSError, also for a file that others can read."""
+    """The secret of this state folder, made where missing. Raises OSError, also for a file that others can read."""
     if secret := read_secret(folder, name):
         return secret
     os.makedirs(folder, mode=0o700, exist_ok=True)

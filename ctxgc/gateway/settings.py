@@ -50,7 +50,7 @@ class Settings:
     """The word in the path of that user's base URLs; empty: there is none."""
 
     def mode_of(self, agent: str, session: str) -> Mode:
-        """The mode of one session: its own, its agent's, or the gateway's."""
+        """The mode of a session: its own, its agent's, or the gateway's."""
         own = self.modes.get(f"{agent}:{session}") or self.modes.get(f"{agent}:{session.partition('/')[0]}")
         return own or self.modes.get(agent) or self.mode
 

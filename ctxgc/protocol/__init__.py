@@ -1,1 +1,1 @@
-"""What fronts and daemon may say to each other."""
+"""The words between fronts and daemon."""

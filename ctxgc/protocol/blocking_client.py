@@ -1,8 +1,8 @@
-"""The blocking client: one connection to the daemon that costs a command a few milliseconds.
+"""The blocking client: a connection to the daemon that costs a command a few milliseconds.
 
     candidate_sockets (`discovery`) ──▶ LineClient ──▶ call, call_many ──▶ result | CallFailed
 
-Standard library only, and little of it: every `ctxgc` command imports this module. The asyncio client is
+Standard library only, and little of that: every `ctxgc` command imports this module. The asyncio client is
 `protocol/client.py`; `protocol/spawn.py` starts a daemon where none listens.
 """
 
@@ -74,7 +74,7 @@ def peer_uid(connection: socket.socket) -> int:
 
 
 class LineClient:
-    """One connection, opened by the first call; one thread. Events between answers are dropped."""
+    """A connection, opened by the first call; for a single thread. Events between answers are dropped."""
 
     def __init__(self, path: str, timeout_s: float = 30.0) -> None:
         self._path = path
@@ -103,7 +103,7 @@ class LineClient:
             self._open_socket = None
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, timeout_s: float | None = None) -> Any:
-        """The result of one call. Raises CallFailed (TimedOut, Unreachable among them); ValueError for NaN."""
+        """The result of a call. Raises CallFailed (TimedOut, Unreachable among them); ValueError for NaN."""
         gives_up_at = time.monotonic() + (timeout_s or self._timeout_s)
         id, line = self._request(method, params or {}, gives_up_at)
         self._send(line, gives_up_at)

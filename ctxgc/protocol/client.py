@@ -1,4 +1,4 @@
-"""The asyncio client, for programs that build on ctxgc: many calls in flight on one connection, and events.
+"""The asyncio client, for programs that build on ctxgc: many calls in flight on a connection, and events.
 
 async with await ctxgc.connect() as client:
     added = await client.call("segment.add", {"session": "mine", "segment": {"kind": "user", "text": "…"}})
@@ -27,7 +27,7 @@ ANSWER_BYTES_MAX = 8 * FRAME_BYTES_DEFAULT
 
 
 class ReceivedEvent(NamedTuple):
-    """An event; or a gap, which has the topic `gap` and the numbers `from` and `to` of what was missed."""
+    """An event; or a gap, which has the topic `gap` and the numbers `from` and `to` of the missed events."""
 
     seq: int
     topic: str
@@ -35,7 +35,7 @@ class ReceivedEvent(NamedTuple):
 
 
 class Client(asyncio.Protocol):
-    """One connection to the daemon. Made by `connect`; belongs to its event loop."""
+    """A connection to the daemon. Made by `connect`; belongs to its event loop."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -66,9 +66,10 @@ class Client(asyncio.Protocol):
         self._fail(Unreachable("the client was closed", ""))
 
     async def call(self, method: str, params: Any = None, *, timeout_s: float | None = None) -> Any:
-        """The result of one call. Any number may run at once; requests beyond the daemon's bound wait.
+        """The result of a call. Any number may run at once; requests beyond the daemon's bound wait.
 
-        Raises CallFailed; of it TimedOut (the daemon is told that the answer is no longer wanted) and Unreachable.
+        Raises CallFailed; among its kinds TimedOut (the daemon is told that the answer is no longer wanted) and
+        Unreachable.
         """
         wait_s = timeout_s or self._timeout_s
         try:
@@ -80,7 +81,7 @@ class Client(asyncio.Protocol):
             raise TimedOut(f"{method} was not answered within {wait_s:g} s") from None
 
     async def events(self, topics: Sequence[str], from_seq: int | None = None) -> AsyncIterator[ReceivedEvent]:
-        """Subscribe, and give the events as they come. One iteration per client. Raises CallFailed at its end.
+        """Subscribe, and give the events in order. A single iteration per client. Raises CallFailed at its end.
 
         An iteration that does not keep up is cut off by the daemon; go on from `seq + 1` with a new client.
         """
@@ -189,7 +190,7 @@ def _failure(message: Message) -> CallFailed:
 
 
 async def connect(socket: str = "", *, timeout_s: float = 30.0) -> Client:
-    """Connect to the daemon at `socket`, or where `ctxgc` finds it. Starts none. Raises Unreachable."""
+    """Connect to the daemon at `socket`, or where `ctxgc` finds the daemon. Starts none. Raises Unreachable."""
     missing: Unreachable | None = None
     for path in candidate_sockets(socket, os.environ):
         try:

@@ -40,7 +40,7 @@ Id = Annotated[int, Meta(ge=-(2**53), le=2**53)] | Annotated[str, Meta(max_lengt
 
 
 class Request(Struct, gc=False, tag_field="jsonrpc", tag="2.0"):
-    """One call; without an id a notification, which is executed and never answered."""
+    """A call; without an id a notification, which is executed and never answered."""
 
     method: Annotated[str, Meta(max_length=METHOD_CHARS_MAX)]
     params: Raw = NO_PARAMS
@@ -57,7 +57,7 @@ class Refusal(Struct, gc=False):
 
 
 class Batch(Struct):
-    """A JSON array of calls, to be answered by one array."""
+    """A JSON array of calls, to be answered by a single array."""
 
     items: list[Request | Refusal]
 
@@ -75,7 +75,7 @@ class ErrorData(Struct, omit_defaults=True):
 
 
 class ErrorBody(Struct):
-    """An error as it travels."""
+    """An error in its form on the wire."""
 
     code: int
     message: str
@@ -83,7 +83,7 @@ class ErrorBody(Struct):
 
 
 class Message(Struct, gc=False):
-    """A line of the server, as a client reads it: an answer (`id` with `result` or `error`) or an event (`method`)."""
+    """A line of the server, in a client's reading: an answer (`id` with `result` or `error`) or an event (`method`)."""
 
     id: int | str | None = None
     result: Raw | UnsetType = UNSET
@@ -130,10 +130,10 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class LineSplitter:
-    """A stream cut into lines of at most `frame_bytes_max`. After a longer one `is_too_long` is set, for good.
+    """A stream cut into lines of at most `frame_bytes_max`. After a longer line `is_too_long` is set, for good.
 
-    The start of an unfinished line is kept as the chunks it came in and joined once, at its newline: joining at
-    every read makes an 8 MiB line cost 143 ms instead of 0.3.
+    The start of an unfinished line is kept in its chunks and joined once, at its newline: joining at every read makes
+    an 8 MiB line cost 143 ms instead of 0.3.
     """
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_DEFAULT) -> None:
@@ -265,7 +265,7 @@ def _valid_id(line: bytes) -> Id | None:
 
 
 def append_result(out: bytearray, id: int | str, result: Any) -> None:
-    """Append an answer's line to `out`. `bytes` and `Raw` are JSON already; everything else is encoded.
+    """Append an answer's line to `out`. `bytes` and `Raw` are JSON already; any other value is encoded.
 
     Raises the exceptions of msgspec for a value that is not JSON (TypeError, a lone surrogate's UnicodeEncodeError),
     and then leaves `out` unchanged.
@@ -282,7 +282,7 @@ def append_result(out: bytearray, id: int | str, result: Any) -> None:
 
 
 def encode_error(id: int | str | None, error: CtxgcError) -> bytes:
-    """One error's line: `code` for JSON-RPC, `data.kind` for programs, `message` and `data.hint` for people."""
+    """An error's line: `code` for JSON-RPC, `data.kind` for programs, `message` and `data.hint` for people."""
     data = ErrorData(error.kind, error.is_retryable, _utf8_text(error.field), _utf8_text(error.hint))
     return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _utf8_text(str(error)), data))) + b"\n"
 
@@ -294,7 +294,7 @@ def encode_batch(lines: Sequence[bytes]) -> bytes:
 
 
 def encode_event(seq: int, topic: str, params: dict[str, Any]) -> bytes:
-    """One event's line."""
+    """An event's line."""
     return _ENCODER.encode(_Event("event", {"seq": seq, "topic": topic, **params})) + b"\n"
 
 
@@ -309,7 +309,7 @@ def encode_request(id: int | str | UnsetType, method: str, params: Any, deadline
 
 
 def decode_message(line: bytes) -> Message:
-    """A server's line, as a client reads it. Raises msgspec.DecodeError."""
+    """A server's line, in a client's reading. Raises msgspec.DecodeError."""
     return _MESSAGES.decode(line)
 
 

@@ -1,12 +1,13 @@
-"""Where ctxgc's files are: the one answer of configuration, daemon and clients to folders, socket and configuration.
+"""The places of ctxgc's files: the only answer of configuration, daemon and clients to folders, socket and
+configuration.
 
     daemon   lock ─▶ listen ─▶ pid and socket into the lock file ─▶ … ─▶ wiped
     client   the usual socket ──no daemon──▶ read the lock file of the state folder ──▶ the socket that it names
 
 The usual socket lies in `XDG_RUNTIME_DIR`, which cron, su, ssh and sandboxes do not hand on; the state folder is the
-same for all of them. A relative path in an XDG variable is ignored, as the XDG base directory specification demands:
-else each command would look for the daemon below its own working directory. Standard library only: every `ctxgc`
-command imports this module.
+same for all of these. A relative path in an XDG variable is ignored, by the XDG base directory specification: else each
+command would look for the daemon below its own working directory. Standard library only: every `ctxgc` command imports
+this module.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SOCKET_PATH_BYTES_MAX = SOCKET_PATH_BYTES.get(sys.platform, min(SOCKET_PATH_BYTE
 
 
 def home_folder(environment: Mapping[str, str]) -> str:
-    """The user's home folder: `HOME` if that is an absolute path, else the one of the user database."""
+    """The user's home folder: `HOME` if that is an absolute path, else the folder in the user database."""
     path = environment.get("HOME", "")
     if path.startswith("/"):
         return path
@@ -45,21 +46,22 @@ def expand_home(path: str, environment: Mapping[str, str]) -> str:
 
 
 def state_home(environment: Mapping[str, str]) -> str:
-    """The folder that `XDG_STATE_HOME` names, `~/.local/state` without it."""
+    """The folder that `XDG_STATE_HOME` names, else `~/.local/state`."""
     return _xdg_folder(environment, "XDG_STATE_HOME") or os.path.join(home_folder(environment), ".local", "state")
 
 
 def config_file(environment: Mapping[str, str]) -> str:
-    """The configuration file: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under `~/.config`. It may be absent."""
+    """The configuration file, which may be absent: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under
+    `~/.config`."""
     folder = _xdg_folder(environment, "XDG_CONFIG_HOME") or os.path.join(home_folder(environment), ".config")
     return os.path.join(folder, "ctxgc", "config.toml")
 
 
 def state_folder(environment: Mapping[str, str]) -> str:
-    """The state folder by the environment alone: the configuration file may name another, which is not read here.
+    """The state folder by the environment alone: the configuration file may name another folder, and is not read here.
 
-    A `CTXGC_DAEMON__STATE_DIR` that is no absolute path is ignored: no daemon starts with it, and the daemon of
-    `:memory:` has its locks in the default folder.
+    A `CTXGC_DAEMON__STATE_DIR` that is no absolute path is ignored: no daemon starts with such a path, and the daemon
+    of `:memory:` has its locks in the default folder.
     """
     configured = expand_home(environment.get("CTXGC_DAEMON__STATE_DIR", ""), environment)
     return configured if configured.startswith("/") else os.path.join(state_home(environment), "ctxgc")
@@ -86,7 +88,7 @@ def _xdg_folder(environment: Mapping[str, str], name: str) -> str:
 
 
 def write_lock(lock: int, socket: str) -> None:
-    """Name the daemon's pid and socket in its lock file; an empty `socket` wipes what an earlier holder wrote."""
+    """Name the daemon's pid and socket in its lock file; an empty `socket` wipes an earlier holder's address."""
     os.ftruncate(lock, 0)
     if socket:
         os.pwrite(lock, os.fsencode(f"{os.getpid()}\n{socket}\n"), 0)
@@ -108,7 +110,8 @@ def read_lock(folder: str) -> tuple[int, str]:
 
 
 def candidate_sockets(flag: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """Sockets at which the daemon may listen: the usual one, then the one that the state folder's lock file names.
+    """Sockets at which the daemon may listen: the usual socket, then the socket that the state folder's lock file
+    names.
 
     An explicit socket is the only candidate. Raises BadSocketPath.
     """

@@ -1,4 +1,4 @@
-"""Headers by which `ctxgc run` speaks to the gateway. The gateway sends none of them on."""
+"""Headers by which `ctxgc run` speaks to the gateway. The gateway sends no such header on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The params of every verb of `ctxgc/1`, as pydantic models, and each verb's reply: the schema's one source.
+"""The params of every verb of `ctxgc/1`, as pydantic models, and each verb's reply: the schema's only source.
 
-`VERBS` maps each method to its `Verb`: params model, reply, whether it changes anything, one line of help. The daemon
-validates with `VERBS`, `rpc.discover` publishes the table, `docs/reference/protocol.md` is generated from it.
+`VERBS` maps each method to its `Verb`: params model, reply, whether the verb mutates, a line of help. The daemon
+validates with `VERBS`, `rpc.discover` publishes the table, `docs/reference/protocol.md` is generated from the table.
 
 A `session` param is `source:session`, a session id or an unambiguous prefix of one; empty means the most recently
 updated session of `cwd`, or of the nearest folder above with a session; of all only if `cwd` is empty too.

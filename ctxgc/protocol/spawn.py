@@ -1,4 +1,4 @@
-"""Start a daemon where none listens: once, however many commands ask for it at the same moment.
+"""Start a daemon where none listens: once, for any number of commands at the same moment.
 
     connect ──daemon──▶ done
        └──none──▶ lock ─▶ connect again ─▶ start ctxgcd, detached ─▶ connect until the daemon answers
@@ -36,11 +36,11 @@ LAST_WORDS_BYTES_MAX = 2000
 def ensure_daemon(
     path: str, *, arguments: Sequence[str] = (), command: Sequence[str] = DAEMON, start_s: float = START_S
 ) -> bool:
-    """Make sure that a daemon listens at `path`: start one with `arguments` if none does. True if it was started.
+    """Make sure that a daemon listens at `path`: start a daemon with `arguments` if none does. True for a fresh start.
 
-    The lock is for the clients: twenty commands that find no daemon start one. Raises Unreachable if what listens is
-    not ours or no daemon came up within `start_s`, CallFailed `config` if its configuration or folder will not do; the
-    message ends with the last line of the daemon's log.
+    The lock is for the clients: twenty commands without a daemon start a single daemon. Raises Unreachable if the
+    listener is not ours or no daemon came up within `start_s`, CallFailed `config` for a bad configuration or folder;
+    the message ends with the last line of the daemon's log.
     """
     if _is_listening(path):
         return False

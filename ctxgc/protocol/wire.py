@@ -36,7 +36,7 @@ class Usage(Params):
 
 
 class SentMark(Params):
-    """A cache mark of a request as it was sent."""
+    """A cache mark of a request as sent."""
 
     segments: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)]
     """Segments of `ids` that are whole in front of the mark; 0: the mark stands on the hidden prefix."""
@@ -44,7 +44,7 @@ class SentMark(Params):
 
 
 class SentCache(Params):
-    """A request as the provider's cache sees it, with the edits and marks with which the request was sent."""
+    """A request in the view of the provider's cache, with the edits and marks of its sending."""
 
     settings: Annotated[list[Digest], Field(min_length=2, max_length=2)]
     """What ends every entry when it changes (model, tools), and what ends those of the messages only."""
@@ -72,9 +72,10 @@ class SentBefore(Params):
 
 
 class WindowSync(Params):
-    """Make a session's window exactly that of a request, learn from the last bill, and say which bodies are to be out.
+    """Make a session's window exactly that of a request, learn from the last bill, and name the bodies that are to be
+    out.
 
-    A repeated sync changes nothing. Where `unknown` comes back the window is as it was: send those segments in `new`.
+    A repeated sync changes no state. Where `unknown` comes back the window is unchanged: send those segments in `new`.
     """
 
     session: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}:.+$", max_length=512)]
@@ -150,7 +151,7 @@ class SyncPlanReply(Reply, frozen=True):
 
 
 class WindowReply(Reply, frozen=True):
-    """The window as the next request would send it."""
+    """The window in the form of the next request."""
 
     segments: int
     resident_tokens: int

@@ -1,4 +1,4 @@
-"""Demand: what each turn's output shows the model to have needed from earlier segments.
+"""Demand: the earlier segments that each turn's output shows the model to have needed.
 
 A *code word* has six characters or more with an underscore, a digit or a camel hump; a path stands for its base name.
 Of what a turn says, demand are the code words that no fixed text before it contains and that one to three earlier
@@ -8,7 +8,7 @@ body. *Uses* are a greedy weighted cover of the demand by providers: the same co
 provider are a policy's faults. What no segment holds is invention, and ignored.
 
 Evidence is lexical: a paraphrase is missed, a coincidence counted. The placebo measures the coincidences: another
-session's outputs take the place of each turn's, both as what is asked and as the fixed text of later turns.
+session's outputs take the place of each turn's, both as demand and as the fixed text of later turns.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FOLDERS = re.compile(r"(?:[\w.~-]*/)+")
 
 @dataclass(frozen=True, slots=True)
 class EvictionScope:
-    """What a collector may evict: always results, and by switches old tool inputs and old thinking."""
+    """The bodies that a collector may evict: always results, and by switches old tool inputs and old thinking."""
 
     inputs: bool = False
     thinking: bool = False
@@ -55,7 +55,7 @@ ALL = EvictionScope(inputs=True, thinking=True)
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One item of demand: its weight and who could provide it, as indexes of evictable segments, oldest first."""
+    """An item of demand: its weight and its possible providers, as indexes of evictable segments, oldest first."""
 
     weight: int
     providers: tuple[int, ...]
@@ -121,7 +121,7 @@ def _strings(value: object) -> Iterator[str]:
 
 
 class Voice(NamedTuple):
-    """Words and lines of one voice of a reply."""
+    """Words and lines of a voice of a reply."""
 
     words: tuple[str, ...]
     lines: tuple[str, ...]
@@ -152,7 +152,7 @@ class Output:
 
 
 def output_of(turn: Turn) -> Output:
-    """What a turn's reply said."""
+    """The words of a turn's reply."""
     spoken: list[str] = []
     inputs: list[str] = []
     thinking: list[str] = []
@@ -222,7 +222,7 @@ class _DemandIndex:
         self.cleared.update(at for at, id_ in enumerate(self.ids) if gone and id_ in gone)
 
     def wants(self, output: Output) -> tuple[Want, ...]:
-        """What of an output earlier segments hold; rare is what few hold, cleared or not."""
+        """The demand of an output in earlier segments; rare words are words that few segments hold, cleared or not."""
         found = []
         for word in output.words:
             holders = self.words.get(word, ())
@@ -263,7 +263,7 @@ def greedy_cover(
 ) -> list[int]:
     """Segments that a greedy weighted cover picks, in order.
 
-    Without `is_resident` these are the uses; with it, only wants without a resident provider count: the faults.
+    Without `is_resident` the cover gives the uses; with it, only wants without a resident provider count: the faults.
     """
     weights: dict[int, int] = {}
     open_wants = []
@@ -293,7 +293,7 @@ def greedy_cover(
 
 
 def used_segments(wants: Iterable[Want]) -> list[int]:
-    """Segments seen to be used, whether or not they had to be: newest provider of two rare words or an edited line."""
+    """Segments with an observed use, needed or not: newest provider of two rare words or an edited line."""
     weights: dict[int, int] = {}
     for want in wants:
         newest = want.providers[-1]

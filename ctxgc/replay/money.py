@@ -1,4 +1,4 @@
-"""A study in dollars: what its sessions cost, and would have cost, at the list prices of their models."""
+"""A study in dollars: the cost of its sessions, real and simulated, at the list prices of their models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctxgc.tokens.calibration import prior_ratio
 def money_of(results: Sequence[TrialResult], scope: str = "all") -> dict[str, Any] | None:
     """The bill of the prompts with the shipped policy and without any, over sessions whose models have a known price.
 
-    Costs are raw tokens: the ratio of the model's family makes them billed ones. None where no price is known.
+    Costs are raw tokens: the ratio of the model's family makes billed tokens of them. None without a known price.
     """
     usd = {NONE: 0.0, SHIPPED: 0.0}
     sessions = 0

@@ -90,7 +90,7 @@ class Liveness:
 
 @dataclass(slots=True)
 class PerfectPacer:
-    """The core's pacer, sure of each body whether it will be used again."""
+    """The core's pacer with perfect knowledge of later uses."""
 
     name: str = "perfect_pacer"
     pacer: PacerRules = field(default_factory=PacerRules)
@@ -106,7 +106,7 @@ class PerfectPacer:
         self._inner.begin(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
-        """What the core's pacer decides."""
+        """The victims of the core's pacer."""
         self._step = run.step
         return self._inner.victims(run)
 
@@ -127,7 +127,7 @@ def oracles(budget_tokens: int = BUDGET_TOKENS, pacer: PacerRules | None = None)
 
 
 class Body(NamedTuple):
-    """One slot's body on the time line of prompts. Steps count from 0."""
+    """A slot's body on the time line of prompts. Steps count from 0."""
 
     first: int
     """Step of the first prompt that holds it."""
@@ -143,7 +143,7 @@ class Body(NamedTuple):
 
     @property
     def least_tokens(self) -> int:
-        """What stays in every prompt after the first, whatever a policy does."""
+        """The tokens that stay in every prompt after the first, under every policy."""
         return min(self.body_tokens, self.tombstone_tokens) if self.is_evictable else self.body_tokens
 
 
@@ -174,21 +174,21 @@ def body_timelines(script: EpisodeScript) -> list[Body]:
 
 
 class Claim(NamedTuple):
-    """Between two steps, one of the members stays in the prompt or faults."""
+    """Between two steps, a member stays in the prompt or faults."""
 
     members: tuple[int, ...]
     after: int
     at: int
 
     def member_spans(self, timeline: Sequence[Body]) -> Iterator[tuple[Body, int]]:
-        """Each member with the first prompt that it would have to be kept in; up to `at`, inclusive."""
+        """Each member with the first prompt that would have to keep the member; up to `at`, inclusive."""
         for slot in self.members:
             # A body is in its first prompt for free: nobody may take what the model has not seen.
             yield timeline[slot], max(self.after, timeline[slot].first) + 1
 
 
 def disjoint_claims(script: EpisodeScript, timeline: Sequence[Body]) -> list[Claim]:
-    """Disjoint claims of an episode, in order; small ones first within a turn. Deterministic."""
+    """Disjoint claims of an episode, in order; small claims first within a turn. Deterministic."""
     found: list[Claim] = []
     claimed: dict[int, int] = {}
     for number, wants in enumerate(script.demand.wants):
@@ -271,10 +271,10 @@ class _Interval(NamedTuple):
 
 
 def certified_faults(script: EpisodeScript, budget_tokens: int) -> int:
-    """No policy that holds the budget faults less often on this episode. A larger budget never raises it.
+    """No policy that holds the budget faults less often on this episode. A larger budget never raises the number.
 
-    Holding the budget means that in no prompt the counted bodies exceed it, but for those that nobody may take:
-    what the model has not seen, what is not all text, what is no larger than its tombstone.
+    To hold the budget means that in no prompt the counted bodies exceed the budget, but for bodies that no policy may
+    take: not seen by the model, not all text, no larger than their tombstone.
 
     Proof. A claim without a fault keeps a member through the prompts of its interval, which takes at least its
     smallest member's token-turns of the room that the budget leaves in those prompts; a claim none of whose members
@@ -302,12 +302,12 @@ def certified_faults(script: EpisodeScript, budget_tokens: int) -> int:
 
 
 def _budget_tokens(body: Body) -> int:
-    """What a body takes of a budget; nothing if evicting it would not even free a token."""
+    """A body's part of a budget; 0 if an eviction would not even free a token."""
     return body.body_tokens if body.body_tokens > body.tombstone_tokens else 0
 
 
 def _room(script: EpisodeScript, timeline: Sequence[Body], budget_tokens: int) -> list[int]:
-    """Of each prompt, what the budget leaves to bodies that a policy chooses to keep."""
+    """Of each prompt, the budget's rest for bodies that a policy chooses to keep."""
     bound = [0] * (len(script.steps) + 1)
     for body in timeline:
         if not body.is_counted or body.first >= len(script.steps) or body.end <= body.first:

@@ -1,8 +1,8 @@
-"""Policies and schedules, each a small named thing: the baselines people run today, and ctxgc as it ships.
+"""Policies and schedules, each a small named type: the baselines people run today, and ctxgc as shipped.
 
-A policy names victims before a request. The collectors among them call the core's `plan` and `decide`; the baselines
-say in a line what others do. Budgets are raw o200k tokens of evictable bodies (the studies' 32 k of estimated tokens
-are 34 k raw).
+A policy names victims before a request. The collectors among them call the core's `plan` and `decide`; a baseline says
+its rule in a line. Budgets are raw o200k tokens of evictable bodies (the studies' 32 k of estimated tokens are 34 k
+raw).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def collectable_older_results(run: Simulation, keep: int) -> list[int]:
 
 
 def name_victims(run: Simulation, slots: Iterable[int], reason: str) -> list[Victim]:
-    """The slots as victims, for one reason."""
+    """The slots as victims, for the same reason."""
     heap = run.heap
     return [Victim(slot, reason, -1, heap.freed[slot], 0.0) for slot in slots]
 
@@ -52,7 +52,7 @@ class NoCollection:
     name: str = "none"
 
     def begin(self, script: EpisodeScript) -> None:
-        """Nothing to prepare."""
+        """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """None."""
@@ -65,14 +65,14 @@ Order = Callable[[Simulation, int], float]
 
 @dataclass(slots=True)
 class JustEnough:
-    """Every turn, evict in some order just enough to hold a budget: what a naive limit does."""
+    """Every turn, evict in some order just enough to hold a budget: a naive limit."""
 
     name: str
     order: Order
     budget_tokens: int = BUDGET_TOKENS
 
     def begin(self, script: EpisodeScript) -> None:
-        """Nothing to prepare."""
+        """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """In order, until the bodies fit."""
@@ -118,14 +118,14 @@ def by_chance(run: Simulation, slot: int) -> float:
 
 @dataclass(slots=True)
 class PlanJustEnough:
-    """Every turn, the core's own plan to hold the budget: which bodies it picks, apart from when."""
+    """Every turn, the core's own plan to hold the budget: the plan's choice of bodies, apart from the time."""
 
     name: str = "key_just_enough"
     budget_tokens: int = BUDGET_TOKENS
     rules: Rules = field(default_factory=Rules)
 
     def begin(self, script: EpisodeScript) -> None:
-        """Nothing to prepare."""
+        """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """By the core's key, until the bodies fit."""
@@ -145,7 +145,7 @@ class ClearOld:
     keep: int = 3
 
     def begin(self, script: EpisodeScript) -> None:
-        """Nothing to prepare."""
+        """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """All but the newest, over the trigger."""
@@ -162,7 +162,7 @@ class Masking:
     keep: int = 10
 
     def begin(self, script: EpisodeScript) -> None:
-        """Nothing to prepare."""
+        """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """All but the newest ten."""
@@ -176,7 +176,7 @@ class ProvenOnly:
     name: str = "rules_only"
 
     def begin(self, script: EpisodeScript) -> None:
-        """Nothing to prepare."""
+        """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Proven garbage."""
@@ -187,7 +187,7 @@ class ProvenOnly:
 
 @dataclass(slots=True)
 class KeyWatermarks:
-    """The core's plan on a schedule: down to a floor when the cache is cold, and from a ceiling when it is warm."""
+    """The core's plan on a schedule: down to a floor with a cold cache, and from a ceiling with a warm cache."""
 
     name: str
     idle_tokens: int = 4_300
@@ -196,7 +196,7 @@ class KeyWatermarks:
     rules: Rules = field(default_factory=Rules)
 
     def begin(self, script: EpisodeScript) -> None:
-        """Nothing to prepare."""
+        """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """By the core's plan, to the level that the moment allows."""
@@ -213,7 +213,8 @@ class KeyWatermarks:
 
 @dataclass(slots=True)
 class Shipped:
-    """ctxgc as it ships: the core's pacer with its default dials, one account for a session and all its episodes."""
+    """ctxgc as shipped: the core's pacer with its default dials, a single account for a session and all its
+    episodes."""
 
     name: str = "ctxgc"
     pacer: PacerRules = field(default_factory=PacerRules)
@@ -229,7 +230,7 @@ class Shipped:
         self._recalls = 0
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
-        """What the core's pacer decides."""
+        """The victims of the core's pacer."""
         for fault in run.tally.worst[self._recalls :]:
             self.account = self.account.after_recall(self._dials.prices, run.prompt_tokens, fault.size_tokens)
         self._recalls = len(run.tally.worst)
@@ -239,7 +240,7 @@ class Shipped:
 
 
 def baselines() -> list[JustEnough | PlanJustEnough | NoCollection | ClearOld | Masking | ProvenOnly | KeyWatermarks]:
-    """What ctxgc is compared with, in the order of the table."""
+    """The baselines that ctxgc is compared with, in the order of the table."""
     return [
         NoCollection(),
         JustEnough("sliding_window", by_age),

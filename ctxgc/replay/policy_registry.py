@@ -1,4 +1,4 @@
-"""Which policies a study plays, by name and in the order of its tables: baselines, ctxgc, then those that know all."""
+"""The policies of a study, by name and in the order of its tables: baselines, ctxgc, then the oracles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MARKS = (MARK_OWN, MARK_NONE) = ("own", "none")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a study holds fixed for every policy and session."""
+    """The fixed terms of a study for every policy and session."""
 
     profile: str = PROFILE_DEFAULT
     budget_tokens: int = BUDGET_TOKENS
@@ -40,11 +40,11 @@ class Terms:
 
     @property
     def prices(self) -> Prices:
-        """What a prompt costs."""
+        """The prices of a prompt."""
         return PRICE_PROFILES[self.profile].prices
 
     def cache_of(self, policy: str) -> CacheRules:
-        """Whose cache a policy's requests meet, and whether they carry our own mark: only those of ctxgc do."""
+        """The cache that a policy's requests meet, and whether the requests carry our own mark: only ctxgc's do."""
         if self.bill == BILL_IDEAL:
             return IDEAL
         is_ours = policy == SHIPPED or policy in ORACLES
@@ -83,13 +83,13 @@ def is_oracle(name: str) -> bool:
 
 
 def policy_names() -> list[str]:
-    """What `--policy` takes."""
+    """The values of `--policy`."""
     return [policy.name for policy in policies_of(Terms())]
 
 
 @dataclass(slots=True)
 class TimedPolicy:
-    """A policy under watch: the same victims, and the time they took."""
+    """A policy under watch: the same victims, and the policy's time."""
 
     inner: Policy
     name: str

@@ -1,8 +1,7 @@
 """Providers' prices of a prompt, as dated data. Prices are relative to a model's uncached input.
 
-Relative prices move rarely and are alike across a provider's models, so a profile is a way of billing, not a model.
-A flat-rate plan has no bill: judge it by its prompt tokens and by what the cache did not hold, which are what its
-limits count.
+Relative prices move rarely and are alike across a provider's models, so a profile is a way of billing, not a model. A
+flat-rate plan has no bill: its measure is prompt tokens and uncached tokens, which the plan's limits count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Heap profile: what the tokens of a session's bodies did while they were in the prompt.
+"""Heap profile: the fate of a session's body tokens while in the prompt.
 
     born ────────── last use ─────────── end of the episode
       └─── live ───────┘└───── drag ───────┘

@@ -1,4 +1,4 @@
-"""From a transcript file to its episodes. What is not understood is skipped and counted; what fails is said.
+"""From a transcript file to its episodes. An unknown record is skipped and counted; a failure is reported.
 
 file ──1 MiB──▶ Inflater ──▶ the format's parser ──▶ Recorder ──▶ episodes by session
 """
@@ -45,7 +45,7 @@ def token_counter() -> TokenCounter:
 
 
 def read_file(path: str) -> RecordedFile:
-    """Read one transcript. Raises nothing: an unknown or broken file says so in `trouble`."""
+    """Read a transcript. Raises no error: an unknown or broken file says so in `trouble`."""
     reading = RecordedFile(path)
     try:
         _read_into(reading)
@@ -86,7 +86,7 @@ def _tombstone_tokens(segment: Segment, body_tokens: int) -> int:
 
 
 def transcripts_in(paths: Iterable[str]) -> list[str]:
-    """The files meant: those named, and in folders whatever is named like a transcript; each once, sorted."""
+    """The files meant: those named, and in folders every file with a transcript's name; each once, sorted."""
     found: set[str] = set()
     for path in map(os.path.abspath, paths):
         if not os.path.isdir(path):

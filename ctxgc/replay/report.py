@@ -1,8 +1,8 @@
-"""The report of a study: numbers by agent and policy, as one object that JSON can hold.
+"""The report of a study: numbers by agent and policy, as a single object for JSON.
 
-Costs are percent of no collection on the same sessions, as ratios of sums; intervals are over sessions. Faults are
-always given with what the placebo has under the same policy: below about 1.5 in 100 turns most are coincidences.
-Times depend on the machine and stand apart under `timing`; all else is the same for the same input (I10).
+Costs are percent of no collection on the same sessions, as ratios of sums; intervals are over sessions. Faults always
+stand beside the placebo's under the same policy: below about 1.5 in 100 turns most are coincidences. Times depend on
+the machine and stand apart under `timing`; all other numbers are the same for the same input (I10).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The provider's prompt cache of one replayed session: what each request is billed, and what the pacer may expect.
+"""The provider's prompt cache of a replayed session: the bill of each request, and the pacer's forecast.
 
     layout of the prompt ──┐
     edits, gaps of time  ──┴─▶ request ──▶ Billed, by core.provider_cache
@@ -11,8 +11,8 @@
                   it is the ideal cache, which every edit finds as far as it lies behind: no provider bills so, but the
                   first versions of this replay did.
 
-A session's prompt only grows or is edited, so an entry is known by the place where it ends: an edit before that place
-ends the entry's life. Only places at which an entry may stand are units of the model's prompt.
+A session's prompt only grows or is edited, so the end's place identifies an entry: an edit before that place ends the
+entry's life. Only places at which an entry may stand are units of the model's prompt.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SYSTEM_BLOCKS = 1
 
 
 class CacheRules(NamedTuple):
-    """Whose cache a replay bills by, and whether requests have a mark of our own in it."""
+    """The cache by whose rules a replay bills, and whether requests have a mark of our own."""
 
     provider: Provider | None = ANTHROPIC
     """None: the ideal cache."""
@@ -60,7 +60,7 @@ IDEAL = CacheRules(None)
 class Layout(Sequence[bool]):
     """Where the pieces of a prompt end, in its order: the hidden prefix, each slot, and each tombstone left behind.
 
-    As a sequence it says of each block whether a mark may stand there: at the end of a piece.
+    As a sequence, a layout says of each block whether a mark may stand there: at the end of a piece.
     """
 
     def __init__(self, hidden_tokens: int) -> None:
@@ -71,7 +71,7 @@ class Layout(Sequence[bool]):
         """Blocks up to the last tombstone, its own included; 0: none."""
 
     def append(self, tokens: int, blocks: int, window_tokens: int, *, is_tombstone: bool = False) -> None:
-        """One more piece. `window_tokens`: what the heap counts of it, which may be less than what the prompt holds."""
+        """Add a piece. `window_tokens`: the heap's count of the piece, which may be less than the prompt's."""
         last = self.ends[-1]
         self.ends.append(Place(last.blocks + blocks, last.tokens + tokens))
         self._blocks.append(last.blocks + blocks)
@@ -80,7 +80,7 @@ class Layout(Sequence[bool]):
             self.tombstone_blocks = last.blocks + blocks
 
     def at(self, blocks: int) -> Place:
-        """The place where the piece ends that this block is the last one of."""
+        """The end of the piece whose last block this is."""
         return self.ends[bisect_left(self._blocks, blocks)]
 
     def window_tokens(self, place: Place) -> int:
@@ -114,15 +114,15 @@ class SessionCache(Protocol):
         ...
 
     def edit(self, at_tokens: int) -> None:
-        """The prompt is another one from this token on."""
+        """The prompt changes from this token on."""
         ...
 
     def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
-        """What the pacer is told of the window."""
+        """The pacer's view of the window."""
         ...
 
     def request(self, layout: Layout, prompt_tokens: int) -> Billed:
-        """Send the prompt as it is: what it is billed. The provider answers, and keeps it."""
+        """Send the prompt unedited: its bill. The provider answers, and keeps the prompt."""
         ...
 
 
@@ -134,7 +134,7 @@ _EXACT = Provider("ideal", least_tokens=0)
 
 
 class PrefixCache:
-    """The beginning that a request shares with the last one."""
+    """The beginning that a request shares with the last request."""
 
     is_placed = False
 
@@ -144,23 +144,23 @@ class PrefixCache:
         self.is_cold = True
 
     def wait(self, gap_s: float, *, is_cold: bool) -> None:
-        """Nothing is kept beyond the cache's life."""
+        """No entry outlives the cache's life."""
         self.is_cold = is_cold
         self._prefix_tokens = 0 if is_cold else self._prefix_tokens
 
     def edit(self, at_tokens: int) -> None:
-        """What lies behind is not shared any more."""
+        """The suffix behind the edit is not shared any more."""
         self._prefix_tokens = min(self._prefix_tokens, at_tokens)
 
     def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
-        """What the pacer is told of the window."""
+        """The pacer's view of the window."""
         if self.is_cold:
             return COLD
         cached = CacheState(self._prefix_tokens, step_tokens=self._provider.step_tokens)
         return cached.after_prefix(prompt_tokens - window_tokens)
 
     def request(self, layout: Layout, prompt_tokens: int) -> Billed:
-        """Read what is shared; the rest is written."""
+        """Read the shared prefix; write the rest."""
         read = _round_to_step(self._provider, min(self._prefix_tokens, prompt_tokens))
         self._prefix_tokens, self.is_cold = prompt_tokens, False
         return Billed(read, prompt_tokens - read, 0)
@@ -192,13 +192,13 @@ class MarkedCache:
         self._now_s += max(gap_s, 0.0)
 
     def edit(self, at_tokens: int) -> None:
-        """No later prompt begins with what an entry behind the edit holds."""
+        """No later prompt begins with the prefix of an entry behind the edit."""
         self._is_edited = True
         while self._units and self._units[-1].end.tokens > at_tokens:
             self._units.pop()
 
     def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
-        """What the pacer is told of the window."""
+        """The pacer's view of the window."""
         prompt = self._prompt(layout)
         found = findable_prefixes(self._provider, self._entries, prompt, self._now_s, is_mark_free=self._has_own_mark)
         # Below the first entry nothing is read, and not even what stands before the window.

@@ -1,13 +1,13 @@
-"""The simulator: one policy over one episode, billed turn by turn.
+"""The simulator: a policy over an episode, billed turn by turn.
 
     before a request   what joined since is admitted ─▶ the policy names victims ─▶ the core sweeps them
     the request        cost = r · read + w · written + plain, by the provider's cache (`session_cache`)
     after the reply    demand without a resident provider ─▶ faults: recalled at the tail, at the price of a round trip
 
-A fault is one more request: it says the call, and has the recalled body at the end of its prompt, which from then on
-is cached like all else. What the host itself cleared is out under every policy, and nobody's fault.
+A fault is a further request: the request says the call, and has the recalled body at the end of its prompt, which from
+then on is cached like all bodies. A body that the host itself cleared is out under every policy, and no policy's fault.
 
-The heap, the roots, the proofs of garbage, plan, pacer and sweep are the core's own: what is replayed is what ships.
+The heap, the roots, the proofs of garbage, plan, pacer and sweep are the core's own: the replay plays the shipped code.
 Costs are input-token equivalents in raw tokens; relative to no collection they need no unit.
 """
 
@@ -40,7 +40,7 @@ HOST = "host"
 
 @dataclass(frozen=True, slots=True)
 class SlotAdmission:
-    """One segment on its way into a heap: everything that does not depend on a policy, derived once."""
+    """A segment on its way into a heap: the part that does not depend on a policy, derived once."""
 
     entry: HeapEntry
     refs: tuple[tuple[int, int], ...]
@@ -52,7 +52,7 @@ class SlotAdmission:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One turn, ready to be simulated."""
+    """A turn, ready to be simulated."""
 
     turn: int
     wall_s: float
@@ -81,7 +81,7 @@ class EpisodeScript:
 
 
 def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
-    """What a recorded command brought back. Slots are seqs: a transcript is admitted in its order here and there."""
+    """The slot that a recorded command brought back. Slots are seqs: a transcript is admitted in its own order."""
     name = recalled_name(segment)
     address = address_in(name)
     if address:
@@ -90,7 +90,8 @@ def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
 
 
 def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> EpisodeScript:
-    """Derive what no policy changes: references, proofs, paths. With a placebo's demand, the placebo's script."""
+    """Derive the part that no policy changes: references, proofs, paths. With a placebo's demand, the placebo's
+    script."""
     index = ReferenceIndex()
     garbage = GarbageIndex(index.paths)
     slot_of: dict[str, int] = {}
@@ -147,7 +148,7 @@ class Policy(Protocol):
 
 
 class Simulation:
-    """A policy's run on an episode. Policies read it; only `play` writes."""
+    """A policy's run on an episode. Policies read the simulation; only `play` writes."""
 
     def __init__(
         self, script: EpisodeScript, prices: Prices, weights: Weights = SHIPPED, cache: CacheRules = TRUE
@@ -187,16 +188,16 @@ class Simulation:
 
     @property
     def absent_tokens(self) -> int:
-        """How much shorter the prompt is for what the policy evicted."""
+        """The prompt's tokens missing by the policy's evictions."""
         return self.heap.absent_tokens - self._cleared_tokens - self.left_tokens
 
     @property
     def window_cache(self) -> CacheState:
-        """The cache as the pacer sees it: of the window alone."""
+        """The cache in the pacer's view: of the window alone."""
         return self.cache.state(self.layout(), self.prompt_tokens, self.heap.resident_tokens)
 
     def layout(self) -> Layout:
-        """Where the pieces of the next request's prompt end. O(1) unless something was edited, then O(window)."""
+        """The ends of the pieces of the next request's prompt. O(1) without an edit, then O(window)."""
         if self._layout is None:
             self._layout = Layout(self.script.hidden_tokens)
             if self.cache.is_placed:
@@ -218,11 +219,11 @@ class Simulation:
             layout.append(shown, self._length_of(slot), cost, is_tombstone=is_tombstone)
 
     def _length_of(self, slot: int) -> int:
-        """Blocks of a slot: a call and its result, or one."""
+        """Blocks of a slot: two for a call and its result, else a single block."""
         return 2 if self.heap.kind_of(slot) is Kind.TOOL_CALL else 1
 
     def admit(self, admission: SlotAdmission) -> None:
-        """Put a segment at the end of the window, as the transcript had it."""
+        """Put a segment at the end of the window, in the transcript's order."""
         slot = self.heap.admit(admission.entry, admission.refs)
         self._place += 1
         self.heap.set_place(slot, self._place)
@@ -237,9 +238,10 @@ class Simulation:
             self.tally.explicit_faults += 1
 
     def collect(self, victims: Sequence[Victim]) -> int:
-        """Take out what the policy names; the position of the first edited token, or the whole prompt.
+        """Take out the policy's victims; the position of the first edited token, or the whole prompt.
 
-        What the model has not seen stays, whoever names it: where a transcript skips replies, a clock of turns errs.
+        A body that the model has not seen stays, even if a policy names it: where a transcript skips replies, a clock
+        of turns errs.
         """
         heap = self.heap
         gone = {}
@@ -263,7 +265,7 @@ class Simulation:
         return self._evict({slot: HOST for slot in slots if self.heap.state[slot] == RESIDENT})
 
     def _evict(self, gone: dict[int, str]) -> int:
-        """Tokens of the prompt before the first body that goes: its skeleton still renders as it was."""
+        """Tokens of the prompt before the first body that goes: the skeleton still renders."""
         heap = self.heap
         if not gone:
             return self.prompt_tokens
@@ -285,7 +287,7 @@ class Simulation:
         return position
 
     def recall(self, slot: int) -> None:
-        """Bring a body back at the tail; its skeleton and its tombstone stay where they are."""
+        """Bring a body back at the tail; skeleton and tombstone stay in place."""
         heap = self.heap
         self._layout = None
         left = self._left.setdefault(slot, [])
@@ -299,7 +301,7 @@ class Simulation:
         heap.grace_until[slot] = self.turn + RECALL_GRACE_TURNS
 
     def fault(self, slot: int) -> None:
-        """Bill and note one fault, and recall."""
+        """Bill and note a fault, and recall."""
         heap, size = self.heap, self.heap.body[slot]
         self.tally.faults += 1
         reason, gone_turn = self._gone[slot]
@@ -313,7 +315,7 @@ class Simulation:
         self.tally.cost += read * billed.read + call + write * (billed.written + FAULT_CALL_TOKENS) + billed.plain
 
     def send(self, edited_at: int) -> None:
-        """Bill one request, whose prompt was edited from this token on."""
+        """Bill a request, whose prompt was edited from this token on."""
         prompt = self.prompt_tokens
         self.cache.edit(edited_at)
         billed = self.cache.request(self.layout(), prompt)
@@ -325,7 +327,7 @@ class Simulation:
 
 
 def gaps_s(script: EpisodeScript) -> list[float]:
-    """Seconds before each request since the last one whose time is known; 0 where nobody knows."""
+    """Seconds before each request since the last request with a known time; 0 where the time is unknown."""
     gaps, last_wall = [], 0.0
     for step in script.steps:
         gaps.append(step.wall_s - last_wall if step.wall_s and last_wall else 0.0)
@@ -334,7 +336,7 @@ def gaps_s(script: EpisodeScript) -> list[float]:
 
 
 def cold_steps(script: EpisodeScript, prices: Prices) -> list[bool]:
-    """Whether nothing of a request is cached: the first, and each after a gap longer than the cache lives."""
+    """Whether no part of a request is cached: the first, and each after a gap longer than the cache's life."""
     return [number == 0 or gap_s > prices.ttl_s for number, gap_s in enumerate(gaps_s(script))]
 
 
@@ -347,7 +349,7 @@ def play(
     weights: Weights = SHIPPED,
     threshold: int = THRESHOLD,
 ) -> Tally:
-    """Simulate a policy on an episode. Deterministic; O(turns · what the policy costs).
+    """Simulate a policy on an episode. Deterministic; O(turns · the policy's cost).
 
     `threshold` is the uncovered weight that makes a fault: at 1 a single rare word does.
     """
@@ -374,7 +376,7 @@ def play(
 
 
 def _serve_reply(run: Simulation, number: int, threshold: int) -> None:
-    """What the reply needed: uses touch, faults recall."""
+    """The reply's needs: uses touch, faults recall."""
     script, heap = run.script, run.heap
     slots, wants = script.slots, script.demand.wants[number]
     if not wants:

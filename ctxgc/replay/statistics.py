@@ -1,6 +1,6 @@
 """Intervals over sessions: how far a number would move if other sessions of the same kind had been recorded.
 
-Sessions are drawn with replacement, whole: turns of one session resemble each other and must not count as many
+Sessions are drawn with replacement, whole: turns of the same session resemble each other and must not count as many
 witnesses. The seed is fixed, so that the same sessions give the same interval (I10).
 """
 
@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 
 class Bootstrap:
-    """The same draws for every number of one report, so that differences between policies are paired."""
+    """The same draws for every number of a report, so that differences between policies are paired."""
 
     def __init__(self, sessions: int) -> None:
         self.sessions = sessions
@@ -55,7 +55,7 @@ class Bootstrap:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value, or the mean of the two middle ones. Raises `ValueError` for none."""
+    """The middle value, or the mean of the two middle values. Raises `ValueError` for none."""
     if not values:
         raise ValueError("no median of nothing")
     ordered = sorted(values)

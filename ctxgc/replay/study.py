@@ -4,8 +4,8 @@
                                                             ├──try──▶ a result a session ──▶ Study
     the next session's outputs (its placebo) ───────────────┘
 
-One worker holds one session (and the outputs of another) at a time, so memory does not grow with the corpus. Sessions
-are ordered by agent and id: the results depend neither on the order of the files nor on the number of workers.
+A worker holds a single session (and the outputs of another) at a time, so memory does not grow with the corpus.
+Sessions are ordered by agent and id: the results depend neither on the order of the files nor on the number of workers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _Found = TypeVar("_Found")
 
 
 class Skipped(NamedTuple):
-    """A file, or a session of one, that is not in the study or only in part, and why."""
+    """A file, or a session of a file, that is not in the study or only in part, and why."""
 
     path: str
     why: str
@@ -85,7 +85,7 @@ class _Trial(NamedTuple):
 def run_study(
     files: Iterable[str], terms: Terms, *, workers: int = WORKERS_DEFAULT, tell: Progress = lambda share, note: None
 ) -> Study:
-    """Play every policy on every session of these transcripts. Deterministic but for the times it measures.
+    """Play every policy on every session of these transcripts. Deterministic but for the measured times.
 
     Files that cannot be read are listed in the result. Raises `OSError` if the folder for spills cannot be written.
     """
@@ -111,7 +111,7 @@ class _Run(Protocol):
 
 @contextmanager
 def _worker_pool(workers: int) -> Iterator[_Run]:
-    """Run tasks in order of their results: in worker processes, or right here if one is enough."""
+    """Run tasks in order of their results: in worker processes, or right here for a single worker."""
     if workers < 2:
         yield map
         return
@@ -172,7 +172,7 @@ def _trials(stubs: list[_SessionStub], terms: Terms) -> list[_Trial]:
 
 
 def _read(task: tuple[str, str]) -> _FileRead:
-    """In a worker: read one file and spill its sessions."""
+    """In a worker: read a file and spill its sessions."""
     path, prefix = task
     reading = read_file(path)
     stubs = []
@@ -187,7 +187,7 @@ def _read(task: tuple[str, str]) -> _FileRead:
 
 
 def _run_trial(trial: _Trial) -> TrialResult:
-    """In a worker: play every policy on one session."""
+    """In a worker: play every policy on a session."""
     placebo: list[Output] = []
     for spill in trial.placebo:
         with open(spill, "rb") as file:

@@ -1,9 +1,10 @@
-"""Traces: recorded sessions, turn by turn, as a collector would have met them.
+"""Traces: recorded sessions, turn by turn, as a collector would have met the turns.
 
     adapter events ──▶ Recorder ──▶ episodes: turns, each with what its prompt added, what its reply said and called
 
-An episode ends where the host itself cut its window (compaction, rewind): what a collector does before and after are
-two stories. A turn is one request to the model. What a reply says is *output*; it joins the prompt of the next turn.
+An episode ends where the host itself cut its window (compaction, rewind): a collector's work before and after are two
+stories. A turn is a single request to the model. The words of a reply are *output*, and join the prompt of the next
+turn.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Episode:
 
 
 class Recorder:
-    """Gathers the events of one transcript into episodes. Feed it all events, then `episodes`."""
+    """Gathers the events of a transcript into episodes. Feed all events, then ask `episodes`."""
 
     def __init__(self, source: str, count: Count, tombstone: Callable[[Segment, int], int]) -> None:
         self._source = source
@@ -103,7 +104,7 @@ class Recorder:
         return CountedSegment(segment, tokens)
 
     def episodes(self) -> list[Episode]:
-        """Every episode with at least one turn, in order."""
+        """Every episode with a turn, in order."""
         return [episode for name, session in self._sessions.items() for episode in session.cut(self._source, name)]
 
 

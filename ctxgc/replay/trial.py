@@ -1,4 +1,4 @@
-"""One session under every policy: the real one and its placebo, in both scopes.
+"""A session under every policy: the real session and its placebo, in both scopes.
 
     episodes ──▶ demand ──▶ script ──▶ every policy plays it ──▶ sums
         └── the same with another session's outputs: what coincidence alone would call faults
@@ -74,7 +74,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class WorstFault:
-    """A fault of the shipped policy, in labels: what was missing, since when, and why it had gone."""
+    """A fault of the shipped policy, in labels: the missing segment, since when, and why the segment had gone."""
 
     source: str
     session: str

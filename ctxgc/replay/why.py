@@ -1,6 +1,6 @@
 """The explanation of a turn's faults: the needed segments, the evicted segments among those, with turn and reason.
 
-This is for the person at the terminal: unlike the report it shows the words and lines themselves.
+For the person at the terminal: unlike the report this explanation shows the words and lines themselves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WANTED_MAX = 8
 
 @dataclass(slots=True)
 class _ResidencyProbe:
-    """The shipped policy, with a look at what is resident at one turn."""
+    """The shipped policy, with a look at the resident segments at a turn."""
 
     inner: Policy
     turn: int
@@ -38,7 +38,7 @@ class _ResidencyProbe:
         self.inner.begin(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
-        """Pass on; at the turn, remember what stays."""
+        """Pass on; at the turn, remember the resident slots."""
         found = self.inner.victims(run)
         if run.turn == self.turn:
             gone = {victim.slot for victim in found}
@@ -47,7 +47,7 @@ class _ResidencyProbe:
 
 
 def find_session(files: Iterable[str], session: str) -> list[Episode]:
-    """The episodes of the session named, or of the first whose id begins so; files named like it are read first."""
+    """The episodes of the session named, or of the first whose id begins so; files of that name are read first."""
     bare = session.rpartition(":")[2]
     for path in sorted(files, key=lambda path: (bare not in os.path.basename(path), path)):
         for name, episodes in sorted(read_file(path).sessions.items()):
@@ -59,7 +59,7 @@ def find_session(files: Iterable[str], session: str) -> list[Episode]:
 def explain(
     episodes: Sequence[Episode], turn: int, terms: Terms, scope: EvictionScope = RESULTS
 ) -> dict[str, Any] | None:
-    """What the turn needed and missed, as an object that JSON can hold; None if the session has no such turn."""
+    """The turn's needed and missing segments, as an object for JSON; None if the session has no such turn."""
     for episode in episodes:
         numbers = [one.number for one in episode.turns]
         if turn in numbers:

@@ -26,7 +26,7 @@ class Dot(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of a dot plot."""
+    """A line of a dot plot."""
 
     name: str
     cost: Dot
@@ -167,7 +167,7 @@ def window_lines(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
 
 
 def _thin_line(line: Sequence[int]) -> list[tuple[int, int]]:
-    """At most `POINTS_MAX` points of a line: of each bucket its highest, for peaks are what matters."""
+    """At most `POINTS_MAX` points of a line: of each bucket its highest, for peaks matter most."""
     size = ceil(len(line) / POINTS_MAX)
     return [
         max(((turn, line[turn]) for turn in range(at, min(at + size, len(line)))), key=lambda point: point[1])

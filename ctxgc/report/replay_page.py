@@ -1,4 +1,6 @@
-"""The report as one HTML file: no network, no script, light and dark; it shows labels, never the text of a session."""
+"""The report as an HTML file: no network, no script, light and dark; the page shows labels, never the text of a
+session.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the HTML report looks: one style sheet, system fonts, light and dark by the reader's own setting."""
+"""The look of the HTML report: a style sheet, system fonts, light and dark by the reader's own setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame: how one segment's content lies on disk. Bodies alone can rebuild every row.
+"""The frame: a segment's content on disk. Bodies alone can rebuild every row.
 
     zstd( length of facts, 4 bytes │ facts, JSON │ skeleton │ piece │ piece │ … )
 

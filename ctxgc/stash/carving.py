@@ -27,7 +27,7 @@ _ROWID_MIN, _ROWID_MAX = -(2**63), 2**63 - 1
 
 
 class Leaf(NamedTuple):
-    """The rowids that may lie below one page of a table, and the rowids that the page names if it can be read."""
+    """The rowids that may lie below a page of a table, and the rowids that the page names if the page can be read."""
 
     first: int
     last: int
@@ -54,7 +54,7 @@ def _page_reader(file: BinaryIO, path: Path) -> _Pages:
 
 
 def leaves(path: Path, root: int) -> Iterator[Leaf]:
-    """The leaves below a table's root page, in order of rowids. Together they cover every rowid there can be.
+    """The leaves below a table's root page, in order of rowids. Together the leaves cover every possible rowid.
 
     An interior page that cannot be read is a leaf without rowids. O(pages of the table).
     """
@@ -92,7 +92,7 @@ def _children(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
 
 
 def _rowids(data: bytes) -> tuple[int, ...]:
-    """The rowids of a leaf page's cells, as far as they can be read."""
+    """The rowids of a leaf page's cells, as far as the cells can be read."""
     rowids: set[int] = set()
     if data and data[0] == _LEAF:
         for n in range(int.from_bytes(data[3:5], "big")):
@@ -161,7 +161,7 @@ def _read_cell(data: bytes, at: int, page: _Pages, visits: Counter[int]) -> tupl
 
 
 def _record_blob(payload: bytes) -> bytes:
-    """The blob of a record (NULL, blob); the rid's column is NULL because the rowid stands for it."""
+    """The blob of a record (NULL, blob); the rid's column is NULL because the rowid is the rid."""
     header_bytes, at = _varint(payload, 0)
     first, at = _varint(payload, at)
     second, at = _varint(payload, at)
@@ -171,7 +171,7 @@ def _record_blob(payload: bytes) -> bytes:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A big-endian integer of 7 bits a byte, at most nine bytes; and where it ends."""
+    """A big-endian integer of 7 bits a byte, at most nine bytes; and its end."""
     value = 0
     for n in range(9):
         byte = data[at + n]

@@ -177,7 +177,7 @@ def unpack_list(text: str) -> tuple[str, ...]:
 
 
 def pack_facts(facts: CallFacts) -> str:
-    """Facts as a JSON list: the texts, then the names of what holds; the empty string where none are known."""
+    """Facts as a JSON list: the texts, then the names of the flags that hold; the empty string without facts."""
     flags = [name for name in CallFacts._fields[2:] if getattr(facts, name)]
     return encode_json([facts.attempt, facts.recalls, *flags]) if facts.attempt else ""
 

@@ -1,11 +1,11 @@
-"""The promises of a stash, whatever the engine. One conformance suite runs on every implementation.
+"""The promises of a stash, whatever the engine. A single conformance suite runs on every implementation.
 
     SegmentRow, SessionRow, Collection   what is kept, as values
     Put, SetState, Forget, …         mutations; each is idempotent: applying a batch again changes nothing
     Query ──▶ SearchResult           a search: ranked, filtered, bounded in time
     Stash                            a batch is one atomic, durable transaction (I1); bodies come back exactly (I9)
 
-Keys are (source, session, seq). A batch stays within one session, so that an engine may shard by session.
+Keys are (source, session, seq). A batch stays within a session, so that an engine may shard by session.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRow:
-    """A segment as the stash keeps it. `seq` counts admissions of a session from 0; only a repair leaves gaps.
+    """A segment in the stash's form. `seq` counts admissions of a session from 0; only a repair leaves gaps.
 
-    Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; everything else is whole.
+    Rows read without content have `segment.skeleton == b"{}"` and `segment.body == ()`; all other fields are whole.
     `segment.edit_sources` is never stored. Edges come back sorted, each once.
     """
 
@@ -71,7 +71,7 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
-    """A session as the stash knows it. Empty strings and zeros mean unknown."""
+    """A session in the stash's form. Empty strings and zeros mean unknown."""
 
     key: SessionKey
     project: str = ""
@@ -103,7 +103,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eviction:
-    """One victim in a collection's journal. The line refers to the segment and copies no text."""
+    """A victim in a collection's journal. The line refers to the segment and copies no text."""
 
     seq: int
     reason: str
@@ -114,7 +114,7 @@ class Eviction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """The journal's line of one collection or undo: its victims, their reasons, and its predicted cost."""
+    """The journal's line of a collection or undo: its victims, their reasons, and its predicted cost."""
 
     id: int
     """Counts from 1 within the session."""
@@ -143,10 +143,10 @@ class PutSession(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Insert a segment, or complete the pending one with the same id. A forgotten id stays forgotten.
+    """Insert a segment, or complete the pending segment with the same id. A forgotten id stays forgotten.
 
     Completing replaces the content and the host's facts; place, turn, pins, tags, task and state stay. A seq that
-    belongs to another id is a `Conflict`. A session without a row gets a bare one.
+    belongs to another id is a `Conflict`. A session without a row gets a bare row.
     """
 
     row: SegmentRow
@@ -179,7 +179,7 @@ class Touch(NamedTuple):
 
 
 class SetRecalled(NamedTuple):
-    """Recalls of segments at a turn; a turn before the known turn changes nothing."""
+    """Recalls of segments at a turn; a turn before the known turn has no effect."""
 
     key: SessionKey
     seqs: Sequence[int]
@@ -195,7 +195,7 @@ class SetPinned(NamedTuple):
 
 
 class SetTags(NamedTuple):
-    """Replace tags, task and importance of one segment; `None` leaves a field as it is."""
+    """Replace tags, task and importance of a segment; `None` leaves a field unchanged."""
 
     key: SessionKey
     seq: int
@@ -250,7 +250,7 @@ class Forget(NamedTuple):
 class ForgetSession(NamedTuple):
     """Forget every segment and the session's title, task and project.
 
-    The session's key and its segments' ids stay, so that no transcript that is read again brings them back.
+    The session's key and its segments' ids stay, so that no second reading of a transcript brings the segments back.
     """
 
     key: SessionKey
@@ -281,7 +281,7 @@ Mutation = SegmentMutation | UseMutation | JournalMutation | SessionMutation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A search. Filters combine with and; empty ones do not filter."""
+    """A search. Filters combine with and; empty filters pass all."""
 
     text: str
     """Words as `core.search.query` reads them: phrases, exclusions, prefixes, filters. Never an engine's own syntax."""
@@ -304,7 +304,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
+    """A segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
 
     row: SegmentRow
     project: str
@@ -320,7 +320,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """The reply to a search. `notes` tell a person what was relaxed or cut short; `next_offset` is -1 at the end."""
+    """The reply to a search. `notes` tell a person of relaxed terms and cut results; `next_offset` is -1 at the end."""
 
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
@@ -346,19 +346,19 @@ class Stash(Protocol):
         """Sessions, the most recently updated first."""
 
     async def session(self, key: SessionKey) -> SessionRow | None:
-        """One session's row."""
+        """A session's row."""
 
     async def resolve(self, text: str) -> list[SessionKey]:
         """Sessions that a person may mean by `text`: `source:session`, a session id, or a prefix. At most 10."""
 
     async def sessions_numbered(self, number: int) -> list[SessionKey]:
-        """Sessions of this number, drawn or made of the name; more than one where numbers collide. O(sessions)."""
+        """Sessions of this number, drawn or made of the name; several where numbers collide. O(sessions)."""
 
     async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id, the most recently updated first. At most 10."""
 
     async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
-        """Segments of a session in seq order, without content; forgotten ones too. All of them, or only `seqs`."""
+        """Segments of a session in seq order, without content; forgotten segments too. All of them, or only `seqs`."""
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
@@ -376,7 +376,7 @@ class Stash(Protocol):
         """The newest collection that was carried out, is no undo and was not undone."""
 
     async def op(self, key: SessionKey, op_id: str) -> Op | None:
-        """The remembered reply of a mutation, if the session still keeps it."""
+        """The remembered reply of a mutation, if the session still keeps the reply."""
 
     async def position(self, path: str) -> tuple[bytes, int] | None:
         """(head digest, offset) of a watched file."""

@@ -2,8 +2,8 @@
 
     run(operation) ──▶ aiosqlite's queue ──▶ operation(connection), many statements ──▶ result
 
-A hop to the thread and back costs about 25 µs on an idle machine and 70 on a busy one, so an operation is one function
-and one hop, however many statements it has. aiosqlite's door for many statements in one hop is `executescript`: the
+A hop to the thread and back costs about 25 µs on an idle machine and 70 on a busy machine, so an operation is a single
+function and hop, with any number of statements. aiosqlite's door for many statements in a hop is `executescript`: the
 connection takes a function there too.
 """
 

@@ -21,7 +21,7 @@ COPY_BYTES = 2**20
 
 
 def make_ready(path: Path) -> None:
-    """Create folder and file if they are missing, for the owner alone. Loose modes are refused, never mended."""
+    """Create folder and file where missing, for the owner alone. Loose modes are refused, never mended."""
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         _check(path.parent, FOLDER_MODE, "folder")
@@ -58,7 +58,7 @@ def _check_magic(path: Path) -> None:
 
 
 def damage_error(path: Path, detail: str) -> StashDamaged:
-    """The error of a damaged file. The file is left as it is."""
+    """The error of a damaged file. The file stays unchanged."""
     return StashDamaged(
         f"the stash {path} is damaged: {' '.join(detail.split())}",
         hint="run `ctxgcd --check`, then `ctxgcd --repair`: it keeps a copy and saves every segment it can read",

@@ -39,7 +39,7 @@ class SearchScope:
     def sql(self, *, is_driving: bool) -> str:
         """The clauses joined. Where the text index drives, `+` keeps SQLite from driving by the row instead.
 
-        `rowid IN (SELECT …)` beside MATCH once ran for 150 s: one index probe for each id.
+        `rowid IN (SELECT …)` beside MATCH once ran for 150 s: an index probe for each id.
         """
         plus = "" if is_driving else "+"
         return " AND ".join(clause.replace("s.", f"{plus}s.", 1) for clause in self.clauses)
@@ -160,7 +160,7 @@ def sids_around(db: sqlite3.Connection, folder: str) -> list[int]:
 
 
 def _path_clause(path: str) -> tuple[str, tuple[object, ...]]:
-    """A relative path or glob matches at the end of any folder; an absolute one as a whole.
+    """A relative path or glob matches at the end of any folder; an absolute path as a whole.
 
     Brackets are letters of the path (`app/[slug]/page.tsx`) as well as a choice of letters.
     """

@@ -1,4 +1,4 @@
-"""Group commit: callers that come while a commit runs share the next one.
+"""Group commit: callers that come during a commit share the next commit.
 
     submit ──▶ waiting batches (in order of arrival) ──▶ one transaction ──▶ each caller hears its own outcome
                  └─ a large batch is encoded meanwhile on another thread
@@ -41,7 +41,7 @@ class _WaitingBatch:
 
 
 class GroupCommit:
-    """The queue in front of the writer. `run` is the queue's one task; many callers may `submit`."""
+    """The queue in front of the writer. `run` is the queue's only task; many callers may `submit`."""
 
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
@@ -90,7 +90,7 @@ class GroupCommit:
         await self._is_idle.wait()
 
     async def _gather(self) -> list[_WaitingBatch]:
-        """The first waiting batch and the ready ones behind it, up to the bound, in order."""
+        """The first waiting batch and the ready batches behind, up to the bound, in order."""
         await self._waiting[0].is_ready.wait()
         group: list[_WaitingBatch] = []
         rows = 0

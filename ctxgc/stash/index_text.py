@@ -145,7 +145,7 @@ def tags(sid: int, kind: str, tool: str) -> str:
 
 
 def _readable(value: Any) -> Iterator[str]:
-    """What a server or a connector returned inside a block that is no text: every string with words in it."""
+    """Texts that a server or a connector returned inside a block that is no text: every string with words."""
     if isinstance(value, str):
         if len(value) < DATA_CHARS_MIN or " " in value or "\n" in value:
             yield value
@@ -156,7 +156,7 @@ def _readable(value: Any) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every string inside a call's input, without the names of its fields and without what moved to the body."""
+    """Every string inside a call's input, without the names of its fields and without the pieces of the body."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):

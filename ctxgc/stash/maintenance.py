@@ -1,4 +1,4 @@
-"""Maintenance: what a stash does while no caller waits. Each step is short and runs on the writer's thread.
+"""Maintenance: a stash's work while no caller waits. Each step is short and runs on the writer's thread.
 
     reindex   fill the index from bodies, newest first (after a new tokenizer, or a repair)
     merge     join small pieces of the index, so that queries stay fast
@@ -25,7 +25,7 @@ REINDEX_ROWS = 50
 
 
 def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
-    """Index one slice of bodies; whether more bodies wait."""
+    """Index a slice of bodies; whether more bodies wait."""
     below = meta(db, "unindexed_below")
     if not below:
         return False
@@ -74,7 +74,7 @@ def with_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
 
 
 def merge_index(db: sqlite3.Connection, fail: Failpoint) -> bool:
-    """Join pieces of the index, one step; whether more pieces wait."""
+    """Join pieces of the index, a step at a time; whether more pieces wait."""
     return _merge_pages(db, fail, MERGE_PAGES)
 
 
@@ -91,7 +91,7 @@ def count_erasures(db: sqlite3.Connection) -> int:
 
 
 def begin_erasing(db: sqlite3.Connection, fail: Failpoint) -> list[int]:
-    """Start rewriting the index as one piece; the rids that this round erases."""
+    """Start rewriting the index as a single piece; the rids that this round erases."""
     rids = [row[0] for row in db.execute("SELECT rid FROM erasure")]
     if rids:
         fail("erase")
@@ -121,7 +121,7 @@ def finish_erasing(db: sqlite3.Connection, fail: Failpoint, rids: list[int]) -> 
 
 
 def checkpoint(db: sqlite3.Connection, fail: Failpoint) -> bool:
-    """Move the WAL into the file and empty it; False if a reader held the WAL up."""
+    """Move the WAL into the file and empty the WAL; False if a reader held the WAL up."""
     fail("checkpoint")
     return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 

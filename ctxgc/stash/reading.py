@@ -42,7 +42,7 @@ def sessions(db: sqlite3.Connection, project: str, source: str, limit: int, offs
 
 
 def session(db: sqlite3.Connection, key: SessionKey) -> SessionRow | None:
-    """One session's row."""
+    """A session's row."""
     row = db.execute(f"SELECT {_SESSION} FROM session WHERE source = ? AND session = ?", key).fetchone()
     return columns.session_row(row) if row else None
 
@@ -76,7 +76,7 @@ def sessions_numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
 
 
 def sessions_with_segment(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
-    """Sessions with a segment of exactly this id: one look into the index of each."""
+    """Sessions with a segment of exactly this id: a look into the index of each."""
     key_rows = db.execute(
         "SELECT source, session FROM session AS t WHERE EXISTS (SELECT 1 FROM segment WHERE sid = t.sid AND id = ?)"
         " ORDER BY updated_s DESC LIMIT ?",
@@ -200,7 +200,7 @@ def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Col
 
 
 def collection(db: sqlite3.Connection, key: SessionKey, number: int) -> Collection | None:
-    """One line of the journal."""
+    """A line of the journal."""
     return next(iter(_journal(db, key, NUMBERED, number)), None)
 
 

@@ -52,7 +52,7 @@ class RepairReport:
 
 
 def check(path: Path) -> Examination:
-    """Read the whole file and report. The file does not change; no daemon may have it open."""
+    """Read the whole file and report. The file does not change; no daemon may have the file open."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     troubles: list[str] = []
@@ -174,7 +174,7 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
 
 
 def _rebuild_rows(new: sqlite3.Connection, prepared: EncodedPut) -> int:
-    """Make the row of a body that lost its own: as it was admitted, at the end of the window."""
+    """Make the row of a body without a row: as first admitted, at the end of the window."""
     row = replace(prepared.row, touched_turn=prepared.row.segment.born_turn)
     new.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", row.key)
     sid = new.execute("SELECT sid FROM session WHERE source = ? AND session = ?", row.key).fetchone()[0]
@@ -190,8 +190,8 @@ def _rebuild_rows(new: sqlite3.Connection, prepared: EncodedPut) -> int:
 def _readable_rows(db: sqlite3.Connection, path: Path, table: str, names: str = "*") -> Iterator[Sequence[Any]]:
     """Every row that can be read. Behind damage the scan goes on with each row of that leaf, then behind the leaf.
 
-    The pages say where leaves end and which rows they have: a statement for each damaged page and each row on it, not
-    one for each rowid.
+    The pages say where leaves end and name their rows: a statement for each damaged page and each of its rows, not for
+    each rowid.
     """
     try:
         table_row = db.execute("SELECT rootpage, sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
@@ -238,7 +238,7 @@ def _scan_rows(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> Itera
 
 
 def _raise_unless_damage(error: Exception) -> None:
-    """Pass over damage alone: any other error is a mistake of this code, and every row would raise it again."""
+    """Pass over damage alone: any other error is a mistake of this code, and every row would raise the error again."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code not in _DAMAGE and not isinstance(error, UnicodeDecodeError):
         raise error

@@ -8,7 +8,7 @@
              └─ op                      remembered replies
     position  meta  erasure             how far files are read; counters of the file; rids that await erasing
 
-`docs/design/stash.md` says of each table who writes it and who deletes from it.
+`docs/design/stash.md` says of each table who writes and who deletes.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _
 
 
 def configure_writer(connection: sqlite3.Connection) -> None:
-    """Pragmas of the one connection that writes."""
+    """Pragmas of the writing connection."""
     _configure(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -156,9 +156,9 @@ def migrate(
     steps: Sequence[str] = MIGRATIONS,
     before_step: Callable[[], None] = lambda: None,
 ) -> int:
-    """Bring the file to the newest version, one transaction a step; returns that version.
+    """Bring the file to the newest version, a transaction a step; returns that version.
 
-    A file that is newer, or another program's, is `Incompatible` and stays as it is.
+    A newer file, or another program's, is `Incompatible` and stays unchanged.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     owner = connection.execute("PRAGMA application_id").fetchone()[0]

@@ -6,9 +6,9 @@
 
 One process opens the file for writing at a time; the file is never on a network file system.
 
-A stash at `MEMORY` is a database in memory: nothing is kept, and no byte touches a disk. Its one connection writes
-and reads in turn, because connections that share a database in memory have no WAL: a reader would be refused while
-the writer writes, or else see what is not committed.
+A stash at `MEMORY` is a database in memory: the stash ends with its process, and no byte touches a disk. Its only
+connection writes and reads in turn, because connections that share a database in memory have no WAL: a reader would be
+refused while the writer writes, or else see uncommitted rows.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _no_failure(_: str) -> None:
 
 
 class SqliteStash:
-    """`Stash` in one SQLite file. Arguments after the path are for tests: space, time and failures are injected."""
+    """`Stash` in a SQLite file. Arguments after the path are for tests: space, time and failures are injected."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class SqliteStash:
         return await self._read(lambda db: reading.sessions(db, project, source, limit, offset))
 
     async def session(self, key: SessionKey) -> SessionRow | None:
-        """One session's row."""
+        """A session's row."""
         return await self._read(lambda db: reading.session(db, key))
 
     async def resolve(self, text: str) -> list[SessionKey]:
@@ -186,7 +186,7 @@ class SqliteStash:
         return await self._read(lambda db: reading.collections(db, key, limit))
 
     async def collection(self, key: SessionKey, number: int) -> Collection | None:
-        """One line of the journal."""
+        """A line of the journal."""
         return await self._read(lambda db: reading.collection(db, key, number))
 
     async def standing_collection(self, key: SessionKey) -> Collection | None:

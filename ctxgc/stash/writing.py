@@ -1,4 +1,4 @@
-"""Writing: what each mutation does to the tables. Everything in here runs on the writer connection's thread.
+"""Writing: the effect of each mutation on the tables. All functions here run on the writer connection's thread.
 
     batches ──▶ BEGIN IMMEDIATE ─ each mutation in order ─ COMMIT ──▶ one outcome a batch
                        └─ failed with several batches? each alone, so that bad data fails its own caller only
@@ -80,7 +80,7 @@ def _encode_put(mutation: Put, compress: body_codec.Transform) -> EncodedPut:
 
 
 class Writer:
-    """Applies batches to one connection; the writer lives on that connection's thread."""
+    """Applies batches to a connection; the writer lives on that connection's thread."""
 
     def __init__(self, connection: sqlite3.Connection, failpoint: Failpoint) -> None:
         self._db = connection
@@ -112,7 +112,7 @@ class Writer:
         self._compress = body_codec.compressor()
 
     def commit(self, batches: Sequence[Batch]) -> list[CtxgcError | None]:
-        """Commit all batches in one transaction; the error of each batch, in order, None for success."""
+        """Commit all batches in a single transaction; the error of each batch, in order, None for success."""
         try:
             self._transact(batches)
         except (CtxgcError, sqlite3.Error, ValueError, TypeError) as error:
@@ -144,7 +144,7 @@ class Writer:
         self._db.execute(_PUT_SESSION, session_values(mutation.row))
 
     def _get_or_create_sid(self, key: SessionKey) -> int:
-        """The session's number; a session without a row gets a bare one."""
+        """The session's number; a session without a row gets a bare row."""
         if (sid := self._sids.get(key)) is not None:
             return sid
         self._fail("session")
@@ -173,7 +173,7 @@ class Writer:
             self._add_edges(sid, row.seq, row.edges)
 
     def _complete(self, sid: int, mutation: EncodedPut) -> None:
-        """The segment exists: a put may complete a pending segment, and changes nothing otherwise."""
+        """The segment exists: a put may complete a pending segment, and else has no effect."""
         row = mutation.row
         known_row = self._db.execute(
             "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, clean_text(row.segment.id))
@@ -213,7 +213,9 @@ class Writer:
             )
 
     def _remove_content(self, rid: int, sid: int) -> None:
-        """Delete the body, the postings and the paths. An unreadable frame costs the whole index: start it anew."""
+        """Delete the body, the postings and the paths. An unreadable frame costs the whole index: the index starts
+        anew.
+        """
         self._fail("unindex")
         row = self._db.execute(
             "SELECT frame, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)

@@ -1,8 +1,8 @@
-"""From raw o200k tokens to what a provider bills, and back: one ratio a model, learned from usage.
+"""From raw o200k tokens to a provider's billed tokens, and back: a ratio a model, learned from usage.
 
     prior of the model's family ──observe(raw, billed)──▶ ratio ──▶ billed = raw × ratio + hidden
 
-Counts are stored raw and multiplied on read, so learning never touches what is stored. Everything here is a value.
+Counts are stored raw and multiplied on read, so learning never touches the stash. All types here are values.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CLAUDE_VERSION = re.compile(r"[-_ ](\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 def prior_ratio(model: str) -> float:
     """Billed tokens per raw token to assume of a model before any usage was seen.
 
-    Claude without a version is taken as a newer one: to overstate shrinks a window, to understate overruns it.
+    Claude without a version counts as a newer Claude: to overstate shrinks a window, to understate overruns the window.
     """
     name = model.lower()
     if _CLAUDE.search(name):
@@ -73,10 +73,9 @@ class Calibration:
         return self.billed_tokens / self.raw_tokens
 
     def observe(self, raw_tokens: int, billed_tokens: int) -> Self:
-        """Learn from one step between two replies of one thread: `raw_tokens` visibly new, `billed_tokens` more billed.
+        """Learn from a step between two replies of a thread: `raw_tokens` visibly new, `billed_tokens` more billed.
 
-        A step that cannot speak of the tokenizer (too little text, a shrinking window, an implausible ratio)
-        changes nothing.
+        A step without word of the tokenizer (too little text, a shrinking window, an implausible ratio) has no effect.
         """
         if raw_tokens < OBSERVED_RAW_MIN or not RATIO_MIN <= billed_tokens / raw_tokens <= RATIO_MAX:
             return self

@@ -2,9 +2,9 @@
 
     text ──▶ cached? ──▶ cut where tokens cannot straddle ──▶ count each chunk ──▶ sum
 
-The guard: about a million consecutive spaces make the engine panic with a `BaseException`, so it never sees more than
-`CHUNK_CHARS` at once. A chunk ends at the first *safe cut* of its second half: a place that no token of o200k crosses,
-whatever stands around it. Only text without such a place is cut hard, at a cost of at most a token or two a cut.
+The guard: about a million consecutive spaces make the engine panic with a `BaseException`, so the engine never sees
+more than `CHUNK_CHARS` at once. A chunk ends at the first *safe cut* of its second half: a place that no token of o200k
+crosses, in any surroundings. Only text without such a place is cut hard, at a cost of at most a token or two a cut.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SAFE_CUT = re.compile(r"(?<=\n)(?=[^\s/])|(?<=[A-Za-z])(?= [A-Za-z])")
 
 
 class TokenCounter:
-    """Counts raw o200k tokens. One a process; `count` may be called from any thread.
+    """Counts raw o200k tokens. A process has one; `count` may be called from any thread.
 
-    The ranks are loaded on the first count. Where they cannot be had, `is_estimated` turns true and counts are
-    derived from bytes: flagged, never silently wrong.
+    The ranks are loaded on the first count. Without ranks, `is_estimated` turns true and counts are derived from bytes:
+    flagged, never silently wrong.
     """
 
     def __init__(self, load: Callable[[], Ranks], cache_entries_max: int = CACHE_ENTRIES_MAX) -> None:
@@ -52,7 +52,7 @@ class TokenCounter:
 
     @property
     def ranks(self) -> Ranks:
-        """What is counted with; loads the ranks at the first count."""
+        """The ranks behind the counts; loads the ranks at the first count."""
         with self._lock:
             if self._ranks is None:
                 self._ranks = self._load()
@@ -60,7 +60,7 @@ class TokenCounter:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the ranks are in memory already, so that asking costs nothing."""
+        """Whether the ranks are in memory already, so that asking is free."""
         return self._ranks is not None
 
     @property

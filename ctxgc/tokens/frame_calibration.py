@@ -1,11 +1,11 @@
-"""From raw tokens and blocks to what a provider bills: two coefficients a model, learned from usage.
+"""From raw tokens and blocks to a provider's billed tokens: two coefficients a model, learned from usage.
 
     prior of the model's family ──observed(raw, blocks, billed)──▶ billed = raw × per_raw + blocks × per_block
 
-A provider frames each block of a prompt with tokens that no text shows. Where a prompt is long results, one ratio
-absorbs the frames; where tombstones and small calls are left, the frames are a fifth of it, and a prediction by one
-ratio errs more with each turn. Weighted least squares over decayed sums, each observation weighing as its length does,
-so that relative errors count alike. Everything here is a value.
+A provider frames each block of a prompt with tokens that no text shows. In a prompt of long results, a single ratio
+absorbs the frames; where tombstones and small calls are left, the frames are a fifth of the prompt, and a prediction by
+a single ratio errs more with each turn. Weighted least squares over decayed sums, each observation weighted by its
+length, so that relative errors count alike. All types here are values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PRIOR_WEIGHT_MIN = 0.02
 
 @dataclass(frozen=True, slots=True)
 class FrameCalibration:
-    """What is known of one model's tokenizer and frames: decayed sums of a weighted regression through zero."""
+    """The knowledge of a model's tokenizer and frames: decayed sums of a weighted regression through zero."""
 
     prior_ratio: float
     raw_raw: float = 0.0
@@ -46,7 +46,7 @@ class FrameCalibration:
 
     @property
     def coefficients(self) -> tuple[float, float]:
-        """Billed tokens per raw token, and per block; both within their bounds whatever was observed."""
+        """Billed tokens per raw token, and per block; both within their bounds under any observations."""
         aa, ab, bb, ay, by = self._sums()
         per_raw = (ay * bb - by * ab) / (aa * bb - ab * ab)  # The prior keeps the sums of full rank.
         per_block = (by - ab * per_raw) / bb
@@ -60,7 +60,7 @@ class FrameCalibration:
         return per_raw, per_block
 
     def _sums(self) -> tuple[float, float, float, float, float]:
-        """The normal equations with the prior in them."""
+        """The normal equations, the prior included."""
         text = self.prior_weight * PRIOR_RAW_TOKENS
         frames = self.prior_weight * PRIOR_BLOCKS**2 / OBSERVED_RAW_MIN
         return (
@@ -72,10 +72,10 @@ class FrameCalibration:
         )
 
     def observe(self, raw_tokens: int, blocks: int, billed_tokens: int) -> Self:
-        """Learn from one step between two replies of one thread: what is visibly new, and what is billed more.
+        """Learn from a step between two replies of a thread: the visibly new tokens, and the tokens billed more.
 
-        A step that cannot speak of the tokenizer (too little of it, a shrinking window, more or less than any text and
-        frames come to) changes nothing.
+        A step without word of the tokenizer (too short, a shrinking window, more or less than any text and frames come
+        to) has no effect.
         """
         least, most = RATIO_MIN * raw_tokens, RATIO_MAX * raw_tokens + PER_BLOCK_MAX * blocks
         if raw_tokens < OBSERVED_RAW_MIN or blocks < 0 or not least <= billed_tokens <= most:

@@ -2,8 +2,8 @@
 
     skeleton ──apart──▶ (what is left, as text to count; the tokens of what was taken out)
 
-An image is billed by its patches, whatever its file weighs: counted as text, a screenshot would seem to fill a window.
-A document is billed by its pages. Other binary content (encrypted reasoning, a signature) is taken for the text that it
+An image is billed by its patches, not by its file's weight: counted as text, a screenshot would seem to fill a window.
+A document is billed by its pages. Other binary content (encrypted reasoning, a signature) counts as the text that it
 may hold.
 """
 
@@ -45,7 +45,7 @@ _JPEG_SIZED = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 
 def split_opaque(data: bytes) -> tuple[bytes, int]:
-    """`data` without long runs of base64, and the billed tokens of the runs. Linear; raises nothing."""
+    """`data` without long runs of base64, and the billed tokens of the runs. Linear; raises no error."""
     runs = _RUN.findall(data)
     if not runs:
         return data, 0

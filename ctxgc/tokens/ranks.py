@@ -1,9 +1,9 @@
-"""The o200k ranks: where they come from, and the encoding built of them. Never the network.
+"""The o200k ranks: their places, and the encoding built of them. Never the network.
 
     explicit path ──▶ $TIKTOKEN_CACHE_DIR ──▶ the file that ships with the package ──▶ none: counts are estimates
 
-Every candidate is read, never written, and is used only if its sha256 is the one below. tiktoken's own loader is
-not called: it downloads without a timeout and deletes a cached file that it does not like.
+Every candidate is read, never written, and is used only if its sha256 is the known hash below. tiktoken's own loader is
+not called: that loader downloads without a timeout and deletes a cached file of another hash.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SPLIT_PATTERN = "|".join(
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """A loaded encoding, or none; and in words where it came from and what was passed over."""
+    """A loaded encoding, or none; and in words the encoding's place and the candidates passed over."""
 
     encoding: Encoding | None
     source: str
@@ -53,9 +53,9 @@ class Ranks:
 
 
 def load_ranks(env: Mapping[str, str], path: Path | None = None) -> Ranks:
-    """The first candidate whose content is right. About 170 ms and 55 MB, so call it late and once.
+    """The first candidate with the right content. About 170 ms and 55 MB, so call late and once.
 
-    Raises nothing: without any candidate `encoding` is None, and `notes` says why for each.
+    Raises no error: without any candidate `encoding` is None, and `notes` gives the reason for each candidate.
     """
     notes: list[str] = []
     for candidate in _candidates(env, path):

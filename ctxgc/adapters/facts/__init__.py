@@ -1,1 +1,1 @@
-"""What a tool call says about files and commands."""
+"""Facts of tool calls: files, commands, attempts."""

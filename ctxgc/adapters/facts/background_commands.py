@@ -1,4 +1,5 @@
-"""Commands that go on running: Codex lets go of one that takes long, and asks for the rest of its output by a number.
+"""Commands in the background: Codex lets go of a command that takes long, and asks for the rest of its output by a
+number.
 
     exec_command `cargo test` ──▶ "… running with session ID 4711"      write_stdin {"session_id": 4711} ──▶ the rest
     exec `tools.exec_command(…)` ──▶ "… running with cell ID 3"         wait {"cell_id": "3"} ──▶ the rest

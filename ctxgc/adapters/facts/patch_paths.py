@@ -44,7 +44,9 @@ def is_patch(text: str) -> bool:
 
 
 def files_of_patch(text: str, cwd: str) -> TouchedFiles:
-    """Files of an apply_patch envelope, and for each hunk the lines it must have seen: context and removed ones."""
+    """Files of an apply_patch envelope, and for each hunk the lines that the edit must have seen: context and removed
+    lines.
+    """
     uses = [
         PathUse(resolve_path(match[2] or match[3], cwd), _PATCH_ACCESS.get(match[1] or "Add", Access.WRITE))
         for match in _PATCH_FILE.finditer(text)

@@ -1,8 +1,8 @@
-"""Facts of segments that came without: a parsed request has none, nor has what an older client sends.
+"""Facts of segments without facts: parsed requests and older clients send none.
 
     segments in window order ──with_facts──▶ the same, each tool call with the facts its transcript would have given it
 
-The shell grammar runs over what is news, not over a whole window at every request.
+The shell grammar runs over new segments, not over a whole window at every request.
 """
 
 from __future__ import annotations

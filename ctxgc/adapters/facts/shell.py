@@ -1,4 +1,4 @@
-"""The grammar of a shell, as far as facts need it: a command line as pipes of stages.
+"""The grammar of a shell, as far as facts need a grammar: a command line as pipes of stages.
 
     cd /w && cat a.py | head -20 > b     Pipe([cd /w])  &&  Pipe([cat a.py], [head -20, to b])
 
@@ -53,7 +53,7 @@ class Pipe:
 def pipes_of(text: str) -> tuple[Pipe, ...]:
     """The pipes of a command line; `&&`, `;` and newlines separate them, here-documents left out.
 
-    Several facts are asked of one command after another: the last ones are kept. Callers never change the values.
+    Several facts are asked of the same command in a row, so the last parses are kept. Callers never change the values.
     """
     text = text[:COMMAND_CHARS_READ_MAX]
     return tuple(_parse_pipes(_without_heredocs(text) if "<<" in text else text))

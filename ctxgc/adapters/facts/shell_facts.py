@@ -1,4 +1,4 @@
-"""What a shell command is, beyond the files it names: a pure read, an attempt at something, a recall.
+"""Facts of a shell command beyond its files: a pure read, an attempt, a recall.
 
 cd /w && sed -n 1,40p a.py     pure read: the result is lines of the file and nothing else
 cd /w && npm test -- -w a      an attempt at `npm test --`, however the directory was reached
@@ -44,7 +44,7 @@ def attempt_of(command: str) -> str:
 def is_pure_read(command: str, paths: Sequence[PathUse]) -> bool:
     """Whether a command prints exactly lines of files, each file named in full.
 
-    False garbage costs a page fault: where a command is in doubt, or was cut, it is no pure read.
+    False garbage costs a page fault: a doubtful or cut command is no pure read.
     """
     if not 0 < len(command) < COMMAND_CHARS_MAX or not paths or command.count("'") % 2 or command.count('"') % 2:
         return False
@@ -61,7 +61,7 @@ def is_pure_read(command: str, paths: Sequence[PathUse]) -> bool:
 
 
 def recalled_segment_name(command: str) -> str:
-    """The name that `ctxgc recall` is given, where the command shows that segment, or a part of it, and no more."""
+    """The name given to `ctxgc recall`, where the command shows that segment, or a part of the segment, and no more."""
     if "ctxgc recall" not in command or len(command.strip()) >= COMMAND_CHARS_MAX:
         return ""
     pipes = list(pipes_of(command))

@@ -82,7 +82,7 @@ DRIVE = re.compile(r"[a-z]:/")
 
 
 def resolve_path(path: str, cwd: str) -> str:
-    """The path made absolute under `cwd` if it is relative, without `.` and `..`; as it is if there is no `cwd`."""
+    """The path made absolute under `cwd` if the path is relative, without `.` and `..`; unchanged without a `cwd`."""
     if is_windows(cwd) and not path.startswith(("/", "~")):
         path = path.replace("\\", "/").lower()
     path, cwd = canonical_path(path), canonical_path(cwd)
@@ -110,14 +110,14 @@ def files_of_command(command: str, cwd: str) -> TouchedFiles:
 
 
 def _directory_after(stage: Stage, cwd: str) -> str:
-    """The directory after `cd DIR`, or nothing."""
+    """The directory after `cd DIR`; empty for any other command."""
     if len(stage.words) == 2 and stage.words[0] == "cd":
         return resolve_path(stage.words[1], cwd)
     return ""
 
 
 def _uses_of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
-    """Uses of one pipe. `nl a | sed -n 5,9p` and `cat a | head -20` read the lines that come out at the end."""
+    """Uses of a pipe. `nl a | sed -n 5,9p` and `cat a | head -20` read the lines that come out at the end."""
     uses: list[PathUse] = []
     for stage in stages:
         paths, lines = _uses_of_stage(stage, cwd)

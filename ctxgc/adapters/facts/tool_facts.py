@@ -1,9 +1,9 @@
-"""What a tool call says: paths with ranges, texts an edit must have seen, the shell command, and what it is a case of.
+"""Facts of a tool call by its input: paths with ranges, texts an edit must have seen, the shell command, the attempt.
 
     call ──facts_of──▶ Facts ──answered(result)──▶ Facts ──▶ Segment          stored row ──row_facts──▶ Segment
 
-One table for all agents: tools are known by their lower-cased name, paths by the key they stand under. A path in the
-input of a tool that the table lacks counts as a mention.
+A single table for all agents: tools are known by their lower-cased name, paths by their key. A path in the input of an
+unknown tool counts as a mention.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ OLD_KEYS = ("old_string", "oldString", "old_str", "old_text", "oldText")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What references and proofs are derived from."""
+    """The source of references and proofs."""
 
     paths: tuple[PathUse, ...] = ()
     edit_sources: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ def _is_cut(result: bytes) -> bool:
 
 
 def facts_of_call(tool: str, value: object, cwd: str) -> Facts:
-    """The facts of one call. `value` is its input, an object or free text; `cwd` resolves relative paths."""
+    """The facts of a call. `value` is the call's input, an object or free text; `cwd` resolves relative paths."""
     facts = _facts_of_input(tool.lower(), value, cwd)
     call = call_facts(tool, facts.command, facts.paths)
     return Facts(facts.paths, facts.edit_sources, facts.command, "", call, facts.reads_to_default)
@@ -142,7 +142,7 @@ def row_facts(segment: Segment) -> Segment:
 
 
 def client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> Segment:
-    """A tool call of which a client says the files or the command: both are taken for what the call is about."""
+    """A tool call whose client says the files or the command: both count as the call's own."""
     paths, command = paths or segment.paths, command or segment.command
     if (paths, command) == (segment.paths, segment.command):
         return segment

@@ -7,8 +7,8 @@
     a skill's text, where the skill was just launched                             ─▶ attachment, `skill: NAME`
     other tags of its own ─▶ system                                        all else ─▶ user
 
-A reminder that nobody recognises stays: rules come in many shapes, and a new one must not leave the window. What
-Claude Code cannot have written where it stands is the user's.
+An unknown reminder stays: rules come in many shapes, and a new shape must not leave the window. A text in a place where
+Claude Code cannot have written is the user's.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ClaudeTexts:
             self._note_skill_launch(value.get("skill") or value.get("command"))
 
     def read_fold(self, text: str) -> TextReading:
-        """See `HostTexts.read_fold`. A reminder that holds a tag itself is no wrapper, and stays."""
+        """See `HostTexts.read_fold`. A reminder with a tag inside is no wrapper, and stays."""
         words = typed_words(text)
         if words is not None:
             return TextReading(Kind.USER, words)
@@ -78,7 +78,7 @@ class ClaudeTexts:
         return reading if reading.kind is Kind.ATTACHMENT else TextReading(Kind.SYSTEM, text)
 
     def read_text(self, text: str, *, is_meta: bool = False) -> TextReading:
-        """See `HostTexts.read_text`. `is_meta` is how a transcript marks a skill's text; a request marks nothing."""
+        """See `HostTexts.read_text`. `is_meta` is a transcript's mark of a skill's text; a request has no such mark."""
         if text.startswith(SUMMARY_START):
             return TextReading(Kind.SUMMARY, text)
         if text.startswith(SKILL_START):

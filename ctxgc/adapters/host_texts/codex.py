@@ -4,7 +4,7 @@
     <skill>, <user_shell_command>, <subagent_notification>, the goal of a thread            ─▶ attachment, by name
     all else ─▶ user
 
-A prompt counts as one only if it is the user's: a rollback counts prompts.
+A prompt counts only if the prompt is the user's: a rollback counts prompts.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class CodexTexts:
         )
 
     def read_fold(self, text: str) -> TextReading:
-        """See `HostTexts.read_fold`: nothing is."""
+        """See `HostTexts.read_fold`: Codex folds no text into a result."""
         return TextReading(Kind.SYSTEM, text)
 
     def note_call(self, tool: str, value: Any) -> None:
@@ -118,7 +118,9 @@ def _read_wrapper(wrapper: Wrapper, text: str) -> TextReading:
 
 
 def read_agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
-    """What an agent's message to another is: a report of an agent below is its output, any other may be an order."""
+    """The kind of an agent's message to another agent: a report of an agent below is output, any other message may be
+    an order.
+    """
     if recipient and author.startswith(recipient.rstrip("/") + "/"):
         return Kind.ATTACHMENT, output_facts(f"agent {author}")
     return Kind.SYSTEM, Facts()

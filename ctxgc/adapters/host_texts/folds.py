@@ -1,12 +1,12 @@
-"""Tool results that end in what is no output of the tool: Claude Code folds reminders into the result before them.
+"""Tool results that end in other texts than the tool's output: Claude Code folds reminders into the result before.
 
     "output\\n\\n<system-reminder>\\nThe user sent a new message while you were working:\\n…\\n</system-reminder>"
      └ the tool's own: may go         └ a fold: the user's words, or a rule; never edited
 
-    a list of text blocks: each is the tool's own, a fold, or both in one
+a list of text blocks: each block is the tool's own, a fold, or both
 
-A span of a result is the value of a text, or its beginning where a fold follows. Whatever stands beside the text in its
-block (a cache mark, citations, a member that nobody knows) has no span, and every byte of it is sent on as it came.
+A span of a result is the value of a text, or the text's beginning where a fold follows. A member beside the text in its
+block (a cache mark, citations, an unknown member) has no span, and every byte of the member is sent on unchanged.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def _block_starts(content: list[Any]) -> list[int]:
 
 
 def _fold_start(text: str) -> int:
-    """Where the folds of a result begin; -1 if it has none.
+    """The place where the folds of a result begin; -1 without folds.
 
-    What the user typed may hold anything, and so all that stands behind such a heading is kept.
+    The user's words may hold any text, so all text behind such a heading is kept.
     """
     if _OPEN not in text:
         return -1

@@ -4,7 +4,8 @@
     <path>FILE</path> …                                                 attachment, where that file was just named
     <system-reminder>…</system-reminder>, and other synthetic texts     system
 
-An export marks such texts as synthetic; a request marks nothing, and so only what fits word for word counts there.
+An export marks such texts as synthetic; a request has no such mark, and so only a text that fits word for word counts
+there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class OpenCodeTexts:
         """Of the file whose text comes next."""
 
     def read_text(self, text: str, *, is_synthetic: bool = False) -> TextReading:
-        """See `HostTexts.read_text`. `is_synthetic` is how an export marks what the host wrote."""
+        """See `HostTexts.read_text`. `is_synthetic` is an export's mark of the host's own texts."""
         before, self._facts = self._facts, facts_of_mention(text, self.cwd)
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))

@@ -3,8 +3,8 @@
     text ──whole──▶ the wrappers it consists of ──(an agent's module)──▶ TextReading: kind, words, facts
       └── anything before, between or behind them: a person wrote it
 
-A wrapper counts only whole, so that no words of a person become the host's by how they begin. Where a text consists of
-several wrappers, the most protected of them decides.
+A wrapper counts only whole, so that no words of a person become the host's by their beginning. Of several wrappers in a
+text, the most protected wrapper decides.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TextReading(NamedTuple):
 
 
 class Wrapper(NamedTuple):
-    """One wrapper of a text."""
+    """A wrapper of a text."""
 
     tag: str
     attributes: str
@@ -45,7 +45,7 @@ class Wrapper(NamedTuple):
 
 
 class HostTexts(Protocol):
-    """An agent's way to write in the user's name. Mutable; reads the texts of one list or one session, in order."""
+    """An agent's way to write in the user's name. Mutable; reads the texts of a single list or session, in order."""
 
     unfolds: bool
     """Whether its tool results may end in reminders, which are no output of the tool."""
@@ -114,7 +114,7 @@ def typed_words(text: str) -> str | None:
 
 
 def tag_text(inner: str, tag: str) -> str:
-    """The text of the first `<tag>…</tag>` in a wrapper, on one line; empty if there is none."""
+    """The text of the first `<tag>…</tag>` in a wrapper, on a line; empty without such a tag."""
     match = re.search(rf"<{tag}>(.{{0,4096}}?)</{tag}>", inner, re.DOTALL)
     return " ".join(match[1].split()) if match else ""
 

@@ -1,7 +1,7 @@
 """Texts of Claude Code's attachment records, and which texts are evictable.
 
 An attachment reaches the model as a reminder beside a user message. Attachments with text of weight become segments;
-bookkeeping (a hook that said nothing, a token countdown, a permission list) is skipped and counted.
+bookkeeping (a silent hook, a token countdown, a permission list) is skipped and counted.
 """
 
 from __future__ import annotations

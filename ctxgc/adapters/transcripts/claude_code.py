@@ -1,12 +1,12 @@
-"""Claude Code's session logs: one JSON object a line, one assistant record a content block.
+"""Claude Code's session logs: a JSON object a line, an assistant record a content block.
 
     user ──▶ prompt, attachment, or results ──close──▶ tool call      compact_boundary ─▶ Rewindowed, then a summary
     assistant (blocks of one message.id = one reply) ─▶ texts, thinking, open calls      microcompact ─▶ Cleared
     attachment ─▶ what the host put beside a prompt                  isSidechain ─▶ session PARENT/AGENT
 
 A record's part in the prompt is its `message`; `toolUseResult`, 43 % of the bytes, is the screen's copy and is never
-even built. `born_turn` of a reply's segments, and `turn` of its `Used`, is the number of replies before it. A new root
-is a window from nothing, as for the host itself; `/clear` begins another session.
+built. `born_turn` of a reply's segments, and `turn` of the reply's bill, is the number of replies before. A new root is
+an empty window, as for the host; `/clear` begins another session.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Usage:
 
 @dataclass(slots=True)
 class _LogSession:
-    """One session of the file."""
+    """A session of the file."""
 
     chain: SessionBuilder
     tree: Tree = field(default_factory=Tree)
@@ -63,7 +63,7 @@ class _LogSession:
 
 
 class ClaudeCode(LineTranscript):
-    """Parses one file of `~/.claude/projects`: a session, its side chains, or several of either."""
+    """Parses a file of `~/.claude/projects`: a session, its side chains, or several sessions."""
 
     source = "claude_code"
     bookkeeping = frozenset(
@@ -126,7 +126,7 @@ class ClaudeCode(LineTranscript):
             self._skip(kind)
 
     def _session_of(self, record: ClaudeRecord) -> _LogSession | None:
-        """The session a record belongs to, opened if it is new; None before any record has named a session."""
+        """The session of a record, opened if the session is new; None before any record has named a session."""
         name = clean_name(as_text(record.sessionId))
         name = self._lineages.get(name, name) or self._last_session
         if not name:
@@ -152,7 +152,7 @@ class ClaudeCode(LineTranscript):
         return session
 
     def _continued_session(self, name: str, parent: str) -> str:
-        """The session that a record with another id goes on with: that of its parent, if this file holds the parent."""
+        """The session that a record with another id continues: the parent's session, if this file holds the parent."""
         own = self._sessions.get(name)
         if not parent or (own is not None and parent in own.tree):
             return name
@@ -212,7 +212,7 @@ class ClaudeCode(LineTranscript):
             self._take_user_block(chain, block, reading, Birth(chain.turn, wall_s))
 
     def _take_user_block(self, chain: SessionBuilder, block: object, reading: TextReading, birth: Birth) -> None:
-        """Turn one block of a user record into a segment, of the kind that its host texts give."""
+        """Turn a block of a user record into a segment, of the kind that its host texts give."""
         if block_text(block) is None:
             self._take_block(chain, block, Kind.USER, Role.USER, birth)
         elif reading.words.strip():
@@ -286,7 +286,7 @@ class ClaudeCode(LineTranscript):
             session.usage = _Usage(turn, model, wall_s, output_tokens, usage, is_news=True)
 
     def _emit_bill(self, session: _LogSession) -> None:
-        """Tell what the current reply cost; again for the same turn if later records know better."""
+        """Emit the bill of the current reply; again for the same turn if later records know better."""
         usage = session.usage
         if usage is None or not usage.is_news:
             return
@@ -360,7 +360,7 @@ class ClaudeCode(LineTranscript):
             self._skip(f"system.{as_text(record.subtype)}")
 
     def _take_clearing(self, chain: SessionBuilder, calls: list[object]) -> None:
-        """Only what was answered has a body to clear."""
+        """Only an answered call has a body to clear."""
         known = [
             chain.names.newest_call_id(call) for call in calls if isinstance(call, str) and not chain.is_call_open(call)
         ]
@@ -369,7 +369,7 @@ class ClaudeCode(LineTranscript):
             chain.clear_bodies(ids, Departure.HOST_CLEARED)
 
     def _take_compaction(self, session: _LogSession, metadata: dict[str, Any]) -> None:
-        """The window is what the host preserved, behind a place for the summary that comes next."""
+        """The window is the segments that the host preserved, behind a place for the summary that comes next."""
         chain = session.chain
         chain.note_prompt()
         chain.drop_calls()

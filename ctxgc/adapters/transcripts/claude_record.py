@@ -1,4 +1,4 @@
-"""One record of a Claude Code log, with the fields that matter."""
+"""A record of a Claude Code log: the fields in use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ctxgc.adapters.transcripts.jsonl import lenient_object
 
 
 class ClaudeRecord(msgspec.Struct):
-    """The fields that matter; all others are skipped while decoding. Any may hold anything."""
+    """The fields in use; all other fields are skipped while decoding. A field may hold any JSON value."""
 
     type: Any = None
     subtype: Any = None

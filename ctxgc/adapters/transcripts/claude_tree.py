@@ -1,12 +1,12 @@
-"""The tree of a Claude Code log: which branch a record stands on, and what the window of a branch is.
+"""The tree of a Claude Code log: the branch of each record, and the window of each branch.
 
     prompt 1 ── reply ── prompt 2 ── reply          the branch left behind: departs as rewound
                    └──── prompt 2' ── reply         the newest branch: the window
 
-Records point at their parent. Branches inside one reply (parallel calls) and those made by progress, system and
-attachment records are no forks: only a user's text is, whose parent has such a text already, or lies on a branch left
-behind. Parents are compared by the nearest record with content (the `solid` parent). A compaction starts a branch
-without a past. Keeps 8-byte hashes and numbers, about 150 bytes a record, never texts.
+Records point at their parent. Branches inside a reply (parallel calls) and branches made by progress, system and
+attachment records are no forks: a fork is a user's text whose parent has such a text already, or lies on an abandoned
+branch. Parents are compared by the nearest record with content (the `solid` parent). A compaction starts a branch
+without a past. The tree keeps 8-byte hashes and numbers, about 150 bytes a record, never texts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Node(NamedTuple):
 
 
 class _Child(NamedTuple):
-    """The first text below a parent: a second one makes a fork there."""
+    """The first text below a parent: a second text makes a fork there."""
 
     branch: int
     place: int
@@ -57,7 +57,7 @@ class _Branch:
 
 @dataclass(slots=True)
 class Tree:
-    """Of one session. The current branch's slots are the chain's window, saved here when the branch is left."""
+    """The tree of a session. The current branch's slots are the chain's window, saved here when the branch is left."""
 
     current: int = 0
     _at: dict[int, int] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Tree:
         return above
 
     def node(self, uuid: str) -> Node | None:
-        """What is known of a record."""
+        """The node of a record; None for an unknown record."""
         at = self._at.get(hash64(uuid))
         return None if at is None else Node(self._solid[at], self._branch[at], self._place[at])
 
@@ -92,7 +92,7 @@ class Tree:
         return self._place[at + 1] if at + 1 < len(self._place) else otherwise
 
     def fork(self, parent: int, window: Slots, is_prompt: bool) -> Slots | None:
-        """The record added last is a text below the solid `parent`: its window if that is another, else None.
+        """The record added last is a text below the solid `parent`: the text's window if the window changes, else None.
 
         A text of the host (not a prompt) makes no fork, but a prompt beside it does.
         """
@@ -141,7 +141,7 @@ class Tree:
         return slots
 
     def _is_ancestor(self, branch: int, at: int) -> bool:
-        """Whether record number `at` of that branch is an ancestor of what comes now, not left behind by a fork."""
+        """Whether record number `at` of that branch is an ancestor of the next record, not left behind by a fork."""
         number, cut = self.current, len(self._solid)
         while number >= 0:
             if number == branch:

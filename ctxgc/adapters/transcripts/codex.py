@@ -1,4 +1,4 @@
-"""Codex rollouts: lines of `{timestamp, type, payload}`; `response_item` is what the model sees.
+"""Codex rollouts: lines of `{timestamp, type, payload}`; the model sees the `response_item`s.
 
     message developer│user│assistant ─▶ texts            reasoning with a summary ─▶ thinking
     function_call, custom_tool_call, … ──output──▶ tool call
@@ -7,8 +7,8 @@
 
 A turn is a model request: the turn begins with the model's first item after an item of another speaker. User messages
 that the host writes are known by their wrappers (host_texts/codex.py): instructions are `system` and so are never
-evicted, what shows a skill or an output is `attachment`. `event_msg` repeats items for a screen and `world_state` what
-messages say: both are skipped and counted.
+evicted, a shown skill or output is an `attachment`. `event_msg` repeats items for a screen and `world_state` repeats
+messages: both are skipped and counted.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ BARE_ITEMS = CALLS | OUTPUTS | {"message", "reasoning"}
 
 
 def _record_of_bare(value: dict[str, Any]) -> CodexRecord:
-    """A record of such a rollout: its first line is what `session_meta` says now, every other one an item."""
+    """A record of such a rollout: the first line is today's `session_meta`, every other line an item."""
     if as_text(value.get("type")) in BARE_ITEMS:
         return CodexRecord(value.get("timestamp"), "response_item", value)
     if "record_type" in value:
@@ -75,7 +75,7 @@ def _record_of_bare(value: dict[str, Any]) -> CodexRecord:
 
 
 class Codex(LineTranscript):
-    """Parses one rollout file: one session."""
+    """Parses a rollout file: a session."""
 
     source = "codex"
     bookkeeping = frozenset({"event_msg.task_started", "event_msg.thread_settings_applied", "world_state"})
@@ -140,7 +140,9 @@ class Codex(LineTranscript):
         return self._chain
 
     def _take_meta(self, payload: dict[str, Any], wall_s: float) -> None:
-        """The first one names the session; one after a resume, or copied from the session forked, adds nothing."""
+        """The first `session_meta` names the session; a later one, after a resume or from the forked session, adds
+        nothing.
+        """
         session = clean_name(as_text(payload.get("id")) or as_text(payload.get("session_id")))
         if self._chain is not None or not session:
             return
@@ -185,7 +187,7 @@ class Codex(LineTranscript):
             self._skip(f"response_item.{kind}")
 
     def _begin_reply(self) -> None:
-        """The model speaks: a new turn if it did not speak just before."""
+        """The model speaks: a new turn if the item before was another speaker's."""
         if not self._is_replying:
             self._is_replying = True
             chain = self._session()
@@ -193,7 +195,7 @@ class Codex(LineTranscript):
             chain.turn += 1
 
     def _birth_turn(self) -> int:
-        """The turn a segment is born in: a reply's own items belong to the turn it makes."""
+        """The turn in which a segment is born: a reply's own items belong to the reply's turn."""
         return self._session().turn - (1 if self._is_replying else 0)
 
     def _reply_id(self) -> str:
@@ -247,7 +249,7 @@ class Codex(LineTranscript):
                 self._skip("blank")
 
     def _take_reasoning(self, payload: dict[str, Any], wall_s: float) -> None:
-        """What can be read of the reasoning; most reasoning is encrypted for the provider."""
+        """The readable part of the reasoning; most reasoning is encrypted for the provider."""
         parts = [payload.get("summary"), payload.get("content")]
         items = [as_text(as_dict(item).get("text")) for part in parts if isinstance(part, list) for item in part]
         text = "\n\n".join(item for item in items if item.strip())
@@ -309,7 +311,7 @@ class Codex(LineTranscript):
         )
 
     def _roll_back(self, turns: int) -> None:
-        """The user took back the last prompts: the window ends before the first of them."""
+        """The user took back the last prompts: the window ends before the first of these."""
         chain = self._session()
         prompts = [at for at, (name, _) in enumerate(chain.window) if self._kinds.get(name) is Kind.USER]
         if turns and prompts:
@@ -339,7 +341,7 @@ class Codex(LineTranscript):
         chain.rebuild_window(ids, Departure.HOST_COMPACTED)
 
     def _ids_of_history(self, history: list[Any], wall_s: float) -> list[str]:
-        """Ids for a replacement history: known texts keep theirs, what is new is admitted."""
+        """Ids for a replacement history: known texts keep their ids, new texts are admitted."""
         chain = self._session()
         used: dict[str, int] = {}
         ids: list[str] = []

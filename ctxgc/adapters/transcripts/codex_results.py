@@ -1,4 +1,4 @@
-"""What a Codex call was given, and whether it failed: the log has no field for either."""
+"""The input of a Codex call, and whether the call failed: the log has no field for either."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _FAILED = re.compile(
 
 
 def call_input(payload: dict[str, Any]) -> tuple[object, bool]:
-    """A call's input, and whether it is free text: arguments are JSON in a string, but a model may write anything."""
+    """A call's input, and whether the input is free text: arguments are JSON in a string, but a model may write any
+    text.
+    """
     for key in ("input", "arguments", "action"):
         value = payload.get(key)
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Copilot CLI logs: events `{type, id, parentId, timestamp, data}`, one session and its sub-agents a file.
+"""Copilot CLI logs: events `{type, id, parentId, timestamp, data}`, a session and its sub-agents a file.
 
     user.message (as the model gets it) ─▶ user; what the host adds ─▶ system, attachment
     assistant.message ─▶ thinking, text, calls          tool.execution_complete ─▶ tool call
@@ -8,7 +8,7 @@
     session.start, .resume, .model_change, .title_changed ─▶ Opened
 
 Messages of a `turnId` are a request, so a turn. Events of a sub-agent name the call that started the sub-agent, and
-make a session apart. The log bills only output, so nothing is told as used.
+make a session apart. The log bills only output, so the parser emits no bills.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_copilot_cli(head: bytes) -> bool:
 
 @dataclass(slots=True)
 class _Thread:
-    """The window of the session, or of one sub-agent, while it is read."""
+    """The window of the session, or of a sub-agent, while the log is read."""
 
     chain: SessionBuilder
     reply: str = ""
@@ -59,7 +59,7 @@ class _Thread:
 
 
 class CopilotCli(LineTranscript):
-    """Parses one `events.jsonl`."""
+    """Parses an `events.jsonl`."""
 
     source = "copilot_cli"
 
@@ -133,7 +133,7 @@ class CopilotCli(LineTranscript):
             self._skip(kind)
 
     def _take_start(self, data: dict[str, Any]) -> None:
-        """The first one names the session."""
+        """The first start event names the session."""
         self._cwd = clean_name(as_text(as_dict(data.get("context")).get("cwd"))) or self._cwd
         session = clean_name(as_text(data.get("sessionId")))
         main = self._threads.get("") or self._open_thread(session or NO_SESSION)
@@ -158,7 +158,7 @@ class CopilotCli(LineTranscript):
             self._take_system(thread, as_text(data.get("content")), wall_s)
 
     def _take_prompt(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
-        """What the model gets is the transformed content: the user's words, with reminders around them."""
+        """The model gets the transformed content: the user's words, with reminders around the words."""
         text = as_text(data.get("transformedContent")) or as_text(data.get("content"))
         source = as_text(data.get("source"))
         if not text.strip():
@@ -187,7 +187,7 @@ class CopilotCli(LineTranscript):
         thread.system = (segment_id, dict(chain.window)[segment_id], text)
 
     def _take_reply(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
-        """A message of a request: several share one, the earlier ones often empty."""
+        """A message of a request: several messages share a request, the earlier ones often empty."""
         chain = thread.chain
         reply = _reply_of(data)
         if not reply or reply != thread.reply:
@@ -224,7 +224,9 @@ class CopilotCli(LineTranscript):
         thread.chain.take_result(call_id, content, True if is_failure else None, wall_s)
 
     def _take_compaction(self, data: dict[str, Any], wall_s: float) -> None:
-        """The host summarises while the session goes on: what came since it began stays behind the summary."""
+        """The host summarises while the session goes on: segments since the beginning of the summary stay behind the
+        summary.
+        """
         thread = self._main_thread()
         chain = thread.chain
         place, thread.summary_place = thread.summary_place, None
@@ -241,7 +243,7 @@ class CopilotCli(LineTranscript):
         chain.window.sort(key=_place_of)
 
     def _rewind(self, event_id: str) -> None:
-        """The user went back: this event and all after it are gone."""
+        """The user went back: this event and all later events are gone."""
         chain = self._main_thread().chain
         start = self._main_thread().starts.get(event_id)
         if start is None:

@@ -35,7 +35,7 @@ def is_droid(head: bytes) -> bool:
 
 
 class Droid(LineTranscript):
-    """Parses one session file."""
+    """Parses a session file."""
 
     source = "droid"
     bookkeeping = frozenset({"todo_state", "session_settings", "agent_turn_outcome"})

@@ -1,6 +1,6 @@
 """Every transcript format of this build, with its test of a file's first bytes and its parser.
 
-A format is one row of `FORMATS`; the first row whose `is_format` says yes wins, so put the stricter ones first.
+A format is a row of `FORMATS`; the first row whose `is_format` says yes wins, so stricter rows stand first.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ TRANSCRIPT_FORMATS: Mapping[str, Callable[[], Transcript]] = MappingProxyType({r
 
 
 def detect_format(head: bytes, *, is_all: bool = True) -> str | None:
-    """The format of a file by its first bytes (`HEAD_BYTES` do; gzip too), or None if no row knows it.
+    """The format of a file by its first bytes (`HEAD_BYTES` do; gzip too), or None for an unknown format.
 
     If more bytes will come (not `is_all`), a guess is no answer: the first tool call of a list may be far behind.
     """

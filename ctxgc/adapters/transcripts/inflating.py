@@ -2,7 +2,7 @@
 
     bytes ──gzip, zstd members──▶ plain bytes ──UTF-16──▶ UTF-8
 
-Bounded: what a small packed file unpacks to comes out in pieces. Damage ends the stream, it never raises.
+Bounded: a small packed file unpacks in pieces. Damage ends the stream, and raises nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UTF_16 = re.compile(rb"\xff\xfe(?!\0\0)|\xfe\xff|[\[{]\0[\"{\s]\0|\0[\[{]\0[\"{
 
 
 class _Member(Protocol):
-    """One packed member."""
+    """A packed member."""
 
     @property
     def eof(self) -> bool:
@@ -82,7 +82,7 @@ class Inflater:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether what follows could not be unpacked."""
+        """Whether the rest of the stream could not be unpacked."""
         return bool(self.damage)
 
     @property
@@ -92,11 +92,11 @@ class Inflater:
 
     @property
     def is_cut(self) -> bool:
-        """Whether a packed member has no end yet: if the file ends here, something of it is missing."""
+        """Whether a packed member has no end yet: a file that ends here is cut."""
         return self._member is not None and not self._member.eof
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The plain bytes in `data`, in pieces of at most `INFLATE_BYTES` when they were packed."""
+        """The plain bytes in `data`; of packed data in parts of at most `INFLATE_BYTES`."""
         if self._head is not None:
             data = self._head + data
             if len(data) < MAGIC_BYTES and _may_be_packed(data):

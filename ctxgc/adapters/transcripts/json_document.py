@@ -1,4 +1,4 @@
-"""A transcript that is one JSON document a file: held until it is whole, then read at once.
+"""A transcript that is a single JSON document: held until the document is whole, then read at once.
 
     bytes ──feed──▶ held (gunzipped, at most DOCUMENT_BYTES_MAX) ──finish──▶ value ──_events──▶ events
 
@@ -21,7 +21,7 @@ from ctxgc.core.errors import BadTranscript
 
 
 class DocumentTranscript:
-    """What every document format shares; a format's `_events` reads its document."""
+    """The shared part of all document formats; a format's `_events` reads its document."""
 
     source = ""
 
@@ -34,7 +34,9 @@ class DocumentTranscript:
         self._size = 0
 
     def feed(self, data: bytes) -> list[Event]:
-        """Hold more of the document; nothing is told before `finish`. Raises `BadTranscript` where it is too large."""
+        """Hold more of the document; events come with `finish`. Raises `BadTranscript` for a document that is too
+        large.
+        """
         for plain in self._inflater.feed(data):
             self._size += len(plain)
             if self._size > self._bytes_max:
@@ -47,7 +49,7 @@ class DocumentTranscript:
         return []
 
     def finish(self) -> list[Event]:
-        """Read the document, if it is whole. Afterwards the document is dropped."""
+        """Read the document, if the document is whole. Afterwards the document is dropped."""
         data = b"".join(self._parts)
         self._parts = [data]
         if not data or data.isspace():
@@ -71,7 +73,7 @@ class DocumentTranscript:
         return False
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
-        """What the document says. Raises `BadTranscript` or `ValueError` for another format."""
+        """The events of a document. Raises `BadTranscript` or `ValueError` for another format."""
         raise NotImplementedError
 
 

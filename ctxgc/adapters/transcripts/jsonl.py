@@ -1,10 +1,10 @@
-"""From bytes to lines: unpacks (`inflating`), splits at newlines, never holds more than one record.
+"""From bytes to lines: unpacks (`inflating`), splits at newlines, never holds more than a single record.
 
     bytes ──Inflater──▶ plain bytes ──JsonLines──▶ whole lines ──LineTranscript──▶ events
                                         └─ a line beyond LINE_BYTES_MAX is dropped as it arrives, and counted
 
-Sans-I/O: the caller reads the file. `LineTranscript` is what every line format shares; a format only reads a line. Work
-is linear in the bytes, however finely they are cut.
+Sans-I/O: the caller reads the file. `LineTranscript` is the shared part of all line formats; a format only reads a
+line. Work is linear in the bytes, in any cuts.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class JsonLines:
             self._hold_part(part)
 
     def tail(self) -> bytes:
-        """What follows the last newline, still held."""
+        """The bytes behind the last newline, still held."""
         return b"".join(self._parts)
 
     def drop_tail(self) -> None:
@@ -99,9 +99,11 @@ class JsonLines:
 
 
 class LineTranscript:
-    """A `Transcript` of one record a line; a format says what a line means in `_read` and what is open in `_rest`.
+    """A `Transcript` with a record a line; a format says the meaning of a line in `_read` and of open records in
+    `_rest`.
 
-    A line that is no record may hold several, or the beginning of one with raw newlines in it: `resync` finds them.
+    A line that is no record may hold several records, or the beginning of a record with raw newlines: `resync` finds
+    these.
     """
 
     source = ""
@@ -137,7 +139,7 @@ class LineTranscript:
         return self._drain()
 
     def finish(self) -> list[Event]:
-        """Take a last record that has no newline, if it is whole, and bring out what is still open."""
+        """Take a last record without a newline, if the record is whole, and bring out open records."""
         tail = self._lines.tail()
         if self._open_lines or tail.strip():
             # No proper prefix of a JSON object is one, so a half-written record is never taken for a whole one.
@@ -150,7 +152,7 @@ class LineTranscript:
         return self._drain()
 
     def _take_line(self, line: bytes) -> None:
-        """Read one line. Only a line that is no record costs more than its reading."""
+        """Read a line. Only a line that is no record costs more than its reading."""
         if self._open_lines:
             self._continue_open(line)
         elif line and not line.isspace():
@@ -161,7 +163,7 @@ class LineTranscript:
                 self._mend_line(decode_stretch(line))
 
     def _mend_line(self, text: str) -> None:
-        """Take the whole records of a damaged line, and keep the beginning of one that may go on."""
+        """Take the whole records of a damaged line, and keep the beginning of a record that may go on."""
         found = salvage_records(text, self._is_record, is_final=False, nest=self.nest)
         is_open = found.open_at >= 0 and self._mends < MENDS_MAX
         rest = text[found.end : found.open_at] if is_open else text[found.end :]
@@ -197,7 +199,7 @@ class LineTranscript:
         return text
 
     def _salvage_unclosed(self) -> None:
-        """The open object never closes: take the whole records in it, and count its torn rest."""
+        """The open object never closes: take the whole records inside, and count the torn rest."""
         text = self._pop_open()
         found = salvage_records(text, self._is_record, is_final=True, nest=self.nest)
         self._take_salvage(found, text[found.end :])
@@ -228,15 +230,15 @@ class LineTranscript:
             self.skipped["truncated"] = 1
 
     def _is_record(self, value: dict[str, Any]) -> bool:
-        """Whether an object behind a tear is a record of this format, and no inner part of a torn one."""
+        """Whether an object behind a tear is a record of this format, and no inner part of a torn record."""
         return True
 
     def _read(self, line: bytes) -> bool:
-        """Take one record; False, with nothing changed, if the line is no JSON object."""
+        """Take a record; False, with no change, if the line is no JSON object."""
         raise NotImplementedError
 
     def _flush(self) -> None:
-        """Bring out what waits for more input."""
+        """Bring out records that wait for more input."""
 
     def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
         """Whether all these kinds of skipped records are the host's notes to itself."""

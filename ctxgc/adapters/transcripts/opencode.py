@@ -85,7 +85,7 @@ class _Step:
 
 @dataclass(slots=True)
 class _MessageReader:
-    """Reads the messages of one session in order."""
+    """Reads the messages of a session in order."""
 
     info: dict[str, Any]
     session: str
@@ -130,7 +130,7 @@ class _MessageReader:
             self._take_reply(info, kept, wall_s)
 
     def finish(self) -> list[Event]:
-        """The document ends: what is open is pending, what was taken back departs."""
+        """The document ends: open calls are pending, segments taken back depart."""
         self.chain.admit_lone_results()
         self._clear_until(float("inf"))
         revert = as_dict(self.info.get("revert"))
@@ -267,7 +267,9 @@ class _MessageReader:
         self.events.append(ReplyBilled(self.session, turn, step.model, step.done_s, fresh, read, written, output))
 
     def _take_compaction(self, marker: str, before: int) -> None:
-        """The summary is whole: the window becomes it, the tail the host kept, and what came after the request."""
+        """The summary is whole: the window becomes the summary, the tail that the host kept, and the segments after the
+        request.
+        """
         asked_at = self.starts.get(marker, before)
         tail_at = self.starts.get(self.markers.get(marker, ""), asked_at)
         ids = self.ids[before:] + self.ids[tail_at:asked_at] + self.ids[asked_at:before]
@@ -291,7 +293,7 @@ class _MessageReader:
 
 
 def _result_of(state: dict[str, Any]) -> object:
-    """What the model was told: the output, with attachments if there are any, or the error."""
+    """The result as the model got it: the output, with attachments if there are any, or the error."""
     if state.get("status") == "error":
         return as_text(state.get("error"))
     output, attachments = as_text(state.get("output")), state.get("attachments")

@@ -42,7 +42,7 @@ def events_of_version_2(info: dict[str, Any], session: str, messages: list[Any],
 
 
 class _Reader:
-    """Reads the messages of one session in order."""
+    """Reads the messages of a session in order."""
 
     def __init__(self, info: dict[str, Any], session: str, skipped: Counter[str]) -> None:
         self.events: list[Event] = []

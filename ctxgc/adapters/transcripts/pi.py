@@ -6,8 +6,8 @@
     compaction ─▶ Rewindowed: its summary, then all from the first entry kept
     an entry whose parent is not the entry before it ─▶ Rewindowed: the path from the root to that parent
 
-An assistant message is a request, so a turn. A reply that failed or was stopped is skipped and counted: Pi leaves it
-out of later prompts. Keeps entry and segment ids, about 300 bytes an entry, never texts.
+An assistant message is a request, so a turn. A failed or stopped reply is skipped and counted: Pi leaves such a reply
+out of later prompts. The parser keeps entry and segment ids, about 300 bytes an entry, never texts.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Entry:
 
 
 class Pi(LineTranscript):
-    """Parses one session file."""
+    """Parses a session file."""
 
     source = "pi"
 
@@ -111,8 +111,7 @@ class Pi(LineTranscript):
     def _add_entry(self, record: dict[str, Any]) -> None:
         """Add the entry to the tree; an entry that does not follow the entry before begins another window.
 
-        The first version of the format had no ids: all of its entries follow each other, as do those whose parent was
-        lost.
+        The first version of the format had no ids: all its entries follow each other, as do entries with a lost parent.
         """
         entry_id = as_text(record.get("id"))
         if not entry_id or entry_id in self._entries:
@@ -126,7 +125,7 @@ class Pi(LineTranscript):
         self._leaf = entry_id
 
     def _follow_leaf(self, reason: Departure) -> None:
-        """The window becomes the entries on the path to the leaf, unless nothing changed."""
+        """The window becomes the entries on the path to the leaf, unless the path is as before."""
         chain = self._session()
         ids = self._window_ids()
         if ids != [name for name, _ in chain.window]:

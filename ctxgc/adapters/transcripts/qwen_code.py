@@ -51,7 +51,7 @@ class _Record:
 
 @dataclass(slots=True)
 class _LogSession:
-    """One session of the file."""
+    """A session of the file."""
 
     chain: SessionBuilder
     content: ContentReader

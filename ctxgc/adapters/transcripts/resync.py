@@ -1,4 +1,4 @@
-"""Resynchronisation: the whole records in a stretch of a log that is not one record a line.
+"""Resynchronisation: the whole records in a damaged stretch of a log.
 
     NULs, then a record         an append after a crash        ─┐
     half a record, then a whole one    a torn write            ─┤
@@ -42,7 +42,7 @@ _DECODER = json.JSONDecoder(strict=False)
 
 @dataclass(slots=True)
 class Salvage:
-    """What a stretch holds."""
+    """The records of a stretch, and its rest."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
     torn: int = 0
@@ -59,7 +59,9 @@ def decode_stretch(stretch: bytes) -> str:
 
 
 def cut_character(stretch: bytes) -> bytes:
-    """The beginning of a character in which the stretch ends, for the next bytes to complete; empty without one."""
+    """The beginning of a character in which the stretch ends, for the next bytes to complete; empty without such a
+    beginning.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(stretch[-CHARACTER_BYTES_MAX:])
     return decoder.getstate()[0]
@@ -68,7 +70,7 @@ def cut_character(stretch: bytes) -> bytes:
 def salvage_records(
     text: str, is_record: Callable[[dict[str, Any]], bool], *, is_final: bool, nest: str = "", is_cut: bool = False
 ) -> Salvage:
-    """The records of a stretch. If more may follow (not final), an open object hides what lies in it.
+    """The records of a stretch. If more bytes may follow (not final), an open object hides the records inside.
 
     Records in a torn record that begins with `nest` are copies: only one at the very end may be a record of its own,
     unless the stretch is cut there.
@@ -108,12 +110,14 @@ def _is_copy(text: str, start: int, end: int, *, is_cut: bool) -> bool:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of a record is in it."""
+    """Whether the stretch holds no part of a record."""
     return not text.strip(NO_TEXT)
 
 
 def _decode_object(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool]:
-    """(The object that begins here, its end) or (None, how far the decoder came, whether the text ends inside it)."""
+    """(The object that begins here, its end) or (None, the place where the decoder stopped, whether the text ends
+    inside the object).
+    """
     try:
         value, end = _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:
@@ -126,7 +130,7 @@ def _decode_object(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool
 
 
 class Nesting:
-    """Follows brackets and strings over the lines of one open object, each character once."""
+    """Follows brackets and strings over the lines of an open object, each character once."""
 
     def __init__(self) -> None:
         self.depth = 0

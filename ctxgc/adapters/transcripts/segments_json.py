@@ -112,7 +112,7 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
 
 
 def _bytes_fields(data: bytes) -> dict[str, str]:
-    """Bytes as `text`, or as `data_b64` where they are not UTF-8 (lone surrogates)."""
+    """Bytes as `text`, or as `data_b64` where the bytes are not UTF-8 (lone surrogates)."""
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:
@@ -164,7 +164,7 @@ class SegmentLines(LineTranscript):
 
 
 class SegmentDocument(DocumentTranscript):
-    """One document with a list of `segments`. `source` is known once it was read."""
+    """A document with a list of `segments`. `source` is known after the reading."""
 
     source = SOURCE_DEFAULT
 
@@ -181,7 +181,7 @@ class SegmentDocument(DocumentTranscript):
 
 
 class _Reader:
-    """Reads the segments of one session. Whatever is not as it should be raises `ValueError`."""
+    """Reads the segments of a session. A malformed record raises `ValueError`."""
 
     def __init__(self, header: object) -> None:
         """Raises `BadTranscript` for a version that this build does not know."""
@@ -208,7 +208,7 @@ class _Reader:
         return [event, *gone]
 
     def read_segment(self, record: object) -> SegmentAdmitted:
-        """One segment. An id that was there before is refused: a session names each of its segments once."""
+        """A segment. A repeated id is refused: a session names each of its segments once."""
         fields = as_dict(record)
         kind = _enum_member(Kind, fields.get("kind"))
         role = _enum_member(Role, fields.get("role", ROLES.get(kind, Role.USER).value))
@@ -235,7 +235,7 @@ class _Reader:
         return SegmentAdmitted(self.opened.session, segment)
 
     def _with_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
-        """The segment with the fields of its record; what a record of an older version leaves out is derived."""
+        """The segment with the fields of its record; fields that a record of an older version lacks are derived."""
         paths, command = _paths_of(fields.get("paths")), clean_name(as_text(fields.get("command")))
         if "facts" in fields:
             return replace(segment, paths=paths, command=command, facts=_facts_of(fields["facts"]))
@@ -268,7 +268,7 @@ class _Reader:
         )
 
     def _plain_segment(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
-        """A segment written by hand: `text`, and `input` where there is one."""
+        """A segment written by hand: `text`, with `input` if the record has an input."""
         tool = clean_name(as_text(fields.get("tool")))
         value = fields.get("input") or {}
         if is_deeper(value, SKELETON_DEPTH_MAX):
@@ -305,7 +305,7 @@ class _Reader:
 
 
 def _exact_content(fields: Mapping[str, Any]) -> tuple[bytes, tuple[Piece, ...]]:
-    """Skeleton and body as they were exported."""
+    """Skeleton and body of an exported segment."""
     skeleton = _piece_data(as_dict(fields.get("skeleton", {"text": "{}"})))
     pieces = tuple(
         Piece(as_text(as_dict(item).get("name")), _piece_data(as_dict(item))) for item in _list_of(fields["pieces"])

@@ -1,4 +1,4 @@
-"""One session while its log is read: its window, and when an open call is admitted or ends.
+"""A session while its log is read: its window, and when an open call is admitted or ends.
 
     text() ──────────────────────────────────▶ Admitted
     call() ──▶ open ──result()───────────────▶ Admitted (call and result together, I3)
@@ -8,7 +8,7 @@
     result() of no open call ──▶ kept ──call()──▶ Admitted (the call came late)
                                    └─ rest() ──▶ Admitted (an attachment: its call is lost, its text is not)
 
-A session builder keeps ids, places and open calls, never the text of what it has admitted.
+A session builder keeps ids, places and open calls, never the text of an admitted segment.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LoneResult(NamedTuple):
 
 
 class SessionBuilder(SegmentBuilder):
-    """One session of a log. `events` is where its events go; the transcript empties it."""
+    """A session of a log. `events` takes the events; the transcript empties the list."""
 
     def __init__(self, session: str, events: list[Event]) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class SessionBuilder(SegmentBuilder):
         self._lone_bytes = 0
 
     def note_session(self, *, project: str = "", model: str = "", title: str = "") -> None:
-        """Note what the log says of the session; what is new becomes an event. Empty values add nothing."""
+        """Note the log's facts about the session; a new fact becomes an event. Empty values add nothing."""
         noted = {"project": clean_name(project), "model": clean_name(model), "title": clean_name(title)}
         news = {key: value for key, value in noted.items() if value and self.known.get(key) != value}
         if news:
@@ -94,7 +94,8 @@ class SessionBuilder(SegmentBuilder):
     def begin_call(
         self, call_id: str, tool: str, value: object, birth: Birth, *, cwd: str = "", is_text: bool = False
     ) -> str:
-        """A call begins; it is admitted with its result, a user text, or the end of the input. Its id."""
+        """A call begins, and is admitted with its result, a user text, or the end of the input. Returns the call's
+        id."""
         for draft in [draft for draft in self._open.get(call_id, ()) if draft.birth.turn != birth.turn]:
             self._end_call(call_id, draft)
         if len(self._open.get(call_id, ())) >= SAME_ID_MAX:
@@ -135,7 +136,9 @@ class SessionBuilder(SegmentBuilder):
         self._lone_bytes -= lone.size
 
     def _admit_lone(self, lone: LoneResult) -> None:
-        """The call of this result is lost: its text is an attachment where it came, what is no text stands beside."""
+        """The call of this result is lost: the result's text is an attachment at its own place, opaque blocks stand
+        beside.
+        """
         self._forget_lone(lone)
         extra, text = cut_result(lone.content)
         place, opaque = lone.birth.place or 0, extra.get("opaque")
@@ -158,7 +161,7 @@ class SessionBuilder(SegmentBuilder):
         return next(open_calls, "")
 
     def note_prompt(self) -> None:
-        """A user text arrives: what is open will hardly get a result."""
+        """A user text arrives: an open call will hardly get a result."""
         for _, draft in self._open_calls():
             draft.is_late = True
         self.admit_pending()
@@ -169,7 +172,7 @@ class SessionBuilder(SegmentBuilder):
             self._end_call(call_id, draft)
 
     def drop_calls(self) -> None:
-        """The window is another: no result is awaited any more."""
+        """The window is another window: no result is awaited any more."""
         self.end_late_calls()
         for lone in list(self._lone):
             self._admit_lone(lone)
@@ -192,7 +195,7 @@ class SessionBuilder(SegmentBuilder):
         self.replace_window([(segment_id, self.claim_place()) for segment_id in ids], reason)
 
     def clear_bodies(self, ids: Sequence[str], reason: Departure) -> None:
-        """The host dropped the bodies of these; they do not come back with a branch."""
+        """The host dropped these bodies; no branch brings the bodies back."""
         self.cleared.update(ids)
         self.window = [slot for slot in self.window if slot[0] not in self.cleared]
         self.events.append(BodiesCleared(self.session, tuple(ids), reason))
@@ -208,7 +211,7 @@ class SessionBuilder(SegmentBuilder):
         return segment
 
     def _end_call(self, call_id: str, draft: Draft) -> None:
-        """The call ends without a result: an error that nothing was printed of."""
+        """The call ends without a result: an error without output."""
         waiting = self._open[call_id]
         waiting.remove(draft)
         if not waiting:

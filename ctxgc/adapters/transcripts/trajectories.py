@@ -4,8 +4,8 @@
     swe_agent       {environment, trajectory[], history[], info}     one document, one session
     tau_bench       {task_id, trial, info, traj[]} a line            each line a session
 
-Each is brought into the form the OpenAI wire format reads, so that a run and the requests it was made of give the same
-segments; what the wrapping knows besides (directory, times, return codes, usage) is added afterwards.
+Each trajectory is brought into the form that the OpenAI wire format reads, so that a run and its requests give the same
+segments; facts that only the wrapping knows (directory, times, return codes, usage) are added afterwards.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def is_mini_swe_agent(head: bytes) -> bool:
 
 
 def is_swe_agent(head: bytes) -> bool:
-    """An object that begins with one of the four parts of a trajectory."""
+    """An object that begins with a part of a trajectory."""
     return _SWE_START.match(head) is not None
 
 
@@ -64,7 +64,7 @@ class _Trajectory:
 
 
 class MiniSweAgent(DocumentTranscript):
-    """`*.traj.json` of mini-SWE-agent: tool calls of one bash, results with a return code, usage of each reply."""
+    """`*.traj.json` of mini-SWE-agent: tool calls of a single bash, results with a return code, usage of each reply."""
 
     source = "mini_swe_agent"
 
@@ -132,7 +132,7 @@ def _messages_of(document: Any, key: str) -> list[dict[str, Any]]:
 
 
 def _events_of(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
-    """The session and its segments, all or nothing."""
+    """The session and its segments, all or none."""
     request = encode_json([_wire_message(message) for message in run.messages])
     window, indexes = read_messages(request, run.kinds)
     skipped.update(window.skipped)
@@ -143,7 +143,7 @@ def _events_of(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
 
 
 def _wire_message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message as the API knows it: SWE-agent names the call it answers in a list of its own."""
+    """The message in the API's form: SWE-agent names the answered call in a list of its own."""
     wire = {key: message[key] for key in _WIRE_FIELDS if message.get(key) is not None}
     answered = message.get("tool_call_ids")
     if "tool_call_id" not in wire and isinstance(answered, list) and answered:
@@ -152,7 +152,7 @@ def _wire_message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_wrapping(run: _Trajectory, segment: Segment, index: int) -> Segment:
-    """The segment with what only the wrapping knows."""
+    """The segment with the facts that only the wrapping knows."""
     wall_s = run.walls.get(index, 0.0)
     action = run.actions.get(index, "")
     if action:
@@ -163,14 +163,14 @@ def _with_wrapping(run: _Trajectory, segment: Segment, index: int) -> Segment:
 
 
 def _status_of(segment: Segment) -> Status:
-    """A shell's return code other than 0 is an error, whatever the host says."""
+    """A shell's return code other than 0 is an error, against the host's own word."""
     result = next((piece for piece in segment.body if piece.name == RESULT_PIECE), None)
     code = _RETURN_CODE.match(result.text[:64]) if result else None
     return Status.ERROR if code and code[1].strip("-0") else segment.status
 
 
 def _observations(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind], dict[int, str]]:
-    """Which of the user's messages show the outcome of an action, or a demonstration, and the actions they show."""
+    """The user's messages that show the outcome of an action, or a demonstration, and the actions shown."""
     kinds: dict[int, Kind] = {}
     actions: dict[int, str] = {}
     action = ""

@@ -1,11 +1,11 @@
-"""Logged requests of the model APIs that the gateway reads: whole documents, or one request or message a line.
+"""Logged requests of the model APIs that the gateway reads: whole documents, or a request or message a line.
 
     [messages] │ {messages, system} │ {input, instructions}          one document, one session
     a message a line                                                 the lines are one list
     a request a line       a session by first message, or by name    its last request is the window
 
-Which API a list belongs to is told by its content: a tool's call and result are spelled differently in each. Cline and
-Roo keep their lists (`api_conversation_history.json`) in the shape of Anthropic's.
+The content tells a list's API: each API spells a tool's call and result in its own way. Cline and Roo keep their lists
+(`api_conversation_history.json`) in the shape of Anthropic's.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def is_openai_chat(head: bytes) -> bool:
 
 
 def _messages_in(head: bytes) -> Iterator[dict[str, Any]]:
-    """The messages and items on the first bytes of a document or of lines, the last of them perhaps cut."""
+    """The messages and items on the first bytes of a document or of lines; the last item may be cut."""
     start = decode_stretch(head).lstrip(NO_TEXT)
     if not start.startswith(("[", "{")):
         return

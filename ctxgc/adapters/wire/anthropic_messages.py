@@ -3,9 +3,9 @@
     assistant  [text] [thinking] [tool_use a] [tool_use b]          a, b ─┐  one tool call each: the call, and the
     user       [tool_result a] [tool_result b] [text] ◀───────────────────┘  result in the next user message
 
-Blocks of a run of assistant messages that holds signed thinking are never edited, because the API joins the run to one
-turn and the signature covers it; results lie in the user's message and may go. Blocks this module does not know are
-kept verbatim and never edited.
+Blocks of a run of assistant messages with signed thinking are never edited, because the API joins the run to a turn and
+the signature covers the turn; results lie in the user's message and may go. Unknown blocks are kept verbatim and never
+edited.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class AnthropicMessages:
     name = "anthropic_messages"
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
-        """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
+        """See `WireFormat.parse`. Strings are decoded once; other blocks are only skipped."""
         return read_json(request, lambda text: _parse(text, ListBuilder(host_texts_of(agent))))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
@@ -72,10 +72,10 @@ class AnthropicMessages:
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `system` (if there is any) and `messages`.
 
-        System text after the first message renders as the user's: the API takes it only in front, and moving it there
-        would edit the prefix (I14). Thinking without a signature is left out, since the API refuses it, and so is
-        evicted thinking, blank text, and blocks of other APIs. A window that starts with the assistant gets a user
-        message before it, because the API wants one.
+        System text after the first message renders as the user's: the API takes system text only in front, and a move
+        to the front would edit the prefix (I14). Thinking without a signature is left out, since the API refuses such
+        thinking, and so is evicted thinking, blank text, and blocks of other APIs. A window that starts with the
+        assistant gets a user message in front, because the API wants one.
         """
         shown = [line for line in lines_of(slots) if _is_rendered(line)]
         front = next((i for i, line in enumerate(shown) if not _is_system(line)), len(shown))
@@ -184,7 +184,7 @@ def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> N
 
 
 def _end_block(text: JsonText, block: str, extent: Extent, fields: dict[str, Extent], builder: ListBuilder) -> None:
-    """Note the block with its cache marks: a mark on a part of a result counts as one on the result."""
+    """Note the block with its cache marks: a mark on a part of a result counts as a mark on the result."""
     lives_s = mark_lives(text, fields.get("cache_control"))
     content = fields.get("content")
     is_list = block == "tool_result" and content is not None and text.first_byte(content) == b"["
@@ -197,7 +197,7 @@ def _end_block(text: JsonText, block: str, extent: Extent, fields: dict[str, Ext
 
 
 def mark_lives(text: JsonText, mark: Extent | None) -> tuple[float, ...]:
-    """The life of a `cache_control`, if there is one: only an object is a mark."""
+    """The life of a `cache_control`; empty without one: only an object is a mark."""
     if mark is None or text.first_byte(mark) != b"{":
         return ()
     return (LONG_LIFE_S if text.string(text.members(mark).get("ttl")) == "1h" else SHORT_LIFE_S,)

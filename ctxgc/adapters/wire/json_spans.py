@@ -1,11 +1,11 @@
-"""JSON with places: where each value lies in the bytes it came in, without re-serialising any of them.
+"""JSON with places: the place of each value in the bytes of its text, without re-serialising any value.
 
     JsonText(data) ──members(extent)──▶ {key: extent}      of an object
                    ──elements(extent)─▶ [extent]           of an array
                    ──value(extent)────▶ the Python value
 
-msgspec skips and checks values at memory speed but does not say where they lie. It gives each value's raw bytes, and
-so its length: walking the separators between values in order yields the offsets.
+msgspec skips and checks values at memory speed but gives no places. msgspec gives each value's raw bytes, and so its
+length: walking the separators between values in order yields the offsets.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _ESCAPE = re.compile(
 
 
 class Extent(NamedTuple):
-    """Half-open byte offsets of one JSON value, without the white space around it."""
+    """Half-open byte offsets of a JSON value, without the white space around."""
 
     start: int
     end: int
 
 
 class JsonText:
-    """One JSON value as bytes. Reading raises `BadTranscript` for whatever is not JSON, and nothing else.
+    """A JSON value as bytes. Reading raises `BadTranscript` for text that is no JSON, and nothing else.
 
-    Only what is looked at is checked: an unknown field may hold text that is not UTF-8, and passes untouched.
+    Only fields in use are checked: an unknown field may hold text that is not UTF-8, and passes untouched.
     """
 
     __slots__ = ("_scanned", "data", "extent")
@@ -60,7 +60,7 @@ class JsonText:
         self.extent = Extent(len(data) - len(data.lstrip()), len(data.rstrip()))
 
     def first_byte(self, extent: Extent) -> bytes:
-        """The value's first byte, which tells its type: `{`, `[`, `"`, or another for numbers and words."""
+        """The value's first byte, which tells its type: `{`, `[`, `"`, or a byte of a number or word."""
         return self.data[extent.start : extent.start + 1]
 
     def raw_bytes(self, extent: Extent) -> bytes:
@@ -106,7 +106,7 @@ class JsonText:
         return found
 
     def objects(self, extent: Extent) -> list[dict[str, Extent]]:
-        """The members of each object of an array that holds nothing else: `elements` and `members` in one scan."""
+        """The members of each object of an array of objects: `elements` and `members` in a single scan."""
         scanned = self._scanned
         found: list[dict[str, Extent]] = []
         position = extent.start
@@ -131,7 +131,7 @@ class JsonText:
         return text
 
     def head_extent(self, extent: Extent, chars: int) -> Extent:
-        """Where the first characters of a string lie, its quote among them."""
+        """The extent of the first characters of a string, the quote included."""
         position = extent.start + 1
         for unit in _UNIT.finditer(self.data, position, extent.end - 1):
             if chars <= 0:
@@ -148,7 +148,7 @@ class JsonText:
 
 
 def read_json(data: bytes, read: Callable[[JsonText], _T]) -> _T:
-    """What `read` makes of the data. Escaped lone surrogates, which hosts do send, cost a second attempt.
+    """The outcome of `read` on the data. Escaped lone surrogates, which hosts do send, cost a second attempt.
 
     msgspec refuses lone surrogates, so the attempt scans a copy of the same length without surrogates. Raises
     `BadTranscript`.
@@ -163,7 +163,7 @@ def read_json(data: bytes, read: Callable[[JsonText], _T]) -> _T:
 
 
 def splice_bytes(data: bytes, edits: list[tuple[Extent, bytes]]) -> bytes:
-    """`data` with each extent replaced, everything else copied; the same object if there are no edits (I5)."""
+    """`data` with each extent replaced, all other bytes copied; the same object without edits (I5)."""
     if not edits:
         return data
     parts: list[bytes] = []
@@ -178,7 +178,7 @@ def splice_bytes(data: bytes, edits: list[tuple[Extent, bytes]]) -> bytes:
 
 
 def json_string(text: str) -> bytes:
-    """A JSON string in UTF-8, or in ASCII escapes where it has no UTF-8 (lone surrogates)."""
+    """A JSON string in UTF-8, or in ASCII escapes where the text has no UTF-8 (lone surrogates)."""
     try:
         return json.dumps(text, ensure_ascii=False).encode()
     except UnicodeEncodeError:

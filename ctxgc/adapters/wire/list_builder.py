@@ -1,9 +1,9 @@
-"""A list of a model API while it is read: turns, the message of each segment, and the spans of what can be edited.
+"""A list of a model API while the list is read: turns, the message of each segment, and the spans of evictable pieces.
 
     message(role) ─▶ text(…) opaque(…) thinking(…) call(…) result(…) ─▶ … ─▶ window()
 
-The parsers of all APIs speak to a list builder while they walk a list; differences between APIs stay in their modules.
-A call is answered by the first result of its id before the assistant speaks again; what is still open then stays
+The parsers of all APIs speak to a list builder while parsing a list; differences between APIs stay in their modules.
+The first result of a call's id before the assistant speaks again answers the call; a call without a result stays
 pending.
 """
 
@@ -25,7 +25,7 @@ from ctxgc.core.segment import Kind, Role, Segment, Status, text_bytes
 
 
 class ListBuilder(SegmentBuilder):
-    """Collects the segments of one list, without facts. Mutable, used by one parse."""
+    """Collects the segments of a list, without facts. Mutable, used by a single parse."""
 
     def __init__(self, texts: HostTexts | None = None) -> None:
         super().__init__()
@@ -59,9 +59,9 @@ class ListBuilder(SegmentBuilder):
         self._message = index
 
     def note_signature(self) -> None:
-        """A signature stands in this run of the assistant's messages, which APIs join: none of them has a span.
+        """A signature stands in this run of the assistant's messages, which APIs join: no text of the run has a span.
 
-        The results of the run's calls come later, in messages of the user or the tool, and have theirs.
+        The results of the run's calls come later, in messages of the user or the tool, and have spans.
         """
         self._is_signed = True
         for id_ in self._run:
@@ -87,7 +87,7 @@ class ListBuilder(SegmentBuilder):
             self._spans[draft.id] = [Span("text", *extent)]
 
     def add_thinking(self, text: str, signature: str, extent: Extent | None) -> None:
-        """Thinking, with the signature that it has of its own: whoever reads one calls `sign` too."""
+        """Thinking, with the signature of its own: the parser of a signature calls `sign` too."""
         if not text and not signature:
             return
         skeleton: dict[str, object] = {"signature": signature} if signature else {}
@@ -104,7 +104,9 @@ class ListBuilder(SegmentBuilder):
     def add_call(
         self, call_id: str, name: str, value: Any, places: Callable[[], Places] | None, *, is_text: bool = False
     ) -> None:
-        """A tool call. `places` says where its large inputs lie, asked only if there are any; `None`: leave them be."""
+        """A tool call. `places` gives the extents of its large inputs, and is asked only if there are any; `None`:
+        inputs stay.
+        """
         _check_depth(value, SKELETON_DEPTH_MAX - 1)
         draft = self._add_draft(self.open_call(call_id, name, value, self._birth, is_text=is_text))
         if draft.body and places is not None and not self._is_signed:

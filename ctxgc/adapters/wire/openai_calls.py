@@ -1,6 +1,6 @@
-"""A function call as both of OpenAI's APIs write it: its `arguments` are JSON inside a JSON string.
+"""A function call in both of OpenAI's APIs: its `arguments` are JSON inside a JSON string.
 
-All large inputs of a call share one span, the whole string; the inner JSON is edited in place and quoted again.
+All large inputs of a call share a span, the whole string; the inner JSON is edited in place and quoted again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def parse_call(
 
 
 def _json_of(arguments: str) -> JsonText | None:
-    """The arguments as JSON that can be edited in place; `None` if they are not."""
+    """The arguments as JSON that can be edited in place; `None` for any other arguments."""
     try:
         return read_json(text_bytes(arguments), _checked)
     except BadTranscript:

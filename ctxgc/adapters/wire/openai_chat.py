@@ -4,12 +4,12 @@
     tool       tool_call_id a                            │  in the `tool` message that follows
     tool       tool_call_id b  ◀─────────────────────────┘
 
-A call's `arguments` are JSON inside a JSON string: its large inputs share one span, the whole string, and splicing
-edits the inner JSON in place before it is quoted again. The legacy `function_call` and role `function` are read as a
+A call's `arguments` are JSON inside a JSON string: its large inputs share a span, the whole string, and splicing edits
+the inner JSON in place before the string is quoted again. The legacy `function_call` and role `function` are read as a
 call and its result under the id `function_call`.
 
-The API itself signs nothing, but servers that speak it for another API do. A run of assistant messages that holds a
-signature or a copy of its thinking is never edited; the results of its calls may go.
+The API itself signs nothing, but servers that speak it for another API do. A run of assistant messages with a signature
+or a copy of signed thinking is never edited; the results of its calls may go.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class OpenAiChat:
     name = "openai_chat"
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
-        """See `WireFormat.parse`. Strings are decoded once; what is not text is only skipped."""
+        """See `WireFormat.parse`. Strings are decoded once; other blocks are only skipped."""
         return read_json(request, lambda text: _read_request(text, ListBuilder(host_texts_of(agent)), NO_KINDS))[0]
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
@@ -78,8 +78,8 @@ class OpenAiChat:
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `messages`.
 
-        Thinking is left out, since the API has no place for it, and so is blank text and blocks of other APIs. Where a
-        reply speaks again after a call it renders as two messages, so that order is kept. A failed call shows in its
+        Thinking is left out, since the API has no place for thinking, and so is blank text and blocks of other APIs. A
+        reply that speaks again after a call renders as two messages, so that order is kept. A failed call shows in its
         text only.
         """
         shown = [line for line in lines_of(slots) if _is_rendered(line)]
@@ -180,7 +180,7 @@ def _is_signed(text: JsonText, fields: dict[str, Extent]) -> bool:
 
 
 def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: ListBuilder) -> None:
-    """Thinking as some servers of this API send it; the first field that holds any counts."""
+    """Thinking as some servers of this API send thinking; the first field with text counts."""
     for name in _THINKING_FIELDS:
         thought = text.string(fields.get(name))
         if thought:
@@ -215,7 +215,7 @@ def _is_rendered(line: Line) -> bool:
 
 
 def _group_by_message(shown: list[Line]) -> Iterable[list[Line]]:
-    """A list per assistant message: texts, then calls. A text after a call begins another."""
+    """A list per assistant message: texts, then calls. A text after a call begins another message."""
     for group in group_replies(shown):
         start = 0
         for at in range(1, len(group)):

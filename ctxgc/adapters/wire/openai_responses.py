@@ -3,11 +3,11 @@
     reasoning, message assistant, function_call a, function_call b     a, b ─┐  one tool call each: the call, and the
     function_call_output a, function_call_output b  ◀────────────────────────┘  output item that follows
 
-A reply is a run of items that the model said. Reasoning is never edited, nor the later items of a reply with encrypted
-reasoning: only outputs are evictable. An item of any other type is an opaque member of its turn and stays as it is, be
-it one of OpenAI's own tools or an item that this module does not know: the items around it mean the same with and
-without it. A `compaction` item is a summary that only the server reads. A request whose beginning the server keeps
-(`previous_response_id`) is left alone.
+A reply is a run of the model's items. Reasoning is never edited, nor the later items of a reply with encrypted
+reasoning: only outputs are evictable. An item of any other type is an opaque member of its turn and stays unchanged, be
+it OpenAI's own tool or an unknown item: the items around mean the same with and without the item. A `compaction` item
+is a summary that only the server reads. A request whose beginning the server keeps (`previous_response_id`) is left
+alone.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class OpenAiResponses:
     name = "openai_responses"
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
-        """See `WireFormat.parse`. Raises `BadTranscript` too for what is JSON but must be left alone."""
+        """See `WireFormat.parse`. Raises `BadTranscript` too for JSON that must be left alone."""
         return read_json(request, lambda text: _parse(text, ListBuilder(host_texts_of(agent) or ResponsesTexts())))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
@@ -103,8 +103,9 @@ class OpenAiResponses:
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `input`.
 
-        Reasoning is left out, since only what the server encrypted may be sent back, and so is blank text and blocks of
-        other APIs. Inputs that are free text render as calls of a custom tool. A failed call shows in its text.
+        Reasoning is left out, since only the server's encrypted reasoning may be sent back, and so is blank text and
+        blocks of other APIs. Inputs that are free text render as calls of a custom tool. A failed call shows in its
+        text.
         """
         shown = [line for line in lines_of(slots) if _is_rendered(line)]
         items: list[dict[str, Any]] = []
@@ -120,7 +121,7 @@ class OpenAiResponses:
 
 @dataclass(slots=True)
 class _ItemReader:
-    """The speaker of the next items: the model, in a reply, or another speaker; and whether its reply is sealed so
+    """The speaker of the next items: the model, in a reply, or another speaker; and whether the reply is sealed so
     far."""
 
     builder: ListBuilder
@@ -211,7 +212,7 @@ def _parse_message(text: JsonText, fields: Members, run: _ItemReader) -> None:
 
 
 def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _Speaker) -> None:
-    """A text, or parts of which each is a segment."""
+    """A text, or parts that are a segment each."""
     content = fields.get("content")
     if content is None:
         return
@@ -235,7 +236,7 @@ def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _Speake
 
 
 def _parse_reasoning(text: JsonText, fields: Members, run: _ItemReader) -> None:
-    """The readable part; the rest is the server's, and seals what follows in the reply."""
+    """The readable part; the rest is the server's, and seals the items behind it in the reply."""
     run.is_sealed |= bool(text.string(fields.get("encrypted_content")))
     parts = [text.value(fields[name]) for name in ("summary", "content") if name in fields]
     items = [part.get("text") for each in parts if isinstance(each, list) for part in each if isinstance(part, dict)]

@@ -1,9 +1,9 @@
-"""What the wire formats share: stored segments as lines to be said, and tombstones where bodies were.
+"""The shared part of the wire formats: stored segments as lines to be said, and tombstones where bodies were.
 
     slots ──lines──▶ SpokenText · Thought · Opaque · Call ──replies──▶ groups of one reply ──(a format)──▶ messages
 
-Lines carry final text: tombstones and large inputs are in place, call ids are unique and names fit every API, so that
-a format only arranges them.
+Lines carry final text: tombstones and large inputs are in place, call ids are unique and names fit every API, so that a
+format only arranges the lines.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call with its result; `result` is `None` while it is pending."""
+    """A tool call with its result; `result` is `None` while the call is pending."""
 
     call_id: str
     name: str
@@ -90,7 +90,7 @@ Line = SpokenText | Thought | Opaque | Call
 
 
 def lines_of(slots: Iterable[Slot]) -> Iterator[Line]:
-    """Every slot as what is said, in order. Evicted thinking and blank text say nothing.
+    """Every slot as a line to be said, in order. Evicted thinking and blank text give no line.
 
     Raises `ValueError` for a tombstone on a pending tool call: its call is still open.
     """
@@ -113,7 +113,7 @@ def lines_of(slots: Iterable[Slot]) -> Iterator[Line]:
 
 
 def group_replies(said: Iterable[Line]) -> Iterator[list[Line]]:
-    """Runs of the assistant's lines that belong to one reply; every other line alone."""
+    """Runs of the assistant's lines of the same reply; every other line alone."""
     group: list[Line] = []
     for line in said:
         if group and not _is_same_reply(group[-1], line):
@@ -135,7 +135,7 @@ def calls_of(group: Iterable[Line]) -> list[Call]:
 
 
 def object_input(value: Any) -> dict[str, Any]:
-    """A tool's input as the object that APIs want: anything else stands under the key `input`."""
+    """A tool's input as the object that APIs want: any other value stands under the key `input`."""
     return value if isinstance(value, dict) else {"input": value}
 
 
@@ -190,7 +190,9 @@ def _refuse_pending(segment: Segment, tombstone: Tombstone | None) -> None:
 
 
 def _piece_texts(body: tuple[Piece, ...], tombstone: Tombstone | None) -> dict[str, str]:
-    """What is said for each piece: its own text, or the tombstone's for the result (else the first) and markers."""
+    """The text said for each piece: the piece's own text, or the tombstone's for the result (else the first piece) and
+    markers.
+    """
     if tombstone is None:
         return {piece.name: piece.text for piece in body}
     names = [piece.name for piece in body]
@@ -214,7 +216,7 @@ def _call_of(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], 
 class _CallIds:
     """Call ids of a list: hosts reuse ids, APIs want unique, short, plain ids.
 
-    An id depends on the slots before it alone, so that a longer window keeps the ids of a shorter one (I14).
+    An id depends on the slots before alone, so that a longer window keeps the ids of a shorter window (I14).
     """
 
     def __init__(self) -> None:

@@ -3,10 +3,9 @@
     file bytes ──inflate──▶ ──parse──▶ events ──prepare──▶ ──one change per run of a session's events──▶ stash, heap
                        (worker thread)          (worker thread)
 
-A transcript that is read again changes nothing: segments that the session has are passed over before any counting, and
-so are the bills of their turns. The host's rewinds and compactions are collected in a `FileReading` and reconciled with
-the heap, at a first reading event by event, at a repeated reading at its end: the middle of an old file never undoes
-its end.
+A second reading of a transcript changes no state: known segments are passed over before any counting, and so are the
+bills of their turns. The host's rewinds and compactions are collected in a `FileReading` and reconciled with the heap,
+at a first reading event by event, at a repeated reading at its end: the middle of an old file never undoes its end.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ ANNOUNCED_MAX = 64
 
 @dataclass(slots=True)
 class FileReading:
-    """One reading of a transcript: the window and the facts of one session so far."""
+    """A reading of a transcript: the window and the facts of a session so far."""
 
     session: Session
     places: dict[str, int] = field(default_factory=dict)
@@ -79,7 +78,7 @@ class FileReading:
 
 
 class Feed:
-    """Reads one transcript: `feed` the file's bytes in any cuts, then `finish`; a file that grows is fed on."""
+    """Reads a transcript: `feed` the file's bytes in any cuts, then `finish`; a growing file is fed on."""
 
     def __init__(self, services: Services, format_name: str = "") -> None:
         self._services = services

@@ -1,4 +1,4 @@
-"""Reading transcript files: slice by slice, never a whole file in memory, one bad file never the end of the others."""
+"""Reading transcript files: slice by slice, never a whole file in memory, a bad file never the end of the import."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def _mtime_ns(path: str) -> int:
 def open_regular(path: str) -> IO[bytes]:
     """Open a regular file for reading. Pipes and devices would stall the daemon, so they are refused.
 
-    A file whose name is not text is refused too: no reply, event or row can name it. Raises `BadTranscript`, `OSError`.
+    A file whose name is not text is refused too: no reply, event or row can name such a file. Raises `BadTranscript`,
+    `OSError`.
     """
     if not _is_text(path):
         raise BadTranscript(f"{_printable_path(path)} has a name that is not UTF-8", hint="give it another name")
@@ -134,7 +135,7 @@ async def import_paths(
 async def import_file(
     services: Services, path: str, format_name: str, is_wanted: Callable[[], bool]
 ) -> tuple[list[ImportedReply], int, str]:
-    """Import one file: (`ImportedReply` of each of its sessions, bytes read, the reason of a short read)."""
+    """Import a file: (`ImportedReply` of each of its sessions, bytes read, the reason of a short read)."""
     feed = Feed(services, format_name)
     with await asyncio.to_thread(open_regular, path) as file:
         total = os.fstat(file.fileno()).st_size

@@ -77,7 +77,7 @@ class FollowedFile:
     """The start of a line that the host is still writing, of at most a line's length."""
 
     async def take(self, data: bytes, *, is_log: bool) -> None:
-        """Feed whole lines of a log, and keep the rest; feed any other file as it comes."""
+        """Feed whole lines of a log, and keep the rest; feed the bytes of any other file at once."""
         if not is_log:
             await self.feed.feed(data)
             return

@@ -1,4 +1,4 @@
-"""One client's connection: frames in, answers out, and neither without a bound.
+"""A client's connection: frames in, answers out, both bounded.
 
     bytes ─Decoder─▶ backlog ──room?──▶ Dispatch ──answer────────▶ one write per read
                         │ no                └──awaitable──▶ task ─▶ a write when it is done
@@ -6,7 +6,7 @@
 
     open ──a refusal that closes, end of input──▶ ending ──nothing in flight──▶ closed
 
-All of a read is parsed, called and answered before anything else runs: no task per request, one write per read.
+All frames of a read are parsed, called and answered before other work runs: no task per request, one write per read.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
     # The loop calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection in, or refuse a stranger or one too many."""
+        """Take the connection in, or refuse a stranger or a connection too many."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its bases.
         hub, traffic = self._hub, self._hub.traffic
         self._transport.set_write_buffer_limits(high=hub.limits.unsent_bytes_max)
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The client leaves more unread than it may."""
+        """The client leaves more unread than the bound."""
         self.choked_s = time.monotonic()
 
     def resume_writing(self) -> None:
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         return out
 
     def _serve_request(self, request: Request, out: bytearray, now_s: float) -> Coroutine[Any, Any, bytes] | None:
-        """Call the verb. The answer goes to `out`, or the returned coroutine brings it."""
+        """Call the verb. The answer goes to `out`, or comes from the returned coroutine."""
         hub, id = self._hub, request.id
         hub.traffic.requests += 1
         try:
@@ -380,7 +380,7 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._send_events)
 
     def _send_events(self) -> None:
-        """Send what the subscriber has room for; a subscriber without room is given a while, not waited for."""
+        """Send as much as the subscriber has room for; a subscriber without room is given a while, not waited for."""
         self._is_pump_due = False
         if self._subscription is None or not self._subscription.is_behind or self._transport.is_closing():
             return

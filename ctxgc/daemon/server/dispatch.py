@@ -52,7 +52,7 @@ Handler = Callable[[Any, CallContext], Any]
 
 
 class ReplyCache:
-    """Encoded replies of `segment.get`, each valid for one version of its session.
+    """Encoded replies of `segment.get`, each valid for a version of its session.
 
     A cache of caches: the reply is a function of the params and of a session that has not changed since.
     """
@@ -74,7 +74,7 @@ class ReplyCache:
         self._cache.clear()
 
     def put(self, params: bytes, session: Session, reply: bytes) -> None:
-        """Keep a reply; too large ones are not kept."""
+        """Keep a reply; too large replies are not kept."""
         if len(reply) + 500 <= self._cache.maxsize:
             self._cache[params] = (session, session.version, reply)
 
@@ -129,7 +129,7 @@ class Verbs:
         return BackgroundReply("async", "taken, not durable yet: ask again to see it")
 
     async def _finish_in_background(self, result: Any) -> None:
-        """Finish a mutation whose client did not wait: a refusal reaches nobody, and must not end the daemon."""
+        """Finish a mutation whose client did not wait: a refusal reaches no client, and must not end the daemon."""
         try:
             if isinstance(result, Awaitable):
                 await result

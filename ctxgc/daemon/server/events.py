@@ -3,7 +3,7 @@
     publish ──▶ ring [oldest … newest] ◀── cursor of each subscriber, moved on as it reads
 
 No event is queued for a subscriber, so a subscriber that does not read costs nothing; a subscriber that falls out of
-the ring is told which events are gone (`event.gap`).
+the ring is told the lost events' numbers (`event.gap`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PublishedEvent(NamedTuple):
 
 
 class Events:
-    """The last events of the daemon, and who wants to hear of new ones.
+    """The last events of the daemon, and their subscribers.
 
     `first_seq` must lie above every sequence number of an earlier run (the start time in microseconds does), so that
     a client which resumes after a restart gets a gap and not the wrong events.
@@ -59,11 +59,11 @@ class Events:
         return event.seq
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """Call `wake` at every event; it must only take note."""
+        """Call `wake` at every event; `wake` must only take note."""
         self._listeners.add(wake)
 
     def unlisten(self, wake: Callable[[], None]) -> None:
-        """Take `listen` back; nothing without a subscription."""
+        """Take `listen` back; no effect without a subscription."""
         self._listeners.discard(wake)
 
     def since(self, seq: int) -> Iterator[PublishedEvent]:
@@ -73,7 +73,7 @@ class Events:
 
 
 class Subscription:
-    """One subscriber's place in the ring."""
+    """A subscriber's place in the ring."""
 
     def __init__(self, events: Events, topics: frozenset[str], from_seq: int | None) -> None:
         self._events = events
@@ -82,11 +82,11 @@ class Subscription:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is anything to send."""
+        """Whether events wait to be sent."""
         return self._next_seq != self._events.next_seq
 
     def take(self, room_bytes: int) -> bytes:
-        """The next lines to send, about `room_bytes` of them, and move on behind them."""
+        """The next lines to send, about `room_bytes` of them, and move on behind these."""
         lines: list[bytes] = []
         taken_bytes = 0
         if not self._events.oldest_seq <= self._next_seq <= self._events.next_seq:

@@ -35,7 +35,7 @@ class Member(Protocol):
         """Send the reason and close, after the answers to the requests in flight."""
 
     def close(self) -> None:
-        """Close as soon as the client has read its last answers, or has taken too long over them."""
+        """Close as soon as the client has read its last answers, or at the end of the client's time."""
 
     def abort(self) -> None:
         """Hang up at once, and drop the answers that the client has not read."""
@@ -43,7 +43,7 @@ class Member(Protocol):
 
 @dataclass(slots=True)
 class Hub:
-    """The verbs, bounds, counts and tasks that the connections of one server share."""
+    """The verbs, bounds, counts and tasks that the connections of a server share."""
 
     dispatch: Dispatch
     limits: Limits
@@ -65,7 +65,7 @@ class Hub:
         return self.traffic.connections > self.limits.connections_max
 
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work`, which raises nothing, as a task that `Server.stop` waits for; who calls keeps the bound."""
+        """Run `work`, which raises no error, as a task that `Server.stop` waits for; the caller keeps the bound."""
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

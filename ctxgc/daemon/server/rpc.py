@@ -82,10 +82,10 @@ class CallContext(msgspec.Struct):
         self.client.unsubscribe()
 
     def check(self) -> None:
-        """Raise Cancelled or DeadlinePassed if nobody wants the answer any more.
+        """Raise Cancelled or DeadlinePassed if the client wants no answer any more.
 
-        For a verb to call after each wait and before its point of no return. Nothing else stops a verb that runs: a
-        mutation which was committed reports success, whatever was cancelled meanwhile.
+        For a verb to call after each wait and before its point of no return. No other check stops a verb that runs: a
+        committed mutation reports success, against any later cancel.
         """
         if self.is_cancelled:
             raise Cancelled("cancelled before it took effect")
@@ -99,13 +99,13 @@ class Dispatch(Protocol):
     def call(self, method: str, params: Raw, context: CallContext) -> Any:
         """Answer a call.
 
-        `params` is one JSON object: well-formed UTF-8 without NaN or lone surrogates, but not validated, and its
-        numbers may be out of range; `bytes(params)` is its text. The answer is `bytes` or `msgspec.Raw` (JSON already),
-        any value that msgspec encodes, or an awaitable of one of these. Calls of one connection are made in the order
-        they were sent.
+        `params` is a JSON object: well-formed UTF-8 without NaN or lone surrogates, but not validated, and its numbers
+        may be out of range; `bytes(params)` is its text. The answer is `bytes` or `msgspec.Raw` (JSON already), any
+        value that msgspec encodes, or an awaitable of such a value. Calls of a connection are made in the order of
+        their sending.
 
-        Raises CtxgcError, which the client gets unchanged; anything else is a bug, answered as `internal` and logged
-        without its message, because that may quote a session's text.
+        Raises CtxgcError, which the client gets unchanged; any other error is a bug, answered as `internal` and logged
+        without its message, because the message may quote a session's text.
         """
 
     def is_long(self, method: str) -> bool:
@@ -143,7 +143,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Traffic:
-    """Counts since the start; `connections` are the open ones."""
+    """Counts since the start; `connections` counts the open connections."""
 
     connections: int = 0
     connections_total: int = 0
@@ -152,7 +152,7 @@ class Traffic:
 
 
 class SlowCall(NamedTuple):
-    """A request that took long: no params, because those hold a session's text."""
+    """A slow request, without params: params hold a session's text."""
 
     seconds: float
     number: int
@@ -171,7 +171,7 @@ class Slowlog:
         self._heap: list[SlowCall] = []
 
     def note(self, call: SlowCall) -> None:
-        """Keep `call` if it is among the slowest. O(log calls)."""
+        """Keep `call` if the call is among the slowest. O(log calls)."""
         if len(self._heap) < self._calls_max:
             heapq.heappush(self._heap, call)
         else:

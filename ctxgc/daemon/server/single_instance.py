@@ -1,4 +1,4 @@
-"""One daemon per socket: a safe folder, a lock held for life, and a socket that appears ready or not at all.
+"""A single daemon per socket: a safe folder, a lock held for life, and a socket that appears ready or not at all.
 
     open_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75); if that listens elsewhere, ServedElsewhere (78)
                      └─▶ bind to a temporary name ─▶ chmod 0600 ─▶ listen ─▶ rename onto the final name
@@ -6,8 +6,8 @@
 The lock is on the folder itself, which nobody removes without the stash in it. The lock file says where its holder
 listens; a lock file that was removed is written again (`renew`), and daemons of before lock that file alone.
 
-Only the holder of the lock ever removes or replaces the socket, so a stale one needs no guessing. A folder that
-others could write to is refused and not repaired: whatever made it so is not ours to hide.
+Only the holder of the lock ever removes or replaces the socket, so a stale socket needs no guessing. A folder that
+others could write to is refused and not repaired: the cause is not ours to hide.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AlreadyRunning(InstanceError):
 
 
 class ServedElsewhere(InstanceError):
-    """Another daemon holds the lock and listens at another socket: to wait for ours to appear would be in vain."""
+    """Another daemon holds the lock and listens at another socket: waiting for ours would be in vain."""
 
 
 class Instance:
@@ -89,8 +89,8 @@ class Instance:
     def listen(self, path: str, backlog: int = BACKLOG) -> socket.socket:
         """A listening socket at `path`, in this instance's folder, readable and writable by us alone.
 
-        The old socket is replaced in one step: a client meets the old socket or the new socket. Raises UnsafeFolder if
-        something other than a socket is there.
+        The old socket is replaced in a single step: a client meets the old socket or the new socket. Raises
+        UnsafeFolder where another kind of file is there.
         """
         if os.path.dirname(path) != self.folder:
             raise ValueError(f"{path} is not in the folder that this instance locks")
@@ -114,7 +114,9 @@ class Instance:
         return listener
 
     def close(self) -> None:
-        """Remove our socket, if it is still ours, and let go of the lock. The lock file stays: it is the lock."""
+        """Remove our socket, if the socket is still ours, and let go of the lock. The lock file stays, for the file is
+        the lock.
+        """
         if self._socket_path and _file_identity(self._socket_path) == self._socket_identity:
             _remove_file(self._socket_path)
         self._socket_path = ""
@@ -170,7 +172,7 @@ def _already_running(folder: str, path: str) -> InstanceError:
 
 
 def check_folder(folder: str) -> None:
-    """Create `folder` as ours alone, or raise UnsafeFolder if it exists and is not."""
+    """Create `folder` as ours alone, or raise UnsafeFolder for an existing folder of other rights."""
     try:
         os.makedirs(os.path.dirname(folder), mode=FOLDER_MODE, exist_ok=True)
         os.mkdir(folder, FOLDER_MODE)

@@ -66,9 +66,9 @@ class Server:
         self._listeners.append(server)
 
     async def stop(self) -> None:
-        """Accept nothing new, answer what is in flight (up to `stop_s`), close every connection.
+        """Accept no new connection, answer the requests in flight (up to `stop_s`), close every connection.
 
-        Not to be awaited by a verb: it would wait for itself.
+        No verb may await `stop`: the verb would wait for itself.
         """
         for listener in self._listeners:
             listener.close()

@@ -1,9 +1,9 @@
-"""The service's side of systemd: three environment variables and one datagram.
+"""The service's side of systemd: three environment variables and a datagram.
 
     LISTEN_FDS ──▶ sockets that are listening already        NOTIFY_SOCKET ◀── READY=1, WATCHDOG=1, STOPPING=1
 
-Where systemd did not start the daemon, every function here does nothing, so the caller need not ask.
-Source: sd_listen_fds(3), sd_notify(3).
+Where systemd did not start the daemon, every function here has no effect, so the caller need not ask. Source:
+sd_listen_fds(3), sd_notify(3).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOTIFY_WAIT_S = 1.0
 
 
 def listen_fds(env: Mapping[str, str]) -> list[socket.socket]:
-    """The sockets that systemd listens on for the daemon, which never binds, renames or unlinks them.
+    """The sockets that systemd listens on for the daemon, which never binds, renames or unlinks these sockets.
 
     Empty where systemd passes no socket, or passes sockets to another process. A socket that is no listening Unix
     stream socket raises `Incompatible`: the daemon is never reached over a network.
@@ -44,7 +44,7 @@ def listen_fds(env: Mapping[str, str]) -> list[socket.socket]:
 
 
 def sd_notify(state: str, env: Mapping[str, str]) -> bool:
-    """Send one state, such as `READY=1`; whether it was handed over. Raises nothing: the service matters more."""
+    """Send a state, such as `READY=1`; whether the state was handed over. Raises no error: the service matters more."""
     address = env.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
@@ -60,7 +60,7 @@ def sd_notify(state: str, env: Mapping[str, str]) -> bool:
 
 
 def watchdog_interval_s(env: Mapping[str, str]) -> float | None:
-    """How often to send `WATCHDOG=1`: half of what systemd allows. None without a watchdog."""
+    """Seconds between two `WATCHDOG=1`: half of systemd's limit. None without a watchdog."""
     allowed_us = env.get("WATCHDOG_USEC", "")
     if (
         not allowed_us.isdecimal()

@@ -18,21 +18,21 @@ from ctxgc.protocol.messages import NewSegment
 
 
 def segments_of(session: Session, items: Sequence[NewSegment], wall_s: float) -> list[Segment]:
-    """Segments of one call, in order. An id given by the client that is known already names that segment again."""
+    """Segments of a call, in order. A known id that the client repeats names that segment again."""
     ids: set[str] = set()
     builder = _builder(session, ids)
     return [_segment(session, builder, ids, item, text_bytes(item.text), wall_s) for item in items]
 
 
 def segment_of_file(session: Session, item: NewSegment, data: bytes, wall_s: float) -> Segment:
-    """A file's bytes, exactly, as one segment; `item.text` is not looked at."""
+    """A file's bytes, exactly, as a segment; `item.text` is ignored."""
     return _segment(session, _builder(session, set()), set(), item, data, wall_s)
 
 
 def check_contents(session: Session, prepared: Sequence[PreparedSegment], stored: Mapping[int, Content]) -> None:
     """Raise `Conflict` where an id stands for other content than before, in the session or in this call.
 
-    `stored` has what the session holds of the ids that are given again.
+    `stored` has the session's contents of the repeated ids.
     """
     heap, said = session.heap, dict[str, Segment]()
     for segment in (ready.segment for ready in prepared):
@@ -62,7 +62,7 @@ def _is_same_content(before: Segment, after: Segment) -> bool:
 
 
 def _builder(session: Session, given: set[str]) -> SegmentBuilder:
-    """A builder that names and places segments after those of the session, and after those of the same call."""
+    """A builder that names and places segments after those of the session and of the same call."""
     builder = SegmentBuilder(IdAllocator(lambda id_: id_ in session.heap.slot_of or id_ in given))
     builder.next_place = session.indexes.place_max
     return builder

@@ -1,7 +1,7 @@
-"""Collections of one session: plan, commit, sweep, in this order and no other; and their undoing.
+"""Collections of a session: plan, commit, sweep, in this order and no other; and their undoing.
 
-All functions here run inside a session's change: the journal and the evictions are one transaction, and the heap is
-swept only when the commit is durable.
+All functions here run inside a session's change: the journal and the evictions are a single transaction, and the heap
+is swept only when the commit is durable.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Conditions(NamedTuple):
 
 
 def plan_collection(session: Session, target_tokens: int) -> Plan:
-    """The plan of a collection to this target, as of now. Changes nothing."""
+    """The plan of a collection to this target, as of now. Only reads."""
     return plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
 
 
@@ -118,7 +118,7 @@ def undoable_collection(
 ) -> Collection:
     """The collection to take back: `named`, the collection of this number, or for 0 the `newest` that stands.
 
-    Read both inside the change: another undo may have been under way. Raises `NotFound`, `Conflict`.
+    Both are read inside the change: another undo may have been under way. Raises `NotFound`, `Conflict`.
     """
     found = named if number else newest
     if found is None:
@@ -141,7 +141,9 @@ def undoable_collection(
 
 
 def undo(session: Session, tx: Transaction, taken_back: Collection, conditions: Conditions) -> Outcome:
-    """Bring back the bodies of a collection that are still out. An undo is a collection too: it edits the prefix."""
+    """Bring back the bodies of a collection that are still out. An undo is a collection too, since an undo edits the
+    prefix.
+    """
     heap = session.heap
     back = [e.seq for e in taken_back.evictions if heap.state[e.seq] == EVICTED]
     before = heap.resident_tokens

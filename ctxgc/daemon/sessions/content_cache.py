@@ -22,7 +22,7 @@ def _size(content: Content) -> int:
 
 
 class ContentCache:
-    """Contents by (session, seq). A cache of rows: dropping any of it costs a read and nothing else."""
+    """Contents by (session, seq). A cache of rows: a dropped row costs a read."""
 
     def __init__(self, stash: Stash, bytes_max: int) -> None:
         self._stash = stash

@@ -2,8 +2,8 @@
 
     parsed ──redact──▶ ──digest──▶ ──count──▶ PreparedSegment
 
-Pure work on values, heavy on the processor: run it on the worker thread unless `is_quick`. Redaction comes first, so
-that nothing secret is hashed, counted, indexed or written.
+Pure work on values, heavy on the processor: call on the worker thread unless `is_quick`. Redaction comes first, so that
+no secret is hashed, counted, indexed or written.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class Intake:
         return sum(map(self.counter.count, tombstone_affixes(SOMEWHERE)))
 
     def redact(self, segment: Segment) -> tuple[Segment, int]:
-        """A segment as the stash keeps it, and the number of redacted places."""
+        """A segment in the stash's form, and the number of redacted places."""
         return redact_segment(segment) if self._redacts else (segment, 0)
 
     def prepare(self, segment: Segment) -> PreparedSegment:
-        """Redact, digest and count one segment. Linear in its text; raises nothing."""
+        """Redact, digest and count a segment. Linear in its text; raises no error."""
         segment, redactions = self.redact(segment)
         count = self.counter.count
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)

@@ -1,4 +1,4 @@
-"""The pacer's driver: the pacer's decision for one session, taken when a segment was admitted.
+"""The pacer's driver: the pacer's decision for a session, taken when a segment was admitted.
 
 An observed session is never collected unasked: its agent owns its window. A hard limit of the session, or of the
 configuration, always holds; the value pacer runs where `pacer.enabled` is set.
@@ -41,7 +41,7 @@ def pace(
 def ask_pacer(
     session: Session, config: PacerConfig, pacer: PacerRules, request: PacerRequest, wall_s: float
 ) -> tuple[Decision | None, Account]:
-    """The pacer's decision about a request, and the account if the decision is carried out. Changes nothing."""
+    """The pacer's decision about a request, and the account once the decision is carried out. Only reads."""
     limit = limit_of(session, config)
     pacer = replace(
         pacer,

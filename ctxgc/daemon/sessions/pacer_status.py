@@ -5,7 +5,7 @@
                                            at each one; with the next one, because the cache is gone
     paused ── the pacer waits: bills contradict the model of the cache
 
-Only reads. Tokens are raw unless they say otherwise.
+Only reads. Tokens are raw unless a name says otherwise.
 """
 
 from __future__ import annotations

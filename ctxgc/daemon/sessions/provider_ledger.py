@@ -1,12 +1,12 @@
-"""A session's entries in the provider's cache, by its requests on the wire: what the next request will read.
+"""A session's entries in the provider's cache, by its requests on the wire: the tokens that the next request will read.
 
     request, as sent ──sent──▶ waits ──answered 200──▶ entries ──readable──▶ CacheState        for the pacer
                                  │ bill ──billed──▶ anchors: billed tokens of known prefixes ──predicted_read──▶ plan
                                  └ refused, broken off: the request left nothing
 
-Positions are raw tokens and blocks of the prompt, the hidden prefix among them. Billed tokens are foretold from the
-nearest prefix whose bill is known, so that only the difference is an estimate: by two coefficients, per raw token and
-per block (`tokens.frame_calibration`).
+Positions are raw tokens and blocks of the prompt, the hidden prefix included. Billed tokens are forecast from the
+nearest prefix with a known bill, so that only the difference is an estimate: by two coefficients, per raw token and per
+block (`tokens.frame_calibration`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ANCHORS_MAX = 4096
 
 
 class SentWindow(NamedTuple):
-    """The segments of a request that was sent, of which its prompt is made."""
+    """The segments of a request that was sent, the parts of its prompt."""
 
     ids: Sequence[str]
     digests: Sequence[str]
@@ -56,7 +56,7 @@ class SentWindow(NamedTuple):
 
 
 class SentRequest(NamedTuple):
-    """A request as a cache sees it, until its reply is known."""
+    """A request as a cache sees the request, until its reply is known."""
 
     prompt: Prompt
     hidden: Place
@@ -66,7 +66,7 @@ class SentRequest(NamedTuple):
 
 
 class CacheForecast(NamedTuple):
-    """What the next request finds, and where the window begins in the prompt."""
+    """The prefixes that the next request finds, and the place where the window begins in the prompt."""
 
     readable: Readable
     hidden: Place
@@ -74,13 +74,13 @@ class CacheForecast(NamedTuple):
 
     @property
     def cache(self) -> CacheState:
-        """The cache as the pacer asks it."""
+        """The cache in the pacer's form."""
         return CacheState.of(self.readable, self.hidden.tokens)
 
 
 @dataclass(slots=True)
 class ProviderLedger:
-    """The entries of one session. Only `window.sync` writes a ledger."""
+    """The entries of a session. Only `window.sync` writes a ledger."""
 
     provider: Provider = ANTHROPIC
     model: str = ""
@@ -102,13 +102,14 @@ class ProviderLedger:
             self.anchors, self.frames = {}, FrameCalibration.from_prior(model)
 
     def settle(self, *, was_answered: bool) -> None:
-        """The last request was answered, and has left its entries; or not, and has left nothing."""
+        """The last request was answered, and has left its entries; or failed, and has left none."""
         if self.request is not None and was_answered:
             self.entries = self._entries_after(self.request)
         self.request = None
 
     def note_bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> Lesson | None:
-        """The bill of the last request, before it is settled; what the bill taught, None where there is no request."""
+        """The bill of the last request, before the request is settled; the lesson of the bill, None without a
+        request."""
         request = self.request
         if request is None:
             return None
@@ -129,7 +130,7 @@ class ProviderLedger:
         return lesson
 
     def _raw_read(self, found: Readable, read_tokens: int) -> int:
-        """Billed read tokens in the model's own: as the found place where they agree with its known bill."""
+        """Billed read tokens in the model's own: the found place where they agree with its known bill."""
         known = self.anchors.get(found.prefix) if found.prefix is not None else None
         if known is not None and agrees_with_bill(known, read_tokens):
             return found.bill().read
@@ -137,7 +138,7 @@ class ProviderLedger:
         return int(read_tokens / per_raw)
 
     def _teach_frames(self, prompt: Prompt, end: Unit, billed_tokens: int) -> None:
-        """Learn from what was added since the deepest prefix whose bill is known."""
+        """Learn from the tokens added since the deepest prefix with a known bill."""
         before = self._nearest_anchor(prompt.units, end.end)
         if before is not None and before.end < end.end:
             raw, blocks = end.end.tokens - before.end.tokens, end.end.blocks - before.end.blocks
@@ -162,7 +163,7 @@ class ProviderLedger:
         return entries_after_request(self.provider, self.entries, request.prompt, request.sent_s)
 
     def forecast(self, sent: SentCache, units: Sequence[Unit], hidden: Place, now_s: float) -> CacheForecast | None:
-        """What the next request finds of a prompt with these units, if the last request is answered."""
+        """The prefixes that the next request finds of a prompt with these units, if the last request is answered."""
         if self.request is None:
             return None
         entries: Entries = self._entries_after(self.request)
@@ -200,9 +201,9 @@ def prompt_units(
     hidden_tokens: int,
     out: Iterable[int] | None,
 ) -> tuple[tuple[Unit, ...], Place]:
-    """The units of a prompt, one for each of `ids`, and where the window begins.
+    """The units of a prompt, a unit for each of `ids`, and the place where the window begins.
 
-    `out`: the slots whose tombstones stand in the prompt; None: those of the heap.
+    `out`: the slots whose tombstones stand in the prompt; None: the heap's.
     """
     slot_of, state, skeleton, body, tombstone = heap.slot_of, heap.state, heap.skeleton, heap.body, heap.tombstone
     absent = None if out is None else frozenset(out)
@@ -228,7 +229,7 @@ def _number(text: str) -> int:
 
 
 def marks_of(units: Sequence[Unit], sent: SentCache) -> tuple[Mark, ...]:
-    """The marks of a request, each behind the units that are whole in front of it."""
+    """The marks of a request, each behind the whole units in front."""
     return tuple(
         Mark(units[mark.segments].end.blocks, mark.life_s) for mark in sent.marks if mark.segments < len(units)
     )

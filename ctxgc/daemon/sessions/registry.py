@@ -38,15 +38,15 @@ INDEX_ENTRIES_MAX = 300_000
 
 
 def draw_number() -> int:
-    """A number for the addresses of a new session: nine digits that nobody can guess from the session's name.
+    """A number for the addresses of a new session: nine digits that cannot be guessed from the session's name.
 
-    Numbers may collide, though hardly: among a thousand sessions with a chance of one in two thousand.
+    Numbers may collide, though hardly: among a thousand sessions with a chance of 1 in 2,000.
     """
     return 10**8 + randbelow(9 * 10**8)
 
 
 class Registry:
-    """Sessions by key. A session is awake at most once, so that a session has one writer."""
+    """Sessions by key. A session is awake at most once, so that a session has a single writer."""
 
     def __init__(
         self, stash: Stash, settings: SessionSettings, clock: Callable[[], float], *, segments_max: int
@@ -71,7 +71,7 @@ class Registry:
             session.adopt(settings)
 
     def peek(self, key: SessionKey) -> Session | None:
-        """The session if it is awake; its place in the LRU does not change."""
+        """The session if the session is awake; its place in the LRU does not change."""
         return self._awake.get(key)
 
     async def resolve(self, name: str, cwd: str = "", source: str = "") -> SessionKey:
@@ -150,9 +150,10 @@ class Registry:
         return session
 
     def _put_to_sleep(self) -> None:
-        """Make room, now that a session woke. The newest session does not count: it is in use, and bounded.
+        """Make room, now that a session woke. The newest session does not count: the session is in use, and bounded.
 
-        A session may fall asleep in the middle of a change: its writer holds it, so `_living` has it until then.
+        A session may fall asleep in the middle of a change: its writer holds the session, so `_living` has the session
+        until then.
         """
         others = list(self._awake.items())[:-1]
         segments = sum(len(session.heap) for _, session in others)

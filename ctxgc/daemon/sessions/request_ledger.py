@@ -25,7 +25,7 @@ UNPRICED_MAX = 8
 
 
 class ForwardedRequest(NamedTuple):
-    """A request as the gateway forwarded it. Tokens are raw."""
+    """A request in the form that the gateway forwarded. Tokens are raw."""
 
     ids: tuple[str, ...]
     full_tokens: int
@@ -64,7 +64,7 @@ class UnpricedCollection(NamedTuple):
 class ContentDigests:
     """Digests that requests gave to slots, by the outcome of a comparison with the stash.
 
-    A digest in neither table is compared again, so losing the tables loses nothing.
+    A digest in neither table is compared again, so a loss of the tables costs only time.
     """
 
     stored: dict[int, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A session that is awake: its heap and indexes, and the one place that changes heap and indexes.
+"""A session that is awake: its heap and indexes, and the only place that changes heap and indexes.
 
     asleep ──rows──▶ awake ──change: heap and stash together──▶ awake
                        ▲            │ the commit failed
@@ -39,7 +39,7 @@ TEXTS_PER_SLICE = 256
 
 
 class Session:
-    """One awake session. Build with `wake`; change inside `changing`; read freely."""
+    """An awake session. Build with `wake`; change inside `changing`; read freely."""
 
     def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
         self.row = row
@@ -77,7 +77,7 @@ class Session:
         *,
         is_new: bool,
     ) -> Session:
-        """Build a session's heap from its rows. O(rows); texts are read only when something is admitted."""
+        """Build a session's heap from its rows. O(rows); texts are read only at an admission."""
         session = cls(row, stash, settings, clock)
         session.is_new = is_new
         if not is_new:
@@ -122,7 +122,7 @@ class Session:
 
     @property
     def is_gateway_managed(self) -> bool:
-        """Whether the gateway says what the window is; a transcript then only adds facts to the window's segments."""
+        """Whether the gateway sets the window; a transcript then only adds facts to the window's segments."""
         return self.ledger is not None and not self.ledger.is_off
 
     def billed_window(self, raw_tokens: int) -> int:
@@ -156,7 +156,7 @@ class Session:
         return list(dict.fromkeys(self.slot(name) for name in names))
 
     def unforgotten_slots(self, names: Iterable[str]) -> list[int]:
-        """As `slots`, and raise `NotFound` for a forgotten segment: it has nothing left to pin, tag or bring back."""
+        """As `slots`, and raise `NotFound` for a forgotten segment, which has no content to pin, tag or bring back."""
         slots = self.slots(names)
         forgotten = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
         if forgotten:
@@ -172,10 +172,10 @@ class Session:
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[Transaction]:
-        """Hold the session for one atomic change; commits on leaving.
+        """Hold the session for a single atomic change; commits on leaving.
 
-        A body that raises before touching the heap changes nothing. If the commit fails, memory is rebuilt from rows
-        before anyone looks again, and the error goes to the caller.
+        A body that raises before touching the heap changes no state. If the commit fails, memory is rebuilt from rows
+        before the next look, and the error goes to the caller.
         """
         async with self._lock:
             await self.refresh()
@@ -243,7 +243,7 @@ class Session:
         indexes.has_text = True
 
     def admit(self, tx: Transaction, prepared: PreparedSegment, *, is_pinned: bool = False) -> bool:
-        """Admit a segment, or complete the pending segment of its id. False if it is known already.
+        """Admit a segment, or complete the pending segment of its id. False for a known segment.
 
         Call `ensure_text` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
         """
@@ -273,7 +273,7 @@ class Session:
             return -1
 
     def _note_recalls(self, tx: Transaction, slot: int, turn: int, recalled: Sequence[int]) -> None:
-        """Note each recalled segment as a page fault, unless the daemon noted the fault when it answered the recall."""
+        """Note each recalled segment as a page fault, unless the daemon noted the fault in its answer to the recall."""
         heap = self.heap
         for target in recalled:
             is_noted = heap.grace_until.get(target, -1) >= turn

@@ -1,4 +1,4 @@
-"""One session's segments in memory: heap, indexes, digests. All three follow from the session's rows.
+"""A session's segments in memory: heap, indexes, digests. All three follow from the session's rows.
 
     rows ──of_rows──▶ SessionIndex ◀──admit── one more segment
                            │ its commit failed
@@ -45,7 +45,7 @@ class Admission(NamedTuple):
 
 
 class SessionIndex:
-    """The segments of one session, in memory: no texts, only the hashes of words and lines."""
+    """The segments of a session, in memory: no texts, only the hashes of words and lines."""
 
     def __init__(self, settings: SessionSettings) -> None:
         self.heap = Heap(settings.evictable_kinds)
@@ -165,7 +165,7 @@ class SessionIndex:
         return Admission(row, refs, [(old, proof) for old, proof in proofs if heap.prove_garbage(old, proof)])
 
     def digest_of(self, slot: int) -> bytes:
-        """The digest of a segment's content; zeros where it was forgotten or lost."""
+        """The digest of a segment's content; zeros for a forgotten or lost content."""
         return bytes(self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES]).ljust(DIGEST_BYTES, b"\0")
 
     def _note_digest(self, slot: int, digest: bytes) -> None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Transaction:
-    """One atomic change of a session: the mutations to commit, and the actions in memory once the commit is durable."""
+    """An atomic change of a session: the mutations to commit, and the actions in memory once the commit is durable."""
 
     def __init__(self) -> None:
         self.mutations: list[Mutation] = []

@@ -1,4 +1,5 @@
-"""A session's window, made what a host's list says: the transitions of `core.reconcile`, in memory and as mutations.
+"""A session's window, brought into agreement with a host's list: the transitions of `core.reconcile`, in memory and as
+mutations.
 
 host list ──reconcile──▶ Transitions ──update_window──▶ heap, and the stash with the same commit
 """
@@ -24,7 +25,7 @@ def places_of(ids: Iterable[str]) -> dict[str, int]:
 
 
 def known_session(session: Session, uneditable: Set[int] = frozenset()) -> KnownSession:
-    """A session as reconciliation reads it; `uneditable` are slots whose bodies cannot leave the host's list."""
+    """A session in the form of reconciliation; `uneditable` are slots whose bodies cannot leave the host's list."""
     indexes = session.indexes
     digests = session.ledger.digests if session.ledger else None
     return KnownSession(
@@ -68,7 +69,7 @@ def depart_segments(
 
 
 def protect_uneditable(session: Session, slots: Set[int]) -> None:
-    """Make slots opaque to the collector while their bodies cannot leave the host's list; release all others."""
+    """Make slots opaque to the collector while their bodies cannot leave the host's list; release all other slots."""
     heap, indexes = session.heap, session.indexes
     for slot in indexes.uneditable - slots:
         heap.flags[slot] &= ~OPAQUE

@@ -1,1 +1,1 @@
-"""The verbs of `ctxgc/1`: validated params in, the one owner of the state asked, what came of it described."""
+"""The verbs of `ctxgc/1`: validated params in, the state's owner asked, a typed reply out."""

@@ -244,7 +244,7 @@ async def _content_check(services: Services, params: Doctor) -> CheckReply:
 
 
 async def _size_check(services: Services, status: StashStatus) -> CheckReply:
-    """A stash that is too large forgets nothing: the check names the longest unused session."""
+    """A stash that is too large forgets no session: the check names the longest unused session."""
     used, limit = status.bytes_on_disk, services.config.stash.bytes_max
     detail = f"{used / 2**20:.1f} MB" + (f" of {limit / 2**20:.1f} MB (`stash.bytes_max`)" if limit else "")
     is_over = limit and used > limit

@@ -2,9 +2,9 @@
 
     list ──parse──▶ contents ──ids_by_content──▶ ──reconcile──▶ session ──collect──▶ tombstones ──splice──▶ the bytes
 
-The session's window becomes exactly the list. A body that an earlier call evicted stays evicted (I14); a segment that
-the list lacks departs, and search and recall still find it. A content is recognised by its digest and not by its id in
-the list, so no tombstone ever stands for another content.
+The session's window becomes exactly the list. A body that an earlier call evicted stays evicted (I14); a segment
+missing from the list departs, and search and recall still find the segment. A content is recognised by its digest and
+not by its id in the list, so no tombstone ever stands for another content.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ async def _tombstones_in(services: Services, session: Session, window: WireWindo
 
 
 def _first_text(piece: Piece) -> str:
-    """A piece as it may be a tombstone: a result of several texts has the tombstone for the first, then markers."""
+    """A piece that may be a tombstone: a result of several texts has the tombstone for the first, then markers."""
     end, marker = len(piece.data), text_bytes(MARKER)
     while piece.data.endswith(marker, 0, end):
         end -= len(marker)

@@ -52,11 +52,11 @@ async def session_to_write(services: Services, params: OfSession) -> Session:
 async def session_with_segment(
     services: Services, params: OfSession, name: str, scope: Literal["any", "session"] = "any"
 ) -> Session:
-    """The session that the params mean; where they name no session and theirs lacks the segment, the only holder.
+    """The session that the params mean; without a named session, and without the segment in theirs, the only holder.
 
     Search answers from all sessions, so a hit is found again from any folder. An address names its own session: the
     session of a working directory is never asked for an address. In the scope of a session only this session and its
-    sub-agents are asked, whatever session the address names. Raises `NotFound`.
+    sub-agents are asked, whichever session the address names. Raises `NotFound`.
     """
     address = address_in(name)
     session: Session | None = None
@@ -105,14 +105,14 @@ class RepeatedCall(Exception):
 async def mutate(
     services: Services, verb: str, params: Mutating, session: Session | None = None
 ) -> AsyncIterator[tuple[Session, Transaction]]:
-    """One atomic change of a session, once per `op_id`; the verb's reply goes through `Transaction.answer`.
+    """An atomic change of a session, once per `op_id`; the verb's reply goes through `Transaction.answer`.
 
         async with mutate(services, "segment.pin", params) as (session, tx):
             …                                    plan: the session is held, others are served meanwhile
             return tx.answer(reply)              commit, then sweep: on leaving
 
-    The session is the params' session, unless the caller gives a session. Raises `Repeated` where the `op_id` is known,
-    and `Conflict` where it named another call: the first reply would be an answer to something else.
+    The session is the params' session, unless the caller gives a session. Raises `Repeated` for a known `op_id`, and
+    `Conflict` where the `op_id` named another call, whose reply would be a wrong answer.
     """
     if session is None:
         assert isinstance(params, MutatingSession)
@@ -133,7 +133,7 @@ async def mutate(
 
 
 async def first_reply(reply: Awaitable[Any]) -> Any:
-    """The reply of a mutation that carries an `op_id`: a repeated one answers as the first time."""
+    """The reply of a mutation with an `op_id`: a repeated mutation answers as the first time."""
     try:
         return await reply
     except RepeatedCall as known:
@@ -141,7 +141,7 @@ async def first_reply(reply: Awaitable[Any]) -> Any:
 
 
 def call_digest(verb: str, params: Mutating) -> bytes:
-    """The digest that tells a call from another with the same `op_id`: of all params but those of sending and naming.
+    """The digest that tells calls with the same `op_id` apart: of all params but those of sending and naming.
 
     The order of an object's members does not count: a client that encodes a call anew may change the order. Secrets are
     taken out before, for the digest of a secret can be guessed at. Heavy where the text is long.
@@ -160,8 +160,8 @@ async def on_worker(services: Services, function: Callable[..., Any], *arguments
 async def yield_to_peers() -> None:
     """Let other calls of the same round of the loop do their last step too, before any call goes on to the next step.
 
-    One step for many in a row finds its code and tables in the processor's caches: fifty clients' adds cost a seventh
-    less than one after the other, each from end to end.
+    The same step for many calls in a row finds its code and tables in the processor's caches: fifty clients' adds cost
+    a seventh less than call after call, each from end to end.
     """
     await asyncio.sleep(0)
 
@@ -174,7 +174,7 @@ class WindowCost(NamedTuple):
 
 
 def window_cost(session: Session) -> WindowCost:
-    """The window's tokens now, which every mutation's reply gives."""
+    """The window's tokens now, a part of every mutation's reply."""
     raw = session.heap.resident_tokens
     return WindowCost(raw, session.billed_window(raw))
 
@@ -188,7 +188,7 @@ def over_budget_hint(session: Session) -> str | None:
 
 
 def publish_collection(services: Services, session: Session, outcome: Outcome) -> None:
-    """Count a collection and publish it to the subscribers."""
+    """Count a collection and publish the collection to the subscribers."""
     if not outcome.collection:
         return
     services.counts["collections"] += outcome.trigger != SHADOW

@@ -35,7 +35,7 @@ OUTER = frozenset(MutatingSession.model_fields)
 
 
 async def transact(services: Services, params: Tx) -> TxReply:
-    """`tx`: validate every call, then apply them in order as one change. A call that is refused refuses all."""
+    """`tx`: validate every call, then apply all calls in order as a single change. A refused call refuses all."""
     calls = [_validate_call(number, call) for number, call in enumerate(params.calls)]
     is_adding = any(method in ADDING for method, _ in calls)
     written = await session_to_write(services, params) if is_adding else None

@@ -4,18 +4,18 @@
                                    │ unknown: asked for; the window stays as it was
                                    └ conflict: stored aside, and left in every request
 
-In shadow the journal says what a collection would have saved, and no body is evicted. Tombstones change only with a
-collection (I14); a repeated request changes nothing.
+In shadow the journal says the savings of each collection, and no body is evicted. Tombstones change only with a
+collection (I14); a repeated request changes no state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED, RESIDENT, Heap
+from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
@@ -66,7 +66,7 @@ from ctxgc.tokens.calibration import Calibration
 
 @dataclass(slots=True)
 class _Sync:
-    """One call of `window.sync`, inside its session's change."""
+    """A call of `window.sync`, inside its session's change."""
 
     services: Services
     session: Session
@@ -88,7 +88,7 @@ class _Sync:
 
     @property
     def is_on(self) -> bool:
-        """Whether tombstones stand in the session's requests from this one on."""
+        """Whether tombstones stand in the session's requests from this request on."""
         return self.params.mode == "on" or (
             self.params.mode is None and self.session.row.rendered_by is Renderer.GATEWAY
         )
@@ -218,7 +218,7 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
 
 
 def _protected_slots(call: _Sync) -> set[int]:
-    """Resident slots that another hand edits in this request. The next request releases them."""
+    """Resident slots that the host's server edits in this request. The next request releases these slots."""
     heap, protected = call.session.heap, set(call.params.held)
     return {slot for id_, slot in heap.slot_of.items() if id_ in protected and heap.state[slot] == RESIDENT}
 
@@ -281,15 +281,17 @@ def _collect(call: _Sync) -> None:
 
 
 def _forwarded_request(call: _Sync) -> ForwardedRequest:
-    """The request as the gateway forwarded it: with the earlier tombstones, or with those that the gateway names."""
+    """The request in the form that the gateway forwarded: with the earlier tombstones, or with those that the gateway
+    names.
+    """
     heap, params, outcome = call.session.heap, call.params, call.outcome
     evicted = {slot for slot in heap.window() if heap.state[slot] == EVICTED}
     out = _sent_tombstones(call)
     if params.edited is None and params.is_cold and outcome is not None and outcome.trigger != SHADOW:
         out = out | {victim.slot for victim in outcome.plan.victims}
         note_sent_request(call.session, params, out)
-    full = heap.resident_tokens + _freed_tokens(heap, evicted)
-    return ForwardedRequest(tuple(params.ids), full, full - _freed_tokens(heap, out), frozenset(out))
+    full = heap.resident_tokens + heap.freed_tokens(evicted)
+    return ForwardedRequest(tuple(params.ids), full, full - heap.freed_tokens(out), frozenset(out))
 
 
 def _sent_tombstones(call: _Sync) -> set[int]:
@@ -298,10 +300,6 @@ def _sent_tombstones(call: _Sync) -> set[int]:
     if named is not None:
         return {heap.slot_of[id_] for id_ in named if id_ in heap.slot_of}
     return {slot for slot in heap.window() if heap.state[slot] == EVICTED} if call.is_on else set()
-
-
-def _freed_tokens(heap: Heap, slots: Iterable[int]) -> int:
-    return sum(heap.freed[slot] for slot in slots)
 
 
 def _learn_from_bill(call: _Sync) -> None:
@@ -361,7 +359,7 @@ async def _build_reply(call: _Sync) -> SyncReply:
         segments=len(window),
         resident_tokens=heap.resident_tokens,
         billed_tokens=session.billed_window(heap.resident_tokens),
-        freed_tokens=_freed_tokens(heap, out if mode == "on" else ledger.shadow_slots(heap)),
+        freed_tokens=heap.freed_tokens(out if mode == "on" else ledger.shadow_slots(heap)),
         ratio=round(session.calibration.ratio, 4),
         cache_hit_rate=ledger.cache_hit_rate,
     )

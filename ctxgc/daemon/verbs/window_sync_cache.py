@@ -1,4 +1,4 @@
-"""The provider's cache in one `window.sync`: the request as it was sent, and what the next request will read.
+"""The provider's cache in a `window.sync`: the request as sent, and the tokens that the next request will read.
 
     `cache` (marks, blocks), edited ids ──note_sent──▶ ProviderLedger ──CacheView.of──▶ CacheState ──▶ pacer
                                                                                   └──▶ predicted_read ──▶ reply
@@ -32,7 +32,7 @@ MARKED_WIRE = "anthropic_messages"
 
 
 def note_sent_request(session: Session, params: WindowSync, out: Collection[int]) -> None:
-    """Note the request as it was sent, with the tombstones of these slots."""
+    """Note the request as sent, with the tombstones of these slots."""
     sent, ledger = _sent_cache(params), session.ledger
     if sent is None or ledger is None:
         return
@@ -75,8 +75,9 @@ class CacheView(NamedTuple):
 
     @classmethod
     def of(cls, session: Session, params: WindowSync, *, is_on: bool) -> CacheView:
-        """The cache once this request is answered. In shadow, what would be out is in every request that was sent, and
-        says nothing of the entries of edited requests."""
+        """The cache once this request is answered. In shadow, bodies that would be out are in every sent request, and
+        the view says nothing of the entries of edited requests.
+        """
         if params.is_cold:
             return cls(session, COLD)
         sent, ledger = _sent_cache(params), session.ledger
@@ -117,7 +118,7 @@ def _tokens_before(heap: Heap, victims: Collection[int]) -> int:
 
 
 def _sent_cache(params: WindowSync) -> SentCache | None:
-    """How the cache sees the request, where the gateway tells it of every segment."""
+    """The cache's view of the request, where the gateway tells the cache of every segment."""
     sent, count = params.cache, len(params.ids)
     return sent if sent is not None and len(sent.blocks) == count == len(params.digests) else None
 

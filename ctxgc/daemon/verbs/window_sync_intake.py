@@ -22,7 +22,7 @@ from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowSync
 
 
 class RequestSegment(NamedTuple):
-    """A segment of a request, and the names of its pieces that have no span in it."""
+    """A segment of a request, and the names of its pieces without a span."""
 
     segment: Segment
     fixed: frozenset[str]
@@ -48,7 +48,8 @@ def digests_of(segments: Sequence[RequestSegment]) -> dict[str, str]:
 
 
 def digests_in(params: WindowSync) -> dict[str, str]:
-    """The digest of each id's content in this request, where the client sends one: in `digests`, or in a record."""
+    """The digest of each id's content in this request, where the client sends a digest: in `digests`, or in a
+    record."""
     told = (record for record in params.new if _is_digest(record.get("digest")))
     recorded = {redact_text(str(record.get("id"))): record["digest"] for record in told}
     return dict(zip(params.ids, params.digests, strict=False)) | recorded
@@ -68,9 +69,10 @@ def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list
 
 
 def _with_uneditable_as_skeleton(ready: PreparedSegment, given: RequestSegment) -> PreparedSegment:
-    """The segment with its uneditable pieces counted as skeleton; opaque where no piece is left, or one was redacted.
+    """The segment with its uneditable pieces counted as skeleton; opaque where no piece is left, or a piece was
+    redacted.
 
-    A redacted body in the stash is another than the request's: a recall could not bring the request's back (I9).
+    A redacted body in the stash differs from the request's: a recall could not bring the request's back (I9).
     """
     kept = [tokens for name, _, tokens in ready.pieces if name in given.fixed]
     pieces = tuple((name, size, 0 if name in given.fixed else tokens) for name, size, tokens in ready.pieces)
@@ -116,7 +118,7 @@ def clock_new_segments(
 
 
 def _is_of_window(session: Session, reply: Segment) -> bool:
-    """Whether the session knows this reply as one of before: a text that has left the window may be said again.
+    """Whether the session knows this reply as an earlier reply: a text that has left the window may be said again.
 
     Calls have ids of their own, so that a call that left and came back is the same call; texts are named by their
     words alone, and a model that repeats its words would hold the clock.
@@ -129,7 +131,7 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Req
     """Ids under which the stash holds another content: a host used a call id again, or cut a result short.
 
     Each id has the digest of the request's content, without secrets. Only bodies are compared, for only bodies can
-    leave a request: a log and the wire may put the same call differently around them.
+    leave a request: a log and the wire may put the same call differently around the bodies.
     """
     calls = {session.heap.slot_of[s.id]: s for s, _ in known if s.kind is Kind.TOOL_CALL}
     if not calls:
@@ -147,8 +149,8 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Req
 def conflict_copy(given: RequestSegment, stamp: bytes) -> RequestSegment:
     """The segment whose id stands for another content, under an id of its own.
 
-    `stamp` is the digest of the content as it is stored: a client's digest may be any text, may begin as another's
-    does, and may be of a secret.
+    `stamp` is the digest of the stored content: a client's digest may be any text, may begin like another's, and may be
+    of a secret.
     """
     return given._replace(segment=replace(given.segment, id=conflict_id(given.segment.id, stamp)))
 

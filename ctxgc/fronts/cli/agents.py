@@ -63,8 +63,8 @@ BASE_URL = "ANTHROPIC_BASE_URL"
 def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Claude Code: its base URL. The agent's key, or login, goes along.
 
-    Behind a base URL that is not its maker's, Claude Code turns its search for tools off and takes its window for a
-    smaller one: both are set right, unless the user set them.
+    Behind a base URL other than its maker's, Claude Code turns its search for tools off and assumes a smaller window:
+    both are set right, unless the user set them.
     """
     for name in ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"):
         own = environment.get(name) or getattr(setting_of(name, environment), "value", "")
@@ -83,7 +83,7 @@ def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> 
 def _settings_arguments(
     address: str, environment: Mapping[str, str], url: str, gateway: GatewayConfig
 ) -> tuple[str, ...]:
-    """Words that win over a base URL in Claude Code's settings files; none where no file has one."""
+    """Arguments that win over a base URL in Claude Code's settings files; none without such a file."""
     own = setting_of(BASE_URL, environment)
     if own is None or own.value.rstrip("/") == address:
         return ()
@@ -101,7 +101,8 @@ def _settings_arguments(
 def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read).
 
-    A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and nobody else may see it.
+    A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and no other server may see the
+    login.
     """
     is_chatgpt = has_chatgpt_login(environment)
     if not is_chatgpt:
@@ -151,7 +152,7 @@ SELF_NAMED = frozenset({CLAUDE_CODE, CODEX, OPENCODE})
 
 
 class Start(NamedTuple):
-    """What `ctxgc run` needs to start a program."""
+    """The needs of `ctxgc run` to start a program."""
 
     program: str
     source: str
@@ -185,7 +186,7 @@ def _merge_config(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]
 
 
 def run(shell: Shell, args: argparse.Namespace) -> int:
-    """Start what is needed and become the agent; returns only where that fails."""
+    """Start daemon and gateway where needed and become the agent; returns only where that fails."""
     import shutil
 
     program = shutil.which(args.agent)
@@ -219,7 +220,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def env(shell: Shell, args: argparse.Namespace) -> int:
-    """Print how to start the agent so that it goes through the gateway."""
+    """Print the settings that send the agent through the gateway."""
     start = _prepare_start(args.agent, args.name)
     if missing := _missing_setup(
         start

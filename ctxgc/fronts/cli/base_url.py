@@ -1,4 +1,4 @@
-"""The address under which agents reach the gateway: the one place that every way to it asks."""
+"""The address under which agents reach the gateway: the only place that every way asks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def gateway_address(gateway: GatewayConfig) -> str:
 def gateway_base_url(config: Config, *, makes_secret: bool = True) -> str:
     """The base URL of an agent, with the user's secret, without the provider's name. Raises `Refused`.
 
-    Where there is no secret it is made, or a stand-in takes its place.
+    A missing secret is made, or a stand-in takes its place.
     """
     address, folder = gateway_address(config.gateway), str(config.daemon.lock_dir)
     try:

@@ -1,9 +1,9 @@
-"""Claude Code's own settings files, as far as they say where its requests go.
+"""Claude Code's own settings files: the base URL of its requests.
 
     managed ▷ project, local ▷ project ▷ user ──env.NAME──▶ the value that wins over a variable of the process
 
 A value under `env` in a settings file wins over the environment that Claude Code is started with, and `--settings` wins
-over every file but the managed one. Files are read and never changed; a file that cannot be read says nothing.
+over every file but the managed file. Files are read and never changed; an unreadable file sets no variable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MANAGED = (
 
 
 class SettingsValue(NamedTuple):
-    """A variable as a settings file sets it."""
+    """A variable's value in a settings file."""
 
     value: str
     path: str

@@ -1,4 +1,4 @@
-"""Every command of `ctxgc`: its name, the module it lives in, one line of help. The table loads no command's module.
+"""Every command of `ctxgc`: its name, its module, a line of help. The table loads no command's module.
 
     argv ──▶ find the name in here ──▶ import that one module ──▶ build that one parser ──▶ run
 
@@ -81,7 +81,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 
 
 class CommandSpec:
-    """How to build the parser of a command, and what runs it."""
+    """The parser's builder of a command, and the function that runs the command."""
 
     __slots__ = ("arguments", "has_session", "literal", "notes", "run", "timeout_s")
 
@@ -124,12 +124,12 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def command_names() -> list[str]:
-    """All commands, in the order help lists them."""
+    """All commands, in the order of the help."""
     return [name for group in GROUPS.values() for name in group]
 
 
 def help_of(name: str) -> str:
-    """A command's help, on one line."""
+    """A command's help, on a line."""
     return next(group[name][1] for group in GROUPS.values() if name in group)
 
 
@@ -141,7 +141,7 @@ def load_command(name: str) -> CommandSpec:
 
 
 def build_parser(name: str, spec: CommandSpec) -> argparse.ArgumentParser:
-    """The parser of one command: its own arguments, then those that every command takes."""
+    """The parser of a command: its own arguments, then the arguments of every command."""
     parser = _Parser(
         prog=f"ctxgc {name}", description=_help_sentence(name), epilog=spec.notes or None, formatter_class=_Formatter
     )

@@ -1,6 +1,6 @@
 """Completion scripts, generated from the parsers: static text, so that pressing Tab starts no Python.
 
-bash and zsh get a case table of words, fish one `complete` line per word with its help.
+bash and zsh get a case table of words, fish a `complete` line per word with its help.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CompletionWords:
 
 
 def completion_script(shell: str) -> str:
-    """The completion script for one of `SHELLS_KNOWN`."""
+    """The completion script for a shell of `SHELLS_KNOWN`."""
     words = {name: CompletionWords(name) for name in commands.command_names()}
     return {"bash": _bash_script, "zsh": _zsh_script, "fish": _fish_script}[shell](words)
 

@@ -1,7 +1,7 @@
-"""What a command has at hand: the daemon, the session meant, and the ways to answer.
+"""The tools of a command: the daemon, the session meant, and the ways to answer.
 
-The connection is opened by the first call. Where no daemon listens it is started, unless `--no-spawn` or the command
-itself says otherwise. A failure becomes one sentence and its next step on stderr, and an exit code.
+The first call opens the connection. A daemon is started where none listens, unless `--no-spawn` or the command itself
+says otherwise. A failure becomes a sentence and its next step on stderr, and an exit code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
         @property
         def changed(self) -> str | None:
-            """What the mutation did, in a sentence."""
+            """The mutation's change, in a sentence."""
 
 
 EXIT_REFUSED = 1
@@ -62,7 +62,7 @@ def is_only_watched(show: ShowReply) -> bool:
 
 
 def agent_window(reply: ShowReply) -> int:
-    """Billed tokens of what the agent sends: a collection of a session that is only watched takes nothing out."""
+    """Billed tokens of the agent's requests: a collection of a watched session takes no body out."""
     if is_only_watched(reply):
         return terminal.Billing(reply).whole(reply.resident_tokens + reply.freed_tokens)
     return reply.billed_tokens
@@ -78,7 +78,7 @@ class Refused(Exception):
 
 
 class Shell:
-    """One run of the command. `call` asks the daemon; `answer` says what came back."""
+    """A run of the command. `call` asks the daemon; `answer` prints the reply."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -87,9 +87,9 @@ class Shell:
         self._client: blocking_client.LineClient | None = None
 
     def call(self, method: str, params: dict[str, Any], *, spawn: bool = True) -> Any:
-        """The daemon's reply. Its reader says of which type, and a test holds the reader to the verb's row.
+        """The daemon's reply. The reader names the type, and a test holds the reader to the verb's row.
 
-        Raises `CallFailed`; starts the daemon first if it must and may.
+        Raises `CallFailed`; starts the daemon first where needed and allowed.
         """
         return self.connect(spawn=spawn).call(method, params)
 
@@ -109,7 +109,7 @@ class Shell:
         return self._client
 
     def _dial(self, paths: Iterable[str]) -> blocking_client.LineClient:
-        """A connection to the first socket that answers. Raises what is wrong with the first."""
+        """A connection to the first socket that answers. Raises the failure of the first."""
         missing: blocking_client.Unreachable | None = None
         for path in paths:
             client = blocking_client.LineClient(path, self.args.timeout)
@@ -124,7 +124,7 @@ class Shell:
         raise missing
 
     def refuse_out_of_reach(self) -> None:
-        """Raise Unreachable where a daemon of ours runs that we cannot reach: to start another would be refused."""
+        """Raise Unreachable where a daemon of ours runs beyond reach: a second daemon would be refused."""
         asked = discovery.socket_is_explicit(self.args.socket, os.environ)
         daemon_path = "" if asked else discovery.unreachable_daemon(os.environ)
         if daemon_path:
@@ -165,7 +165,7 @@ class Shell:
         return True
 
     def answer(self, reply: Any, show: Callable[[terminal.Page], None]) -> int:
-        """Print a reply: unchanged with `--json`, else as `show` puts it. 0."""
+        """Print a reply: unchanged with `--json`, else by `show`. 0."""
         if self.args.json:
             self.print_json(reply)
         else:
@@ -177,7 +177,7 @@ class Shell:
         sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
 
     def answer_changed(self, reply: ChangedReply) -> int:
-        """Answer a mutation: what changed, and the next step if there is one."""
+        """Answer a mutation: the change, and the next step if there is a next step."""
         return self.answer(reply, lambda page: say_changed(page, reply))
 
     def fail(self, failure: blocking_client.CallFailed | Refused) -> int:

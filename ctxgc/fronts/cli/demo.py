@@ -1,6 +1,6 @@
 """`ctxgc demo`: real transcripts through a private daemon, collected to a budget, every claim checked.
 
-Nothing of the user's is touched: daemon, stash and socket live in a temporary folder that is removed at the end.
+The user's own files stay untouched: daemon, stash and socket live in a temporary folder that is removed at the end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def demo(shell: Shell, args: argparse.Namespace) -> int:
-    """Run the demonstration; 1 if anything was lost, not exact, or not readable."""
+    """Run the demonstration; 1 if a segment was lost, not exact, or not readable."""
     # The adapters and their JSON library cost 50 ms: not for those who only ask for help or completions.
     from ctxgc.fronts.cli import demo_view
     from ctxgc.fronts.cli.demo_run import Story
@@ -72,7 +72,7 @@ def _nothing_read(paths: list[str], failed: list[FailedReply]) -> str:
 
 
 def transcripts(paths: list[str]) -> list[str]:
-    """The files meant by paths: themselves, and in folders whatever is named like a transcript."""
+    """The files meant by paths: themselves, and in folders every file with a transcript's name."""
     files: list[str] = []
     for path in map(os.path.abspath, paths):
         if not os.path.isdir(path):
@@ -84,7 +84,9 @@ def transcripts(paths: list[str]) -> list[str]:
 
 
 def _offer_own_sessions(shell: Shell) -> None:
-    """Say where the user's own sessions are and how to try them. Looks whether the folders exist, never into them."""
+    """Name the folders of the user's own sessions and the command to try them. Looks whether the folders exist, never
+    into them.
+    """
     for folder in filter(os.path.isdir, own_sessions.session_folders(os.environ)):
         typed = terminal.printable_line(own_sessions.display_folder(folder, os.environ))
         text = f"You have sessions of your own in {typed}; `ctxgc demo {typed}` does the same with them."

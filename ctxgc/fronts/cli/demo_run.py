@@ -65,8 +65,9 @@ class Story:
         self._bar = bar
 
     def import_files(self, files: list[str]) -> None:
-        """Import each file; meanwhile another thread parses the files again, to know the segments that must be
-        there."""
+        """Import each file; meanwhile another thread parses the files again, for the list of segments that must be
+        there.
+        """
         with ThreadPoolExecutor(1) as pool:
             for path in files:
                 self._bar.note(os.path.basename(path))
@@ -84,7 +85,7 @@ class Story:
                 self._bar.advance(progress.work_bytes(path))
 
     def _note_session(self, key: str, imported: ImportedReply | None = None) -> None:
-        """A session of the files: as the daemon imported it, or as our own parse alone has it."""
+        """A session of the files: the daemon's import, or our own parse alone."""
         source, _, session = key.partition(":")
         report = self.reports.setdefault(key, {"source": source, "session": session, **dict.fromkeys(SUMS, 0)})
         self._parents.setdefault(key, "")
@@ -96,7 +97,7 @@ class Story:
             self._resident[key] = max(imported.resident_tokens, self._resident[key])
 
     def collect_all(self, query: str, weight: int) -> None:
-        """Collect and check every session; the largest also answers one `why` and one search."""
+        """Collect and check every session; the largest also answers a `why` and a search."""
         largest = max(self._resident, key=lambda key: self._resident[key], default="")
         whole = sum(self._resident.values()) or 1
         for key in list(self.reports):
@@ -165,7 +166,7 @@ class Story:
         return exact
 
     def _show(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
-        """Ask for one retaining path and one search, before the recalls."""
+        """Ask for a retaining path and a search, before the recalls."""
         residents = [segment for segment in segments if segment.state == "resident"]
         told = [segment for segment in residents if segment.kind == "tool_call"] or residents
         if told:

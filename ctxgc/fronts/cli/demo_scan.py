@@ -1,4 +1,4 @@
-"""What damaged lines of a log hold, found in the raw bytes: no reader of records is asked.
+"""Texts of damaged lines of a log, found in the raw bytes: no reader of records is asked.
 
     bytes ─▶ lines ─▶ those that are no JSON ─▶ the runs between their quotes ─▶ probes
     segments of the second parse ───────────────────────────── those that hold a probe ─▶ what is left was not read

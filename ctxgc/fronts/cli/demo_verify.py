@@ -1,4 +1,4 @@
-"""What must be in the stash after an import, worked out without it: the front parses the transcript itself.
+"""The segments that must be in the stash after an import, worked out apart: the front parses the transcript itself.
 
     bytes ─▶ adapter ─▶ segments ─▶ redact ─▶ digests by session and id
       └──▶ demo_scan ─▶ texts of damaged lines that no segment holds
@@ -28,7 +28,7 @@ CHUNK_BYTES = 2**20
 
 
 class ContentStamp(NamedTuple):
-    """A segment as it must be stored."""
+    """The stamp of a segment that must be stored."""
 
     whole: str
     """Its content digest in hexadecimal, as `segment.list` gives it."""
@@ -44,14 +44,15 @@ class Expected:
         self._sessions: dict[str, dict[str, ContentStamp]] = {}
 
     def note(self, key: str, segments: Mapping[str, ContentStamp]) -> None:
-        """Add a file's segments. A segment that an earlier file has in full stays: admitting again changes nothing."""
+        """Add a file's segments. A segment that an earlier file has in full stays: a second admission changes
+        nothing."""
         stamps = self._sessions.setdefault(key, {})
         for segment_id, stamp in segments.items():
             if segment_id not in stamps or stamps[segment_id].is_pending:
                 stamps[segment_id] = stamp
 
     def stamps_of(self, key: str) -> Mapping[str, ContentStamp]:
-        """The stamps of one session by segment id."""
+        """The stamps of a session by segment id."""
         return self._sessions.get(key, {})
 
     def count_missing(self, key: str, stored: Mapping[str, str]) -> int:
@@ -65,7 +66,7 @@ class Expected:
 
 
 class Parsed(NamedTuple):
-    """What a second parse found in a file."""
+    """The outcome of a second parse of a file."""
 
     sessions: dict[str, dict[str, ContentStamp]]
     """The stamps by session key and segment id."""

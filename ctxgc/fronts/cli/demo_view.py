@@ -122,7 +122,7 @@ def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
 
 
 def _unread_in_words(totals: dict[str, Any]) -> str:
-    """What a damaged file holds beyond its segments; empty if there is no such thing."""
+    """The unread rest of a damaged file beyond its segments; empty without a rest."""
     records, texts = totals["unread_records"], totals["unread_texts"]
     parts = [plural(records, "damaged record")] if records else []
     parts += [f"{plural(texts, 'text')} of damaged lines, by a scan of the raw bytes"] if texts else []

@@ -1,4 +1,5 @@
-"""`ctxgc gateway`: run the local server between agents and their models' APIs, or stop it. It needs aiohttp to run."""
+"""`ctxgc gateway`: run the local server between agents and their models' APIs, or stop the server. A run needs
+aiohttp."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ INSTALL_HINT = "in the checkout of ctxgc: pip install '.[gateway]', or pipx inst
 
 
 def gateway(shell: Shell, args: argparse.Namespace) -> int:
-    """Serve until interrupted. The daemon is started if it may be; without one, requests pass unedited."""
+    """Serve until interrupted. The daemon is started where allowed; without a daemon, requests pass unedited."""
     if args.stop:
         return _stop_gateways(shell, args)
     require_library()
@@ -59,7 +60,7 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
-    """Stop every gateway of the state folder, or the one on a port; fine if there is none."""
+    """Stop every gateway of the state folder, or the gateway on a port; fine if there is none."""
     from ctxgc.config import BadConfig, load_config
 
     if args.host or args.mode:

@@ -59,7 +59,7 @@ class StatusRefused(ValueError):
 
 
 def status_of(url: str, secret: str = "") -> dict[str, Any]:
-    """The status of the gateway at this address. Raises OSError, and ValueError for what is no gateway.
+    """The status of the gateway at this address. Raises OSError, and ValueError for any other server.
 
     A gateway that refuses raises `StatusRefused`. The secret goes to a process of this user alone, where the kernel
     tells whose a port is.
@@ -123,7 +123,7 @@ def _gateway_fault(answer: Any) -> str:
 
 
 def gateways_with_status(folder: str) -> list[dict[str, Any]]:
-    """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null where it does not answer."""
+    """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null without an answer."""
     return [
         {"pid": gateway.pid, "url": gateway.url, "since_s": gateway.since_s, "status": _status(gateway.url, folder)}
         for gateway in pidfile.running_gateways(folder)
@@ -143,7 +143,7 @@ def running_gateways(folder: str) -> list[dict[str, Any]]:
 
 
 def gateways_as_json(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]:
-    """Gateways as JSON has them."""
+    """Gateways in JSON's form."""
     return [{"pid": gateway.pid, "url": gateway.url} for gateway in some]
 
 
@@ -160,7 +160,7 @@ def running_gateways_hint(folder: str) -> str:
 
 
 def why_not_followed(running: list[dict[str, Any]], session: str) -> str:
-    """Why the daemon did not get the last request of a session, as words; empty where the daemon got it."""
+    """Why the daemon did not get the last request of a session, as words; empty for a request that the daemon got."""
     for one in running:
         reason = ((one["status"] or {}).get("not_followed") or {}).get(session)
         if reason:
@@ -217,7 +217,7 @@ def _faults_in_words(number: dict[str, int]) -> str:
 
 
 def stop_gateways(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pidfile.GatewayProcess]:
-    """Tell gateways to stop, and wait; those that are gone. Requests in flight have a few seconds to end."""
+    """Stop gateways, and wait; the stopped gateways. Requests in flight have a few seconds to end."""
     import signal
 
     for gateway in meant:

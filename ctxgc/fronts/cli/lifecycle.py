@@ -76,7 +76,7 @@ def _is_up(shell: Shell) -> bool:
 
 
 def down(shell: Shell, args: argparse.Namespace) -> int:
-    """Stop the daemon and wait until its process is gone; fine if there is none, not if there is one out of reach."""
+    """Stop the daemon and wait until its process is gone; fine if there is none, not if a daemon is out of reach."""
     if not _is_up(shell):
         shell.refuse_out_of_reach()
         return _say_down(shell, {"stopped": False}, discovery.state_folder(os.environ), "ctxgcd is not running")
@@ -129,7 +129,7 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def doctor(shell: Shell, args: argparse.Namespace) -> int:
-    """Have the daemon examine itself; where it does not come up, have its stash checked in a child process."""
+    """Have the daemon examine itself; where the daemon does not come up, have its stash checked in a child process."""
     if args.dry_run and not args.secrets:
         raise Refused("`--dry-run` goes with `--secrets`", hint="`ctxgc doctor --secrets --dry-run`")
     if args.repair or args.secrets:

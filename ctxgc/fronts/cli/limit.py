@@ -3,7 +3,7 @@
     run --window 60k ──a header of each request──▶ gateway ──window.sync──▶ the limit of the run
     limit 60k        ──session.set──────────────────────────────────────▶ the limit of the session, before the run's
 
-The pacer holds a limit by batches: nothing leaves before the limit is reached, and then the window goes down to the low
+The pacer holds a limit by batches: no body leaves before the limit is reached, and then the window goes down to the low
 watermark (`pacer.low_ratio`), so that the prompt cache breaks rarely.
 """
 
@@ -51,7 +51,7 @@ def window_argument(text: str) -> int:
 def limit_variables(
     agent: str, variables: Mapping[str, str], environment: Mapping[str, str], size: int
 ) -> dict[str, str]:
-    """The variables of an agent's process with the header that says the limit, where variables carry it."""
+    """The variables of an agent's process with the limit's header for the gateway, where variables carry headers."""
     merged = dict(variables)
     if agent == "claude":
         own = variables.get(CLAUDE_HEADERS) or environment.get(CLAUDE_HEADERS, "")
@@ -66,21 +66,21 @@ def limit_variables(
 
 
 def limit_words(agent: str, provider: str, size: int) -> tuple[str, ...]:
-    """The words of an agent's command that add the header, where words carry it."""
+    """The arguments of an agent's command that add the header, where arguments carry headers."""
     if agent != "codex":
         return ()
     return ("-c", f'model_providers.{provider}.http_headers={{"{WINDOW_HEADER}" = "{size}"}}')
 
 
 def warn_in_mode(mode: str, size: int) -> None:
-    """Say that a limit holds nothing where the gateway does not edit."""
+    """Say that a limit has no effect where the gateway does not edit."""
     if mode != "on":
         why = f"the gateway serves this agent in mode {mode}"
         sys.stderr.write(f"ctxgc: {why}: no window is held to {tokens_label(size)}; `ctxgc mode on` switches it on\n")
 
 
 def limit(shell: Shell, args: argparse.Namespace) -> int:
-    """Set a session's limit, take it away, or say which is in force."""
+    """Set a session's limit, take the limit away, or say the limit in force."""
     if args.size is None:
         shown: ShowReply = shell.call("session.show", shell.session())
         return shell.answer(shown, lambda page: _say_limit(page, shown))
@@ -93,7 +93,7 @@ def limit(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _require_room(shell: Shell, size: int) -> None:
-    """Raise `Refused` where what must stay in the window is larger than the limit, and name what that is."""
+    """Raise `Refused` where the protected part of the window is larger than the limit, and name the protections."""
     reply: PlanReply = shell.call("heap.plan", {**shell.session(), "budget_tokens": size, "limit": 0})
     if reply.protected_by:
         raise Refused(
@@ -104,7 +104,7 @@ def _require_room(shell: Shell, size: int) -> None:
 
 
 def _ways_out(protected_by: Mapping[str, int]) -> str:
-    """What a person can do about the protections that end: pins, and the grace of what was recalled."""
+    """A person's ways out of protections that end: pins, and the grace of recalled segments."""
     pins = "fewer pins, " if "pinned" in protected_by else ""
     return pins + ("some turns' wait for recently recalled segments to be free, " if "recalled" in protected_by else "")
 

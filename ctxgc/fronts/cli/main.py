@@ -2,8 +2,8 @@
 
     argv ──▶ table ──▶ one parser ──▶ one module's function ──▶ lines to the daemon's socket ──▶ a page, or JSON
 
-Exit codes: 0 done · 1 refused · 2 usage · 69 daemon unreachable · 75 busy, try again · 78 configuration.
-The common path imports argparse, json and socket and nothing heavier; `tests/fronts` holds that.
+Exit codes: 0 done · 1 refused · 2 usage · 69 daemon unreachable · 75 busy, try again · 78 configuration. The common
+path imports argparse, json and socket and no heavier module; `tests/fronts` holds that.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _run_command(argv: list[str]) -> int:
 
 
 def _discard_stdout() -> None:
-    """Give stdout up: Python would complain once more when it flushes it at exit."""
+    """Give stdout up: Python would complain once more at its last flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -114,7 +114,7 @@ def _fail_unknown(name: str, words: list[str]) -> int:
 
 
 def _fail_usage(words: list[str], refused: Refused) -> int:
-    """Say what is wrong with the words of a command that could not be parsed; as JSON if the options ask for JSON."""
+    """Report a usage error for arguments that could not be parsed; as JSON if the options ask for JSON."""
     return Shell(argparse.Namespace(json="--json" in words)).fail(refused)
 
 

@@ -2,8 +2,8 @@
 
     [gateway.modes] of the configuration ──one line set or taken out──▶ written in one step ──▶ the gateway reads it
 
-The file is the one truth: a gateway that starts tomorrow finds the same modes. The file is edited as text, so that
-comments and order survive, and only where the new file, read again, differs in the one mode alone.
+The file is the only truth: a gateway that starts tomorrow finds the same modes. The file is edited as text, so that
+comments and order survive, and only where the new file, read again, differs in that mode alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MEANINGS = {
 
 
 def mode(shell: Shell, args: argparse.Namespace) -> int:
-    """Say the mode in force for a session or an agent, after setting it if one is given."""
+    """Say the mode in force for a session or an agent, after setting a given mode."""
     from pathlib import Path
 
     from ctxgc.config import config_path
@@ -90,7 +90,7 @@ def _agent_source(shell: Shell, name: str) -> str:
 def _session_name(shell: Shell) -> tuple[str, bool]:
     """The name of the session meant, and whether ctxgc only watches it.
 
-    Sub-agents are served as the session they belong to.
+    Sub-agents are served as their parent session.
     """
     reply: ShowReply = shell.call("session.show", shell.session())
     main = reply.session.partition("/")[0]
@@ -117,7 +117,7 @@ def _mode_in_force(config: Config, name: str) -> dict[str, Any]:
 
 
 def _write_mode(path: Path, name: str, wanted: str) -> None:
-    """Set one mode in the file, or take it out where `wanted` is empty."""
+    """Set a mode in the file, or remove the mode where `wanted` is empty."""
     target = path.resolve()  # A link stays a link.
     try:
         text = target.read_text(encoding="utf-8")
@@ -181,7 +181,7 @@ def _mode_line(name: str, wanted: str) -> str:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write the file in one step, with its rights: a reader meets the old file or the new file."""
+    """Write the file in a single step, with its rights: a reader meets the old file or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rights = path.stat().st_mode & 0o777 if path.exists() else 0o600
     handle, scratch = tempfile.mkstemp(prefix=".config-", dir=path.parent)

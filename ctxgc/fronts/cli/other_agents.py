@@ -2,7 +2,7 @@
 
     http://127.0.0.1:8787/k/SECRET/s/pi:pi-20261130-0931-3fa2/anthropic
 
-What each agent takes, and how that is known:
+The variables and arguments of each agent, and their source:
 
     pi       an extension file, `-e`, which sets the base URLs of its providers       by a test, 0.73
     qwen     OPENAI_BASE_URL, ANTHROPIC_BASE_URL                                      by a test, 0.15
@@ -13,9 +13,9 @@ What each agent takes, and how that is known:
     crush    OPENAI_API_ENDPOINT, ANTHROPIC_API_ENDPOINT                              by its catalogue of providers
     others   the variables of both providers' own libraries
 
-A test of tests/e2e runs the agent to its end through the gateway, and counts what left and what the provider refused.
-A way that is known by pages alone may fail with a version; the agent then goes past the gateway, and `ctxgc status`
-shows no session of the agent.
+A test of tests/e2e runs the agent to its end through the gateway, and counts bodies out and requests refused. A setup
+known by pages alone may fail with a version; the agent then goes past the gateway, and `ctxgc status` shows no session
+of the agent.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ COPILOT_KEYS = ("COPILOT_PROVIDER_API_KEY", "COPILOT_PROVIDER_API_KEY_COMMAND", 
 
 
 class AgentSetup(NamedTuple):
-    """How one agent is sent through the gateway."""
+    """An agent's way through the gateway."""
 
     variables: Mapping[str, str]
     """Variables of the agent's process, over the command's own."""
@@ -63,7 +63,7 @@ def fresh_name(program: str) -> str:
 
 
 def openai_base(url: str, gateway: GatewayConfig) -> str:
-    """With `/v1`, unless the upstream was given with a path of its own (a login of ChatGPT has one without)."""
+    """With `/v1`, unless the upstream came with a path of its own (a ChatGPT login's path has no `/v1`)."""
     return f"{url}/openai{_version(gateway)}"
 
 

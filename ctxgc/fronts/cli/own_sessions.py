@@ -19,7 +19,7 @@ FOLDERS = (
 
 
 def session_folders(environment: Mapping[str, str]) -> list[str]:
-    """The folders in which sessions of the user's would be, whether they are there or not."""
+    """The folders of the user's own sessions, existing or not."""
     home = environment.get("HOME") or os.path.expanduser("~")
     return [
         os.path.join(os.path.abspath(environment.get(variable) or os.path.join(home, usual)), sessions)

@@ -1,4 +1,4 @@
-"""What programs and shells need: any verb, completions, the version."""
+"""Commands for programs and shells: any verb, completions, the version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _call_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(shell: Shell, args: argparse.Namespace) -> int:
-    """Send a verb, print its reply: indented for a person, one line for a program."""
+    """Send a verb, print its reply: indented for a person, a line for a program."""
     text = sys.stdin.read() if args.params == "-" else args.params
     try:
         params = json.loads(text)
@@ -50,7 +50,7 @@ def _completion_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def completion(shell: Shell, args: argparse.Namespace) -> int:
-    """Print a completion script; the script asks the daemon for nothing."""
+    """Print a completion script; the script never asks the daemon."""
     from ctxgc.fronts.cli.completion import completion_script
 
     text = completion_script(args.shell)

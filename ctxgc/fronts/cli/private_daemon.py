@@ -34,7 +34,7 @@ INHERITED_NOT = ("CTXGC_", "LISTEN_", "NOTIFY_", "WATCHDOG_")
 
 
 class PrivateDaemon:
-    """Starts `ctxgcd` in a temporary home and cleans up after it, whatever happens in between."""
+    """Starts `ctxgcd` in a temporary home and cleans up afterwards, after any failure too."""
 
     def __init__(self, timeout_s: float) -> None:
         self.client: LineClient

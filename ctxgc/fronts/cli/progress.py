@@ -1,4 +1,4 @@
-"""A progress bar on stderr: only on a terminal, redrawn at most ten times a second, gone when it is done."""
+"""A progress bar on stderr: only on a terminal, redrawn at most ten times a second, gone at the end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Bar:
             self.page.stream.flush()
 
     def note(self, text: str) -> None:
-        """What is being worked on now."""
+        """Name the present work."""
         self._note = terminal.printable_line(text)
         self._draw(must=True)
 
@@ -65,7 +65,7 @@ class Bar:
 
 
 def work_bytes(path: str) -> int:
-    """The work of a path: the bytes of the file, or of the folder's files; 1 for what cannot be read."""
+    """The work of a path: the bytes of the file, or of the folder's files; 1 for an unreadable path."""
     if not os.path.isdir(path):
         try:
             return max(os.path.getsize(path), 1)

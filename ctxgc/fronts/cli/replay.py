@@ -2,7 +2,7 @@
 
     paths, or the user's own sessions ──ask──▶ study (worker processes) ──▶ tables, JSON, an HTML page, or one `why`
 
-Nothing is written but the page asked for, and nothing leaves the machine. Own sessions are read only after a yes.
+Only the requested page is written, and no data leaves the machine. Own sessions are read only after a yes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def replay(shell: Shell, args: argparse.Namespace) -> int:
-    """Run the study and answer; a refusal if there is nothing to replay."""
+    """Run the study and answer; a refusal without transcripts."""
     terms = _terms_of(args)
     why = _turn_argument(args.why) if args.why else None
     files = _files(args)

@@ -39,7 +39,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def import_(shell: Shell, args: argparse.Namespace) -> int:
-    """Import file by file where someone watches, in one call where a program does."""
+    """Import file by file for a person, in a single call for a program."""
     paths = [os.path.abspath(path) for path in args.paths]
     if args.background:
         taken: BackgroundReply = shell.call("import", {"paths": paths, "format": args.format, "durability": "async"})
@@ -115,7 +115,7 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def watch(shell: Shell, args: argparse.Namespace) -> int:
-    """Follow, stop following, or say what is followed."""
+    """Follow, stop following, or list the followed paths."""
     if (args.remove or args.keep) and (not args.path or (args.remove and args.keep)):
         refuse_usage("--keep or --remove takes a path", "`ctxgc watch` lists those that are followed")
     if args.path:
@@ -202,7 +202,7 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show(shell: Shell, args: argparse.Namespace) -> int:
-    """Show a session, or one of its segments."""
+    """Show a session, or a segment."""
     if args.segment:
         content: ContentReply = shell.call(
             "segment.get", {**shell.session(), "id": args.segment, "with_content": args.json}
@@ -334,7 +334,7 @@ def _render_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def render(shell: Shell, args: argparse.Namespace) -> int:
-    """Print the window as a model API would be sent it."""
+    """Print the window in a model API's form."""
     import json
 
     reply: RenderReply = shell.call("session.render", {**shell.session(), "format": args.format})

@@ -1,8 +1,8 @@
-"""`ctxgc status`: the daemon, the gateways and the session at hand on one screen, or that session on one line.
+"""`ctxgc status`: the daemon, the gateways and the session at hand on a screen, or that session on a line.
 
     stats, session.show, gateways ──▶ a screen · `--json`: all three · `--line`: what an editor shows all the time
 
-Starts nothing. A line is always printed, whatever is wrong: whoever shows it has no place for an error.
+Starts no daemon. A line is always printed, also after an error: a status line has no place for an error.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def status(shell: Shell, args: argparse.Namespace) -> int:
-    """One screen or one line; starts nothing."""
+    """A screen or a line; starts no daemon."""
     if args.line:
         return _print_line(shell, args)
     if args.stdin:
@@ -115,7 +115,7 @@ def _session_from_stdin(text: str) -> str:
 
 
 def one_line(reply: ShowReply) -> str:
-    """A session's state as one short line."""
+    """A session's state as a short line."""
     mode, waits = reply.gateway or reply.rendered_by, reply.next_collection
     freed = terminal.Billing(reply).part(reply.freed_tokens)
     parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_label(agent_window(reply))} tokens"]
@@ -227,7 +227,7 @@ def _dropped(reply: ShowReply) -> str:
 
 
 def _saved_in_words(reply: ShowReply, mode: str) -> str:
-    """What the session's collections saved in dollars, and the price behind the amount."""
+    """The session's savings by its collections in dollars, and the price behind the amount."""
     if reply.saved_usd is None or reply.price is None or not reply.collections:
         return ""
     lost, amount = reply.saved_usd < 0, terminal.dollars(abs(reply.saved_usd))

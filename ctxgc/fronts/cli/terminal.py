@@ -1,7 +1,7 @@
-"""What a person sees: colours, tables, bars and numbers, fitted to the terminal.
+"""Output for people: colours, tables, bars and numbers, fitted to the terminal.
 
-Colour only on a terminal, and never where `NO_COLOR` is set. Text from a session is data: whatever could steer
-the terminal (escape sequences, carriage returns) is shown as a visible sign instead of being sent.
+Colour only on a terminal, and never where `NO_COLOR` is set. Text from a session is data: characters that could steer
+the terminal (escape sequences, carriage returns) are shown as visible signs instead of being sent.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SNIPPET_INDENT = 4
 
 
 class Page:
-    """Writes for people to one stream."""
+    """Writes for people to a stream."""
 
     def __init__(self, stream: TextIO, env: Mapping[str, str] = os.environ) -> None:
         self.stream = stream
@@ -61,30 +61,30 @@ class Page:
         self.can_utf8 = "utf" in (getattr(stream, "encoding", "") or "").lower()
 
     def paint(self, text: str, *styles: str) -> str:
-        """The text in these styles, or as it is where colour is off."""
+        """The text in these styles, or plain where colour is off."""
         if not (self.has_colour and text and styles):
             return text
         return f"\x1b[{';'.join(STYLES[style] for style in styles)}m{text}\x1b[0m"
 
     def say(self, text: str = "", *styles: str) -> None:
-        """One line."""
+        """Print a line."""
         line = self.paint(text, *styles)
         self.stream.write((line if self.can_utf8 else line.encode("ascii", "replace").decode()) + "\n")
 
     def title(self, text: str) -> None:
-        """A heading, with an empty line before it."""
+        """Print a heading, with an empty line before."""
         self.say()
         self.say(text, "bold")
 
     def facts(self, rows: Sequence[tuple[str, str]], indent: str = "  ") -> None:
-        """Names and values, values in one column; rows without a value are left out."""
+        """Names and values, values in a column; rows without a value are left out."""
         wide = max((len(name) for name, value in rows if value), default=0)
         for name, value in rows:
             if value:
                 self.say(f"{indent}{self.paint(name.ljust(wide), 'dim')}  {value}")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "  ") -> None:
-        """Columns as wide as they need, the last cut to fit; `>` before a heading aligns its column right."""
+        """Columns of their needed width, the last cut to fit; `>` before a heading aligns its column right."""
         right = [name.startswith(">") for name in head]
         names = [name.removeprefix(">") for name in head]
         cells = [[printable_line(cell) for cell in row] for row in rows]
@@ -107,7 +107,7 @@ class Page:
         return self.paint(full * filled, "cyan") + self.paint(rest * (width - filled), "dim")
 
     def snippet(self, text: str) -> str:
-        """A search snippet on one line, its matches highlighted."""
+        """A search snippet on a line, its matches highlighted."""
         parts = _around_first_match(" ".join(text.split()), self.width - SNIPPET_INDENT).split(MATCH_START)
         out = [printable_line(parts[0])]
         for part in parts[1:]:
@@ -228,7 +228,7 @@ def size(number: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share: `37 %`; nothing where there is no whole."""
+    """A share: `37 %`; empty without a whole."""
     return f"{100 * part / whole:.0f} %" if whole else "–"
 
 

@@ -130,7 +130,7 @@ def _collect_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def collect(shell: Shell, args: argparse.Namespace) -> int:
-    """Collect, or say what a collection would do."""
+    """Collect, or show the plan of a collection."""
     params = {**shell.session(), "unit": "raw" if args.raw else "billed", "limit": args.limit}
     if args.budget is not None:
         params["budget_tokens"] = args.budget
@@ -139,7 +139,7 @@ def collect(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = None) -> None:
-    """A plan or a collection: what left and why, before and after, the cost, what it means for the agent."""
+    """A plan or a collection: victims with reasons, before and after, the cost, the effect on the agent."""
     before, after = reply.before_tokens, reply.after_tokens
     if reply.victims:
         page.table(VICTIM_HEAD, [victim_row(victim) for victim in reply.victims])
@@ -183,7 +183,7 @@ def _unit_name(reply: PlanReply) -> str:
 
 
 def _budget(reply: PlanReply, asked_tokens: int | None) -> str:
-    """The budget; one below what is billed beside the window means as little of the window as can be."""
+    """The budget; a budget below the billed system prompt and tools means the smallest possible window."""
     target = tokens_label(reply.target_tokens)
     if asked_tokens is None or asked_tokens >= reply.target_tokens:
         return target
@@ -205,7 +205,7 @@ def _why_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def why(shell: Shell, args: argparse.Namespace) -> int:
-    """Explain one segment."""
+    """Explain a segment."""
     reply: WhyReply = shell.call("heap.why", {**shell.session(), "id": args.segment})
     return shell.answer(reply, lambda page: say_why(page, reply))
 

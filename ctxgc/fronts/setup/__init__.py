@@ -1,1 +1,2 @@
-"""What `ctxgc install` does: edits of agents' settings that can be taken back, and services of the user's manager."""
+"""The parts of `ctxgc install`: edits of agents' settings that can be taken back, and services of the user's
+manager."""

@@ -1,9 +1,10 @@
-"""The settings by which each agent goes through the gateway for good: what `ctxgc run` gives one process, in its files.
+"""The settings by which each agent goes through the gateway for good: the settings of a `ctxgc run`, in the agent's
+files.
 
     Way of `ctxgc run` (variables, words) ──▶ settings.json of Claude Code · config.toml of Codex · opencode.json
 
-So whatever a run sets, an installation sets too. A setting that sends the agent elsewhere, or that would make ours
-without effect, is a reason to refuse.
+So an installation sets every variable that a run sets. A setting that sends the agent elsewhere, or that would make
+ours without effect, is a reason to refuse.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ CODEX_KEY = "openai_base_url"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What an installation is to set beside the base URL."""
+    """The settings of an installation beside the base URL."""
 
     has_status_line: bool = True
     is_plugin: bool = False
@@ -48,7 +49,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class AgentPlan:
-    """The edits of one agent's files, and what the user should know."""
+    """The edits of an agent's files, and notes for the user."""
 
     edits: tuple[FileEdit, ...] = ()
     new_files: tuple[NewFile, ...] = ()
@@ -68,7 +69,7 @@ def _setup_of(agent: str, config: Config, environment: Mapping[str, str], option
 
 
 def text_without_ours(path: Path, standing: list[FileEdit]) -> str:
-    """The text of a settings file as it would be without an installation of ours. Raises `Refused`."""
+    """The text of a settings file without an installation of ours. Raises `Refused`."""
     text = read_text(path) or ""
     try:
         for edit in standing:
@@ -186,7 +187,7 @@ PLANS: dict[str, Callable[[Config, Mapping[str, str], Options, list[FileEdit]], 
 
 
 def command_for(environment: Mapping[str, str], program: str) -> str:
-    """How an agent's shell calls the command: by its name where the path finds it, else by its place."""
+    """The command in an agent's shell: by its name where the path finds the command, else by its place."""
     folders = environment.get("PATH", "").split(os.pathsep)
     found = next((folder for folder in folders if os.access(os.path.join(folder, "ctxgc"), os.X_OK)), "")
     return "ctxgc" if found else program

@@ -1,4 +1,4 @@
-"""Changes of settings files that can be taken back: each with what stood there before, in a record of the state folder.
+"""Changes of settings files that can be taken back: each with the value before, in a record of the state folder.
 
 install     text ──changes──▶ text       the record: the changes, the whole file before, a digest of the file after
 uninstall   the file is as we wrote it ─▶ the whole file before
@@ -24,7 +24,7 @@ RECORD_BYTES_MAX = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One value of a settings file, ours and the one before."""
+    """A value of a settings file: ours and the value before."""
 
     path: tuple[str, ...]
     value: str
@@ -39,7 +39,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class FileEdit:
-    """The changes of one file. `format` is `json`, `toml`, or `whole` for a file that is ours alone."""
+    """The changes of a file. `format` is `json`, `toml`, or `whole` for a file that is ours alone."""
 
     file: str
     format: str
@@ -59,17 +59,17 @@ class NewFile(NamedTuple):
 
 
 def new_file(path: Path, text: str) -> NewFile:
-    """A file to be written whole, and to go when it is uninstalled as it was written."""
+    """A file to be written whole, and to be removed by an uninstallation if unchanged."""
     return NewFile(FileEdit(str(path), "whole", (), existed=False, written=digest(text)), text)
 
 
 def digest(text: str) -> str:
-    """The digest by which a file is known to be as it was written."""
+    """The digest by which an unchanged file is known."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_text(path: Path) -> str | None:
-    """The file's text, byte for byte; None where there is no file. Raises `Refused` for one that cannot be read."""
+    """The file's text, byte for byte; None without a file. Raises `Refused` for an unreadable file."""
     try:
         return path.read_bytes().decode()
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def read_text(path: Path) -> str | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write the file in one step with the rights it had; a link stays a link. Raises `Refused`."""
+    """Write the file in a single step with its rights; a link stays a link. Raises `Refused`."""
     target = path.resolve()
     scratch = target.with_name(f".{target.name}.ctxgc-{os.getpid()}")
     try:
@@ -96,7 +96,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def apply_changes(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
-    """The text with the changes, and the edit with what stood there. Raises `Uneditable`."""
+    """The text with the changes, and the edit with the values before. Raises `Uneditable`."""
     changes = []
     for change in edit.changes:
         text, noted = (_set_json if edit.format == "json" else _set_toml)(text, change)
@@ -174,13 +174,13 @@ def _with_value(text: str, path: tuple[str, ...], value: str) -> str:
 
 
 class Records:
-    """What was installed, by agent, in the state folder: `install/AGENT.json`, for the user's eyes only."""
+    """The installed edits, by agent, in the state folder: `install/AGENT.json`, for the user's eyes only."""
 
     def __init__(self, state_folder: str) -> None:
         self.folder = Path(state_folder) / FOLDER
 
     def load(self, name: str) -> list[FileEdit]:
-        """The edits of an agent's files that stand; empty where nothing is installed."""
+        """The edits of an agent's files that stand; empty without an installation."""
         text = read_text(self.folder / f"{name}.json")
         if text is None:
             return []
@@ -214,9 +214,9 @@ def _with_path(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None, FileEdit]:
-    """The file's new text, None where nothing changes, and the edit to be recorded. Raises `Refused`.
+    """The file's new text, None without a change, and the edit to be recorded. Raises `Refused`.
 
-    An edit that stands already is taken back first, so that what was there before us stays known.
+    A standing edit is taken back first, so that the values before us stay known.
     """
     path = Path(edit.file)
     present = read_text(path)

@@ -1,8 +1,8 @@
-"""One member of a JSON text set or taken out, and every other byte kept: comments, order, spaces, trailing commas.
+"""A member of a JSON text set or taken out, and every other byte kept: comments, order, spaces, trailing commas.
 
     text ──▶ tree of places ──▶ set_member / drop_member ──▶ text
 
-Settings are JSON with `//` and `/* */` comments and trailing commas, as agents read them. A text that is not that, or
+Settings are JSON with `//` and `/* */` comments and trailing commas, as agents read them. Any other text, or a text
 that names a key of the path twice, raises `Uneditable`.
 """
 
@@ -20,7 +20,7 @@ _PLAIN = re.compile(r"[-+.\w]+")
 
 
 class Uneditable(Exception):
-    """A text cannot be edited without a risk to what else it says; the message says why."""
+    """A text cannot be edited without a risk to its other members; the message says why."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Node:
 
 
 class DeepestObject(NamedTuple):
-    """The deepest object on a path that exists, and the keys of the path that it lacks."""
+    """The deepest object on a path that exists, and the missing keys of the path."""
 
     node: Node
     missing: tuple[str, ...]
@@ -83,7 +83,7 @@ def decode_json(text: str) -> Any:
 
 
 def set_member(text: str, path: tuple[str, ...], value: str) -> str:
-    """The text with this value, itself JSON, at the path; objects that the path lacks are made."""
+    """The text with this value, itself JSON, at the path; missing objects of the path are made."""
     placed = _place(read(text), path)
     if not placed.missing:
         return text[: placed.node.start] + value + text[placed.node.end :]
@@ -118,7 +118,7 @@ def _insert_member(text: str, placed: DeepestObject, member: str, newline: str, 
 
 
 def drop_member(text: str, path: tuple[str, ...]) -> str:
-    """The text without the member at the path, as it was before `set_member` put the member in."""
+    """The text without the member at the path: `set_member` undone."""
     parent = _place(read(text), path[:-1])
     found = None if parent.missing else _member(parent.node, path[-1])
     if found is None:
@@ -172,7 +172,7 @@ def _skip_space(text: str, at: int) -> int:
 
 
 class _Reader:
-    """Reads values of one text into nodes."""
+    """Reads values of a text into nodes."""
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -1,6 +1,6 @@
 """Files that ship beside the code: the OpenCode plugin and the units of systemd.
 
-A wheel carries them under `ctxgc/data`; a checkout has them where they are written.
+A wheel carries the files under `ctxgc/data`; a checkout has them at their own places.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _IN_CHECKOUT = {PLUGIN: "agents/opencode/ctxgc.ts"}
 
 
 def packaged_text(name: str) -> str:
-    """The text of a file that ships with ctxgc. Raises `Refused` where the installation lacks it."""
+    """The text of a file that ships with ctxgc. Raises `Refused` where the installation lacks the file."""
     package = files("ctxgc")
     shipped = package / "data" / name
     if shipped.is_file():

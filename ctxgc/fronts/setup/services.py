@@ -2,7 +2,7 @@
 
     units or plists ──written──▶ the manager told ──▶ daemon and gateway run now and after each login
 
-A `Host` says which system this is and runs the manager's commands, so that a test can be any system.
+A `Host` names the system and runs the manager's commands, so that a test can be any system.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HANDED_ON = ("XDG_CONFIG_HOME", "XDG_STATE_HOME")
 
 
 def run_command(command: Sequence[str]) -> tuple[int, str]:
-    """The command's exit code and what it said."""
+    """The command's exit code and its output."""
     try:
         done = subprocess.run(  # noqa: S603 (the manager's own commands, by fixed words)
             command, capture_output=True, text=True, timeout=COMMAND_S, check=False
@@ -42,7 +42,7 @@ def run_command(command: Sequence[str]) -> tuple[int, str]:
 
 
 def program_path(name: str) -> str:
-    """The absolute path of one of our programs: beside this interpreter, else on the path."""
+    """The absolute path of a program of ours: beside this interpreter, else on the path."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:
@@ -123,7 +123,7 @@ def _inherited_variables(host: Host) -> dict[str, str]:
 
 
 def _unit(host: Host, text: str) -> str:
-    """A unit with the programs where they are, and the folders of this user."""
+    """A unit with the programs' places, and the folders of this user."""
 
     def command(found: re.Match[str]) -> str:
         program, *arguments = found[1].split(" ")
@@ -143,7 +143,7 @@ def _quote_path(path: str) -> str:
 
 
 def service_edits(host: Host, init_system: str, standing: Sequence[FileEdit]) -> tuple[list[NewFile], list[str]]:
-    """Files to be written, and those of the user's own under the same names, which stay."""
+    """Files to be written, and the user's own files under the same names, which stay."""
     ours = {edit.file: edit for edit in standing}
     new_files, kept = [], []
     for path, text in service_files(host, init_system):
@@ -184,7 +184,7 @@ def _start_commands(host: Host, init_system: str) -> list[list[str]]:
 
 
 def stop_services(host: Host, init_system: str) -> None:
-    """Let the manager run them no more; fine where it does not know them."""
+    """Let the manager run the services no more; fine where the manager does not know them."""
     if init_system == SYSTEMD:
         host.run(
             ["systemctl", "--user", "disable", "--now", "ctxgc-gateway.service", "ctxgcd.socket", "ctxgcd.service"]

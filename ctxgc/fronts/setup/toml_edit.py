@@ -1,7 +1,7 @@
 """One top-level key of a TOML text set or taken out, or one table added, and every other byte kept.
 
-The key's line stands before everything else in the file, where a TOML text is at its top level whatever follows. The
-outcome, read again, differs from before in that key alone, or `Uneditable` is raised.
+The key's line stands before all other lines in the file, where a TOML text is always at its top level. The outcome,
+read again, differs from before in that key alone, or `Uneditable` is raised.
 """
 
 from __future__ import annotations

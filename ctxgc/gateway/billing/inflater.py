@@ -1,4 +1,4 @@
-"""Compressed replies, inflated as they come: gzip of any number of members, zlib, and deflate without a container.
+"""Compressed replies, inflated in parts: gzip of any number of members, zlib, and deflate without a container.
 
 bytes in any cuts ──Inflater──▶ plain bytes
 """
@@ -17,7 +17,7 @@ class BadData(Exception):
 
 
 class Inflater:
-    """Inflates one reply. Mutable."""
+    """Inflates a reply. Mutable."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_OR_ZLIB)

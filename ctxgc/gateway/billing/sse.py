@@ -23,7 +23,7 @@ class EventStream:
         self._rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The whole events that these bytes complete, one behind the other."""
+        """The whole events that these bytes complete, in order."""
         unseen = max(len(self._rest) - _END_BYTES, 0)
         self._rest += data
         # Two searches from the end: most reads hold many small events, and their data is not looked at here.
@@ -47,7 +47,7 @@ class EventStream:
         return lines
 
     def take_rest(self) -> bytes:
-        """The bytes of the unfinished event, which are kept no longer."""
+        """The bytes of the unfinished event, which are dropped here."""
         rest, self._rest = self._rest, b""
         return rest
 

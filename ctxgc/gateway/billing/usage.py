@@ -3,7 +3,7 @@
     SSE   data: {… "usage": {…} …}      every event with usage; later numbers replace earlier ones, zeros do not
     JSON  {… "usage": {…} …}            at the end of the body
 
-A scanner never delays a byte, keeps at most one event (or one body) and gives up beyond its bound, for good: a reply
+A scanner never delays a byte, keeps at most an event (or a body) and gives up beyond its bound, for good: a reply
 without known usage teaches nothing, and does no harm.
 """
 
@@ -31,7 +31,7 @@ _WRITTEN_NAMES = ("cache_write_tokens", "cache_write_input_tokens", "cache_creat
 
 
 class ReplyUsage(NamedTuple):
-    """Billed tokens of one reply."""
+    """Billed tokens of a reply."""
 
     input_tokens: int
     """Input tokens that were neither read from the cache nor written to it."""
@@ -41,7 +41,7 @@ class ReplyUsage(NamedTuple):
 
 
 class UsageScanner:
-    """Reads one reply: `feed` takes the body in any cuts, `usage` gives the bill at its end. Never raises."""
+    """Reads a reply: `feed` takes the body in any cuts, `usage` gives the bill at its end. Never raises."""
 
     def __init__(self, content_type: str, encoding: str = "") -> None:
         self._events = EventStream(EVENT_BYTES_MAX) if "event-stream" in content_type.lower() else None
@@ -55,7 +55,7 @@ class UsageScanner:
         """Tool calls of an Anthropic reply seen so far; the reason to stop counts as another."""
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the body, as they came."""
+        """The next bytes of the body."""
         if self._is_lost:
             return
         if self._inflater is not None:
@@ -75,7 +75,7 @@ class UsageScanner:
             self._is_lost, self._body = True, b""
 
     def usage(self) -> ReplyUsage | None:
-        """The bill as far as it is known; ask at the end of the body."""
+        """The bill so far; ask at the end of the body."""
         if not self._is_lost and self._events is not None:
             self._take_event(self._events.take_rest())
         elif not self._is_lost:
@@ -103,7 +103,7 @@ class UsageScanner:
                     self._take(line)
 
     def _take(self, data: bytes) -> bool:
-        """Take the usage of one event or body; False for what is no JSON."""
+        """Take the usage of an event or body; False for bytes that are no JSON."""
         try:
             event = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -153,7 +153,7 @@ def _normal(counts: dict[str, Any]) -> ReplyUsage | None:
 
 
 def _whole_prompt(counts: dict[str, Any], prompt: str, completion: str) -> ReplyUsage:
-    """A bill whose prompt counts every token, however it was paid for."""
+    """A bill whose prompt counts every token, at any price."""
     details = counts.get(f"{prompt}_details")
     places = [details if isinstance(details, dict) else {}, counts]
     read = max(_count(place.get(name)) for place in places for name in _READ_NAMES)

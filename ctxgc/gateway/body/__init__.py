@@ -1,1 +1,1 @@
-"""A request's body as bytes: what the body says, and the same bytes with tombstones spliced in."""
+"""A request's body as bytes: its contents, and the same bytes with tombstones spliced in."""

@@ -1,9 +1,9 @@
-"""The provider's cache of one branch, in the gateway's blocks: where a mark of our own is to stand.
+"""The provider's cache of a branch, in the gateway's blocks: the place for a mark of our own.
 
     request, as sent ──note──▶ waits ──answered 200──▶ entries ──rule──▶ MarkRule ──▶ a mark, or none
 
-The daemon keeps the same entries in tokens, for its decisions; the gateway keeps them in blocks, because a mark is put
-between a request's arrival and its departure.
+The daemon keeps the same entries in tokens, for its decisions; the gateway keeps the entries in blocks, because a mark
+is put between a request's arrival and its departure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Answer(Protocol):
 
 
 class MarkRule(NamedTuple):
-    """The rule for a mark of our own in one request. A value: a worker may ask it."""
+    """The rule for a mark of our own in a request. A value: a worker may ask the rule."""
 
     provider: Provider
     entries: Entries
@@ -51,7 +51,7 @@ class MarkRule(NamedTuple):
 
 @dataclass(slots=True)
 class BranchCache:
-    """The entries of one branch. Belongs to the gateway's loop."""
+    """The entries of a branch. Belongs to the gateway's loop."""
 
     is_barred: bool = False
     """Whether the upstream refused a mark of ours: the session goes on without."""

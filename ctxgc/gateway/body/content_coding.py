@@ -2,9 +2,9 @@
 
     body, coding ──decode_body──▶ plain body, at most `bytes_max`        edited body ──encode_body──▶ the same coding
 
-An unedited body goes on as it came. An edited body goes out in its agent's coding: the upstream takes that coding, as
+An unedited body goes on unchanged. An edited body goes out in its agent's coding: the upstream takes that coding, as
 the agent's own choice shows, and the upload, the slowest way of all, stays short. Brotli is not read: no agent sends
-Brotli, and its decoder would be a dependency for nobody.
+Brotli, and its decoder would be a dependency without a use.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def decode_body(body: bytes, coding: str, bytes_max: int) -> bytes:
 
 
 def encode_body(body: bytes, coding: str) -> bytes:
-    """The body in this coding, which `decode_body` has read before."""
+    """The body in a coding that `decode_body` has read before."""
     if coding == "zstd":
         return zstandard.ZstdCompressor(level=_LEVEL).compress(body)
     if coding in _WINDOW_BITS:
@@ -77,7 +77,7 @@ def _decode_zstd(body: bytes, bytes_max: int) -> bytes:
 
 
 def _decode_zlib(body: bytes, bits: int, bytes_max: int) -> bytes:
-    """Each member of the body, one behind the other, as gzip allows. Raises `zlib.error`."""
+    """Each member of the body, in order, as gzip allows. Raises `zlib.error`."""
     parts: list[bytes] = []
     size, rest = 0, body
     while rest:

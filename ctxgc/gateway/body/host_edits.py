@@ -4,8 +4,8 @@
     clear_tool_uses_…   results go, but for the last and for tools that are kept  ─┘
     any other           nothing more may leave; bodies that are out stay out
 
-A result that the host is about to clear is left to the host: both hands in one result would pay for its rewrite twice.
-Bodies that are out stay out in every case, for bringing them back would write the whole window into the cache anew.
+A result that the host is about to clear is left to the host: two edits of the same result would pay for its rewrite
+twice. Bodies that are out stay out in every case, for a return would write the whole window into the cache anew.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     body, read ──layout_of──▶ PromptLayout ──prompt_of(out, own mark)──▶ Prompt       for the model of the cache
                                            ──sent_cache───────────────▶ `cache`      for the daemon, by segments
 
-Bytes are named by the digests of their segments, which are known already, so no body is hashed twice. A request without
-blocks is of a provider that caches without marks.
+Bytes are named by the known digests of their segments, so no body is hashed twice. A request without blocks is of a
+provider that caches without marks.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class PromptLayout(NamedTuple):
 
     @property
     def last_life_s(self) -> float:
-        """The life of the last mark, 0 without marks: the price at which new messages are written."""
+        """The life of the last mark, 0 without marks: new messages are written at the price of this life."""
         return self.marks[-1].life_s if self.marks else 0.0
 
     def can_carry(self) -> list[bool]:
-        """Of each block of the prompt whether it may carry a mark."""
+        """Of each block of the prompt whether the block may carry a mark."""
         return [False] * self.tool_blocks + [block.may_carry for block in self.blocks]
 
     def block_of(self, mark: Mark) -> WireBlock:
-        """The block of the request on which a mark of our own stands."""
+        """The block of the request under a mark of our own."""
         return self.blocks[mark.blocks - self.tool_blocks - 1]
 
     def blocks_up_to(self, ends: Collection[int]) -> int:
@@ -88,7 +88,7 @@ def layout_of(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) 
 
 
 def _tools(text: JsonText, tools: Extent | None) -> list[Extent | None]:
-    """The mark of each tool of the prompt, if it has one. A deferred tool is no part of the prompt."""
+    """The mark of each tool of the prompt, if the tool has a mark. A deferred tool is no part of the prompt."""
     if tools is None or text.first_byte(tools) != b"[":
         return []
     elements, raw = text.elements(tools), text.raw_bytes(tools)
@@ -139,7 +139,7 @@ def prompt_of(
 
 
 def sent_cache_fields(layout: PromptLayout, window: WireWindow, ids: Sequence[str], own: Mark | None) -> dict[str, Any]:
-    """The marks of a request as it was sent, and its blocks, counted by the segments that the daemon gets.
+    """The marks of a request as sent, and its blocks, counted by the segments that the daemon gets.
 
     A mark stands behind as many segments as are whole up to its block.
     """

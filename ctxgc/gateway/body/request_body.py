@@ -1,6 +1,6 @@
-"""A request's body, read: its window, model and tools, and the obstacle to an edit, if there is one.
+"""A request's body, read: its window, model and tools, and the obstacle to an edit, if there is an obstacle.
 
-Bytes are read with their places and never written anew. A body that is no JSON object passes as it came.
+Bytes are read with their places and never written anew. A body that is no JSON object passes unchanged.
 """
 
 from __future__ import annotations
@@ -65,19 +65,22 @@ class BodyContents(NamedTuple):
 
     @property
     def has_replies(self) -> bool:
-        """Whether the model has replied in this window: without any reply it is a first request, or a side call."""
+        """Whether the model has replied in this window: a window without any reply is a first request, or a side
+        call."""
         return any(segment.role is Role.ASSISTANT or segment.kind is Kind.TOOL_CALL for segment in self.window.segments)
 
 
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:
-    """Read a body of this wire format, as this agent writes it. Raises `BadTranscript` for a body of another format."""
+    """Read a body of this wire format, in this agent's ways. Raises `BadTranscript` for a body of another format."""
     window = WIRE_FORMATS[wire].parse(body, agent)
     contents = read_json(body, lambda text: _read_contents(text, window, edits_allowed))
     return contents._replace(profile=contents.profile or _own_cache(body, wire, contents.model))
 
 
 def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
-    """Why nothing more may leave this body, if an obstacle is there. A body without any mark of one is not parsed."""
+    """Why no body may leave this request, if an obstacle is there. A body without any sign of an obstacle is not
+    parsed.
+    """
     if not any(mark in body for mark in _OBSTACLE_MARKS):
         return None
     try:
@@ -118,7 +121,7 @@ def _project(window: WireWindow) -> str:
 def _can_recall(window: WireWindow) -> bool:
     """Whether Codex's first description of its sandbox allows the network: a sandbox without it has no sockets at all.
 
-    Descriptions of a later turn do not count: a tombstone stays as it was rendered (I14), as the head of a list does.
+    Descriptions of a later turn do not count: a tombstone stays as rendered (I14), and so does the head of a list.
     """
     for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
         for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
@@ -137,7 +140,8 @@ def _deferred_tool(window: WireWindow) -> str:
 
 
 def _tools_extent(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
-    """The tools of a request. Codex sends them as the first item of its list, so that it can add tools later."""
+    """The tools of a request. Codex sends the tools as the first item of its list, so that Codex can add tools
+    later."""
     items = fields.get("input")
     if "tools" in fields or items is None or text.first_byte(items) != b"[":
         return fields.get("tools")
@@ -147,7 +151,7 @@ def _tools_extent(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
 
 
 def _obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
-    """Another hand that edits this window too, or a part of the window that only the server has."""
+    """A server that edits this window too, or a part of the window that only the server has."""
     management = fields.get("context_management")
     if management is not None and not is_known_management(text.value(management), edits_allowed):
         return Reason.CONTEXT_MANAGEMENT
@@ -168,5 +172,5 @@ def _bytes_of(text: JsonText, extent: Extent | None) -> bytes:
 
 
 def _own_cache(body: bytes, wire: str, model: str) -> str:
-    """The price profile of an API with a cache of its own: OpenAI's, where the body marks nothing for another cache."""
+    """The price profile of an API with a cache of its own: OpenAI's, where the body has no mark for another cache."""
     return openai_profile(model) if wire.startswith("openai") and b'"cache_control"' not in body else ""

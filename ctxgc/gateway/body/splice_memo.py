@@ -5,7 +5,7 @@
 
 A memo is the last edited request up to its last tombstone and our mark, before and after editing. A body that begins
 with the same bytes holds the same segments at the same places, because parsing goes from left to right. The mark of a
-memo stands only as long as the host's marks in the rest are as they were, and no reply asked for many calls at once.
+memo stands only as long as the host's marks in the rest are unchanged, and no reply asked for many calls at once.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class EvictedBody(NamedTuple):
 
 
 class Spliced(NamedTuple):
-    """A request as it is to be sent."""
+    """A request ready to be sent."""
 
     body: bytes
     memo: Memo | None = None
@@ -103,8 +103,8 @@ def splice_edits(
 ) -> Spliced:
     """The body with these tombstones and the mark that the rule wants; the same object if there is neither.
 
-    A segment without spans in this body (pending, signed, not text) stays whole, and so does another content under the
-    id of an evicted one.
+    A segment without spans in this body (pending, signed, not text) stays whole, and so does another content under an
+    evicted segment's id.
     """
     spans = contents.window.spans
     applicable = {
@@ -168,7 +168,7 @@ def _mark_offset(
 
 
 def _marks_behind(body: bytes, start: int) -> tuple[bytes, ...]:
-    """The members that look like marks, from this byte on, as they are written. What stands in texts has escapes."""
+    """The members that look like marks, from this byte on, in their own bytes. Members inside texts have escapes."""
     found = []
     at = body.find(_MARK, start)
     while at >= 0:

@@ -1,4 +1,4 @@
-"""The decision on each request: which bytes go upstream. HTTP is the server's business; the daemon, the syncer's.
+"""The decision on each request: the bytes that go upstream. HTTP is the server's business; the daemon, the syncer's.
 
     triage (headers) ──▶ stream: no tombstone is in force, the bytes go on as they come
                      └─▶ hold: read whole ──▶ begins with a branch's memo ──▶ edited head + rest
@@ -57,7 +57,7 @@ class Triage(NamedTuple):
 
 
 class UpstreamRequest(NamedTuple):
-    """The bytes that go upstream for one call."""
+    """The bytes that go upstream for a call."""
 
     body: bytes
     call: ModelCall | None
@@ -76,7 +76,7 @@ class MemoMatch(NamedTuple):
 
 
 class RequestEditor:
-    """Decides on every call. Belongs to one loop; raises nothing."""
+    """Decides on every call. Belongs to a single loop; raises no error."""
 
     def __init__(self, syncer: WindowSyncer, counters: Counters, settings: Callable[[], Settings]) -> None:
         self._syncer = syncer
@@ -119,7 +119,7 @@ class RequestEditor:
         return Triage(wire, session, mode, None, holds_body)
 
     def record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
-        """The call whose body has streamed upstream as it came; None if the body was too long to be kept."""
+        """The call whose body has streamed upstream; None for a body too long to be kept."""
         try:
             return self._record_streamed(triage, parts)
         except Exception:
@@ -142,7 +142,7 @@ class RequestEditor:
         return call
 
     async def edit(self, triage: Triage, body: bytes) -> UpstreamRequest:
-        """The bytes to send for a body that is held. Returns within `wait_s`, or `RESUME_S`, whatever happens."""
+        """The bytes to send for a body that is held. Returns within `wait_s`, or `RESUME_S`, in every case."""
         call = None
         try:
             triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
@@ -236,14 +236,14 @@ class RequestEditor:
         return UpstreamRequest(body, call, call.body, edit.own), edit
 
     def _count_unedited(self, reason: Reason | None) -> None:
-        """Count a call that passes as it came."""
+        """Count a call that passes unedited."""
         if reason is not None:
             self._counters.count_unedited(reason)
         else:
             self._counters.untouched += 1
 
     async def _wait_for_decision(self, call: ModelCall) -> Reason | None:
-        """Wait for everything that may change the call; the reason, if that fails or takes too long.
+        """Wait for all steps that may change the call; the reason, if a step fails or takes too long.
 
         The first request of a session with evicted bodies, after the gateway began, may wait longer: a whole request
         followed by an edited one would pay for two rewrites of the cache, which take longer still (I14).
@@ -263,7 +263,7 @@ class RequestEditor:
 
 
 def _cache_key(body: bytes) -> str:
-    """The value of the last `prompt_cache_key` in a body; garbled, and so no id, if it is not plain text."""
+    """The value of the last `prompt_cache_key` in a body; garbled, and so no id, where the key is not plain text."""
     at = body.rfind(b'"prompt_cache_key"')
     rest = body[at + 18 : at + 18 + CACHE_KEY_BYTES_MAX].lstrip(b" \t\r\n:") if at >= 0 else b""
     value = rest[1:].partition(b'"')[0] if rest[:1] == b'"' else b""

@@ -1,10 +1,10 @@
-"""One call to a model that has an identity, from its arrival until the daemon knows of it.
+"""A call to a model with an identity, from its arrival until the daemon knows of the call.
 
     arrives ──▶ is_read ──▶ is_placed ──▶ is_synced    by the syncer: its contents, its branch, the tombstones in force
        └─────▶ is_sent ──▶ reply                       by the editor, the tombstones in it; by the server, its bill
 
-Each state is entered once, by its one owner, and holds a value from then on; a failure ends the upper row with its
-reason. Nothing else writes to a call.
+Each state is entered once, by its only owner, and holds a value from then on; a failure ends the upper row with its
+reason. No other code writes to a call.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ T = TypeVar("T")
 
 
 class Latch(Generic[T]):
-    """A state that is entered once, with a value for every task that waits. Belongs to one loop."""
+    """A state that is entered once, with a value for every waiting task. Belongs to a single loop."""
 
     def __init__(self) -> None:
         self._is_set = asyncio.Event()
         self._value: T | None = None
 
     def set(self, value: T) -> None:
-        """Enter the state; a second value changes nothing."""
+        """Enter the state; a second value has no effect."""
         if not self._is_set.is_set():
             self._value = value
             self._is_set.set()
@@ -51,7 +51,7 @@ class Latch(Generic[T]):
 
 
 class Placement(NamedTuple):
-    """The branch of a request, and what follows from the branch."""
+    """The branch of a request, and the consequences of the branch."""
 
     branch: Branch
     mode: str
@@ -75,7 +75,7 @@ class ForwardedEdit(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class ModelCall:
-    """One request and its reply. Belongs to one loop."""
+    """A request and its reply. Belongs to a single loop."""
 
     session: AgentSession
     wire: str
@@ -100,7 +100,7 @@ class ModelCall:
 
     @property
     def body(self) -> bytes:
-        """The plain body in one piece. Raises `BadCoding` and `BodyTooLong`.
+        """The plain body in a single piece. Raises `BadCoding` and `BodyTooLong`.
 
         The worker joins and decodes the pieces: on the loop a megabyte would be felt.
         """
@@ -111,7 +111,7 @@ class ModelCall:
 
     @property
     def size(self) -> int:
-        """Bytes of the body as it is kept now: compressed, until the body is read."""
+        """Bytes of the body as kept now: compressed, until the body is read."""
         return sum(map(len, self.parts))
 
     def drop_body(self) -> None:
@@ -120,12 +120,12 @@ class ModelCall:
 
     @property
     def contents(self) -> BodyContents | None:
-        """The contents of the body, as soon as they are read."""
+        """The contents of the body, once read."""
         return contents if isinstance(contents := self.is_read.value, BodyContents) else None
 
     @property
     def branch(self) -> Branch | None:
-        """The branch of the call, as soon as it is known."""
+        """The branch of the call, once known."""
         if isinstance(placement := self.is_placed.value, Placement):
             return placement.branch
         return edit.branch if (edit := self.is_sent.value) else None
@@ -150,7 +150,7 @@ class ModelCall:
 
     @property
     def is_mark_refused(self) -> bool:
-        """Whether the upstream refused the request with our mark, and took it without."""
+        """Whether the upstream refused the request with our mark, and took the request without."""
         return self.reply.is_mark_refused
 
     @is_mark_refused.setter

@@ -1,4 +1,4 @@
-"""A window as `window.sync` carries it: its parameters, and its segments' JSON records in batches of one line each.
+"""A window in the form of `window.sync`: its parameters, and its segments' JSON records in batches of a line each.
 
 window ──sendable_segments──▶ segments ──record_batches──▶ [[record, …], …, [record, …]]
                                  │                              ahead         with all ids
@@ -43,7 +43,7 @@ def sendable_segments(window: WireWindow) -> list[Segment]:
 
 
 def record_batches(window: WireWindow, missing: set[str], project: str) -> list[list[msgspec.Raw]]:
-    """Records of the missing segments, in window order, in batches that fit into one line each; at least one batch.
+    """Records of the missing segments, in window order, in batches that fit into a line each; at least a single batch.
 
     The last batch, which travels with all the ids, is never long. The records hold the segments' facts, for the daemon
     derives none: `project` resolves their relative paths.
@@ -136,5 +136,5 @@ def cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Seq
 
 
 def usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:
-    """The bill of the last reply, if the gateway has read one."""
+    """The bill of the last reply, if the gateway has read a bill."""
     return dict(reply.usage._asdict()) if reply is not None and reply.usage is not None else None

@@ -4,7 +4,7 @@
                                         ▲    │ ids, new segments, the bill of the last reply
                                         └────┘ one at a time for each branch
 
-A sync holds no request up, unless the editor asks for it: when the cache is cold, or when a session is new to the
+A sync holds no request up, unless the editor asks for a wait: when the cache is cold, or when a session is new to the
 gateway. A failure is counted, and tombstones in force stay in force.
 """
 
@@ -68,7 +68,7 @@ class Workers(NamedTuple):
 
 
 class WindowSyncer:
-    """Keeps the daemon's windows in step with the agents'. Belongs to one loop."""
+    """Keeps the daemon's windows in step with the agents'. Belongs to a single loop."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class WindowSyncer:
         self._workers.spawn(self._sync_call(call, share))
 
     def report_off_sessions(self) -> None:
-        """Tell the daemon which sessions are in mode `off` now: no request of theirs is synced any more."""
+        """Tell the daemon the sessions in mode `off`: no request of these is synced any more."""
         for session in self._sessions.values():
             for branch in session.branches.values():
                 self._report_if_off(branch)
@@ -166,7 +166,7 @@ class WindowSyncer:
         self._counters.note_followed(branch.key if branch else "{}:{}".format(*call.session.identity), reason)
 
     def _recount(self, call: ModelCall, reason: Reason) -> None:
-        """Count a call under this reason, if the call was taken for one with nothing to edit."""
+        """Count a call under this reason, if the call was counted as having nothing to edit."""
         if call.is_untouched:
             call.is_untouched = False
             self._counters.recount_untouched(reason)
@@ -223,7 +223,7 @@ class WindowSyncer:
         call.is_read.set(contents)
 
     async def _fetch_known_ids(self, session: AgentSession) -> None:
-        """Ask the daemon once which segments the session has there, and when its last sync was."""
+        """Ask the daemon once for the session's known segments, and the time of its last sync."""
         if session.known_ids is not None:
             return
         agent = session.identity.agent
@@ -367,7 +367,7 @@ class WindowSyncer:
 
 
 async def _release_after_sync(call: ModelCall, share: BudgetShare) -> None:
-    """Count the call's body out of the backlog, when the daemon has the call or gets it no more."""
+    """Count the call's body out of the backlog, once the daemon has the call or is not to get the call."""
     try:
         await call.is_synced.wait()
     finally:

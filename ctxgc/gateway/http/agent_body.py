@@ -11,7 +11,7 @@ from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 
 
 class AgentBody:
-    """The body of one request. Mutable."""
+    """The body of a request. Mutable."""
 
     def __init__(self, request: web.Request, budget: ByteBudget) -> None:
         self._request = request
@@ -37,7 +37,7 @@ class AgentBody:
         return True
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The parts already read, then the rest as it comes."""
+        """The parts already read, then the rest in parts."""
         for part in tuple(self.parts):
             yield part
         async for data, _ in self._request.content.iter_chunks():
@@ -54,7 +54,7 @@ class AgentBody:
         self._share.release()
 
     def count_decoded(self, size: int) -> bool:
-        """Count the plain body in beside the compressed one; False where the plain body may not be kept."""
+        """Count the plain body in beside the compressed body; False where the plain body may not be kept."""
         return self._share.grow(size)
 
     def _keep_part(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The connections of agents: whose each one is, how long a head may take, and how many there may be.
+"""The connections of agents: the owner of each, the time for a head, and the bound of their number.
 
     accept ─▶ uid of the peer ─┬─ the gateway's user ─▶ served, up to `owned`
                                └─ anybody else ──────▶ waits for its secret, up to `unproven`: the oldest makes room
@@ -36,14 +36,14 @@ class Bounds(NamedTuple):
 
 
 def connection_bounds(files: int) -> Bounds:
-    """Bounds for a process that may have so many open files: a connection that is served takes two, one upstream."""
+    """Bounds for a process with this many open files: a served connection takes two, of which one upstream."""
     spare = max(files - FILES_SPARED, 8)
     unproven = min(UNPROVEN_MAX, spare // 4)
     return Bounds(min(OWNED_MAX, (spare - unproven) // 2), unproven)
 
 
 class Connections:
-    """All connections. Belongs to one loop."""
+    """All connections. Belongs to a single loop."""
 
     def __init__(self, bounds: Bounds, is_owner: Callable[[Address, Address], bool] = is_own_peer) -> None:
         self.bounds = bounds
@@ -81,7 +81,7 @@ class Connections:
 
 
 class GuardedConnection(asyncio.Protocol):
-    """One connection of an agent, before the HTTP library's protocol. Mutable."""
+    """A connection of an agent, before the HTTP library's protocol. Mutable."""
 
     def __init__(self, connections: Connections, server: Callable[[], asyncio.Protocol]) -> None:
         self._connections = connections
@@ -95,7 +95,7 @@ class GuardedConnection(asyncio.Protocol):
         """Whether the kernel says that the peer runs as this gateway's user."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Find out whose the connection is, and take it in if there is a place."""
+        """Find out whose the connection is, and take the connection in if there is a place."""
         self._transport = cast(asyncio.Transport, transport)
         own, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         self.is_owner = bool(own and peer) and self._connections.is_owner(own[:2], peer[:2])
@@ -107,7 +107,7 @@ class GuardedConnection(asyncio.Protocol):
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on; between requests they are a head, which has its time and its length."""
+        """Pass bytes on; between requests the bytes are a head, with its time and its length."""
         if self._inner is None:
             return
         if not self._is_serving:
@@ -124,7 +124,7 @@ class GuardedConnection(asyncio.Protocol):
         self._stop_timer()
 
     def end_request(self) -> None:
-        """The reply is complete: what comes now is another head."""
+        """The reply is complete: the next bytes are another head."""
         self._is_serving, self._head_bytes = False, 0
 
     def prove(self) -> None:

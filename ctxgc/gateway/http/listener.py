@@ -45,7 +45,7 @@ async def listening(
 
 
 def raise_file_limit() -> int:
-    """The number of files that this process may have open, raised as far as the system lets it."""
+    """The number of files that this process may have open, raised to the system's limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

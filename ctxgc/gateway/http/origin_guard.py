@@ -4,8 +4,8 @@
                    ──`Origin`, or `Sec-Fetch-Site` of a page──▶ 403
     agent ─────────▶ served
 
-The gateway listens on the loopback alone, but a browser runs there too, and sends what pages ask. Agents send neither
-`Origin` nor `Sec-Fetch-Site`; a browser cannot leave those headers out where a page asks across sites.
+The gateway listens on the loopback alone, but a browser runs there too, and sends the requests of pages. Agents send
+neither `Origin` nor `Sec-Fetch-Site`; a browser cannot leave those headers out where a page asks across sites.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The guard of the gateway's user: a request of another user of this machine is served nothing.
+"""The guard of the gateway's user: no request of another user of this machine is served.
 
     /k/SECRET in the path ──────────────────────────▶ served, and the path goes on without it
     `gateway.auth = "auto"`, and the peer's uid is ours ▶ served

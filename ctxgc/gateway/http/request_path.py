@@ -28,7 +28,7 @@ class RequestPath(NamedTuple):
 
 
 def split_path(target: str) -> RequestPath:
-    """The parts of a target (path and query as they came)."""
+    """The parts of a target (path and query, unchanged)."""
     secret, target = _split(PATH_PREFIX, target)
     session, target = _split(SESSION_PREFIX, target)
     if session and not secret:

@@ -1,4 +1,4 @@
-"""The route of a request: the upstream that serves it, and its wire format, if that is a known one.
+"""The route of a request: the upstream that serves the request, and its wire format, if known.
 
     /anthropic/…, /openai/…      the client names the upstream; the name is taken off the path
     /chatgpt/…                   Codex with a ChatGPT login, whose upstream has no version in its paths
@@ -43,7 +43,7 @@ _TOKENS = {"bearer sk-ant-": ANTHROPIC, "bearer sk-proj-": OPENAI}
 
 
 class Route(NamedTuple):
-    """The route of one request."""
+    """The route of a request."""
 
     url: str
     """The upstream's URL, query included, escapes as they came; empty: the request goes nowhere."""
@@ -55,7 +55,7 @@ class Route(NamedTuple):
 
 
 def route(method: str, target: str, headers: Mapping[str, str], upstreams: Mapping[str, str]) -> Route:
-    """The route of a request with this target (path and query as they came). Raises nothing."""
+    """The route of a request with this target (path and query, unchanged). Raises no error."""
     path, _, _ = target.partition("?")
     named = next((name for name in UPSTREAMS if path == f"/{name}" or path.startswith(f"/{name}/")), "")
     if named:

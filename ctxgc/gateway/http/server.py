@@ -5,7 +5,7 @@
 
 The life of a request: `_serve` finds the route, `_prepare` the bytes that go upstream, `_exchange` carries request and
 reply to their ends. The server has no time-outs, and no retries of its own but after a refusal of an edited request:
-without our mark, then as the agent wrote the request. The session goes on without whatever was refused.
+without our mark, then in the agent's own bytes. The session goes on without the refused part.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class Proxy:
         """The reply that the agent gets, after the upstream refused an edited request and got the original.
 
         Two refusals show a fault of the request itself. Then the agent gets the first refusal, whose fault the agent
-        can mend: the second may be that the original is too long, which is what the edits were for.
+        can mend: the second may say that the original is too long, which the edits were for.
         """
         is_refused = again.status // 100 == 4 and again.status != web.HTTPTooManyRequests.status_code
         if is_refused:
@@ -234,7 +234,7 @@ class Proxy:
     async def _relay(
         self, reply: ClientResponse, agent: _AgentConnection, sent_call: Callable[[], ModelCall | None]
     ) -> None:
-        """Pass a reply on as it comes, and read its bill on the side."""
+        """Pass a reply on in parts, and read its bill on the side."""
         relayed = await agent.begin(reply)
         try:
             data = await reply.content.readany()
@@ -267,7 +267,7 @@ class _RelayedReply(web.StreamResponse):
 
 
 class _AgentConnection:
-    """The agent's end of an exchange: status and headers are those of the first reply that is passed on."""
+    """The agent's end of a request: status and headers are those of the first reply that is passed on."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
@@ -321,13 +321,13 @@ def _scan_reply(scanner: UsageScanner | None, data: bytes) -> UsageScanner | Non
 
 
 async def _body_chunks(request: web.Request) -> AsyncIterator[bytes]:
-    """The body's parts as they come."""
+    """The body's parts, in order."""
     async for data, _ in request.content.iter_chunks():
         yield data
 
 
 def _body_length(request: web.Request) -> int | None:
-    """The body's length, if the headers name it."""
+    """The body's length, if the headers name a length."""
     return request.content_length if request.body_exists else 0
 
 

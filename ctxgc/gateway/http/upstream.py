@@ -1,4 +1,4 @@
-"""The way to the upstreams: an agent's request goes on as it came, but for the headers of its own connection.
+"""The way to the upstreams: an agent's request goes on unchanged, but for the headers of its own connection.
 
     method, headers, query ──as they came──▶ upstream ──▶ ClientResponse, its body still to be read
 
@@ -52,8 +52,8 @@ class Accepts(Enum):
 class Upstreams:
     """Sends requests on. Belongs to the loop that made its session.
 
-    Proxies are those that the environment names at the start: a look through the whole environment would cost a request
-    more than its connection.
+    Proxies are those of the environment at the start: a look through the whole environment would cost a request more
+    than its connection.
     """
 
     def __init__(self, session: ClientSession) -> None:
@@ -108,7 +108,7 @@ def client_session() -> ClientSession:
 
 
 def copy_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
-    """Headers as they came, in order and spelling, without the dropped ones.
+    """Headers in their order and spelling, without the dropped names.
 
     A name that comes twice keeps its first spelling: the library takes another spelling for a new value. The library
     writes UTF-8 alone, so another value passes as its characters in Latin-1.
@@ -150,7 +150,7 @@ def _slices(body: bytes) -> Iterator[bytes]:
 
 
 def _proxy_to(url: URL, proxies: Mapping[str, str]) -> str | None:
-    """The proxy for this URL, as the APIs' own clients choose it; None to this machine."""
+    """The proxy for this URL, in the choice of the APIs' own clients; None to this machine."""
     # Not `trust_env`: the library would take passwords from ~/.netrc too, and put one on a request without a key.
     host = url.raw_host or ""
     proxy = proxies.get(url.scheme)

@@ -1,13 +1,13 @@
-"""The branches of a session: its main one, and those of its sub-agents, told apart by content.
+"""The branches of a session: its main branch, and those of its sub-agents, told apart by content.
 
     AgentSession (one id of the agent) ── main     ID             the first with tools, or known to the daemon as ID
                                        ├─ child    ID/ab12cd34    other tools, or another first prompt of the user
                                        └─ child    …
 
 Agents ask for sub-agents, titles and summaries under the id of the session. Tools and the first prompt identify a
-branch; after a rewind, a compaction or a fork by the host, the tool calls that the new window shares with the old one
-do. Tool calls tell apart children that begin alike, as long as the gateway lives: after a restart the first child to
-ask takes the first child's name.
+branch; after a rewind, a compaction or a fork by the host, the tool calls that the new window shares with the old
+window do. Tool calls tell apart children that begin alike, as long as the gateway lives: after a restart the first
+child to ask takes the first child's name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHARED_MIN = 2
 
 @dataclass(slots=True, eq=False)
 class ReplyProgress:
-    """The bill and the beginning of one reply while the reply streams past."""
+    """The bill and the beginning of a reply while the reply streams past."""
 
     usage: ReplyUsage | None = None
     """The bill, at the end of the reply."""
@@ -57,7 +57,7 @@ class ReplyProgress:
 
 
 class LateEdit(NamedTuple):
-    """The edits and marks of a request that was sent, as the daemon takes them, beside those that its sync carried."""
+    """The edits and marks of a request that was sent, in the daemon's form, beside those that its sync carried."""
 
     ids: Sequence[str]
     marks: Sequence[Mapping[str, Any]]
@@ -69,7 +69,7 @@ class LateEdit(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Branch:
-    """One branch as the gateway knows it: a cache of the daemon's answers. Mutable, owned by the gateway's loop."""
+    """A branch in the gateway's knowledge: a cache of the daemon's answers. Mutable, owned by the gateway's loop."""
 
     agent: str
     name: str
@@ -135,7 +135,7 @@ class Branch:
 
 
 class AgentSession:
-    """All branches under one id of an agent. Mutable."""
+    """All branches under an agent's id. Mutable."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -253,10 +253,10 @@ def is_side_call(contents: BodyContents, identity: Identity) -> bool:
 
 
 def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:
-    """The one of these branches, which begin alike, that has these calls.
+    """The branch of these, which begin alike, with these calls.
 
-    A main branch has no twin, whatever the host does to its window. Children that began with the same words, at once
-    or one after the other, have calls of their own, or no calls yet.
+    A main branch has no twin, against any host's edit of its window. Children that began with the same words, at once
+    or in turn, have calls of their own, or no calls yet.
     """
     for branch in reversed(twins):
         if not branch.parent or branch.call_digests & call_digests or not branch.call_digests:

@@ -30,14 +30,14 @@ _PARENTS = {OPENCODE: "x-parent-session-id", CODEX: "x-codex-parent-thread-id"}
 
 
 class Identity(NamedTuple):
-    """One session of one agent, as the agent names it."""
+    """A session of an agent, under the agent's own name."""
 
     agent: str
     session: str
 
 
 def identity_of(headers: Mapping[str, str], path_session: str = "") -> Identity | None:
-    """The session that a request names; None if it names none. `headers` finds names in any case.
+    """The session that a request names; None without a name. `headers` finds names in any case.
 
     The user's own words come first, the header's before the path's: an agent's header may look like another agent's.
     """
@@ -58,7 +58,7 @@ def window_limit_of(headers: Mapping[str, str]) -> int:
 
 
 def parent_of(identity: Identity, headers: Mapping[str, str]) -> str:
-    """The session of the same agent that started this one, if the headers name it; empty else."""
+    """The session of the same agent that started this session, if the headers name the parent; empty else."""
     parent = _valid_identity(identity.agent, headers.get(_PARENTS.get(identity.agent, ""), ""))
     return parent.session if parent and parent != identity else ""
 
@@ -84,7 +84,8 @@ def _claude_code_session(headers: Mapping[str, str]) -> str:
 
 
 def _opencode_session(headers: Mapping[str, str]) -> str:
-    """OpenCode sends one header to its own service and another, which other clients send too, to other providers."""
+    """OpenCode sends a header to its own service and another header, which other clients send too, to other
+    providers."""
     affinity = headers.get("x-session-affinity", "")
     return headers.get("x-opencode-session") or (affinity if _OPENCODE.fullmatch(affinity) else "")
 

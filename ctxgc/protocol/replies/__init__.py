@@ -1,1 +1,1 @@
-"""The daemon's replies as types: one module for each family of verbs."""
+"""The daemon's replies as types: a module for each family of verbs."""

@@ -41,7 +41,7 @@ class PongReply(Reply, frozen=True):
 
 
 class VerbReply(Reply, frozen=True):
-    """One verb of `rpc.discover`."""
+    """A verb of `rpc.discover`."""
 
     help: str
     mutates: bool
@@ -75,7 +75,7 @@ class TxReply(Reply, frozen=True):
 
 
 class ImportedReply(Reply, frozen=True):
-    """One session of an import."""
+    """A session of an import."""
 
     session: str
     path: str
@@ -211,7 +211,7 @@ class ReloadReply(Reply, frozen=True):
 
 
 class CheckReply(Reply, frozen=True):
-    """One check of `doctor`."""
+    """A check of `doctor`."""
 
     name: str
     ok: bool

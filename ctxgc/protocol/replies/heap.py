@@ -22,7 +22,7 @@ class VictimReply(Reply, frozen=True):
 
 
 class ReasonReply(Reply, frozen=True):
-    """The segments that a plan evicts for one reason."""
+    """The segments that a plan evicts for the same reason."""
 
     segments: int
     freed_tokens: int
@@ -65,7 +65,7 @@ class PlanReply(Reply, frozen=True):
 
 
 class StepReply(Reply, frozen=True):
-    """One step of a retaining path."""
+    """A step of a retaining path."""
 
     id: str
     label: str
@@ -95,7 +95,7 @@ class WhyReply(Reply, frozen=True):
 
 
 class RefReply(Reply, frozen=True):
-    """One reference."""
+    """A reference."""
 
     id: str
     edge: str
@@ -119,7 +119,7 @@ class PathReply(Reply, frozen=True):
 
 
 class CollectionReply(Reply, frozen=True):
-    """One line of `heap.log`; with `collection` asked for, `victims` too."""
+    """A line of `heap.log`; with `collection` asked for, `victims` too."""
 
     collection: int
     wall_s: float

@@ -1,4 +1,4 @@
-"""Replies of the verbs on segments: their facts, their content, what changed."""
+"""Replies of the verbs on segments: their facts, their content, their changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PathUseReply(Reply, frozen=True):
 
 
 class SegmentReply(Reply, frozen=True):
-    """A segment without content, as `segment.list` gives it."""
+    """A segment without content, in the form of `segment.list`."""
 
     id: str
     seq: int
@@ -54,7 +54,7 @@ class SegmentReply(Reply, frozen=True):
 
 
 class PieceReply(Reply, frozen=True):
-    """One piece of content: `text`, or `data_b64` where the bytes are not valid UTF-8."""
+    """A piece of content: `text`, or `data_b64` where the bytes are not valid UTF-8."""
 
     name: str
     bytes: int

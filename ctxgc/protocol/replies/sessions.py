@@ -9,7 +9,7 @@ from ctxgc.protocol.replies.reply import Reply
 
 
 class SessionReply(Reply, frozen=True, kw_only=True):
-    """One session, as `session.list` gives it; `session.open`, `set`, `close` too."""
+    """A session, in the form of `session.list`; `session.open`, `set`, `close` too."""
 
     session: str
     """`source:session`."""
@@ -42,7 +42,7 @@ class SessionsReply(Reply, frozen=True):
 
 
 class KindTokens(Reply, frozen=True):
-    """The tokens of one kind of segment in the window."""
+    """The tokens of a kind of segment in the window."""
 
     kind: str
     segments: int
