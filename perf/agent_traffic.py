@@ -97,7 +97,7 @@ class Work:
         """So many turns of work."""
         for step in range(count):
             hot = self.paths[step // self.HOT_STEPS % self.FILES]
-            yield self._birth_turn(step, hot)
+            yield self._turn(step, hot)
 
     def _turn(self, step: int, hot: str) -> Turn:
         if step % self.HOT_STEPS == 0:

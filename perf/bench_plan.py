@@ -24,7 +24,7 @@ from perf.record import best_s, record
 SEGMENTS = 10_000
 REPEATS = 15
 PARTS_PERCENT = (1, 30, 66)
-SCANS = ("find_roots", "proven_garbage", "mark", "coldest")
+SCANS = ("find_roots", "rank_garbage", "mark", "rank_cold")
 
 
 def main(argv: list[str]) -> None:
@@ -63,7 +63,7 @@ def count_calls(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Co
         def call(*arguments: Any) -> Any:
             work[name] += 1
             result = function(*arguments)
-            if name in ("proven_garbage", "coldest"):
+            if name in ("rank_garbage", "rank_cold"):
                 work["scored"] += len(result.slots)
             return result
 

@@ -21,7 +21,7 @@ VALUES = st.recursive(
 
 def rebuilt(text, extent):
     """The value, read part by part through extents."""
-    first = text.first(extent)
+    first = text.first_byte(extent)
     if first == b"{":
         return {key: rebuilt(text, part) for key, part in text.members(extent).items()}
     if first == b"[":

@@ -23,7 +23,7 @@ ENTRIES = (
 
 def learned(turns=5):
     session = asked(turns)
-    session.ledger.bill(0, 9000)
+    session.ledger.note_bill(0, 9000)
     session.ledger.settle(was_answered=True)
     return session
 

@@ -82,11 +82,11 @@ def test_entries_of_another_form_of_the_window_are_not_found():
 
 def test_the_billed_tokens_of_a_place_come_from_the_nearest_prefix_with_a_bill():
     session = asked(3)
-    session.ledger.bill(0, 9000)
+    session.ledger.note_bill(0, 9000)
     session.grow()
     session.ask()
     units, hidden = prompt_units(session.heap, session.ids, session.ids, session.sent(), 3000, None)
-    foretold = session.ledger.foretell(session.sent(), units, hidden, session.now_s)
+    foretold = session.ledger.forecast(session.sent(), units, hidden, session.now_s)
 
     assert session.ledger.billed_at(foretold, units[3].end) == 9000
     assert session.ledger.billed_at(foretold, units[4].end) > 9000 + BODY

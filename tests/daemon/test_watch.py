@@ -31,7 +31,7 @@ async def segments(bench):
 
 def look(bench, watched, path, *, is_start=False):
     """One look of the watcher at a file, as when the system said that it changed."""
-    return bench.watcher._read_changes(watched, str(path), is_start=is_start)
+    return bench.watcher._read_transcript(watched, str(path), is_start=is_start)
 
 
 @pytest.mark.parametrize("seed", range(12))

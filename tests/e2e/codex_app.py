@@ -21,7 +21,7 @@ class CodexApp:
         self._numbers = itertools.count(1)
         threading.Thread(target=self._read, daemon=True).start()
         self.thread = ""
-        self._birth_turn = ""
+        self._turn = ""
         self._folder = str(folder)
         self._call("initialize", clientInfo={"name": "tests", "title": "Tests", "version": "1"})
         self._write({"method": "initialized"})
@@ -34,10 +34,10 @@ class CodexApp:
     def type(self, words):
         """Type words: into the turn that runs, or as a turn of their own."""
         text = {"threadId": self.thread, "input": [{"type": "text", "text": words}]}
-        if self._birth_turn:
-            self._call("turn/steer", **text, expectedTurnId=self._birth_turn)
+        if self._turn:
+            self._call("turn/steer", **text, expectedTurnId=self._turn)
         else:
-            self._birth_turn = self._call("turn/start", **text)["turn"]["id"]
+            self._turn = self._call("turn/start", **text)["turn"]["id"]
 
     def compact(self):
         """Have the thread summed up."""
@@ -49,7 +49,7 @@ class CodexApp:
         self._wait_for(
             lambda said: said.get("method") == "turn/completed" and said["params"]["threadId"] == self.thread
         )
-        self._birth_turn = ""
+        self._turn = ""
 
     def _call(self, method, **params):
         number = next(self._numbers)

@@ -138,12 +138,12 @@ async def test_a_watch_that_met_a_failing_disk_goes_on_where_it_was(tmp_path):
         watched = WatchedPath(str(path))
         path.write_bytes(data[: len(data) // 2])
         failing.arm(5, ERRORS["full"])
-        await bench.watcher._read_changes(watched, str(path), is_start=True)
+        await bench.watcher._read_transcript(watched, str(path), is_start=True)
         assert "full" in watched.error
 
         failing.nth, bench.stash._next_space_check_s = 0, 0.0
         path.write_bytes(data)
-        await bench.watcher._read_changes(watched, str(path), is_start=False)
+        await bench.watcher._read_transcript(watched, str(path), is_start=False)
 
         assert watched.error == ""
         assert (await bench.call("session.show", session="a1"))["segments"] == 13

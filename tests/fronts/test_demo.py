@@ -160,7 +160,7 @@ def test_a_damaged_line_whose_records_were_read_leaves_no_text_unread(tmp_path):
 
 
 def test_a_reader_that_is_blind_to_damage_is_found_out_by_the_raw_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(jsonl, "salvage", lambda text, is_record, **_: Salvage())
+    monkeypatch.setattr(jsonl, "salvage_records", lambda text, is_record, **_: Salvage())
     sound = prompt("a prompt on a line of its own") + b"\n"
     (tmp_path / "a.jsonl").write_bytes(sound + prompt("the first question of the harbour") * 2 + b"\n")
 

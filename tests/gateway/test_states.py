@@ -283,7 +283,7 @@ def fails(*_, **__):
     [
         (RequestEditor, "_triage"),
         (RequestEditor, "_triage_session"),
-        (RequestEditor, "_call"),
+        (RequestEditor, "_new_call"),
         (RequestEditor, "_edit_parsed"),
         (UsageScanner, "feed"),
     ],
