@@ -1,4 +1,5 @@
-"""Steps that every verb shares: find the session, change the session once, answer the same to the same `op_id`."""
+"""Steps that verbs share: find the session, change the session once, answer the same to the same `op_id`, make room
+for other calls on the loop."""
 
 from __future__ import annotations
 
