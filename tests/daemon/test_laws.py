@@ -351,15 +351,17 @@ def deep_call(depth, **more):
 @pytest.mark.parametrize("depth", [200, 300, 500, 900])
 async def test_an_input_nested_too_deeply_is_refused_and_no_bug_of_the_daemon(bench, caplog, depth, op_id):
     await bench.call("session.open", session="s")
+    kinds = set()
 
     for durability in ("commit", "async"):
         try:
             await bench.call_raw("segment.add", deep_call(depth, op_id=op_id, durability=durability))
         except (CtxgcError, RecursionError) as error:
-            assert error_to_tell("segment.add", error).kind == "bad_params"
+            kinds.add(error_to_tell("segment.add", error).kind)
     if bench.tasks:
         await asyncio.wait(bench.tasks)
 
+    assert kinds <= {"bad_params"}
     assert caplog.messages == []
 
 
