@@ -83,7 +83,7 @@ def parse(path: str) -> Parsed:
     scan: DamageScan | None = None
     try:
         with open_plain(path) as stream:
-            data = stream.read(HEAD_BYTES)
+            data = stream.read(HEAD_BYTES) or b""
             transcript = open_transcript(detect_format(data) or "")
             scan = DamageScan(path) if isinstance(transcript, LineTranscript) else None
             while data:
