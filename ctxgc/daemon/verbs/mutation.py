@@ -111,8 +111,8 @@ async def mutate(
             …                                    plan: the session is held, others are served meanwhile
             return tx.answer(reply)              commit, then sweep: on leaving
 
-    The session is the params' session, unless the caller gives a session. Raises `Repeated` for a known `op_id`, and
-    `Conflict` where the `op_id` named another call, whose reply would be a wrong answer.
+    The session is the params' session, unless the caller gives a session. Raises `RepeatedCall` for a known `op_id`,
+    and `Conflict` where the `op_id` named another call, whose reply would be a wrong answer.
     """
     if session is None:
         assert isinstance(params, MutatingSession)

@@ -114,7 +114,7 @@ def say_hits(page: terminal.Page, reply: SearchReply) -> None:
         page.say(f"{rank:2}. {page.paint(printable_line(hit.label), 'bold')}")
         page.say(f"    {page.paint(printable_line('  '.join(facts)).rstrip(), 'dim')}")
         if origin:
-            page.say(f"    {page.paint(terminal.fit_columns(printable_line(origin), page.width - 4), 'dim')}")
+            page.say(f"    {page.paint(terminal.fit_columns(printable_line(origin), page.width - 4).rstrip(), 'dim')}")
         if hit.snippet.strip():
             page.say(f"    {page.paint(f'{hit.first_line}:', 'dim')} {page.snippet(hit.snippet)}")
     if not reply.hits:
