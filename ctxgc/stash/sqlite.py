@@ -88,7 +88,7 @@ class SqliteStash:
         self._writer_thread: DbThread | None = None
         self._writer: Writer | None = None
         self._readers: asyncio.Queue[tuple[DbThread, Deadline]] = asyncio.Queue()
-        self._reader_count = 0
+        self._reader_threads: list[DbThread] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._group = GroupCommit(self._commit)
         self._has_changed = asyncio.Event()
@@ -109,7 +109,7 @@ class SqliteStash:
                 if self._is_on_disk:
                     reader = await DbThread.open(self._uri("ro"), schema.configure_reader)
                 await self._readers.put((reader, deadline))
-                self._reader_count += 1
+                self._reader_threads.append(reader)
                 await reader.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
         except BaseException as error:
             await self._release()
@@ -228,12 +228,9 @@ class SqliteStash:
                 self._writer.drop_content()
             on_thread()
 
-        if self._writer_thread is not None:
-            await self._alone(self._writer_thread, drop)
-        readers = [await self._readers.get() for _ in range(self._reader_count)]
-        for reader in readers:
-            self._readers.put_nowait(reader)
-        for thread, _ in readers:
+        # Behind what each thread is doing: a reader that waits for its turn here would be missing elsewhere.
+        threads = [self._writer_thread, *self._reader_threads] if self._writer_thread is not None else []
+        for thread in dict.fromkeys(threads):
             await thread.run(drop)
             await thread.run(lambda _: None)
 
@@ -382,9 +379,9 @@ class SqliteStash:
     async def _release(self) -> None:
         """Close every connection; a reader in use is closed when its operation ends."""
         writer, self._writer_thread, self._writer = self._writer_thread, None, None  # From here on, calls are refused.
-        while self._reader_count:
+        while self._reader_threads:
             reader, _ = await self._readers.get()
-            self._reader_count -= 1
+            self._reader_threads.remove(reader)
             if reader is not writer:
                 await reader.close()
         if writer is not None:

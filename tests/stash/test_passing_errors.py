@@ -1,7 +1,8 @@
-"""One error of a stash harms nobody else: writes are committed."""
+"""One error or one long read of a stash harms nobody else: writes are committed, reads are answered."""
 
 import asyncio
 import sqlite3
+import threading
 
 import pytest
 
@@ -43,3 +44,22 @@ async def test_an_error_in_the_look_at_the_files_is_shown_and_ends_no_write(stas
         await stash.apply([put(2)])
     assert [row.seq for row in await stash.rows(KEY)] == [1, 2]
     await wait_for_look_error(stash, is_there=False)
+
+
+async def test_dropping_caches_during_a_long_read_keeps_no_other_read_waiting(stash):
+    may_end = threading.Event()
+    reading = asyncio.create_task(stash._read(lambda db: may_end.wait(2 * ANSWERED_S)))
+    threads = set()
+    await asyncio.sleep(0.01)
+
+    dropping = asyncio.create_task(stash.drop_caches(lambda: threads.add(threading.get_ident())))
+    try:
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(ANSWERED_S):
+            for _ in range(2 * stash_sqlite.READERS):
+                await stash.sessions()
+        assert not dropping.done()
+    finally:
+        may_end.set()
+    await asyncio.gather(reading, dropping)
+    assert len(threads) == 1 + stash_sqlite.READERS
