@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.feeds.watch import WatchedPath, Watcher
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.sessions.session_index import SessionSettings
 from ctxgc.stash.contract import SessionRow
@@ -55,5 +56,32 @@ def test_i12_a_key_has_one_session_awake_and_none_while_it_is_kept_asleep(arriva
         await asyncio.gather(*(arrive(*arrival) for arrival in arrivals))
         assert len({id(session) for session in opened}) <= 1
         assert len(registry._waking) == 0, "a lock that nobody needs is kept"
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.tuples(st.booleans(), few_rounds, few_rounds), max_size=8))
+def test_a_path_has_one_reader_whoever_comes_from_the_backlog_and_from_changes(arrivals):
+    async def run():
+        watched = WatchedPath("/transcripts")
+        watcher = Watcher(None, None)
+        reading = 0
+
+        async def read(watched, path, *, is_start):
+            nonlocal reading
+            reading += 1
+            assert reading == 1, "two readers of one file"
+            await rounds(stays.pop())
+            reading -= 1
+
+        async def arrive(is_start, start):
+            await rounds(start)
+            await watcher._read_transcript(watched, "/transcripts/a.jsonl", is_start=is_start)
+
+        stays = [stay for _, _, stay in arrivals]
+        watcher._read_file = read
+        await asyncio.gather(*(arrive(is_start, start) for is_start, start, _ in arrivals))
+        assert watched.error == ""
+        assert len(watched.reading) == 0, "a lock that nobody needs is kept"
 
     asyncio.run(run())
