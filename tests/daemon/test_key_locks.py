@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import NotFound
@@ -15,7 +15,9 @@ from ctxgc.stash.contract import SessionRow
 KEY = SessionKey("client", "s")
 
 few_rounds = st.integers(0, 8)
-arrivals = st.lists(st.tuples(st.sampled_from(["get", "open", "asleep"]), few_rounds, few_rounds), max_size=8)
+arrivals = st.lists(
+    st.tuples(st.sampled_from(["get", "open", "asleep"]), few_rounds, few_rounds), min_size=3, max_size=8
+)
 
 
 async def rounds(count):
@@ -27,17 +29,18 @@ async def rounds(count):
 class SlowStash:
     """A stash without sessions, that takes its time to say so."""
 
-    def __init__(self, delays):
-        self.delays = list(delays)
+    def __init__(self, delay):
+        self.delay = delay
 
     async def session(self, key):
-        await rounds(self.delays.pop() if self.delays else 1)
+        await rounds(self.delay)
 
 
-@given(arrivals, st.lists(few_rounds, max_size=8))
-def test_i12_a_key_has_one_session_awake_and_none_while_it_is_kept_asleep(arrivals, delays):
+@example([("asleep", 0, 8), ("open", 1, 0), ("open", 12, 0)], 16)
+@given(arrivals, st.integers(1, 16))
+def test_i12_a_key_has_one_session_awake_and_none_while_it_is_kept_asleep(arrivals, delay):
     async def run():
-        registry = Registry(SlowStash(delays), SessionSettings(), lambda: 0.0, segments_max=1000)
+        registry = Registry(SlowStash(delay), SessionSettings(), lambda: 0.0, segments_max=1000)
         opened = []
 
         async def arrive(what, start, stay):
