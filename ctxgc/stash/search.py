@@ -26,7 +26,7 @@ from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
-from ctxgc.stash.filters import SearchScope, scope_of, sids_around, with_filters
+from ctxgc.stash.filters import FILTERS_MAX, SearchScope, limits_of, scope_of, sids_around
 from ctxgc.stash.schema import meta
 from ctxgc.stash.vocabulary import nearest_words
 
@@ -78,6 +78,10 @@ class _Search:
     query: Query
     wanted: SearchQuery
     notes: list[str]
+    limits: Sequence[Query] = ()
+    """What a hit passes, all of it: the query's parameters, and the filters in its text."""
+    scope: SearchScope | None = None
+    """The scope of these; None if no segment can pass them."""
     is_partial: bool = False
     readable: dict[int, index_text.Searchable] = field(default_factory=dict)
     """What was read to rank: the page shows snippets of it."""
@@ -94,15 +98,20 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
     wanted = _parse(db, query.text)
     run = _Search(db, deadline, query, wanted, [])
     try:
-        run.query = with_filters(db, query, wanted.filters, time.time())
+        run.limits = limits_of(db, query, wanted.filters, time.time())
         if meta(db, "unindexed_below"):
             run.is_partial = True
             run.notes.append("the index is being rebuilt; older segments may be missing")
         if wanted.excluded:
             run.notes.append(f"segments with {', '.join(map(str, wanted.excluded))} are left out")
+        if len(wanted.filters) > FILTERS_MAX:
+            run.notes.append(f"of {len(wanted.filters)} filters, the first {FILTERS_MAX} count")
+        run.scope = scope_of(db, *run.limits)
+        if run.scope is None:
+            run.notes.append("no segment can pass all filters: one names nothing, or leaves out what another asks for")
+            return _reply(run, ())
         if wanted.is_empty:
-            scope = scope_of(db, run.query)
-            return _newest_page(run, scope) if scope else _reply(run, ())
+            return _newest_page(run, run.scope)
         if not wanted.terms:
             run.notes.append("no word is left of the query, so nothing was looked for")
             return _reply(run, ())
@@ -177,15 +186,14 @@ def _ranked(run: _Search) -> list[Ranked]:
 
 def _tiers(run: _Search) -> Iterator[SearchScope]:
     """The scopes to look in, one after the other."""
-    query = run.query
-    scope = scope_of(run.db, query)
+    query, scope = run.query, run.scope
     if scope is None:
         return
     sids = sids_around(run.db, query.here) if query.here and scope.sids is None else []
     if not sids:
         yield scope
         return
-    here = scope_of(run.db, replace(query, project=_project_of(run.db, sids[0])))
+    here = scope_of(run.db, *run.limits, Query(text="", project=_project_of(run.db, sids[0])))
     if here is not None:
         yield here
     yield scope.without(sids)
