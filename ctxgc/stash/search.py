@@ -270,13 +270,13 @@ def _literal_bonus(run: _Search, out: Candidates, rid: int, readable: index_text
 
 def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:
     """The lexemes of a segment's fields, as far as they count for a score."""
-    initials = weights.initials
+    starts = weights.word_starts
     text, path = readable.text[:SCORED_CHARS_MAX], "\n".join(readable.paths)
     return Fields(
-        text=lexemes(text, initials),
-        input=lexemes(readable.input, initials),
+        text=lexemes(text, starts),
+        input=lexemes(readable.input, starts),
         path=lexemes(path) + extras(path),
-        said=lexemes(spoken, initials),
+        said=lexemes(spoken, starts),
         label=readable.label,
         is_turn=is_turn,
     )
