@@ -21,7 +21,7 @@ from ctxgc.core.labels import MATCH_START
 from ctxgc.core.search.excerpts import Snippet, snippet
 from ctxgc.core.search.lexemes import extras, lexemes
 from ctxgc.core.search.query import SearchQuery, Term, excludable, parse
-from ctxgc.core.search.ranking import LITERAL_BONUS, Fields, IndexFacts, Score, Weights, score
+from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, read_places
@@ -265,7 +265,8 @@ def _literal_bonus(run: _Search, out: Candidates, rid: int, readable: index_text
     if not literal or (run.wanted.phrase and rid not in out.phrase):
         return 0.0
     has_it = any(literal in " ".join(field[:SCORED_CHARS_MAX].lower().split()) for field in readable[:2])
-    return LITERAL_BONUS * out.weights.total if has_it else 0.0
+    bonus = SIGNS_BONUS if run.wanted.phrase and run.wanted.has_outer_signs else LITERAL_BONUS
+    return bonus * out.weights.total if has_it else 0.0
 
 
 def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:

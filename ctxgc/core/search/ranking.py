@@ -34,6 +34,8 @@ ALL_BONUS = 0.3
 PHRASE_BONUS, CHAIN_BONUS, LITERAL_BONUS = 2.0, 1.0, 0.5
 """Shares of the sum of weights: the query's words as they stand, and in their order with a word or two between, come
 before any that are scattered."""
+SIGNS_BONUS = 12.0
+"""More than all fields of a term are worth: a copied run of words and signs comes before shorter texts of the words."""
 
 
 @dataclass(frozen=True, slots=True)
