@@ -15,7 +15,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ctxgc.core.labels import MATCH_START
 from ctxgc.core.search.excerpts import Snippet, snippet
@@ -242,9 +242,8 @@ def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Rank
         segment = segments[rid]
         readable = run.readable[rid] = index_text.searchable(segment)
         spoken = _spoken(segments[other] for other in said.get(rid, ()) if other in segments)
-        fields = fields_of(readable, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
-        if not has_near:
-            fields = replace(fields, label=())
+        worded = readable if has_near else readable._replace(label=())
+        fields = fields_of(worded, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
         near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
         result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase))
