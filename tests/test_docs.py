@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from ctxgc.adapters.transcripts.jsonl import LineTranscript
+from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.config import Config
 from ctxgc.core.garbage import REASONS
 from ctxgc.core.roots import ROOTS
@@ -424,3 +426,11 @@ def test_the_queries_in_the_design_page_run_on_a_real_stash(reader):
     with sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True) as stash:
         for query in queries.strip().removesuffix(";").split(";\n"):
             assert stash.execute(query).fetchall(), query
+
+
+def test_the_page_on_adding_a_format_names_methods_that_exist():
+    page = (ROOT / "docs" / "howto" / "add-a-format.md").read_text()
+    called = set(re.findall(r"`([a-z_]+)\(", page))
+
+    assert called > {"admit_text", "begin_call", "take_result"}
+    assert not {name for name in called if not hasattr(SessionBuilder, name) and not hasattr(LineTranscript, name)}

@@ -188,7 +188,7 @@ class WireBlock(NamedTuple):
 class WireWindow:
     """A parsed request: its segments in order, and for each the spans of its evictable pieces.
 
-    The segments have no facts yet (`with_facts`): most segments of a request are known, and only new segments need
+    The segments have no facts yet (`add_facts`): most segments of a request are known, and only new segments need
     facts.
     """
 

@@ -1,7 +1,7 @@
 """A call's input and result as skeleton and pieces, and the way back.
 
 tool input ──cut_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces
-           ──place_strings──▶ where each piece lies in the request
+           ──locate_strings──▶ where each piece lies in the request
 small input and a string for each name ──join_input──▶ tool input
 result ──cut_result──▶ what it adds to the skeleton, and one piece
 """

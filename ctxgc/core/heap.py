@@ -62,7 +62,7 @@ class HeapEntry:
     flags: int = 0
     traits: int = 0
     namings: int = 0
-    """How many earlier segments named the best known of its files (`PathIndex.name`)."""
+    """How many earlier segments named the best known of its files (`PathIndex.record_naming`)."""
     importance: float = 0.5
     touched_turn: int = -1
     touches: int = 0
@@ -284,7 +284,7 @@ class Heap:
         self._weigh_slot(slot)
 
     def set_namings(self, slot: int, namings: int) -> None:
-        """Raise the slot's count of earlier segments that named a file of the slot (`PathIndex.name`)."""
+        """Raise the slot's count of earlier segments that named a file of the slot (`PathIndex.record_naming`)."""
         if namings > self.namings[slot]:
             self.namings[slot] = namings
             self._weigh_slot(slot)

@@ -34,7 +34,7 @@ TOOL_CALL_BEFORE = "exchange"
 
 DIGEST_BYTES = 16
 ASIDE_DIGITS = 12
-"""Of a digest, in an `aside_id`: it has to be another than those of the same id alone."""
+"""Of a digest, in an `conflict_id`: it has to be another than those of the same id alone."""
 _ASIDE = re.compile(rf"(.*)~[0-9a-f]{{{ASIDE_DIGITS}}}~1", re.DOTALL)
 
 
@@ -307,7 +307,7 @@ def conflict_id(id_: str, stamp: bytes) -> str:
 
 
 def conflict_base(id_: str) -> str:
-    """The id that a conflicting content came under; empty for an id that `aside_id` did not make."""
+    """The id that a conflicting content came under; empty for an id that `conflict_id` did not make."""
     match = _ASIDE.fullmatch(id_) if id_.endswith("~1") else None
     return match[1] if match else ""
 

@@ -1,6 +1,6 @@
 """The files of an open stash, watched: what anybody else does to them is noticed, and nothing is acknowledged after it.
 
-    writer's thread: refuse_if_changed ─▶ commit, checkpoint, … ─▶ refuse_if_changed ─▶ acknowledged
+    writer's thread: look ─▶ commit, checkpoint, … ─▶ look ─▶ acknowledged
                            └─ id, link and size of each file, the head of the WAL; by a clock where nobody writes
 
 SQLite goes on in an unlinked file as if nothing were wrong, and so would every client. All changes of the files come

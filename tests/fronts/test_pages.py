@@ -42,6 +42,15 @@ def test_a_person_sees_matches_in_colour_and_escapes_as_signs(daemon, run, termi
     assert "all words in one" in page
 
 
+def test_hits_in_a_pipe_are_not_padded_to_the_width_that_a_pipe_does_not_have(daemon, run):
+    server = daemon({"stash.search": {"hits": [replies.HIT], "notes": [], "next_offset": -1}})
+
+    page = run(server, "search", "clock").out
+
+    assert page.strip()
+    assert all(line == line.rstrip() for line in page.splitlines())
+
+
 def test_no_color_is_obeyed_on_a_terminal_too(daemon, run, terminal, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     server = daemon({"heap.collect": replies.PLAN})

@@ -1,6 +1,6 @@
 """Facts of segments without facts: parsed requests and older clients send none.
 
-    segments in window order ──with_facts──▶ the same, each tool call with the facts its transcript would have given it
+    segments in window order ──add_facts──▶ the same, each tool call with the facts its transcript would have given it
 
 The shell grammar runs over new segments, not over a whole window at every request.
 """

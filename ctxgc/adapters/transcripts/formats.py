@@ -51,7 +51,7 @@ NO_RECORD = b"\0\xef\xbb\xbf \t\r\n"
 """Bytes in front of a first record: a byte order mark, or what a crash left."""
 
 HEAD_BYTES = 2**22
-"""How much of a file's beginning `detect` looks at, at most: a first record may be long, and unknown ones many."""
+"""The most of a file's beginning that `detect_format` reads: a first record may be long, unknown records many."""
 
 
 class TranscriptFormat(NamedTuple):

@@ -1,6 +1,6 @@
 """A session's segments in memory: heap, indexes, digests. All three follow from the session's rows.
 
-    rows ──of_rows──▶ SessionIndex ◀──admit── one more segment
+    rows ──from_rows──▶ SessionIndex ◀──admit── one more segment
                            │ its commit failed
                            └──▶ thrown away, and made again from rows
 

@@ -3,7 +3,7 @@
     run   agent there? ─▶ daemon up ─▶ gateway up, in the mode asked ─▶ become the agent
     env   the same variables and words, for a shell to evaluate; starts nothing
 
-An agent's `Way`: variables for the process, and words before the agent's own arguments. The base URL names the
+An agent's `AgentSetup`: variables for the process, and words before the agent's own arguments. The base URL names the
 upstream, so that no request with the agent's key can go to another upstream.
 """
 

@@ -2,7 +2,8 @@
 
     argv ──▶ find the name in here ──▶ import that one module ──▶ build that one parser ──▶ run
 
-A command's module holds `COMMANDS`, a dictionary of `Spec`s; `main` looks the name up there.
+A command's module holds `COMMANDS`, a dictionary of `CommandSpec`s; `main` looks the name up there. The types of
+arguments that several commands share stand here too.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def help_of(name: str) -> str:
 
 
 def load_command(name: str) -> CommandSpec:
-    """The command's `Spec`; imports its module and no other."""
+    """The command's `CommandSpec`; imports its module and no other."""
     module = next(group[name][0] for group in GROUPS.values() if name in group)
     spec: CommandSpec = importlib.import_module(f"{PACKAGE}.{module}").COMMANDS[name]
     return spec

@@ -1,4 +1,4 @@
-"""The stash: find, bring back, erase, copy.
+"""Commands on the stash: search, recall, rehydrate, forget, backup.
 
 A whole segment comes in pieces, each paged by `next_offset`: printed raw its exact bytes, piece after piece; on a
 terminal between lines that name its origin. Excerpts and working sets come as frames that the daemon rendered.
@@ -114,7 +114,7 @@ def say_hits(page: terminal.Page, reply: SearchReply) -> None:
         page.say(f"{rank:2}. {page.paint(printable_line(hit.label), 'bold')}")
         page.say(f"    {page.paint(printable_line('  '.join(facts)).rstrip(), 'dim')}")
         if origin:
-            page.say(f"    {page.paint(terminal.fit_columns(printable_line(origin), page.width - 4), 'dim')}")
+            page.say(f"    {page.paint(terminal.fit_columns(printable_line(origin), page.width - 4).rstrip(), 'dim')}")
         if hit.snippet.strip():
             page.say(f"    {page.paint(f'{hit.first_line}:', 'dim')} {page.snippet(hit.snippet)}")
     if not reply.hits:

@@ -187,7 +187,11 @@ PLANS: dict[str, Callable[[Config, Mapping[str, str], Options, list[FileEdit]], 
 
 
 def command_for(environment: Mapping[str, str], program: str) -> str:
-    """The command in an agent's shell: by its name where the path finds the command, else by its place."""
+    """The command in an agent's shell: by its name where the path finds the command, else by its place.
+
+    The path of an activated virtual environment is this shell's alone: an agent of tomorrow does not have it.
+    """
     folders = environment.get("PATH", "").split(os.pathsep)
     found = next((folder for folder in folders if os.access(os.path.join(folder, "ctxgc"), os.X_OK)), "")
-    return "ctxgc" if found else program
+    activated = environment.get("VIRTUAL_ENV", "")
+    return "ctxgc" if found and not (activated and found.startswith(activated)) else program

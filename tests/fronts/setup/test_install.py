@@ -10,6 +10,7 @@ import pytest
 
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.setup import services
+from ctxgc.fronts.setup.agent_settings import command_for
 from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
 from ctxgc.gateway.secret import NAME, read_secret
 
@@ -468,3 +469,13 @@ def test_a_table_of_codexs_that_the_user_changed_stays_and_is_said_so(run, home)
     assert code == 0
     assert "mcp_servers.ctxgc is not ours any more" in said.out
     assert "--no-spawn" in path.read_text()
+
+
+def test_a_command_of_an_activated_environment_is_named_by_its_place(tmp_path):
+    program = tmp_path / "env" / "bin" / "ctxgc"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    paths = {"PATH": str(program.parent)}
+
+    assert command_for(paths, str(program)) == "ctxgc"
+    assert command_for(paths | {"VIRTUAL_ENV": str(tmp_path / "env")}, str(program)) == str(program)
