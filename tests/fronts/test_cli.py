@@ -390,9 +390,9 @@ def test_the_socket_comes_from_the_environment_where_no_flag_names_it(daemon, mo
 @pytest.mark.parametrize(
     ("argv", "params"),
     [
-        (["recall", "--query", "ferry"], {"query": "ferry"}),
-        (["recall", "--query", "ferry", "--session", "s"], {"query": "ferry", "session": "s"}),
-        (["recall", "--query", "ferry", "--project", "/p"], {"query": "ferry", "project": "/p"}),
+        (["recall", "--query", "ferry"], {"query": "ferry", "cwd": os.getcwd()}),
+        (["recall", "--query", "ferry", "--session", "s"], {"query": "ferry", "cwd": os.getcwd(), "session": "s"}),
+        (["recall", "--query", "ferry", "--project", "/p"], {"query": "ferry", "cwd": os.getcwd(), "project": "/p"}),
         (["recall", "7-1", "--session", "s", "--lines", "40-80"], {"id": "7-1", "session": "s", "lines": "40-80"}),
         (["recall", "--around", "7-1", "--session", "s"], {"around": "7-1", "session": "s"}),
         (["recall", "7-1", "--session", "s", "--budget", "9"], {"id": "7-1", "session": "s", "budget_tokens": 9}),

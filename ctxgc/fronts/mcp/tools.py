@@ -202,8 +202,11 @@ class Tools:
         # Several projects are read from their first hits: pages of each would skip what one page left over.
         start = offset if len(places) == 1 else 0
         params = {"query": query, "limit": min(offset - start + limit, LIMIT_MAX), "offset": start}
+        params["here"] = self._scope.folder
         replies: list[SearchReply] = [self._call("stash.search", params | where) for where in places]
-        hits = sorted((hit for reply in replies for hit in reply.hits), key=lambda hit: -hit.score)
+        hits = [hit for reply in replies for hit in reply.hits]
+        if len(places) > 1:  # One reply has its own order: this project's hits first.
+            hits.sort(key=lambda hit: -hit.score)
         page = hits[offset - start : offset - start + limit]
         has_more = len(hits) > offset - start + limit or any(reply.next_offset > 0 for reply in replies)
         kept = [hit for hit in page if self._scope.has_project(hit.project)]
@@ -230,8 +233,9 @@ class Tools:
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
         texts, left = [], budget_tokens
         for where in self._places(session):
+            params = {"query": query, "cwd": self._scope.folder, "budget_tokens": left, **where}
             try:
-                reply: RecallReply = self._call("stash.recall", {"query": query, "budget_tokens": left, **where})
+                reply: RecallReply = self._call("stash.recall", params)
             except CallFailed as failure:
                 if failure.kind not in ("not_found", "over_budget"):
                     raise
