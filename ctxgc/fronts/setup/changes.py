@@ -224,7 +224,8 @@ def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None,
         base, existed, before = present or "", present is not None, present or ""
         if standing is not None and present is not None:
             base, _ = undo_changes(present, standing)
-            existed = standing.existed
+            # A file that an installation made is the user's from the user's first setting in it.
+            existed = standing.existed or not _is_bare(base, edit.format)
             before = standing.before if digest(present) == standing.written else base
         empty = "{}\n" if edit.format == "json" else ""
         text, noted = apply_changes(base if base.strip() else empty, edit)
@@ -240,16 +241,20 @@ def uninstall_file(edit: FileEdit) -> tuple[str | None, list[str]]:
     present = read_text(path)
     if present is None:
         return None, []
-    if digest(present) == edit.written:
-        return (edit.before if edit.existed else None), []
     if edit.format == "whole":
-        return present, [path.name]
+        return (None, []) if digest(present) == edit.written else (present, [path.name])
     try:
-        text, kept = undo_changes(present, edit)
-        is_empty = not (json_edit.decode_json(text) if edit.format == "json" else text.strip())
+        is_as_written = digest(present) == edit.written
+        text, kept = (edit.before, []) if is_as_written else undo_changes(present, edit)
+        is_bare = not edit.existed and _is_bare(text, edit.format)
     except Uneditable as error:
         keys = ", ".join(".".join(change.path) for change in edit.changes)
         raise Refused(
             f"{path} cannot be changed for you: {error}", kind="config", hint=f"mend it, or take out {keys} by hand"
         ) from None
-    return (None if is_empty and not edit.existed else text), kept
+    return (None if is_bare else text), kept
+
+
+def _is_bare(text: str, file_format: str) -> bool:
+    """Whether a file holds nothing: no line, and no member of a JSON object."""
+    return not text.strip() or (file_format == "json" and not json_edit.decode_json(text) and "/" not in text)
