@@ -169,8 +169,9 @@ def _add_agent(work: InstallWork, agent: str, plan: AgentPlan, records: Records)
             work.texts[edit.file] = text
             for change in noted.changes:
                 # Never the value before: it may hold a key.
-                verb = "set, in place of yours," if change.previous is not None else "set"
-                work.note_change(edit.file, f"{'.'.join(change.path)} {verb} to {change.value}")
+                verb = "set, in place of yours, to" if change.previous is not None else "set to"
+                verb = "gets, behind what is there," if change.is_item else verb
+                work.note_change(edit.file, f"{'.'.join(change.path)} {verb} {change.value}")
     _add_new_files(work, plan.new_files, edits)
     for file in standing.keys() - {new.edit.file for new in plan.new_files}:  # From base URLs to the plugin, or back.
         raise Refused(f"{file} is of another installation of {agent}", hint=f"`ctxgc uninstall {agent}` first")

@@ -110,10 +110,9 @@ def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, sta
     for event, matcher in EVENTS.items():
         own = {"type": "command", "command": f"{shlex.quote(options.command)} hook --agent {agent}", "timeout": HOOK_S}
         group: dict[str, Any] = {**({"matcher": matcher} if matcher else {}), "hooks": [own]}
-        before = present.get(event, []) if isinstance(present, dict) else []
-        if not isinstance(before, list):
+        if isinstance(present, dict) and not isinstance(present.get(event, []), list):
             raise Refused(f"{path}: hooks.{event} is no list", kind="config", hint="mend it first")
-        changes.append(Change(("hooks", event), json.dumps([*before, group])))
+        changes.append(Change(("hooks", event), json.dumps(group), is_item=True))
     notes = ("Codex asks once whether it may run these hooks",) if agent == "codex" else ()
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=notes, needs_gateway=False)
 

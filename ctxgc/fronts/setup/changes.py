@@ -35,6 +35,8 @@ class Change:
     """The depth of the first key on the path that was not there."""
     empty_parent: str | None = None
     """The empty object in which the first of those keys was put, with its spaces."""
+    is_item: bool = False
+    """Whether the value is a single item of the list at the path: the other items are the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,12 @@ def _set_json(text: str, change: Change) -> tuple[str, Change]:
     made_from = next((d for d in range(1, len(path) + 1) if json_edit.value_at(text, path[:d]) is None), 0)
     parent = json_edit.value_at(text, path[: made_from - 1]) if made_from else None
     is_empty = parent is not None and not json_edit.decode_json(parent)
-    fresh = json_edit.set_member(text, path, change.value)
+    if not change.is_item:
+        fresh = json_edit.set_member(text, path, change.value)
+    elif previous is None:
+        fresh = json_edit.set_member(text, path, f"[{change.value}]")
+    else:
+        fresh = json_edit.append_item(text, path, change.value)
     return fresh, replace(change, previous=previous, made_from=made_from, empty_parent=parent if is_empty else None)
 
 
@@ -127,7 +134,9 @@ def undo_changes(text: str, edit: FileEdit) -> tuple[str, list[str]]:
     kept = []
     for change in reversed(edit.changes):
         name = ".".join(change.path)
-        if edit.format == "json":
+        if change.is_item:
+            text = _without_item(text, change)
+        elif edit.format == "json":
             if not _is_ours(json_edit.value_at(text, change.path), change.value):
                 kept.append(name)
                 continue
@@ -146,6 +155,36 @@ def undo_changes(text: str, edit: FileEdit) -> tuple[str, list[str]]:
 
 def _is_ours(present: str | None, value: str) -> bool:
     return present is not None and json_edit.decode_json(present) == json_edit.decode_json(value)
+
+
+def _without_item(text: str, change: Change) -> str:
+    """The text without our item of a list, wherever in the list the item stands now."""
+    present = json_edit.value_at(text, change.path)
+    if present is None or not isinstance(json_edit.decode_json(present), list):
+        return text
+    ours = json_edit.decode_json(change.value)
+    fresh = json_edit.map_items(text, change.path, lambda item: _without_hooks(item, ours))
+    if fresh != text and json_edit.decode_json(json_edit.value_at(fresh, change.path) or "") == []:
+        was_empty = change.previous is not None and json_edit.decode_json(change.previous) == []
+        return _unset_json(fresh, change if was_empty else replace(change, previous=None))
+    return fresh
+
+
+def _without_hooks(item: str, ours: Any) -> str | None:
+    """A list's item without our hooks, which are known by their commands; None for an item that is ours alone."""
+    value = json_edit.decode_json(item)
+    if value == ours:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("hooks"), list) or not isinstance(ours, dict):
+        return item
+    commands = {hook["command"] for hook in ours.get("hooks", ())}
+
+    def is_ours(hook: str) -> bool:
+        decoded = json_edit.decode_json(hook)
+        return isinstance(decoded, dict) and decoded.get("command") in commands
+
+    fresh = json_edit.map_items(item, ("hooks",), lambda hook: None if is_ours(hook) else hook)
+    return None if fresh != item and not json_edit.decode_json(fresh)["hooks"] else fresh
 
 
 def _unset_json(text: str, change: Change) -> str:

@@ -34,6 +34,24 @@ def test_all_changes_taken_back_give_the_very_text(text, paths):
     assert undo_changes(fresh, noted) == (text, [])
 
 
+LISTS = st.sampled_from(
+    ["[]", "[ ]", "[\n]", "[1]", "[ 1, {} ,]", "[\n  1, // one\n  2\n]", "[ // none\n]", "[{}\n, 2]"]
+)
+
+
+@given(objects(), st.sampled_from(PATHS), LISTS | st.none())
+@effort(300)
+def test_an_item_added_to_a_list_and_taken_out_gives_the_very_text(text, path, value):
+    edit = FileEdit("f", "json", (Change(path, '{"hooks": [{"command": "ours"}]}', is_item=True),))
+    try:
+        text = text if value is None else set_member(text, path, value)
+        fresh, noted = apply_changes(text, edit)
+    except Uneditable:
+        return
+
+    assert undo_changes(fresh, noted) == (text, [])
+
+
 @given(objects(), st.sampled_from(PATHS))
 @effort(200)
 def test_what_the_user_sets_meanwhile_is_there_afterwards_and_ours_is_not(text, path):
@@ -49,7 +67,10 @@ def test_what_the_user_sets_meanwhile_is_there_afterwards_and_ours_is_not(text, 
     assert kept == []
 
 
+HOOK = Change(("hooks", "Start"), '{"matcher": "*", "hooks": [{"command": "ours", "timeout": 5}]}', is_item=True)
 OURS = [
+    HOOK,
+    Change(("hooks", "Stop"), '{"hooks": [{"command": "ours", "timeout": 5}]}', is_item=True),
     Change(("env", "URL"), '"ours"'),
     Change(("env", "TOOLS"), '"ours"'),
     Change(("statusLine",), '{"command": "ours"}'),
@@ -58,7 +79,11 @@ INSTALLS = st.tuples(st.just("install"), st.lists(st.sampled_from(OURS), min_siz
 USER_KEYS = [("model",), ("env", "URL"), ("env", "FOO"), ("statusLine",)]
 USER_SETS = st.tuples(st.just("set"), st.sampled_from(USER_KEYS), st.integers(0, 3))
 USER_REMOVES = st.tuples(st.just("remove"), st.sampled_from(USER_KEYS))
-ACTS = st.lists(INSTALLS | USER_SETS | USER_REMOVES | st.just(("delete",)), max_size=8)
+USER_HOOKS = st.tuples(
+    st.sampled_from(["first", "last", "beside"]), st.just(("hooks", "Start")), st.sampled_from(["mine", "more"])
+)
+TIMEOUTS = st.just(("timeout", ("hooks", "Start")))
+ACTS = st.lists(INSTALLS | USER_SETS | USER_REMOVES | USER_HOOKS | TIMEOUTS | st.just(("delete",)), max_size=8)
 
 
 def edited(settings, act):
@@ -70,9 +95,27 @@ def edited(settings, act):
         node = node.setdefault(parent, {})
     if verb == "set":
         node[key] = value[0]
+    elif verb in ("first", "last"):
+        node.setdefault(key, []).insert(0 if verb == "first" else 99, {"hooks": [{"command": value[0]}]})
+    elif verb == "beside":  # Into the last group there is, which may be ours.
+        groups = node.setdefault(key, []) or node[key].append({"hooks": []}) or node[key]
+        groups[-1]["hooks"].append({"command": value[0]})
+    elif verb == "timeout":  # Of a hook of ours.
+        for group in node.get(key, []):
+            for hook in group["hooks"]:
+                hook |= {"timeout": 9} if hook["command"] == "ours" else {}
     else:
         node.pop(key, None)
     return settings
+
+
+def commands(settings):
+    """Settings with the commands of their hooks alone: a group of ours that the user wrote in keeps its matcher."""
+    events = {
+        event: sorted(hook["command"] for group in groups for hook in group["hooks"])
+        for event, groups in settings.get("hooks", {}).items()
+    }
+    return settings | {"hooks": events}
 
 
 def pruned(value):
@@ -83,8 +126,21 @@ def pruned(value):
     return value
 
 
-@given(st.sampled_from([None, "", "{}", '{"model": 9}', '{"env": {"FOO": 9}}']), ACTS)
+@given(
+    st.sampled_from(
+        [
+            None,
+            "",
+            "{}",
+            '{"model": 9}',
+            '{"hooks": {"Start": [{"hooks": [{"command": "old"}]}]}}',
+            '{"env": {"FOO": 9}}',
+        ]
+    ),
+    ACTS,
+)
 @example(None, [("install", OURS[:1]), ("set", ("model",), 1), ("install", OURS[1:])])
+@example(None, [("install", [HOOK]), ("last", HOOK.path, "mine"), ("install", [HOOK])])
 @effort(200)
 def test_whatever_the_user_sets_between_installations_is_there_after_the_uninstallation(text, acts):
     with tempfile.TemporaryDirectory() as folder:
@@ -106,5 +162,5 @@ def test_whatever_the_user_sets_between_installations_is_there_after_the_uninsta
 
         left = uninstall_file(standing)[0] if standing else path.read_text() if path.exists() else None
 
-        assert pruned(json.loads(left or "{}")) == pruned(own)
-        assert left is not None or not own
+        assert pruned(commands(json.loads(left or "{}"))) == pruned(commands(own))
+        assert left is not None or not pruned(own)

@@ -11,6 +11,7 @@ import pytest
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.setup import services
 from ctxgc.fronts.setup.agent_settings import command_for
+from ctxgc.fronts.setup.agent_tools import EVENTS
 from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
 from ctxgc.gateway.secret import NAME, read_secret
 
@@ -447,6 +448,22 @@ def test_hooks_of_the_users_own_stand_before_ours(run, home):
 
     groups = json.loads((home / ".claude" / "settings.json").read_text())["hooks"]["PreCompact"]
     assert [group["hooks"][0]["command"].split()[-1] for group in groups] == ["mine", "claude"]
+
+
+def test_hooks_that_the_user_adds_behind_ours_double_nothing_and_outlive_ours(run, home):
+    path = home / ".claude" / "settings.json"
+    mine = [{"hooks": [{"type": "command", "command": name}]} for name in ("before", "after")]
+    path.write_text(json.dumps({"hooks": {"PreCompact": mine[:1]}}))
+    assert "in place of yours" not in run("install", "claude", "--hooks")[1].out
+    settings = json.loads(path.read_text())
+    settings["hooks"]["PreCompact"].append(mine[1])
+    path.write_text(json.dumps(settings))
+
+    run("install", "claude", "--mcp")
+
+    assert path.read_text().count("hook --agent claude") == len(EVENTS)
+    run("uninstall", "claude")
+    assert json.loads(path.read_text()) == {"hooks": {"PreCompact": mine}}
 
 
 def test_a_server_of_the_same_name_that_is_the_users_is_a_reason_to_refuse(run, home):
