@@ -19,7 +19,9 @@ TEXTS = st.sampled_from(
         "[gateway.modes]\ncodex = 'on'\n[watch]\npaths = []",
     ]
 )
-PATHS = st.sampled_from(["/a", "/b c", '/d"é'])
+PATHS = st.sampled_from(["/a", "/b c", '/d"é', "/\U0001f600"]) | st.text(st.characters(exclude_categories=["Cs"])).map(
+    lambda name: f"/{name}"
+)
 
 
 @given(TEXTS, st.lists(st.tuples(PATHS, st.booleans()), max_size=5))

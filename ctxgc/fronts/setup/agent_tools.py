@@ -17,6 +17,7 @@ from typing import Any
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.setup.agent_settings import AgentPlan, Options, home_folder, json_settings, text_without_ours
 from ctxgc.fronts.setup.changes import Change, FileEdit, new_file, read_text
+from ctxgc.fronts.setup.toml_edit import toml_value
 from ctxgc.protocol import discovery
 
 SERVER = "ctxgc"
@@ -50,9 +51,9 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
         block = "\n".join(
             [
                 f"[mcp_servers.{SERVER}]",
-                f"command = {json.dumps(command[0])}",
-                f"args = {json.dumps(command[1:])}",
-                f"env_vars = {json.dumps(HANDED_ON)}",
+                f"command = {toml_value(command[0])}",
+                f"args = {toml_value(command[1:])}",
+                f"env_vars = {toml_value(HANDED_ON)}",
                 "",
             ]
         )
