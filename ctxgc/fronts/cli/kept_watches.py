@@ -32,11 +32,24 @@ def keep(file: Path, path: str, *, is_kept: bool) -> bool:
             do = f"write {toml_value(path)} into" if is_kept else f"take {toml_value(path)} out of"
             hint = f"{do} `paths` under {SECTION} by hand"
             raise Refused(f"{file} is not laid out so that it can be changed for you", kind="config", hint=hint)
+        if is_kept and fresh != text:
+            _require_valid(fresh, file)
         if fresh != text:
             replace_file(target, fresh)
     except (OSError, UnicodeError) as error:
         raise Refused(f"{file}: cannot be changed: {error}", kind="config") from None
     return fresh != text
+
+
+def _require_valid(text: str, file: Path) -> None:
+    """Raise `Refused` for a configuration with which a daemon would not start."""
+    from ctxgc.config import BadConfig, parse_config
+
+    try:
+        parse_config(text, file, {})
+    except BadConfig as error:
+        hint = "the path is not kept: mend the file, or keep a folder above several paths instead of them"
+        raise Refused(str(error), kind="config", hint=hint) from None
 
 
 def with_path(text: str, path: str, *, is_kept: bool) -> str | None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from ctxgc.fronts.setup.json_edit import Uneditable
 
-
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
