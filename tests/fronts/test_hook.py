@@ -1,6 +1,9 @@
 """`ctxgc hook`: an agent's event becomes context for its model, or nothing at all."""
 
 import json
+import shlex
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -133,3 +136,16 @@ def test_no_input_makes_a_hook_fail(event, daemon, hook):
         hook(server, event, "--suggest")
     finally:
         server.close()
+
+
+@pytest.mark.parametrize("redirect", [">/dev/full", ">&-", "| true", "<&-"])
+def test_a_hook_whose_input_or_output_goes_nowhere_has_not_failed(redirect, daemon):
+    server = daemon(replies())
+    words = [sys.executable, "-m", "ctxgc.fronts.cli.main", "hook", "--agent", "claude", "--no-spawn"]
+    command = f"{shlex.join([*words, '--socket', str(server.path)])} {redirect}"
+
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], input=json.dumps(START).encode(), capture_output=True
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -46,6 +46,8 @@ STALE_S = 86_400.0
 
 def hook(shell: Shell, args: argparse.Namespace) -> int:
     """Carry out one event. Always 0."""
+    if sys.stdin is None:  # Closed.
+        return 0
     try:
         event = json.loads(sys.stdin.buffer.read(INPUT_BYTES_MAX))
         client = _connected(args.socket, spawns=not args.no_spawn)
