@@ -50,7 +50,7 @@ class InstallWork:
 
         for name, edits in self.records.items():
             if edits:
-                records.save(name, edits)
+                records.save_with_folders(name, edits)
         for file, text in self.texts.items():
             if text is None:
                 Path(file).unlink(missing_ok=True)
@@ -303,11 +303,14 @@ def _add_removal(work: InstallWork, name: str, records: Records) -> None:
 def _carry_out_removal(work: InstallWork, name: str, records: Records) -> None:
     if name not in work.records:
         return
+    from ctxgc.fronts.setup.changes import remove_made_folders
+
     part = InstallWork()
     files = {edit.file for edit in work.records[name]}
     part.texts = {file: text for file, text in work.texts.items() if file in files}
     part.records = {name: []}
     part.carry_out(records)
+    remove_made_folders(work.records[name])
 
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +52,8 @@ class FileEdit:
     """The whole file as it was."""
     written: str = ""
     """The digest of the file as it was written."""
+    made_folders: tuple[str, ...] = ()
+    """The folders above the file that the installation makes, the innermost first."""
 
 
 class NewFile(NamedTuple):
@@ -95,6 +98,18 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         scratch.unlink(missing_ok=True)
         raise Refused(f"{path}: cannot be written: {error.strerror}", kind="config") from None
+
+
+def missing_folders(file: str) -> tuple[str, ...]:
+    """The folders above a file that are not there, the innermost first."""
+    return tuple(str(folder) for folder in Path(file).resolve().parents if not folder.exists())
+
+
+def remove_made_folders(edits: list[FileEdit]) -> None:
+    """Remove the folders that an installation made, as far as they are empty."""
+    for folder in sorted({folder for edit in edits for folder in edit.made_folders}, key=len, reverse=True):
+        with suppress(OSError):
+            os.rmdir(folder)
 
 
 def apply_changes(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
@@ -226,7 +241,13 @@ class Records:
         try:
             rows: list[dict[str, Any]] = json.loads(text)
             return [
-                FileEdit(**{**row, "changes": tuple(Change(**_with_path(one)) for one in row["changes"])})
+                FileEdit(
+                    **{
+                        **row,
+                        "changes": tuple(Change(**_with_path(one)) for one in row["changes"]),
+                        "made_folders": tuple(row.get("made_folders", ())),
+                    }
+                )
                 for row in rows
             ]
         except (ValueError, TypeError, KeyError):
@@ -242,6 +263,12 @@ class Records:
             write_text(path, json.dumps([asdict(edit) for edit in edits], indent=1))
         else:
             path.unlink(missing_ok=True)
+
+    def save_with_folders(self, name: str, edits: list[FileEdit]) -> None:
+        """Keep edits whose files are written next, with the folders that the writing makes or an earlier one made."""
+        made = {edit.file: edit.made_folders for edit in self.load(name)}
+        folders = {edit.file: missing_folders(edit.file) + made.get(edit.file, ()) for edit in edits}
+        self.save(name, [replace(edit, made_folders=tuple(dict.fromkeys(folders[edit.file]))) for edit in edits])
 
     def names(self) -> list[str]:
         """All that is installed."""

@@ -3,6 +3,7 @@
 import json
 import os
 import plistlib
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -279,7 +280,7 @@ def test_the_services_go_with_the_last_agent_and_not_before(run, manager, home):
 
     run("uninstall")
 
-    assert not list((home / ".config/systemd/user").iterdir())
+    assert not (home / ".config/systemd").exists()
     assert "disable" in str(manager.commands[-1])
 
 
@@ -304,7 +305,7 @@ def test_services_that_do_not_start_leave_the_agents_settings_alone(run, manager
     assert "`ctxgc uninstall`" in said.err
     assert (home / FILES["claude"]).read_text() == SETTINGS
     run("uninstall")
-    assert not list((home / ".config/systemd/user").iterdir())
+    assert not (home / ".config/systemd").exists()
 
 
 def test_without_a_service_manager_no_agent_is_sent_to_a_gateway_that_may_not_run(run, manager, home):
@@ -339,7 +340,7 @@ def test_launchd_gets_two_agents_on_a_simulated_mac(run, manager, home):
     assert all(one["RunAtLoad"] and one["Label"] == name.removesuffix(".plist") for name, one in plists.items())
     assert ["launchctl", "bootstrap", "gui/501", str(folder / "ctxgc.gateway.plist")] in manager.commands
     run("uninstall")
-    assert not list(folder.iterdir())
+    assert not folder.parent.exists()
     assert ["launchctl", "bootout", "gui/501/ctxgc.gateway"] in manager.commands
 
 
@@ -496,3 +497,30 @@ def test_a_command_of_an_activated_environment_is_named_by_its_place(tmp_path):
 
     assert command_for(paths, str(program)) == "ctxgc"
     assert command_for(paths | {"VIRTUAL_ENV": str(tmp_path / "env")}, str(program)) == str(program)
+
+
+INSTALLS = [("claude", "--mcp", "--hooks"), ("codex", "--hooks"), ("opencode", "--mcp"), ("opencode", "--plugin")]
+
+
+@pytest.mark.parametrize("words", INSTALLS, ids=" ".join)
+@pytest.mark.parametrize("is_twice", [False, True])
+def test_an_agent_without_any_folder_has_none_again_afterwards(words, is_twice, run, home):
+    for folder in (".claude", ".codex", ".config"):
+        shutil.rmtree(home / folder)
+
+    for _ in range(1 + is_twice):
+        assert run("install", *words)[0] == 0
+    run("uninstall")
+
+    assert [path.name for path in home.iterdir() if path.name != ".local"] == []
+
+
+def test_a_folder_that_the_user_made_or_filled_stays(run, home):
+    (home / ".claude" / "commands").mkdir()
+    run("install", "claude", "opencode", "--mcp")
+    (home / ".config" / "opencode" / "command" / "mine.md").touch()
+
+    run("uninstall")
+
+    assert (home / ".claude" / "commands").is_dir()
+    assert (home / ".config" / "opencode" / "command" / "mine.md").exists()
