@@ -158,7 +158,7 @@ def _agent_plan(
 
 
 def _add_agent(work: InstallWork, agent: str, plan: AgentPlan, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import install_file
+    from ctxgc.fronts.setup.changes import install_file, is_as_written
 
     standing = {edit.file: edit for edit in records.load(agent)}
     edits = []
@@ -174,6 +174,8 @@ def _add_agent(work: InstallWork, agent: str, plan: AgentPlan, records: Records)
                 work.note_change(edit.file, f"{'.'.join(change.path)} {verb} {change.value}")
     _add_new_files(work, plan.new_files, edits)
     for file in standing.keys() - {new.edit.file for new in plan.new_files}:  # From base URLs to the plugin, or back.
+        if standing[file].format == "whole" and not is_as_written(Path(file), [standing[file]]):
+            continue  # The user's, since the user changed the file.
         raise Refused(f"{file} is of another installation of {agent}", hint=f"`ctxgc uninstall {agent}` first")
     work.records[agent] = edits
     work.notes += plan.notes

@@ -16,7 +16,7 @@ from typing import Any
 
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.setup.agent_settings import AgentPlan, Options, home_folder, json_settings, text_without_ours
-from ctxgc.fronts.setup.changes import Change, FileEdit, new_file, read_text
+from ctxgc.fronts.setup.changes import Change, FileEdit, is_as_written, new_file, read_text
 from ctxgc.fronts.setup.toml_edit import toml_value
 from ctxgc.protocol import discovery
 
@@ -90,7 +90,7 @@ def _claude_json(environment: Mapping[str, str]) -> Path:
 def _slash_command(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
     """The file of `/ctxgc`; a note instead where the user has such a file."""
     present = read_text(path)
-    if present not in (None, COMMAND_TEXT) and str(path) not in {edit.file for edit in standing}:
+    if present not in (None, COMMAND_TEXT) and not is_as_written(path, standing):
         return {"notes": (f"{path} is yours and stays as it is",)}
     return {"new_files": (new_file(path, COMMAND_TEXT),)}
 

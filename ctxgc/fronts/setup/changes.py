@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -81,6 +82,12 @@ def read_text(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
+
+
+def is_as_written(path: Path, edits: Sequence[FileEdit]) -> bool:
+    """Whether a file is as an installation wrote it."""
+    text = read_text(path)
+    return text is not None and any(edit.file == str(path) and edit.written == digest(text) for edit in edits)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -524,3 +524,27 @@ def test_a_folder_that_the_user_made_or_filled_stays(run, home):
 
     assert (home / ".claude" / "commands").is_dir()
     assert (home / ".config" / "opencode" / "command" / "mine.md").exists()
+
+
+@pytest.mark.parametrize("agent", ["claude", "opencode"])
+def test_a_command_of_ours_that_the_user_rewrote_stays_the_users(agent, run, home):
+    path = home / {"claude": ".claude/commands", "opencode": ".config/opencode/command"}[agent] / "ctxgc.md"
+    run("install", agent, "--mcp")
+    path.write_text("mine")
+
+    code, said = run("install", agent, "--mcp", "--gateway")
+
+    assert code == 0
+    assert f"{path} is yours and stays" in said.out
+    run("uninstall", agent)
+    assert path.read_text() == "mine"
+
+
+def test_a_plugin_that_the_user_rewrote_is_a_reason_to_refuse(run, home):
+    path = home / ".config" / "opencode" / "plugins" / "ctxgc.ts"
+    run("install", "opencode", "--plugin")
+    path.write_text("mine")
+
+    assert run("install", "opencode", "--plugin")[0] != 0
+    run("uninstall")
+    assert path.read_text() == "mine"
