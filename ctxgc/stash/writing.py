@@ -195,13 +195,14 @@ class Writer:
         self.write_content(rid, sid, mutation)
 
     def write_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
-        """Insert the body, the index entry and the paths of a row."""
+        """Insert the body, the paths and, where the index has come to the row, the index entry."""
         segment = mutation.row.segment
         self._fail("body")
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
         self._fail("index")
-        tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
-        self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
+        if rid >= meta(self._db, "unindexed_below"):  # Reindexing comes to this row: a second posting would stay.
+            tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
+            self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
         for n, use in enumerate(segment.paths):
             path = clean_text(use.path)
             self._db.execute(
