@@ -14,7 +14,9 @@ from tests.stash.samples import KEY, pending, put
 
 SEQS = 4
 steps = st.lists(
-    st.tuples(st.sampled_from(["begin", "complete", "rewrite", "forget", "rebuild", "slice"]), st.integers(0, SEQS - 1)),
+    st.tuples(
+        st.sampled_from(["begin", "complete", "rewrite", "forget", "rebuild", "slice"]), st.integers(0, SEQS - 1)
+    ),
     max_size=20,
 )
 
