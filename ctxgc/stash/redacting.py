@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ctxgc.core.errors import NotFound
-from ctxgc.core.redact import find_secrets, redact_json, redact_text
+from ctxgc.core.redact import find_secrets, redact_base_id, redact_json, redact_text
 from ctxgc.core.segment import SessionKey, tool_call_id
 from ctxgc.stash import body_codec, maintenance, schema
 from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row
@@ -167,6 +167,8 @@ class _Run:
     def _unused(self, name: str, before: str, query: str, owner: object) -> str:
         """The redacted name, or with an ordinal: two secrets were two names."""
         number = 1
+        if name != before:
+            name = redact_base_id(name) or "redacted"
         while name != before and self._db.execute(query, (owner, clean_text(tool_call_id(name, number)))).fetchone():
             number += 1
         return name if number == 1 else tool_call_id(name, number)
