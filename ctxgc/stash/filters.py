@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ctxgc.core.paths import canonical_path
+from ctxgc.core.redact import redact_text
 from ctxgc.core.search.query import MOMENT
 from ctxgc.core.segment import Kind, SessionKey
 from ctxgc.stash import index_text
@@ -52,7 +53,8 @@ class SearchScope:
 
 def with_filters(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str, str]], now_s: float) -> Query:
     """The query narrowed by the filters that stood in its text."""
-    for name, value in filters:
+    for name, text in filters:
+        value = redact_text(text)  # As every name is stored, whatever is done to content.
         if name == "path":
             query = replace(query, path=value)
         elif name == "project":
