@@ -17,6 +17,8 @@ from ctxgc.core.named_secrets import find_named
 
 NAME_BYTES_MIN = 6
 """No credential is shorter, its name or its issuer's mark included."""
+MARK_START = "«redacted:"
+"""The start of the mark that stands in a secret's place."""
 BASE_ID_CHARS_MAX = 480
 """Of a call id in a segment's id: with an ordinal or a digest behind it the id has to fit a name of the protocol."""
 BASE_ID_ROUNDS_MAX = 8
@@ -152,7 +154,7 @@ def _replace(data: bytes, spans: list[SecretSpan]) -> bytes:
     parts: list[bytes] = []
     at = 0
     for span in spans:
-        parts += (data[at : span.start], f"«redacted:{span.kind}»".encode())
+        parts += (data[at : span.start], f"{MARK_START}{span.kind}»".encode())
         at = span.end
     return b"".join((*parts, data[at:]))
 
