@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from ctxgc.core.search.lexemes import overwrite_last_word
 from ctxgc.daemon.freed_memory import cached_functions, empty_function_caches, fill_free_blocks, fill_free_chunks
 from ctxgc.daemon.services import Services
 
@@ -40,6 +41,7 @@ async def overwrite_forgotten(services: Services, functions: Sequence[Any]) -> N
         for empty in services.caches:
             empty()
         empty_function_caches([*functions, *cached_functions()])
+        overwrite_last_word()
         for session in services.registry.awake:
             await session.ensure_current()  # The heap of before the forget holds names.
         for _ in range(ROUNDS):

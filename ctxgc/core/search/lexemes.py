@@ -24,6 +24,8 @@ CAMEL_CHARS_MIN = 3
 LEXEMES_REMEMBERED_MAX = 2**16
 
 _stemmer = Stemmer.Stemmer("english", 0)
+_LONGEST_WORD = "x" * (4 * WORD_CHARS_MAX)
+"""As long as any word that the stemmer is given, in bytes of UTF-8."""
 
 STEMMER_VERSION = tuple(map(int, Stemmer.version().split(".")[:3]))
 """Part of the index's version: another stemmer makes other lexemes."""
@@ -83,6 +85,11 @@ SIGNED = re.compile(
 def stem(word: str) -> str:
     """The stem of a lower-case word; of a long one its start, which is no word of English."""
     return str(_stemmer.stemWord(word)) if len(word) < WORD_CHARS_MAX else word[:WORD_CHARS_MAX]
+
+
+def overwrite_last_word() -> None:
+    """Overwrite the stemmer's own copy of the last word, which the stemmer keeps until the next word comes."""
+    _stemmer.stemWord(_LONGEST_WORD)
 
 
 @lru_cache(maxsize=LEXEMES_REMEMBERED_MAX)

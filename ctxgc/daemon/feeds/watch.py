@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from watchfiles import awatch
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX
+from ctxgc.adapters.transcripts.opencode_store import WAL_SUFFIX, is_store, is_store_name, stored_sessions
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed
@@ -39,7 +40,6 @@ from ctxgc.daemon.feeds.importing import (
     read_stored_session,
     transcript_files,
 )
-from ctxgc.daemon.feeds.opencode_store import WAL_SUFFIX, is_store, is_store_name, stored_sessions
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import WatchedReply
 from ctxgc.stash.contract import PutPosition

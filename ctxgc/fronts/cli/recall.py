@@ -1,4 +1,4 @@
-"""The stash: find, bring back, erase, copy.
+"""Commands on the stash: search, recall, rehydrate, forget, backup.
 
 A whole segment comes in pieces, each paged by `next_offset`: printed raw its exact bytes, piece after piece; on a
 terminal between lines that name its origin. Excerpts and working sets come as frames that the daemon rendered.
