@@ -95,6 +95,11 @@ class Scope:
             )
         return distinct
 
+    @property
+    def folder(self) -> str:
+        """The folder whose project comes first where all projects are open."""
+        return self._projects[0]
+
     def has_project(self, project: str) -> bool:
         """Whether the sessions of this folder are in the scope."""
         projects = self.projects()
