@@ -60,7 +60,7 @@ def signed(data, change):
     return body + json.dumps(end).encode() + b"\n"
 
 
-@effort(0.3)
+@effort(25)
 @given(st.lists(NAMES, min_size=1, max_size=7, unique=True), st.data())
 async def test_no_segment_is_dropped_where_redaction_makes_ids_equal(ids, data):
     forgotten = data.draw(st.sets(st.integers(0, len(ids) - 1)))
@@ -142,7 +142,7 @@ def hostile_changes(draw):
             return lambda lines: lines[0]["row"].update(pacing=pacing)
 
 
-@effort(1.0)
+@effort(60)
 @given(hostile_changes())
 async def test_hostile_numbers_are_refused_by_name_or_the_session_answers_every_verb(change):
     file = signed(await bundle_of(SessionRow(key=OWN, created_s=5.0, number=123456789), ["a", "b", "c"]), change)

@@ -39,7 +39,7 @@ async def rows_of(folder, path, key):
         return await bench.stash.rows(key)
 
 
-@effort(0.3)
+@effort(10)
 @given(st.data())
 async def test_a_store_gives_the_rows_that_its_export_gives(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("store")

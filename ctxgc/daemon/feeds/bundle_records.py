@@ -53,6 +53,8 @@ class RowFields(msgspec.Struct, omit_defaults=True):
 
     seq: Count
     place: Annotated[int, Meta(gt=-(2**53), lt=2**53)] = 0
+    born_turn: Annotated[int, Meta(ge=0, lt=TURN_MAX)] = 0
+    """Of a forgotten segment; any other says its turn itself."""
     state: State = State.RESIDENT
     departure: Departure | None = None
     touched_turn: Turn = 0
@@ -157,21 +159,21 @@ class BundleRecords:
         row.garbage = redact_text(_encodable(row.garbage))
         is_forgotten = FORGOTTEN_KEY in fields
         if is_forgotten:
-            segment = self._forgotten_segment(fields[FORGOTTEN_KEY], row.place)
+            segment = self._forgotten_segment(fields[FORGOTTEN_KEY], row)
         else:
             [segment] = segments_of([fields], self._project, self._ids)
         if segment.born_turn >= TURN_MAX:
             raise ValueError(f"born_turn {segment.born_turn} of segment {row.seq} is no turn")
         return SegmentRecord(replace(segment, place=row.place), row, is_forgotten)
 
-    def _forgotten_segment(self, id_: object, place: int) -> Segment:
+    def _forgotten_segment(self, id_: object, row: RowFields) -> Segment:
         if not isinstance(id_, str):
             raise ValueError("the id of a forgotten segment is a text")
         id_ = redacted_id(id_, self._ids)
         if id_ in self._ids:
             raise ValueError(f"a second segment {id_!r}")
         self._ids.add(id_)
-        return Segment(id=id_, kind=Kind.OTHER, role=Role.USER, place=place, born_turn=0)
+        return Segment(id=id_, kind=Kind.OTHER, role=Role.USER, place=row.place, born_turn=row.born_turn)
 
     def _collection(self, value: object) -> Collection:
         line = msgspec.convert(redact_value(value)[0], Collection)

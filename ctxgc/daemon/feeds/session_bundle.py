@@ -123,6 +123,7 @@ def _line(row: SegmentRow, content: tuple[bytes, Any] | None) -> dict[str, Any]:
     edges = tuple((edge.target, edge.kind) for edge in row.edges)
     fields = RowFields(place=row.segment.place, edges=edges, **{name: getattr(row, name) for name in _COPIED})
     if content is None:
+        fields.born_turn = row.segment.born_turn
         return {FORGOTTEN_KEY: row.segment.id, "row": msgspec.to_builtins(fields)}
     segment = replace(row.segment, skeleton=content[0], body=content[1])
     # A program that knows no rows is told of a departure as before.
