@@ -1,7 +1,7 @@
 """Where a benchmark's numbers go: a line for people, `--json` for programs, and with `--record` the history.
 
 A benchmark only calls `record(bench, numbers)`; how it was started decides the rest. Numbers say their unit in their
-name (`plan_ms`, `count_mb_per_s`, `scanned_segments`). A benchmark that cannot run here says so with the one number
+name (`plan_ms`, `count_mb_per_s`, `segments_scanned`). A benchmark that cannot run here says so with the one number
 `{"skipped": "why"}`.
 """
 

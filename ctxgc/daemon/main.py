@@ -106,7 +106,7 @@ class Daemon:
             server = Server(limits=limits, events=services.events)
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
-            server.serve(Verbs(services, control, self.spawn))
+            server.serve(Verbs(services, control, server.run))
             scrubber = asyncio.create_task(overwrite_forgotten(services, cached_functions()))
             async with self._serving(server, sockets):
                 for path in self.config.watch.paths:

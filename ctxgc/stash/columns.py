@@ -1,4 +1,4 @@
-"""The columns of a segment's row, and both ways between a row and a `SegmentRow`."""
+"""The columns of a segment's row and of a session's, and both ways between a row and its value."""
 
 from __future__ import annotations
 

@@ -183,3 +183,41 @@ async def test_a_number_that_another_session_has_is_drawn_anew():
 
         assert await bench.stash.sessions_numbered(123456789) == [SessionKey("client", "first")]
         assert (await bench.stash.session(OWN)).number > 0
+
+
+SURE = [
+    ("turns", lambda lines: lines[2]["row"].update(touched_turn=2**31)),
+    ("touches", lambda lines: lines[2]["row"].update(touches=2**53 - 1)),
+    ("born", lambda lines: lines[2].update(born_turn=2**31)),
+    ("proof", lambda lines: lines[2]["row"].update(garbage="superseded_read", garbage_by=3)),
+    ("edge", lambda lines: lines[2]["row"].update(edges=[[3, 1]])),
+    ("journal", lambda lines: lines.append({"collection": LINE | {"id": 2**70}})),
+    ("journal", lambda lines: lines.extend([{"collection": LINE}, {"collection": LINE | {"turn": 1}}])),
+    ("seq", lambda lines: lines[2]["row"].update(seq=0)),
+    ("count", lambda lines: lines.pop()),
+]
+
+
+@pytest.mark.parametrize(
+    "change", [change for _, change in SURE], ids=[f"{name}{at}" for at, (name, _) in enumerate(SURE)]
+)
+async def test_a_value_beyond_a_column_leaves_no_session(change):
+    file = signed(await bundle_of(SessionRow(key=OWN, created_s=5.0), ["a", "b", "c"]), change)
+    async with other_stash() as bench:
+        [failed] = (await imported(bench, file))["failed"]
+
+        assert failed["kind"] == "bad_transcript"
+        assert await bench.stash.sessions() == []
+
+
+@pytest.mark.parametrize("ratio", [1e308, -1.0, 1e-300])
+async def test_a_ratio_of_no_tokenizer_is_learned_again(ratio):
+    file = signed(
+        await bundle_of(SessionRow(key=OWN, created_s=5.0, ratio=1.3), ["a"]),
+        lambda lines: lines[0]["row"].update(ratio=ratio),
+    )
+    async with other_stash() as bench:
+        await imported(bench, file)
+
+        assert (await bench.stash.session(OWN)).ratio == 0.0
+        assert (await bench.call("session.show", session="client:s"))["ratio"] > 0

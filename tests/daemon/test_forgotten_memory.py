@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -73,6 +74,38 @@ def say_needles(client, folder, n):
     return [*(one["session"] for one in imported["sessions"]), f"client:l{n}"]
 
 
+SEARCHER = """
+import gc
+from ctxgc.core.search import lexemes
+from ctxgc.daemon import freed_memory
+
+freed_memory.overwrite_what_is_freed()
+functions = freed_memory.cached_functions()
+gc.freeze()
+lexemes.stem(lexemes.fold("".join(("Zqword", "000", "needlewx"))))
+input("searched\\n")
+freed_memory.empty_function_caches([*functions, *freed_memory.cached_functions()])
+lexemes.overwrite_last_word()
+freed_memory.fill_free_blocks()
+input("emptied\\n")
+"""
+
+
+def test_a_word_that_was_stemmed_is_in_no_byte_once_the_caches_of_lexemes_are_empty():
+    child = subprocess.Popen([sys.executable, "-c", SEARCHER], stdin=-1, stdout=-1)
+    with child:
+        assert child.stdout.readline() == b"searched\n"
+        assert in_memory(child.pid) == {b"zqword000needlewx"}, "the word was never there to be found"
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"emptied\n"
+        left = in_memory(child.pid)
+        child.communicate(b"\n")
+
+    assert left == set()
+
+
+@pytest.mark.slow
 def test_what_was_forgotten_is_in_no_byte_of_the_daemons_memory_after_a_minute(running_daemon, tmp_path):
     pid = running_daemon.child.pid
     with running_daemon.client() as client:

@@ -3,14 +3,16 @@
 import asyncio
 import base64
 import itertools
+import json
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.config import Config, RedactConfig
-from ctxgc.core.errors import Busy, Conflict, NotFound, StorageFailed
+from ctxgc.core.errors import BadParams, Busy, Conflict, CtxgcError, NotFound, StorageFailed
 from ctxgc.daemon.server.dispatch import BACKGROUND_MAX
+from ctxgc.daemon.server.refusals import error_to_tell
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on, bench_over, open_stash
 from tests.effort import effort
@@ -336,6 +338,42 @@ async def test_an_op_id_repeated_in_the_background_does_nothing_and_is_no_failur
     await asyncio.wait(bench.tasks)
 
     assert await seen(bench, **session) == before
+    assert caplog.messages == []
+
+
+def deep_call(depth, **more):
+    """Params as JSON of an added segment whose input is nested so deep."""
+    params = {"session": "client:s", **more, "segment": {"kind": "tool_call", "tool": "x", "input": {"a": "DEEP"}}}
+    return json.dumps(params).replace('"DEEP"', "[" * depth + "]" * depth).encode()
+
+
+@pytest.mark.parametrize("op_id", ["", "one"])
+@pytest.mark.parametrize("depth", [200, 300, 500, 900])
+async def test_an_input_nested_too_deeply_is_refused_and_no_bug_of_the_daemon(bench, caplog, depth, op_id):
+    await bench.call("session.open", session="s")
+    kinds = set()
+
+    for durability in ("commit", "async"):
+        try:
+            await bench.call_raw("segment.add", deep_call(depth, op_id=op_id, durability=durability))
+        except (CtxgcError, RecursionError) as error:
+            kinds.add(error_to_tell("segment.add", error).kind)
+    if bench.tasks:
+        await asyncio.wait(bench.tasks)
+
+    assert kinds <= {"bad_params"}
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("error", [RecursionError(), OSError(13, "denied"), BadParams("no", hint="mend it")])
+async def test_the_log_names_no_refusal_in_the_background_a_bug(bench, caplog, monkeypatch, error):
+    async def refuse(params, context):
+        raise error
+
+    monkeypatch.setitem(bench.verbs._handlers, "segment.touch", refuse)
+    await bench.call("segment.touch", ids=["a"], durability="async")
+    await asyncio.wait(bench.tasks)
+
     assert caplog.messages == []
 
 

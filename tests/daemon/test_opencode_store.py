@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.adapters.transcripts.opencode_store import opened_store, session_document
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.feeds import importing
-from ctxgc.daemon.feeds.opencode_store import opened_store, session_document
 from ctxgc.daemon.feeds.watch import WatchedPath
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.contracts.hosts import HOSTS

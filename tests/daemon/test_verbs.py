@@ -209,6 +209,21 @@ async def test_a_mutation_in_the_background_that_is_refused_harms_nobody(bench):
     await bench.close()  # Fails if the refusal had ended the daemon.
 
 
+def test_a_daemon_that_stops_ends_the_mutations_in_the_background_before(running_daemon):
+    running_daemon.call("session.open", session="s")
+    add = {"session": "client:s", "durability": "async"}
+    segments = [{"kind": "user", "text": f"note {n} of the tide tables\n" * 4000} for n in range(20)]
+    with running_daemon.client() as client:
+        taken = [*client.call_many(("segment.add", {**add, "segment": segment}) for segment in segments)]
+
+    running_daemon.call("shutdown")
+    assert running_daemon.child.wait(30) == 0
+
+    assert {reply["durability"] for reply in taken} == {"async"}
+    assert running_daemon.log == ""
+    assert len(running_daemon.start().call("segment.list", session="client:s")["segments"]) == 20
+
+
 async def test_a_tx_is_all_or_nothing(bench):
     await bench.call("session.open", session="s")
     add = {"method": "segment.add", "params": {"segment": {"kind": "user", "text": "a", "id": "a"}}}

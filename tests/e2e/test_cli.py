@@ -14,11 +14,13 @@ import pytest
 
 from ctxgc.fronts.cli.demo import SAMPLE
 from ctxgc.tokens.counter import TokenCounter
+from tests.contracts.test_transcripts import sample
+from tests.daemon.opencode_stores import OpenCodeStore
 from tests.ranks import shipped_ranks
 
 REPORT_KEYS = {
     "source", "session", "segments", "skipped_records", "tokens_before", "tokens_after", "budget_tokens",
-    "protected_by", "held_by", "evicted", "lost", "recalls_tried", "recalls_exact", "children",
+    "protected_by", "held_by", "evicted", "lost", "unchecked", "recalls_tried", "recalls_exact", "children",
     "unread_records", "unread_texts",
 }  # fmt: skip
 SESSION = "claude_code:5a3d1e00-7b1e-4c0a-9d57-0c0ffee00001"
@@ -246,6 +248,21 @@ def test_the_demo_loses_nothing_and_recalls_everything(empty_home):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_the_demo_checks_every_segment_of_opencodes_store_by_a_second_parse(empty_home):
+    path = empty_home.folder / "opencode.db"
+    export = json.loads(sample("opencode"))
+    OpenCodeStore(path).put(export)
+
+    told = empty_home.ask("demo", "--budget", "0", str(path))
+    page = empty_home.run("demo", str(path)).decode()
+
+    totals = told["totals"]
+    assert (totals["lost"], totals["unchecked"], totals["segments"] > 3) == (0, 0, True)
+    assert totals["recalls_exact"] == totals["recalls_tried"]
+    assert "nothing was lost" in page
+
+
 def test_the_demo_is_a_page_and_leaves_nothing_behind(empty_home):
     (empty_home.folder / ".claude" / "projects").mkdir(parents=True)
 

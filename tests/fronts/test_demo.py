@@ -1,5 +1,6 @@
 """The demo's proof has teeth: what it calls lost or exact is checked here against a daemon that cheats."""
 
+import io
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from ctxgc.adapters.transcripts import jsonl
 from ctxgc.adapters.transcripts.resync import Salvage
 from ctxgc.core.segment import Piece, digest
-from ctxgc.fronts.cli import demo, demo_verify, progress
+from ctxgc.fronts.cli import demo, demo_verify, demo_view, progress, terminal
 from ctxgc.fronts.cli.demo_run import Story
 from ctxgc.fronts.cli.demo_verify import ContentStamp, Expected, Parsed
 from ctxgc.protocol.blocking_client import LineClient
@@ -67,6 +68,18 @@ def test_a_recall_that_is_refused_is_not_exact(tell):
 
 def test_a_segment_that_is_not_listed_is_lost(tell):
     assert tell(segment_list={"segments": [], "next_offset": -1})["lost"] == 1
+
+
+def test_the_demo_claims_no_proof_for_a_segment_that_the_second_parse_did_not_find(tell):
+    stored, unknown = (replies.segment(id_, state="evicted", digest=STAMP.whole) for id_ in ("toolu_1", "toolu_2"))
+    page = terminal.Page(io.StringIO(), {})
+
+    report = tell(segment_list={"segments": [stored, unknown], "next_offset": -1})
+    demo_view._say_proof(page, {**report, "recalls_exact": report["recalls_tried"], "seconds": 1.0})
+
+    assert (report["lost"], report["unchecked"]) == (0, 1)
+    assert "1 segment that the second parse did not find" in page.stream.getvalue()
+    assert "nothing was lost" not in page.stream.getvalue()
 
 
 def test_a_segment_with_another_digest_is_lost(tell):

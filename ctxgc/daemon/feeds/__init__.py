@@ -1,1 +1,1 @@
-"""Transcripts on their way into sessions: imports, and files followed as they grow."""
+"""Transcripts and bundles on their way into sessions and out: imports, exports, and files followed as they grow."""

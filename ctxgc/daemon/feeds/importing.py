@@ -10,10 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from ctxgc.core.errors import BadTranscript, Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
-from ctxgc.core.redact import redact_text
-from ctxgc.daemon.feeds.feed import Feed, imported_reply
-from ctxgc.daemon.feeds.opencode_store import (
+from ctxgc.adapters.transcripts.opencode_store import (
     MAGIC,
     StoredSession,
     is_store,
@@ -21,6 +18,9 @@ from ctxgc.daemon.feeds.opencode_store import (
     session_document,
     stored_sessions,
 )
+from ctxgc.core.errors import BadTranscript, Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
+from ctxgc.core.redact import redact_text
+from ctxgc.daemon.feeds.feed import Feed, imported_reply
 from ctxgc.daemon.feeds.session_bundle import import_bundle
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply

@@ -23,10 +23,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from watchfiles import awatch
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX
+from ctxgc.adapters.transcripts.opencode_store import WAL_SUFFIX, is_store, is_store_name, stored_sessions
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed
@@ -40,7 +42,6 @@ from ctxgc.daemon.feeds.importing import (
     stored_session_name,
     transcript_files,
 )
-from ctxgc.daemon.feeds.opencode_store import WAL_SUFFIX, is_store, is_store_name, stored_sessions
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import WatchedReply
 from ctxgc.stash.contract import PutPosition
@@ -101,8 +102,11 @@ class WatchedPath:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     files: OrderedDict[str, FollowedFile] = field(default_factory=OrderedDict)
     """The longest silent file first; files of the backlog stand before all that changed."""
-    reading: dict[str, asyncio.Lock] = field(default_factory=dict)
-    """The files that are read now: a change may come while the backlog reads the file."""
+    reading: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """The files that are read now: a change may come while the backlog reads the file.
+
+    A lock lives for as long as a task holds the lock or waits for it: a path has a single lock.
+    """
     bytes_read: int = 0
     found: int = 0
     looked_at: int = 0
@@ -246,7 +250,6 @@ class Watcher:
                 watched.error = f"{path}: {_bug_label(error)}"
             finally:
                 self._note_change(0 if is_start else -1)
-        watched.reading.pop(path, None)
 
     def _note_change(self, more: int) -> None:
         self._changes += more

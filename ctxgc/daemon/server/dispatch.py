@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -17,8 +16,9 @@ from cachetools import LRUCache
 from msgspec import Raw
 from pydantic import TypeAdapter, ValidationError
 
-from ctxgc.core.errors import BadParams, Busy, CtxgcError, UnknownVerb
+from ctxgc.core.errors import BadParams, Busy, UnknownVerb
 from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.server.refusals import error_to_tell
 from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
@@ -30,8 +30,6 @@ from ctxgc.daemon.verbs.tx import first_problem, transact
 from ctxgc.protocol.messages import VERBS, SegmentGet
 from ctxgc.protocol.params import Mutating, Params, read_params
 from ctxgc.protocol.replies.daemon import BackgroundReply
-
-_log = logging.getLogger("ctxgc.daemon")
 
 ANSWERS_BYTES_MAX = 16 * 2**20
 BACKGROUND_MAX = 1024
@@ -104,7 +102,7 @@ class Verbs:
             raise UnknownVerb(f"no verb {method!r}", hint="`rpc.discover` lists them")
         checked = self._validate(method, bytes(params))
         if isinstance(checked, Mutating):
-            return self._mutate(handler, checked, context)
+            return self._mutate(method, handler, checked, context)
         return handler(checked, context)
 
     def is_long(self, method: str) -> bool:
@@ -115,7 +113,7 @@ class Verbs:
         """As `rpc.Dispatch.is_for_operators`."""
         return method in FOR_OPERATORS
 
-    def _mutate(self, handler: Handler, params: Mutating, context: CallContext) -> Any:
+    def _mutate(self, method: str, handler: Handler, params: Mutating, context: CallContext) -> Any:
         is_awaited = params.durability == "commit"
         if not is_awaited and self._background >= BACKGROUND_MAX:
             raise Busy("too many mutations are under way in the background", hint='wait, or use "commit"')
@@ -125,18 +123,16 @@ class Verbs:
         if is_awaited:
             return reply
         self._background += 1
-        self._spawn(self._finish_in_background(reply))
+        self._spawn(self._finish_in_background(method, reply))
         return BackgroundReply("async", "taken, not durable yet: ask again to see it")
 
-    async def _finish_in_background(self, result: Any) -> None:
+    async def _finish_in_background(self, method: str, result: Any) -> None:
         """Finish a mutation whose client did not wait: a refusal reaches no client, and must not end the daemon."""
         try:
             if isinstance(result, Awaitable):
                 await result
-        except CtxgcError:
-            return
-        except Exception as error:  # A bug, named by its type alone: its message may quote a session's text.
-            _log.error("a background mutation failed: %s", type(error).__name__)
+        except Exception as error:
+            error_to_tell(method, error)  # The log names a bug, as where a client waits; a refusal is none.
         finally:
             self._background -= 1
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from socket import socket
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ctxgc.daemon.server.connection import Connection
 from ctxgc.daemon.server.events import Events
@@ -26,6 +26,8 @@ from ctxgc.daemon.server.rpc import Limits as Limits
 from ctxgc.daemon.server.rpc import SlowCall, Traffic
 from ctxgc.daemon.server.single_instance import BACKLOG
 from ctxgc.protocol.blocking_client import peer_uid
+
+T = TypeVar("T")
 
 
 class Server:
@@ -64,6 +66,10 @@ class Server:
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(self._connection, sock=listener, backlog=BACKLOG, **keep)
         self._listeners.append(server)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """As `Hub.run`: a mutation whose caller does not wait ends before the stash closes."""
+        return self._hub.run(work)
 
     async def stop(self) -> None:
         """Accept no new connection, answer the requests in flight (up to `stop_s`), close every connection.

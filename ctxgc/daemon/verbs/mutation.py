@@ -1,4 +1,5 @@
-"""Steps that every verb shares: find the session, change the session once, answer the same to the same `op_id`."""
+"""Steps that verbs share: find the session, change the session once, answer the same to the same `op_id`, make room
+for other calls on the loop."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from ctxgc.core.errors import Conflict, NotFound
+from ctxgc.core.errors import BadParams, Conflict, NotFound
 from ctxgc.core.labels import SHADOW
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Renderer, SessionKey, address_in
@@ -144,10 +145,14 @@ def call_digest(verb: str, params: Mutating) -> bytes:
     """The digest that tells calls with the same `op_id` apart: of all params but those of sending and naming.
 
     The order of an object's members does not count: a client that encodes a call anew may change the order. Secrets are
-    taken out before, for the digest of a secret can be guessed at. Heavy where the text is long.
+    taken out before, for the digest of a secret can be guessed at. Heavy where the text is long. Raises `BadParams`.
     """
     # Without pydantic's warnings, which quote a value: a session's text is never logged.
-    fields = msgspec.json.decode(params.model_dump_json(exclude=NOT_OF_THE_CALL, warnings=False))
+    try:
+        text = params.model_dump_json(exclude=NOT_OF_THE_CALL, warnings=False)
+    except ValueError:  # Pydantic writes fewer levels than the codec reads.
+        raise BadParams("params are nested too deeply", hint="flatten them; without op_id more levels fit") from None
+    fields = msgspec.json.decode(text)
     bare, _ = redact(msgspec.json.encode([verb, fields], order="sorted"))
     return blake2b(bare, digest_size=16).digest()
 

@@ -2,7 +2,8 @@
 
     argv ──▶ find the name in here ──▶ import that one module ──▶ build that one parser ──▶ run
 
-A command's module holds `COMMANDS`, a dictionary of `CommandSpec`s; `main` looks the name up there.
+A command's module holds `COMMANDS`, a dictionary of `CommandSpec`s; `main` looks the name up there. The types of
+arguments that several commands share stand here too.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ SUMS = (
     "budget_tokens",
     "evicted",
     "lost",
+    "unchecked",
     "recalls_tried",
     "recalls_exact",
 )
@@ -125,6 +126,7 @@ class Story:
         self._sum_kinds(before, after)
         self.victims = _largest_victims([*self.victims, *plan.victims])
         evicted = [segment for segment in segments if segment.state == "evicted"]
+        stamps = self._expected.stamps_of(key)
         report |= {
             "segments": len(segments),
             "tokens_before": plan.before_tokens,
@@ -134,6 +136,7 @@ class Story:
             "held_by": plan.held_by,  # The older name, sent for one more version.
             "evicted": plan.evicted,
             "lost": self._expected.count_missing(key, {segment.id: segment.digest for segment in segments}),
+            "unchecked": sum(segment.id not in stamps for segment in segments),
             "recalls_tried": len(evicted),
             "recalls_exact": self._recall(key, [one.id for one in evicted]),
             "children": [],

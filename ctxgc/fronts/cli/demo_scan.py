@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -52,14 +53,18 @@ class DamageScan:
 
 
 def open_plain(path: str) -> BinaryIO:
-    """The plain bytes of a file that may be packed."""
-    with open(path, "rb") as file:
-        magic = file.read(4)
+    """The plain bytes of a file that may be packed. A device that has nothing to read is not waited for."""
+    with open(path, "rb", opener=_open_at_once) as file:
+        magic = file.read(4) or b""
     if magic.startswith(b"\x1f\x8b"):
         return cast(BinaryIO, gzip.open(path, "rb"))
     if magic == b"\x28\xb5\x2f\xfd":
         return cast(BinaryIO, zstandard.open(path, "rb"))
-    return open(path, "rb")
+    return open(path, "rb", opener=_open_at_once)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _probes_of(path: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from zstandard import ZstdError
 from ctxgc.adapters.contract import SegmentAdmitted, Transcript
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, open_transcript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
+from ctxgc.adapters.transcripts.opencode_store import is_store, session_document, stored_sessions
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.redact_segment import redact_segment
 from ctxgc.core.segment import Piece, Segment, Status, digest
@@ -83,7 +84,10 @@ def parse(path: str) -> Parsed:
     scan: DamageScan | None = None
     try:
         with open_plain(path) as stream:
-            data = stream.read(HEAD_BYTES)
+            data = stream.read(HEAD_BYTES) or b""
+            if is_store(data):
+                _note_store(stamps, path)
+                return Parsed(stamps)
             transcript = open_transcript(detect_format(data) or "")
             scan = DamageScan(path) if isinstance(transcript, LineTranscript) else None
             while data:
@@ -93,6 +97,14 @@ def parse(path: str) -> Parsed:
     except (OSError, EOFError, CtxgcError, ZstdError):
         pass  # The daemon reads the same file and says what is wrong with it.
     return Parsed(stamps, scan.unread if scan else 0)
+
+
+def _note_store(stamps: dict[str, dict[str, ContentStamp]], path: str) -> None:
+    """Note the sessions of OpenCode's store, the newest last, as an import reads them."""
+    for stored in reversed(stored_sessions(path)):
+        transcript = open_transcript("opencode")
+        _note_events(stamps, transcript, transcript.feed(session_document(path, stored.id)), None)
+        _note_events(stamps, transcript, transcript.finish(), None)
 
 
 def _note_events(

@@ -106,6 +106,7 @@ def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
             ),
             ("skipped", f"{plural(skipped, 'record')} without any part of a window" if skipped else ""),
             ("not read", _unread_in_words(totals)),
+            ("not checked", _unchecked_in_words(totals)),
             ("time", f"{totals['seconds']:.1f} s"),
         )
     )
@@ -113,12 +114,19 @@ def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
         page.say("  " + page.paint("SOMETHING IS WRONG", "red", "bold"))
     elif _unread_in_words(totals):
         page.say("  " + page.paint("what can be read is there; damaged lines hold what cannot", "yellow", "bold"))
+    elif totals["unchecked"]:
+        page.say("  " + page.paint("what was checked is there; not every segment was", "yellow", "bold"))
     else:
         page.say("  " + page.paint("nothing was lost", "green", "bold"))
     page.say()
     page.say(
         "Your own sessions: `ctxgc import PATH`, then `ctxgc collect --dry-run`. `ctxgc help` lists the rest.", "dim"
     )
+
+
+def _unchecked_in_words(totals: dict[str, Any]) -> str:
+    segments = totals["unchecked"]
+    return f"{plural(segments, 'segment')} that the second parse did not find" if segments else ""
 
 
 def _unread_in_words(totals: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Output for people: colours, tables, bars and numbers, fitted to the terminal.
+"""Output for people: colours, tables, bars and numbers, fitted to the terminal; and tokens as a model bills them.
 
 Colour only on a terminal, and never where `NO_COLOR` is set. Text from a session is data: characters that could steer
 the terminal (escape sequences, carriage returns) are shown as visible signs instead of being sent.

@@ -85,6 +85,11 @@ class Scope:
             self._has_roots.set()  # A client that does not answer delays one question, not each.
         return ("",) if self._opens_all else self._projects
 
+    @property
+    def folder(self) -> str:
+        """The folder whose project comes first where all projects are open."""
+        return self._projects[0]
+
     def has_project(self, project: str) -> bool:
         """Whether the sessions of this folder are in the scope."""
         projects = self.projects()

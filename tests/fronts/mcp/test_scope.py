@@ -97,6 +97,19 @@ def test_a_side_chain_without_a_project_is_in_its_parents():
     assert Scope(LeakyDaemon(), "/own", {}).session(SIDE) == SIDE
 
 
+@pytest.mark.parametrize(("tool", "name"), [("search", "here"), ("recall", "cwd")])
+def test_where_all_projects_are_open_the_first_root_is_the_folder_whose_project_comes_first(tool, name):
+    daemon = LeakyDaemon(projects="all")
+    scope = Scope(daemon, "/own", {})
+    scope.set_roots(["file:///root/app"])
+
+    Tools(daemon, scope).call_tool({"name": tool, "arguments": {"query": "x"}})
+
+    [params] = [params for method, params in daemon.calls if method.startswith("stash.")]
+    assert params[name] == "/root/app"
+    assert not params.get("project")
+
+
 def test_all_projects_are_open_where_the_users_configuration_says_so():
     assert SECRET in json.dumps(used(LeakyDaemon(projects="all"), "search", query="x"))
 
