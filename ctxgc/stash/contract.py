@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ctxgc.core.segment import Departure, Kind, Piece, Renderer, Segment, SessionKey, State
@@ -334,6 +335,9 @@ class SearchResult:
 
 class Stash(Protocol):
     """Durable, searchable storage of segments. All methods may raise `StorageFailed`; none blocks the loop."""
+
+    path: Path
+    """The file of the stash."""
 
     async def open(self) -> None:
         """Open or create. Raises `StashDamaged`, `Incompatible`; a file that cannot be read is never replaced."""

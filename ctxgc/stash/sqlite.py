@@ -74,7 +74,7 @@ class SqliteStash:
         free_bytes: Callable[[Path], int] = files.free_bytes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path = path
+        self.path = path
         self._is_on_disk = path != MEMORY
         self._reserve_bytes = reserve_bytes
         self._search_s_max = search_s_max
@@ -100,7 +100,7 @@ class SqliteStash:
         if self._writer_thread is not None:
             return
         if self._is_on_disk:
-            files.make_ready(self._path)
+            files.make_ready(self.path)
         try:
             self._writer_thread = await DbThread.open(self._uri("rw"), schema.configure_writer)
             await self._writer_thread.run(self._prepare_file)
@@ -216,7 +216,7 @@ class SqliteStash:
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
-        folder = self._path.parent if self._is_on_disk else None
+        folder = self.path.parent if self._is_on_disk else None
         return await self._read(lambda db: write_backup(db, Path(path), folder))
 
     async def drop_caches(self, on_thread: Callable[[], None]) -> None:
@@ -235,11 +235,11 @@ class SqliteStash:
             await thread.run(lambda _: None)
 
     def _uri(self, mode: str) -> str:
-        return f"{self._path.absolute().as_uri()}?mode={mode}" if self._is_on_disk else "file::memory:"
+        return f"{self.path.absolute().as_uri()}?mode={mode}" if self._is_on_disk else "file::memory:"
 
     def _prepare_file(self, db: sqlite3.Connection) -> None:
         self._fail("open")
-        files.require_sound(db, self._path)
+        files.require_sound(db, self.path)
         schema.migrate(db, before_step=lambda: self._fail("migrate"))
         self._fail("started")
         db.execute("BEGIN IMMEDIATE")
@@ -247,7 +247,7 @@ class SqliteStash:
             schema.start_reindexing(db)
         schema.set_meta(db, "is_clean", 0)
         if self._is_on_disk:
-            newest_mark.keep_missing(db, self._path)
+            newest_mark.keep_missing(db, self.path)
         db.execute("COMMIT")
         self._writer = Writer(db, self._fail)
 
@@ -260,8 +260,8 @@ class SqliteStash:
         """The status of a file that cannot be read: without counts."""
         trouble = self._watch.trouble or failure
         return StashStatus(
-            path=str(self._path),
-            bytes_on_disk=files.size_bytes(self._path) if self._is_on_disk else 0,
+            path=str(self.path),
+            bytes_on_disk=files.size_bytes(self.path) if self._is_on_disk else 0,
             is_read_only=bool(trouble or self._read_only),
             read_only_reason=str(trouble or self._read_only),
             read_only_hint=trouble.hint if trouble else ReadOnly.next_step,
@@ -287,7 +287,7 @@ class SqliteStash:
         now = self._clock()
         if self._is_on_disk and now >= self._next_space_check_s:
             self._next_space_check_s = now + SPACE_CHECK_S
-            free = self._free_bytes(self._path.parent)
+            free = self._free_bytes(self.path.parent)
             why = f"the disk of the stash has {free // 2**20} MB free; below {self._reserve_bytes // 2**20} MB"
             why += " ctxgc stores nothing more, and keeps reading and recalling"
             self._read_only = why if free < self._reserve_bytes else ""
@@ -390,4 +390,4 @@ class SqliteStash:
     def _opening_error(self, error: sqlite3.Error | UnicodeDecodeError) -> CtxgcError:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             return ctxgc_error_of(error)
-        return files.damage_error(self._path, str(error))
+        return files.damage_error(self.path, str(error))

@@ -39,7 +39,7 @@ async def rows_of(folder, path, key):
         return await bench.stash.rows(key)
 
 
-@effort(0.3)
+@effort(10)
 @given(st.data())
 async def test_a_store_gives_the_rows_that_its_export_gives(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("store")
@@ -161,3 +161,22 @@ def test_messages_come_in_the_order_of_their_times(tmp_path):
     document = json.loads(session_document(str(tmp_path / "opencode.db"), "one"))
 
     assert [message["id"] for message in document["messages"]] == ["one-2", "one-1"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("is_watched", [False, True])
+async def test_a_session_that_cannot_be_read_bars_no_other_of_its_store(bench, tmp_path, place, is_watched):
+    store, names = OpenCodeStore(tmp_path / "opencode.db"), ["old", "new"]
+    for name in [*names[:place], "x" * 600, *names[place:]]:
+        store.put(session(name))
+    if is_watched:
+        watched = WatchedPath(str(store.path))
+        await look(bench, watched, store.path)
+        reported = watched.error
+    else:
+        [failed] = (await bench.call("import", paths=[str(store.path)]))["failed"]
+        reported = failed["error"]
+        assert failed["path"] == f"{store.path}#{'x' * 600}"
+
+    assert "the name of its session" in reported
+    assert {row.key.session for row in await bench.stash.sessions()} == set(names)

@@ -1,5 +1,6 @@
 """What the pacer has learned of a session outlives the process, in one short line of the session's row."""
 
+import json
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from ctxgc.core.provider_cache import UNMARKED, Prompt
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.trust import Trust
-from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, resume_ledger
+from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, is_readable, resume_ledger
 from ctxgc.daemon.sessions.provider_ledger import SentRequest
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from tests.daemon.test_provider_ledger import BODY, Session, asked
@@ -98,3 +99,28 @@ def test_entries_end_their_lives_while_a_session_sleeps(turns):
     session.ask()
 
     assert session.cache().read_tokens(turns * (BODY + 10)) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trust": ["x"] * 3},
+        {"trust": [2**60] * 3},
+        {"account": [None] * 4},
+        {"frames": [0.0] * 8},
+        {"frames": [1.0, 1e15, 1e15, 1e15, 1.0, 1.0, 0.02, 0], "model": 5},
+        {"blocks": [-1, 0]},
+        {"entries": [["p", "x", "y", "z"]]},
+        {"format": 9},
+    ],
+)
+def test_a_state_that_no_daemon_wrote_is_an_empty_one(change):
+    state = json.loads(encode_pacing(RequestLedger(), Account(1.0, 2.0, 3, 4)))
+
+    assert is_readable(json.dumps(state))
+    assert not is_readable(json.dumps(state | change))
+    assert resume_ledger(json.dumps(state | change)) == (RequestLedger(), Account())
+
+
+def test_a_state_nested_without_end_is_an_empty_one():
+    assert resume_ledger("[" * 100_000) == (RequestLedger(), Account())

@@ -18,7 +18,7 @@ async def content_check(bench, **params):
 
 
 def run_on(bench, *statements):
-    with contextlib.closing(connect(bench.stash._path)) as db:
+    with contextlib.closing(connect(bench.stash.path)) as db:
         for statement in statements:
             db.execute(statement)
         db.commit()

@@ -64,7 +64,7 @@ async def damaged(stash, damage, tmp_path):
     await stash.apply([row("before")])
     backup = tmp_path / "backup"
     await stash.backup(str(backup))
-    damage(stash._path, backup)
+    damage(stash.path, backup)
 
 
 @each_damage
@@ -96,7 +96,7 @@ async def test_a_file_that_goes_while_a_commit_runs_leaves_the_commit_unacknowle
     await stash.open()
     await stash.apply([row("before")])
     await stash.backup(str(tmp_path / "backup"))
-    strikes.append(lambda: damage(stash._path, tmp_path / "backup"))
+    strikes.append(lambda: damage(stash.path, tmp_path / "backup"))
 
     with pytest.raises(StashGone):
         await stash.apply([row("after")])
@@ -126,13 +126,13 @@ async def test_what_a_daemon_itself_does_to_its_files_is_no_damage(stash):
     await stash.apply([row("before")])
     await write("CREATE TABLE ballast (b)", *["INSERT INTO ballast VALUES (zeroblob(100000))"] * 20)
     await stash._alone(stash._writer_thread, stash._seal_file, shrinks=True)
-    large = stash._path.stat().st_size
+    large = stash.path.stat().st_size
     await write("DROP TABLE ballast", "INSERT INTO erasure VALUES (1)")
 
     await stash._erase()
     await stash.apply([row("after")])
 
-    assert stash._path.stat().st_size < large / 2
+    assert stash.path.stat().st_size < large / 2
     assert not (await stash.status()).is_read_only
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -56,7 +56,8 @@ FORGOTTEN_KEY, JOURNAL_KEY, END_KEY = "forgotten", "collection", "end"
 
 SOURCE_DEFAULT = "client"
 
-_SOURCE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+REDACTION_MARK = "«redacted:"
 _E = TypeVar("_E", bound=StrEnum)
 
 _NAMED = re.compile(rb'\s*\{\s*(?:"\w+"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)*?"format"\s*:\s*"ctxgc-segments"')
@@ -119,12 +120,29 @@ def _bytes_fields(data: bytes) -> dict[str, str]:
         return {"data_b64": b64encode(data).decode()}
 
 
-def segments_of(records: Iterable[object], project: str = "") -> list[Segment]:
+def redacted_id(id_: str, ids: Container[str]) -> str:
+    """An id without a credential: of two ids that a mark makes equal, the second gets an ordinal.
+
+    An id with a mark counts too: an older segment of the same stash may have been stored before the rule.
+    """
+    given = clean_name(id_)
+    bare = redact_text(given)
+    bare = fit_call_id(bare) if bare != given else bare
+    is_marked = bare != given or REDACTION_MARK in given
+    number, unused = 1, bare
+    while is_marked and unused in ids:
+        number += 1
+        unused = tool_call_id(bare, number)
+    return unused
+
+
+def segments_of(records: Iterable[object], project: str = "", ids: set[str] | None = None) -> list[Segment]:
     """Segments from records of `segment_fields`. Raises `BadTranscript` for a malformed record.
 
-    `project` resolves relative paths in records of an older version, which have no facts.
+    `project` resolves relative paths in records of an older version, which have no facts. `ids` are the ids of earlier
+    records of the same session; the set takes the new ids in.
     """
-    reader = _Reader({"format": FORMAT, "version": VERSION, "session": FORMAT, "project": project})
+    reader = _Reader({"format": FORMAT, "version": VERSION, "session": FORMAT, "project": project}, ids)
     try:
         return [reader.read_segment(record).segment for record in records]
     except (ValueError, RecursionError) as error:
@@ -183,7 +201,7 @@ class SegmentDocument(DocumentTranscript):
 class _Reader:
     """Reads the segments of a session. A malformed record raises `ValueError`."""
 
-    def __init__(self, header: object) -> None:
+    def __init__(self, header: object, ids: set[str] | None = None) -> None:
         """Raises `BadTranscript` for a version that this build does not know."""
         fields = as_dict(header)
         session = clean_name(as_text(fields.get("session")))
@@ -192,10 +210,10 @@ class _Reader:
         if fields.get("version") not in (VERSION, BUNDLE_VERSION):
             raise BadTranscript(f"{FORMAT} version {fields.get('version')!r} is not known here", hint="upgrade ctxgc")
         source = as_text(fields.get("source"))
-        self.source = source if _SOURCE.fullmatch(source) else SOURCE_DEFAULT
+        self.source = source if SOURCE_NAME.fullmatch(source) else SOURCE_DEFAULT
         told = {key: as_text(fields.get(key)) for key in ("project", "parent", "parent_segment", "model", "title")}
         self.opened = SessionOpened(session, **told)  # type: ignore[arg-type]  # All of them are strings.
-        self._ids: set[str] = set()
+        self._ids: set[str] = set() if ids is None else ids
         self._builder = SegmentBuilder(IdAllocator(self._ids.__contains__))
         self._turn = 0
         self._reply = ""
@@ -280,15 +298,7 @@ class _Reader:
         return replace(draft.segment(), status=plain.status, tool=tool)
 
     def _own_id(self, fields: Mapping[str, Any]) -> str:
-        """The id of the record, a credential in it redacted: of two such ids the second gets an ordinal."""
-        given = clean_name(as_text(fields.get("id")))
-        bare = redact_text(given)
-        if bare != given:
-            bare = fit_call_id(bare)
-        number = 1
-        while bare != given and tool_call_id(bare, number) in self._ids:
-            number += 1
-        return bare if number == 1 else tool_call_id(bare, number)
+        return redacted_id(as_text(fields.get("id")), self._ids)
 
     def _place_of(self, fields: Mapping[str, Any]) -> int:
         """The place of the record, as long as places grow."""

@@ -19,6 +19,7 @@ from ctxgc.adapters.transcripts.opencode_store import (
     stored_sessions,
 )
 from ctxgc.core.errors import BadTranscript, Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
+from ctxgc.core.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed, imported_reply
 from ctxgc.daemon.feeds.session_bundle import import_bundle
 from ctxgc.daemon.services import Services
@@ -34,6 +35,10 @@ PACKINGS = ("", ".gz", ".zst")
 SUFFIXES = tuple(kind + packing for kind in (LOG_SUFFIX, ".json") for packing in PACKINGS)
 PASSED_OVER_NAMED_MAX = 20
 """Files passed over that a reply names; the rest are counted."""
+
+
+STASH_SUFFIXES = ("", "-wal", "-shm")
+"""What SQLite appends to the name of the stash for the files that the daemon holds locks on."""
 
 
 def transcript_files(path: str) -> list[str]:
@@ -64,20 +69,30 @@ def _mtime_ns(path: str) -> int:
         return 0  # The error of opening the file says more.
 
 
-def open_regular(path: str) -> IO[bytes]:
+def open_regular(path: str, stash: Path) -> IO[bytes]:
     """Open a regular file for reading. Pipes and devices would stall the daemon, so they are refused.
 
-    A file whose name is not text is refused too: no reply, event or row can name such a file. Raises `BadTranscript`,
-    `OSError`.
+    A file whose name is not text is refused too: no reply, event or row can name such a file. The daemon's own stash is
+    refused before the open: the system drops all locks of a process on a file as soon as the process closes the file
+    once. Raises `BadTranscript`, `OSError`.
     """
     if not _is_text(path):
         raise BadTranscript(f"{_printable_path(path)} has a name that is not UTF-8", hint="give it another name")
+    if any(_is_same_file(path, f"{stash}{suffix}") for suffix in STASH_SUFFIXES):
+        raise BadTranscript(f"{path} is the daemon's own stash", hint="`ctxgc export` writes a session of the stash")
     # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise BadTranscript(f"{path} is not a regular file", hint="copy its content into one")
     return os.fdopen(descriptor, "rb")
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False  # One of the two is not there.
 
 
 async def import_paths(
@@ -101,7 +116,7 @@ async def import_paths(
             continue
         for file in files:
             try:
-                replies, file_bytes, ends_early = await import_file(services, file, format_name, is_wanted)
+                replies, file_bytes, failures = await import_file(services, file, format_name, is_wanted)
             except Cancelled:
                 raise
             except NoTranscript:
@@ -115,10 +130,7 @@ async def import_paths(
                 continue
             sessions += replies
             size += file_bytes
-            if ends_early:
-                sentence = f"{_printable_path(file)} ends early: {ends_early}"
-                hint = "import the whole file again: what is known already is passed over"
-                failed.append(FailedReply(_printable_path(file), "ends_early", sentence, hint))
+            failed += failures
     added = sum(reply.added for reply in sessions)
     services.counts["imports"] += len(sessions)
     return ImportReply(
@@ -134,15 +146,16 @@ async def import_paths(
 
 async def import_file(
     services: Services, path: str, format_name: str, is_wanted: Callable[[], bool]
-) -> tuple[list[ImportedReply], int, str]:
-    """Import a file: (`ImportedReply` of each of its sessions, bytes read, the reason of a short read)."""
+) -> tuple[list[ImportedReply], int, list[FailedReply]]:
+    """Import a file: (`ImportedReply` of each of its sessions, bytes read, a failure for each part that is not in)."""
     feed = Feed(services, format_name)
-    with await asyncio.to_thread(open_regular, path) as file:
+    with await asyncio.to_thread(open_regular, path, services.stash.path) as file:
         total = os.fstat(file.fileno()).st_size
         if is_store(file.read(len(MAGIC)) or b""):  # A device may have nothing to read yet.
-            return await import_store(services, path), total, ""
+            replies, failures = await import_store(services, path)
+            return replies, total, failures
         if format_name == "" and (reply := await import_bundle(services, file, path)) is not None:
-            return [reply], total, ""
+            return [reply], total, []
         file.seek(0)
         done = reported = 0
         while data := await asyncio.to_thread(file.read, SLICE_BYTES):
@@ -158,18 +171,30 @@ async def import_file(
     await feed.finish()
     feed.check_content()
     services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
-    return imported_reply(feed, path), done, feed.truncation_reason
+    short_read = [_short_read_reply(path, feed.truncation_reason)] if feed.truncation_reason else []
+    return imported_reply(feed, path), done, short_read
 
 
-async def import_store(services: Services, path: str) -> list[ImportedReply]:
-    """Import every session of OpenCode's store, the newest last. Raises `NoTranscript` for a store of nothing."""
+async def import_store(services: Services, path: str) -> tuple[list[ImportedReply], list[FailedReply]]:
+    """Import every session of OpenCode's store, the newest last, and report each session that cannot be read.
+
+    Raises `NoTranscript` for a store of nothing.
+    """
     replies: list[ImportedReply] = []
+    failures: list[FailedReply] = []
     for stored in reversed(await asyncio.to_thread(stored_sessions, path)):
-        feed = await read_stored_session(services, path, stored)
-        replies += imported_reply(feed, path)
-    if not replies:
+        try:
+            replies += imported_reply(await read_stored_session(services, path, stored), path)
+        except CtxgcError as error:
+            failures.append(_failed_reply(stored_session_name(path, stored), error))
+    if not replies and not failures:
         raise NoTranscript("no session is in this store")
-    return replies
+    return replies, failures
+
+
+def stored_session_name(path: str, stored: StoredSession) -> str:
+    """The name of a store's session in errors and positions."""
+    return redact_text(f"{path}#{stored.id}")
 
 
 async def read_stored_session(services: Services, path: str, stored: StoredSession) -> Feed:
@@ -190,6 +215,12 @@ def _is_text(path: str) -> bool:
 
 def _printable_path(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _short_read_reply(path: str, reason: str) -> FailedReply:
+    path = _printable_path(path)
+    hint = "import the whole file again: what is known already is passed over"
+    return FailedReply(path, "ends_early", f"{path} ends early: {reason}", hint)
 
 
 def _failed_reply(path: str, error: CtxgcError | OSError) -> FailedReply:

@@ -18,10 +18,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
-from typing import IO, Annotated, Any
+from typing import IO, Any
 
 import msgspec
-from msgspec import Meta
 
 from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.transcripts.inflating import Inflater
@@ -35,15 +34,15 @@ from ctxgc.adapters.transcripts.segments_json import (
     VERSION,
     header_fields,
     segment_fields,
-    segments_of,
 )
 from ctxgc.adapters.wire.rendering import encode_json
-from ctxgc.core.errors import BadTranscript, CtxgcError
-from ctxgc.core.segment import Departure, Kind, Role, Segment, SessionKey, State
+from ctxgc.core.errors import BadTranscript
+from ctxgc.core.segment import SessionKey, State, session_number
+from ctxgc.daemon.feeds.bundle_records import EXPORT_AGAIN, BundleRecords, RowFields, SegmentRecord, session_row
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PreparedSegment, tombstone_tokens_at
+from ctxgc.daemon.sessions.registry import draw_number
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.protocol.params import NAME_CHARS_MAX
 from ctxgc.protocol.replies.daemon import ImportedReply
 from ctxgc.stash.contract import (
     Collection,
@@ -64,29 +63,9 @@ LINE_BYTES_MAX = 2**30
 """The largest segment is one file of a client, escaped."""
 READ_BYTES = 2**18
 JOURNAL_MAX = 1_000_000
+FORGET_FIRST = "an import of another file of this session was stopped: import that file, or remove the session first"
 GAPS_MAX = 1000
 """Seqs without a segment that any session may have, beyond one for each segment: a repair leaves few."""
-
-Count = Annotated[int, Meta(ge=-1, lt=2**53)]
-
-
-class _RowFields(msgspec.Struct, omit_defaults=True):
-    """The columns of a segment's row that no transcript has."""
-
-    seq: Annotated[int, Meta(ge=0, lt=2**31)]
-    place: Annotated[int, Meta(gt=-(2**53), lt=2**53)] = 0
-    state: State = State.RESIDENT
-    departure: Departure | None = None
-    touched_turn: Count = 0
-    touches: Count = 0
-    recalled_turn: Count = -1
-    is_pinned: bool = False
-    garbage: Annotated[str, Meta(max_length=64)] = ""
-    garbage_by: Count = -1
-    redactions: Count = 0
-    collection: Count = 0
-    edges: tuple[tuple[Count, Count], ...] = ()
-
 
 _COPIED = ("seq", "state", "departure", "touched_turn", "touches", "recalled_turn", "is_pinned", "garbage",
            "garbage_by", "redactions", "collection")  # fmt: skip
@@ -142,8 +121,9 @@ def _slices(rows: list[SegmentRow]) -> Iterator[list[SegmentRow]]:
 
 def _line(row: SegmentRow, content: tuple[bytes, Any] | None) -> dict[str, Any]:
     edges = tuple((edge.target, edge.kind) for edge in row.edges)
-    fields = _RowFields(place=row.segment.place, edges=edges, **{name: getattr(row, name) for name in _COPIED})
+    fields = RowFields(place=row.segment.place, edges=edges, **{name: getattr(row, name) for name in _COPIED})
     if content is None:
+        fields.born_turn = row.segment.born_turn
         return {FORGOTTEN_KEY: row.segment.id, "row": msgspec.to_builtins(fields)}
     segment = replace(row.segment, skeleton=content[0], body=content[1])
     # A program that knows no rows is told of a departure as before.
@@ -159,17 +139,18 @@ async def import_bundle(services: Services, file: IO[bytes], path: str) -> Impor
     header = await asyncio.to_thread(_header, file)
     if header is None:
         return None
-    row = _session_row(header)
+    row = await asyncio.to_thread(session_row, header)
+    # Also where the session is known: a damaged file is said to be damaged.
+    segments, seqs = await asyncio.to_thread(_check, file, row)
     async with services.registry.asleep(row.key) as is_asleep:
         known = await services.stash.session(row.key)
         # A bare row is what an import leaves that was stopped: the row comes last.
         if not is_asleep or (known is not None and known.created_s):
             return None
-        segments, seqs = await asyncio.to_thread(_verify, file)
-        if seqs > 2 * segments + GAPS_MAX:
-            raise BadTranscript(f"{seqs} seqs for {segments} segments", hint="export the session again")
         added = await _put_all(services, file, row, seqs)
-        await services.stash.apply([PutSession(row)])
+        if added != segments:
+            raise BadTranscript(f"the stash has {added} of its {segments} segments", hint=FORGET_FIRST)
+        await services.stash.apply([PutSession(replace(row, number=await _own_number(services, row)))])
     session = await services.registry.get(row.key)
     return ImportedReply(
         session=str(row.key),
@@ -205,16 +186,6 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
             yield from lines.feed(plain)
 
 
-def _session_row(header: Mapping[str, Any]) -> SessionRow:
-    try:
-        row = msgspec.convert(header["row"], SessionRow)
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
-        raise BadTranscript(f"the settings of its session: {error}", hint="export the session again") from None
-    if len(str(row.key)) > NAME_CHARS_MAX or not row.key.source or not row.key.session:
-        raise BadTranscript("the name of its session is none, or too long", hint="export the session again")
-    return row if row.created_s > 0 else replace(row, created_s=1.0)
-
-
 def _verify(file: IO[bytes]) -> tuple[int, int]:
     """(Segments, seqs) of a file whose checksum is right. Raises `BadTranscript`."""
     checksum, last = blake2b(digest_size=32), b""
@@ -224,28 +195,39 @@ def _verify(file: IO[bytes]) -> tuple[int, int]:
         last = line
     end = (lenient_object(last) or {}).get(END_KEY)
     if not isinstance(end, dict):
-        raise BadTranscript("the file ends early: its last line is missing", hint="export the session again")
+        raise BadTranscript("the file ends early: its last line is missing", hint=EXPORT_AGAIN)
     if end.get("digest") != checksum.hexdigest():
         hint = "export the session again; `--format segments` reads what is whole in it"
         raise BadTranscript("its checksum is wrong: the file was changed or is damaged", hint=hint)
     segments, seqs = end.get("segments"), end.get("seqs")
     if not (isinstance(segments, int) and isinstance(seqs, int)):
-        raise BadTranscript("its last line has no counts", hint="export the session again")
+        raise BadTranscript("its last line has no counts", hint=EXPORT_AGAIN)
+    return segments, seqs
+
+
+def _check(file: IO[bytes], row: SessionRow) -> tuple[int, int]:
+    """(Segments, seqs) of a file that is whole, and of which each line can be stored. Raises `BadTranscript`."""
+    segments, seqs = _verify(file)
+    if seqs > 2 * segments + GAPS_MAX:
+        raise BadTranscript(f"{seqs} seqs for {segments} segments", hint=EXPORT_AGAIN)
+    records, lines = BundleRecords(row.project, seqs), _lines(file)
+    next(lines)
+    count = sum(isinstance(records.read(line), SegmentRecord) for line in lines)
+    if count != segments:
+        raise BadTranscript(f"{count} segments, and its last line says {segments}", hint=EXPORT_AGAIN)
     return segments, seqs
 
 
 async def _put_all(services: Services, file: IO[bytes], row: SessionRow, seqs: int) -> int:
-    """Write the segments and the journal, slice by slice; segments written."""
-    count = 0
-    lines = _lines(file)
+    """Write the segments and the journal, slice by slice; segments that the stash then has."""
+    records, lines = BundleRecords(row.project, seqs), _lines(file)
     next(lines)
     while slice_ := await asyncio.to_thread(_next_slice, lines):
         mutations = await asyncio.get_running_loop().run_in_executor(
-            services.worker, _mutations, services, slice_, row, seqs
+            services.worker, _mutations, services, slice_, row.key, records
         )
-        count += sum(isinstance(mutation, Put) for mutation in mutations)
         await services.stash.apply(mutations)
-    return count
+    return len(await services.stash.rows(row.key))
 
 
 def _next_slice(lines: Iterator[bytes]) -> list[bytes]:
@@ -259,43 +241,30 @@ def _next_slice(lines: Iterator[bytes]) -> list[bytes]:
     return some
 
 
-def _mutations(services: Services, lines: list[bytes], row: SessionRow, seqs: int) -> list[Mutation]:
+def _mutations(services: Services, lines: list[bytes], key: SessionKey, records: BundleRecords) -> list[Mutation]:
     """What these lines change in the stash. Raises `BadTranscript`."""
     found: list[Mutation] = []
     for line in lines:
-        fields = lenient_object(line) or {}
-        try:
-            if JOURNAL_KEY in fields:
-                collection = msgspec.convert(fields[JOURNAL_KEY], Collection)
-                # The states of the segments stand in their own lines.
-                found.append(PutCollection(row.key, collection, is_carried_out=False))
-            elif FORGOTTEN_KEY in fields:
-                known = _row_fields(fields, seqs)
-                bare = Segment(
-                    id=str(fields[FORGOTTEN_KEY]), kind=Kind.OTHER, role=Role.USER, place=known.place, born_turn=0
-                )
-                found.append(Put(_segment_row(row.key, services.intake.prepare(bare), known)))
-                found.append(Forget(row.key, [known.seq]))
-            elif END_KEY not in fields:
-                known = _row_fields(fields, seqs)
-                [segment] = segments_of([fields], row.project)
-                prepared = services.intake.prepare(replace(segment, place=known.place))
-                found.append(Put(_segment_row(row.key, prepared, known)))
-        except (msgspec.ValidationError, TypeError, ValueError) as error:
-            raise BadTranscript(f"a malformed line: {error}", hint="export the session again") from None
-        except CtxgcError as error:
-            raise BadTranscript(str(error), hint="export the session again") from None
+        record = records.read(line)
+        if isinstance(record, Collection):
+            # The states of the segments stand in their own lines.
+            found.append(PutCollection(key, record, is_carried_out=False))
+        elif record is not None:
+            found.append(Put(_segment_row(key, services.intake.prepare(record.segment), record.row)))
+            if record.is_forgotten:
+                found.append(Forget(key, [record.row.seq]))
     return found
 
 
-def _row_fields(fields: Mapping[str, Any], seqs: int) -> _RowFields:
-    known = msgspec.convert(fields.get("row"), _RowFields)
-    if known.seq >= seqs:
-        raise ValueError(f"seq {known.seq} of {seqs}")
-    return known
+async def _own_number(services: Services, row: SessionRow) -> int:
+    """The session's number, or a drawn number where another session of the stash has the number already."""
+    number, drawn = row.number, row.number or session_number(row.key)
+    while any(key != row.key for key in await services.stash.sessions_numbered(drawn)):
+        number = drawn = draw_number()
+    return number
 
 
-def _segment_row(key: SessionKey, prepared: PreparedSegment, known: _RowFields) -> SegmentRow:
+def _segment_row(key: SessionKey, prepared: PreparedSegment, known: RowFields) -> SegmentRow:
     is_forgotten = known.state is State.FORGOTTEN
     copied = {name: getattr(known, name) for name in _COPIED} | ({"state": State.RESIDENT} if is_forgotten else {})
     return SegmentRow(

@@ -39,6 +39,7 @@ from ctxgc.daemon.feeds.importing import (
     is_transcript_name,
     open_regular,
     read_stored_session,
+    stored_session_name,
     transcript_files,
 )
 from ctxgc.daemon.services import Services
@@ -238,8 +239,7 @@ class Watcher:
             # Only now: a change of the file that a backlog reads has to wait for the backlog.
             self._note_change(0 if is_start else 1)
             try:
-                await self._read_file(watched, path, is_start=is_start)
-                watched.error = ""
+                watched.error = await self._read_file(watched, path, is_start=is_start)
             except (CtxgcError, OSError) as error:
                 # A bad file must not end the watch; its next change begins the file anew.
                 watched.files.pop(path, None)
@@ -258,26 +258,26 @@ class Watcher:
         else:
             self._calm.set()
 
-    async def _read_file(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
+    async def _read_file(self, watched: WatchedPath, path: str, *, is_start: bool) -> str:
+        """Read what is new in a file; the error of a part that cannot be read, or empty."""
         if not await asyncio.to_thread(os.path.isfile, path):
             watched.files.pop(path, None)
-            return
-        with await asyncio.to_thread(open_regular, path) as file:
+            return ""
+        with await asyncio.to_thread(open_regular, path, self._services.stash.path) as file:
             stat = os.fstat(file.fileno())
             size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
             start = file.read(HEAD_BYTES) or b""  # A device has nothing to read yet.
             if is_store(start):
-                await self._read_store(watched, path, identity)
-                return
+                return await self._read_store(watched, path, identity)
             head = blake2b(start, digest_size=16).digest() if size >= HEAD_BYTES else b""
             stored_position = await self._services.stash.position(redact_text(path))
             if is_start and stored_position is not None and head and stored_position == (head, size):
-                return
+                return ""
             followed = watched.files.get(path)
             if followed is None or size < followed.offset or identity != followed.identity:
                 followed = watched.files[path] = FollowedFile(Feed(self._services), identity)
             elif size == followed.offset:
-                return
+                return ""
             elif not path.endswith(LOG_SUFFIX):
                 followed = watched.files[path] = FollowedFile(Feed(self._services), identity)
             file.seek(followed.offset)
@@ -294,16 +294,24 @@ class Watcher:
         watched.files.move_to_end(path, last=not is_start)
         while len(watched.files) > FEEDS_MAX:
             watched.files.popitem(last=False)
+        return ""
 
-    async def _read_store(self, watched: WatchedPath, path: str, identity: tuple[int, int]) -> None:
-        """Read the sessions of OpenCode's store that have changed."""
+    async def _read_store(self, watched: WatchedPath, path: str, identity: tuple[int, int]) -> str:
+        """Read the sessions of OpenCode's store that have changed; the last error of a session, or empty."""
         stored = await asyncio.to_thread(stored_sessions, path)
+        last_error = ""
         for session in stored:
-            name = redact_text(f"{path}#{session.id}")
-            if await self._services.stash.position(name) != (session.stamp, 0):
+            name = stored_session_name(path, session)
+            if await self._services.stash.position(name) == (session.stamp, 0):
+                continue
+            try:
                 feed = await read_stored_session(self._services, path, session)
-                watched.files[path] = FollowedFile(feed, identity)
-                await self._services.stash.apply([PutPosition(name, session.stamp, 0)])
+            except CtxgcError as error:
+                last_error = f"{name}: {error}"
+                continue
+            watched.files[path] = FollowedFile(feed, identity)
+            await self._services.stash.apply([PutPosition(name, session.stamp, 0)])
+        return last_error
 
 
 def _present_path(path: str) -> str:

@@ -9,21 +9,52 @@ and the newest entries. An unreadable or older state is an empty one: the sessio
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 from itertools import islice
-from typing import Any
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from ctxgc.core.provider_cache import UNMARKED, Entry, anthropic_provider
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
-from ctxgc.tokens.frame_calibration import FrameCalibration
+from ctxgc.tokens.frame_calibration import PRIOR_WEIGHT_MIN, FrameCalibration
 
 FORMAT = 1
 ENTRIES_STORED_MAX = 32
 """The most recently used entries that are stored: a session without the others is collected a little less."""
 NO_BILL = -1
+NUMBER_MAX = 2**53
+"""No number of a state is as large: a larger one overflows what is computed from the number."""
+
+_Count = Annotated[int, Meta(ge=0)]
+_Weight = Annotated[float, Meta(ge=PRIOR_WEIGHT_MIN, le=1)]
+_Sum = Annotated[float, Meta(ge=0)]
+
+
+class _State(msgspec.Struct):
+    """The stored state, field by field. Its iterator gives the numbers that computations start from."""
+
+    format: int
+    trust: Trust
+    account: Account
+    is_real: bool | None
+    model: str
+    unmarked: bool
+    lookback: _Count
+    least: _Count
+    frames: tuple[Annotated[float, Meta(gt=0)], float, float, float, float, float, _Weight, _Count]
+    blocks: tuple[_Count, _Count]
+    entries: Annotated[list[tuple[int | str, _Sum, float, int]], Meta(max_length=ENTRIES_STORED_MAX)]
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (*self.trust, *self.account, self.lookback, self.least, *self.frames, *self.blocks)
+        for _, *numbers in self.entries:
+            yield from numbers
 
 
 def encode_pacing(ledger: RequestLedger, account: Account) -> str:
@@ -52,11 +83,13 @@ def encode_pacing(ledger: RequestLedger, account: Account) -> str:
 
 def resume_ledger(pacing: str) -> tuple[RequestLedger, Account]:
     """A ledger and an account that go on from what `encode_pacing` wrote."""
-    try:
-        state = json.loads(pacing) if pacing else {}
-        return _resumed(state) if state.get("format") == FORMAT else (RequestLedger(), Account())
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return RequestLedger(), Account()
+    state = _decode_state(pacing)
+    return (RequestLedger(), Account()) if state is None else _resumed(state)
+
+
+def is_readable(pacing: str) -> bool:
+    """Whether `resume_ledger` goes on from this state, or starts as a new session does."""
+    return _decode_state(pacing) is not None
 
 
 def stored_trust(pacing: str) -> Trust:
@@ -64,17 +97,29 @@ def stored_trust(pacing: str) -> Trust:
     return resume_ledger(pacing)[0].trust
 
 
-def _resumed(state: dict[str, Any]) -> tuple[RequestLedger, Account]:
+def _decode_state(pacing: str) -> _State | None:
+    """The stored state; None where nothing is stored, or a value is not what `encode_pacing` writes."""
+    try:
+        state = msgspec.json.decode(pacing, type=_State) if pacing else None
+        if state is None or state.format != FORMAT or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state):
+            return None
+        FrameCalibration(*state.frames).to_billed(1, 1)  # Sums of no observations may have no coefficients.
+    except (ValueError, RecursionError, ArithmeticError):
+        return None
+    return state
+
+
+def _resumed(state: _State) -> tuple[RequestLedger, Account]:
     provider = ProviderLedger()
-    if state["model"]:
-        provider.use_model(state["model"])
-        known = UNMARKED if state["unmarked"] else anthropic_provider(state["model"])
-        provider.provider = replace(known, lookback_blocks=state["lookback"], least_tokens=state["least"])
-        provider.frames = FrameCalibration(*state["frames"])
-    for prefix, life_s, used_s, billed_tokens in state["entries"]:
+    if state.model:
+        provider.use_model(state.model)
+        known = UNMARKED if state.unmarked else anthropic_provider(state.model)
+        provider.provider = replace(known, lookback_blocks=state.lookback, least_tokens=state.least)
+        provider.frames = FrameCalibration(*state.frames)
+    for prefix, life_s, used_s, billed_tokens in state.entries:
         provider.entries[prefix] = Entry(life_s, used_s)
         if billed_tokens != NO_BILL:
             provider.anchors[prefix] = billed_tokens
-    provider.end_blocks, provider.added_blocks = state["blocks"]
-    ledger = RequestLedger(trust=Trust(*state["trust"]), provider=provider, is_account_real=state["is_real"])
-    return ledger, Account(*state["account"])
+    provider.end_blocks, provider.added_blocks = state.blocks
+    ledger = RequestLedger(trust=state.trust, provider=provider, is_account_real=state.is_real)
+    return ledger, state.account

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -67,7 +68,7 @@ async def add_many(services: Services, params: SegmentAddMany) -> AddReply:
 
 async def add_file(services: Services, params: SegmentAddFile) -> AddReply:
     """`segment.add_file`."""
-    data = await asyncio.to_thread(_read_file, params.path)
+    data = await asyncio.to_thread(_read_file, params.path, services.stash.path)
     item = NewSegment(id=params.id, kind=params.kind, paths=[params.path], tags=params.tags)
 
     def segments(session: Session) -> list[Segment]:
@@ -76,9 +77,9 @@ async def add_file(services: Services, params: SegmentAddFile) -> AddReply:
     return await _admit_items(services, "segment.add_file", params, [item], segments)
 
 
-def _read_file(path: str) -> bytes:
+def _read_file(path: str, stash: Path) -> bytes:
     try:
-        with open_regular(path) as file:
+        with open_regular(path, stash) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise error_of_os(error, path, hint="give the path of a readable file", field="path") from None
