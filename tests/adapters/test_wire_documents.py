@@ -67,3 +67,38 @@ def test_requests_of_two_conversations_are_two_sessions():
     data = lines(*({"model": "m", "messages": messages} for messages in (MESSAGES, other, MESSAGES)))
 
     assert [len(state.window) for state in state_of(read("anthropic", data)[0]).values()] == [2, 2]
+
+
+ASKED = {"role": "user", "content": "When do we moor?"}
+ANSWER = {"role": "assistant", "content": "At dawn."}
+BLOCKS = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "At dawn."}]}
+ITEM = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "At dawn."}]}
+COMPLETION = {"object": "chat.completion", "id": "x", "choices": [{"index": 0, "message": ANSWER}]}
+
+
+@pytest.mark.parametrize(
+    ("source", "records"),
+    [
+        ("openai_chat", [{"model": "m", "messages": [ASKED]}, ANSWER]),
+        ("openai_chat", [{"model": "m", "messages": [ASKED]}, COMPLETION]),
+        ("openai_chat", [{"messages": [ASKED], "response": COMPLETION}]),
+        ("openai_chat", [ASKED, COMPLETION]),
+        ("anthropic", [{"model": "m", "system": "Be brief.", "messages": [ASKED]}, BLOCKS]),
+        ("anthropic", [{"messages": [ASKED], "response": BLOCKS}]),
+        ("openai_responses", [{"model": "m", "input": [ASKED], "output": [ITEM]}]),
+        ("openai_responses", [{"model": "m", "input": "When do we moor?"}, {"object": "response", "output": [ITEM]}]),
+    ],
+)
+def test_an_answer_beside_its_request_ends_the_session(source, records):
+    events, transcript = read(source, lines(*records))
+    [state] = state_of(events).values()
+
+    texts = [state.segments[name].body[0].text for name in state.window]
+    assert texts[-2:] == ["When do we moor?", "At dawn."]
+    assert not transcript.skipped
+
+
+def test_an_answer_that_is_not_understood_is_counted():
+    _, transcript = read("openai_chat", lines({"messages": [ASKED], "response": {"odd": 1}}, {"event": "ping"}))
+
+    assert transcript.skipped == {"answer": 2}
