@@ -102,3 +102,29 @@ def test_an_answer_that_is_not_understood_is_counted():
     _, transcript = read("openai_chat", lines({"messages": [ASKED], "response": {"odd": 1}}, {"event": "ping"}))
 
     assert transcript.skipped == {"answer": 2}
+
+
+AMP = {"type": "tool_result", "toolUseID": "t", "run": {"result": {"output": "x"}}}
+BEDROCK = {"toolResult": {"toolUseId": "t", "content": [{"text": "x"}]}}
+GOOSE = {"type": "toolResponse", "id": "t", "toolResult": {"value": [{"type": "text", "text": "x"}]}}
+
+
+@pytest.mark.parametrize("source", ["openai_chat", "anthropic", "openai_responses"])
+@pytest.mark.parametrize("block", [{"type": "weird", "data": "x"}, AMP, BEDROCK, GOOSE])
+def test_a_block_of_no_api_read_here_is_kept_and_counted_and_a_foreign_result_is_not_the_users(source, block):
+    key = "input" if source == "openai_responses" else "messages"
+    events, transcript = read(source, json.dumps({key: [ASKED, {"role": "user", "content": [block]}]}).encode())
+    [state] = state_of(events).values()
+    [kept] = [segment for segment in state.segments.values() if segment.has_opaque]
+
+    assert sum(transcript.skipped.values()) == 1
+    assert json.loads(kept.skeleton)["opaque"] == [block]
+    assert kept.kind is (Kind.USER if block.get("type") == "weird" else Kind.ATTACHMENT)
+
+
+def test_the_blocks_of_an_api_are_not_counted():
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "eA=="}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+    data = json.dumps([{"role": "user", "content": [image]}, {"role": "assistant", "content": [found]}]).encode()
+
+    assert not read("anthropic", data)[1].skipped
