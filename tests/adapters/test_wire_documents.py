@@ -128,3 +128,11 @@ def test_the_blocks_of_an_api_are_not_counted():
     data = json.dumps([{"role": "user", "content": [image]}, {"role": "assistant", "content": [found]}]).encode()
 
     assert not read("anthropic", data)[1].skipped
+
+
+def test_a_call_on_a_line_is_no_request_for_its_input():
+    call = {"type": "custom_tool_call", "call_id": "c", "name": "patch", "input": "a line"}
+    answer = {"type": "custom_tool_call_output", "call_id": "c", "output": "done"}
+    [state] = state_of(read("openai_responses", lines(ASKED, call, answer))[0]).values()
+
+    assert [segment.kind for segment in state.segments.values()] == [Kind.USER, Kind.TOOL_CALL]

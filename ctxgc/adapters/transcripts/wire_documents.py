@@ -128,7 +128,7 @@ def _holders_of(records: list[dict[str, Any]], list_key: str) -> list[dict[str, 
     holders: list[dict[str, Any]] = []
     for record in records:
         sent = record.get(list_key)
-        if isinstance(sent, str):
+        if isinstance(sent, str) and not _is_message(record):
             sent = [{"role": "user", "content": sent}]
         if isinstance(sent, list):
             answers = [_answers_in(record[name]) for name in ANSWER_KEYS if name in record]
