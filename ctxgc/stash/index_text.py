@@ -18,23 +18,17 @@ from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple
 
+from ctxgc.core.block_texts import texts_in_blocks
 from ctxgc.core.search.lexemes import STEMMER_VERSION, composed, extras, fold, lexemes, stem
 from ctxgc.core.segment import Kind, Segment
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
     part * 1000**place for place, part in enumerate(reversed(STEMMER_VERSION))
 )
 
 TURN_KINDS = frozenset({Kind.USER, Kind.ASSISTANT, Kind.THINKING})
 """Kinds of segments that are a person's or a model's words."""
-
-UNREADABLE = frozenset(
-    {"type", "id", "tool_use_id", "call_id", "data", "signature", "encrypted_content", "encrypted_index", "media_type"}
-)
-"""Members of a block that hold no text of anybody."""
-DATA_CHARS_MIN = 512
-"""A longer string without a space is data, not text."""
 
 INDEX_CHARS_MAX = 2**20
 """The part of a segment's text that is searchable; the whole text is stored."""
@@ -75,7 +69,7 @@ def searchable(segment: Segment) -> Searchable:
         call = json.loads(segment.skeleton)
         if isinstance(call, dict):
             inputs += _strings(call.get("input"))
-            parts += _readable(call.get("opaque"))
+            parts += texts_in_blocks(call.get("opaque"))
     # UTF-8 takes at most four bytes a character: decoding more than that is never needed.
     parts += [piece.data[: 4 * INDEX_CHARS_MAX].decode("utf-8", "replace") for piece in segment.body]
     given = _sound("\n".join(inputs))
@@ -142,17 +136,6 @@ def tool_tag(tool: str) -> str:
 def tags(sid: int, kind: str, tool: str) -> str:
     """All index tokens of a segment: facts that never change while it is indexed."""
     return f"{session_tag(sid)} {kind_tag(kind)}" + (f" {tool_tag(tool)}" if tool else "")
-
-
-def _readable(value: Any) -> Iterator[str]:
-    """Texts that a server or a connector returned inside a block that is no text: every string with words."""
-    if isinstance(value, str):
-        if len(value) < DATA_CHARS_MIN or " " in value or "\n" in value:
-            yield value
-    elif isinstance(value, list):
-        yield from chain.from_iterable(map(_readable, value))
-    elif isinstance(value, dict):
-        yield from chain.from_iterable(_readable(part) for key, part in value.items() if key not in UNREADABLE)
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.transcripts.codex_results import is_failure
 from ctxgc.adapters.transcripts.formats import detect_format
+from ctxgc.adapters.wire.openai_responses import OpenAiResponses
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
 from tests.contracts.transcript_state import read, state_of
 
@@ -208,6 +209,18 @@ def test_a_call_that_the_provider_answers_itself_is_complete():
     rollout.item(type="web_search_call", id="ws", action={"query": "clay"})
 
     assert [(s.tool, s.status) for s in rollout.admitted()] == [("web_search", Status.OK)]
+
+
+def test_searches_without_an_id_are_calls_with_their_queries_and_alike_in_a_request():
+    rollout = Rollout()
+    searches = [{"type": "web_search_call", "action": {"type": "search", "query": word}} for word in ("clay", "loam")]
+    for search in searches:
+        rollout.item(**search)
+    found = rollout.admitted()
+    sent = OpenAiResponses().parse(json.dumps({"input": searches}).encode()).segments
+
+    assert [json.loads(s.skeleton)["input"]["query"] for s in found] == ["clay", "loam"]
+    assert [(s.id, s.skeleton, s.status) for s in found] == [(s.id, s.skeleton, s.status) for s in sent]
 
 
 @pytest.mark.parametrize(

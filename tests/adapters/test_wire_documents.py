@@ -67,3 +67,72 @@ def test_requests_of_two_conversations_are_two_sessions():
     data = lines(*({"model": "m", "messages": messages} for messages in (MESSAGES, other, MESSAGES)))
 
     assert [len(state.window) for state in state_of(read("anthropic", data)[0]).values()] == [2, 2]
+
+
+ASKED = {"role": "user", "content": "When do we moor?"}
+ANSWER = {"role": "assistant", "content": "At dawn."}
+BLOCKS = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "At dawn."}]}
+ITEM = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "At dawn."}]}
+COMPLETION = {"object": "chat.completion", "id": "x", "choices": [{"index": 0, "message": ANSWER}]}
+
+
+@pytest.mark.parametrize(
+    ("source", "records"),
+    [
+        ("openai_chat", [{"model": "m", "messages": [ASKED]}, ANSWER]),
+        ("openai_chat", [{"model": "m", "messages": [ASKED]}, COMPLETION]),
+        ("openai_chat", [{"messages": [ASKED], "response": COMPLETION}]),
+        ("openai_chat", [ASKED, COMPLETION]),
+        ("anthropic", [{"model": "m", "system": "Be brief.", "messages": [ASKED]}, BLOCKS]),
+        ("anthropic", [{"messages": [ASKED], "response": BLOCKS}]),
+        ("openai_responses", [{"model": "m", "input": [ASKED], "output": [ITEM]}]),
+        ("openai_responses", [{"model": "m", "input": "When do we moor?"}, {"object": "response", "output": [ITEM]}]),
+    ],
+)
+def test_an_answer_beside_its_request_ends_the_session(source, records):
+    events, transcript = read(source, lines(*records))
+    [state] = state_of(events).values()
+
+    texts = [state.segments[name].body[0].text for name in state.window]
+    assert texts[-2:] == ["When do we moor?", "At dawn."]
+    assert not transcript.skipped
+
+
+def test_an_answer_that_is_not_understood_is_counted():
+    _, transcript = read("openai_chat", lines({"messages": [ASKED], "response": {"odd": 1}}, {"event": "ping"}))
+
+    assert transcript.skipped == {"answer": 2}
+
+
+AMP = {"type": "tool_result", "toolUseID": "t", "run": {"result": {"output": "x"}}}
+BEDROCK = {"toolResult": {"toolUseId": "t", "content": [{"text": "x"}]}}
+GOOSE = {"type": "toolResponse", "id": "t", "toolResult": {"value": [{"type": "text", "text": "x"}]}}
+
+
+@pytest.mark.parametrize("source", ["openai_chat", "anthropic", "openai_responses"])
+@pytest.mark.parametrize("block", [{"type": "weird", "data": "x"}, AMP, BEDROCK, GOOSE])
+def test_a_block_of_no_api_read_here_is_kept_and_counted_and_a_foreign_result_is_not_the_users(source, block):
+    key = "input" if source == "openai_responses" else "messages"
+    events, transcript = read(source, json.dumps({key: [ASKED, {"role": "user", "content": [block]}]}).encode())
+    [state] = state_of(events).values()
+    [kept] = [segment for segment in state.segments.values() if segment.has_opaque]
+
+    assert sum(transcript.skipped.values()) == 1
+    assert json.loads(kept.skeleton)["opaque"] == [block]
+    assert kept.kind is (Kind.USER if block.get("type") == "weird" else Kind.ATTACHMENT)
+
+
+def test_the_blocks_of_an_api_are_not_counted():
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "eA=="}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+    data = json.dumps([{"role": "user", "content": [image]}, {"role": "assistant", "content": [found]}]).encode()
+
+    assert not read("anthropic", data)[1].skipped
+
+
+def test_a_call_on_a_line_is_no_request_for_its_input():
+    call = {"type": "custom_tool_call", "call_id": "c", "name": "patch", "input": "a line"}
+    answer = {"type": "custom_tool_call_output", "call_id": "c", "output": "done"}
+    [state] = state_of(read("openai_responses", lines(ASKED, call, answer))[0]).values()
+
+    assert [segment.kind for segment in state.segments.values()] == [Kind.USER, Kind.TOOL_CALL]

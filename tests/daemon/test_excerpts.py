@@ -1,6 +1,7 @@
 """`stash.recall` in a frame: excerpts for a query, lines, or a neighbourhood, within the budget and the scope."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -335,3 +336,26 @@ async def test_no_name_path_command_or_text_of_a_session_breaks_a_frame(names, t
         for sentence in (*reply["notes"], reply.get("next", ""), reply.get("changed", "")):
             assert "[" not in sentence
             assert sentence.isprintable()
+
+
+SERVERS = [
+    {"type": "bash_code_execution_tool_result", "tool_use_id": "s", "content": {"stdout": "the gudgeon pin"}},
+    {"type": "web_search_tool_result", "content": [{"type": "web_search_result", "title": "the gudgeon pin"}]},
+    {"type": "mcp_tool_result", "content": [{"type": "resource", "resource": {"text": "the gudgeon pin"}}]},
+    {"type": "search_result", "title": "t", "content": [{"type": "text", "text": "the gudgeon pin"}]},
+    {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "the gudgeon pin"}},
+]
+
+
+@pytest.mark.parametrize("block", SERVERS)
+async def test_texts_inside_a_servers_blocks_are_found_and_recalled(bench, tmp_path, block):
+    path = tmp_path / "request.json"
+    asked = {"role": "user", "content": "Look it up."}
+    path.write_text(json.dumps({"system": "s", "messages": [asked, {"role": "assistant", "content": [block]}]}))
+    [session] = (await bench.call("import", paths=[str(path)]))["sessions"]
+    [hit] = (await bench.call("stash.search", query="gudgeon"))["hits"]
+
+    by_lines = await bench.call("stash.recall", session=session["session"], id=hit["id"], lines="1-")
+    by_words = await bench.call("stash.recall", query="gudgeon", budget_tokens=300)
+
+    assert all("|the gudgeon pin\n" in recalled["text"] for recalled in (by_lines, by_words))

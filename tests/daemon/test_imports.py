@@ -565,3 +565,16 @@ async def test_the_daemon_notices_that_the_client_of_an_import_has_closed(runnin
 
     again = running_daemon.call("import", paths=[str(path)])
     assert again["sessions"][0]["added"] > 0
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+async def test_a_packed_file_that_is_damaged_before_its_first_record_fails_by_name(bench, tmp_path, is_folder):
+    packed = bytearray(gzip.compress(b'{"type":"user"}\n' * 9))
+    packed[10] ^= 0xFF
+    path = tmp_path / "flipped.jsonl.gz"
+    path.write_bytes(packed)
+
+    reply = await imported(bench, tmp_path if is_folder else path)
+
+    assert [(entry["path"], "gzip is damaged" in entry["error"]) for entry in reply["failed"]] == [(str(path), True)]
+    assert not reply.get("passed_over")

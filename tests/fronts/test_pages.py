@@ -169,6 +169,17 @@ def test_recall_into_a_pipe_is_the_exact_bytes(data, daemon, run):
     assert ran.out.encode("utf-8", "surrogateescape") == data
 
 
+@pytest.mark.parametrize("pieces", [(), (replies.piece(""),)])
+def test_a_segment_without_a_text_of_its_own_shows_the_texts_inside_its_blocks(pieces, daemon, run, terminal):
+    block = {"type": "web_search_tool_result", "content": [{"title": "the gudgeon pin"}]}
+    segment = replies.content(*pieces) | {"skeleton": json.dumps({"opaque": [block]})}
+    server = daemon({"stash.recall": replies.recalled(segment)})
+
+    assert run(server, "recall", "toolu_1").out == "the gudgeon pin\n"
+    run(server, "recall", "toolu_1", on=terminal)
+    assert "the gudgeon pin" in terminal.written()
+
+
 def test_recall_reads_large_pieces_to_their_end_and_counts_one_fault(daemon, run):
     text = "0123456789"
 

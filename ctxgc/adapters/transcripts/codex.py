@@ -260,7 +260,7 @@ class Codex(LineTranscript):
 
     def _take_call(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
-        call_id = as_text(payload.get("call_id")) or as_text(payload.get("id"))
+        call_id = _id_of_call(payload)
         if not call_id:
             self._skip("malformed")
             return
@@ -353,7 +353,7 @@ class Codex(LineTranscript):
                 ids += self._ids_of_message(item, used, wall_s)
             elif kind in ("compaction", "compaction_summary"):
                 ids.append(self._admit_summary("", {"opaque": [item]}, wall_s))
-            elif kind in CALLS and (known := chain.names.newest_call_id(as_text(item.get("call_id")))):
+            elif kind in CALLS and (known := chain.names.newest_call_id(_id_of_call(item))):
                 ids.append(known)
             elif kind not in OUTPUTS:
                 self._skip(f"history.{kind}")
@@ -385,3 +385,9 @@ class Codex(LineTranscript):
 
     def _admit_summary(self, text: str, skeleton: dict[str, object], wall_s: float) -> str:
         return self._admit_text(Kind.SUMMARY, Role.USER, text, wall_s, skeleton)
+
+
+def _id_of_call(item: dict[str, Any]) -> str:
+    """The id that pairs a call with its output; a call that the provider answers needs none, and has its type's."""
+    kind = as_text(item.get("type"))
+    return as_text(item.get("call_id")) or as_text(item.get("id")) or (kind if kind in SELF_ANSWERED else "")

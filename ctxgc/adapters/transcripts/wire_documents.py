@@ -3,6 +3,7 @@
     [messages] │ {messages, system} │ {input, instructions}          one document, one session
     a message a line                                                 the lines are one list
     a request a line       a session by first message, or by name    its last request is the window
+    an answer: in its request's record, or on a line behind          the end of that request's list
 
 The content tells a list's API: each API spells a tool's call and result in its own way. Cline and Roo keep their lists
 (`api_conversation_history.json`) in the shape of Anthropic's.
@@ -11,6 +12,7 @@ The content tells a list's API: each API spells a tool's call and result in its 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from ctxgc.adapters.contract import Event, SegmentAdmitted, SessionOpened, WindowReplaced
@@ -35,6 +37,10 @@ RESPONSES_ITEMS = frozenset(
 RESPONSES_TEXTS = frozenset({"input_text", "output_text", "input_image", "input_file"})
 CHAT_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 LIST_KEYS = ("messages", "input")
+ANSWER_KEYS = ("response", "output", "choices")
+"""Members under which loggers and servers put an answer."""
+UNREAD = "unread_answers"
+"""The member of a holder that counts the answers which are not understood."""
 
 
 def is_anthropic(head: bytes) -> bool:
@@ -106,15 +112,52 @@ def list_holders(data: bytes, list_key: str) -> list[dict[str, Any]]:
     except ValueError:
         pass
     else:
-        is_one = isinstance(document, list) or list_key in as_dict(document)
-        return [{list_key: document} if isinstance(document, list) else document if is_one else {list_key: [document]}]
+        if isinstance(document, list):
+            return [{list_key: document}]
+        return _holders_of([as_dict(document)], list_key)
     text = decode_stretch(data)
     found = salvage_records(text, lambda value: _is_message(value) or list_key in value, is_final=True)
     if not found.records or found.torn or not is_blank(text[found.end :]):
         raise BadTranscript("neither a document nor whole lines")
-    requests = [record for record in found.records if isinstance(record.get(list_key), list)]
-    holders = requests or [{list_key: found.records}]
+    holders = _holders_of(found.records, list_key)
     return [{"session": document_digest(encode_json(holder[list_key][:1]))} | holder for holder in holders]
+
+
+def _holders_of(records: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
+    """Each request with its answers: those in the request's record, and the messages on the lines behind."""
+    holders: list[dict[str, Any]] = []
+    for record in records:
+        sent = record.get(list_key)
+        if isinstance(sent, str) and not _is_message(record):
+            sent = [{"role": "user", "content": sent}]
+        if isinstance(sent, list):
+            answers = [_answers_in(record[name]) for name in ANSWER_KEYS if name in record]
+            holders.append(record | {list_key: [*sent, *chain.from_iterable(filter(None, answers))], UNREAD: 0})
+            holders[-1][UNREAD] += answers.count(None)
+            continue
+        if not holders:
+            holders.append({list_key: [], UNREAD: 0})
+        answer = _answers_in(record)
+        holders[-1][list_key] += answer or ()
+        holders[-1][UNREAD] += answer is None
+    return holders
+
+
+def _answers_in(value: Any) -> list[Any] | None:
+    """The messages or items of a server's answer, in whatever it is wrapped; None for an answer that is not read."""
+    if isinstance(value, str):
+        return [{"role": "assistant", "content": value}] if value else []
+    if isinstance(value, list):
+        parts = [_answers_in(part) for part in value]
+        return None if None in parts else [message for part in parts for message in part or ()]
+    if not isinstance(value, dict):
+        return [] if value is None else None
+    if _is_message(value) or as_text(value.get("type")) in RESPONSES_ITEMS:
+        return [value]
+    wrapped = [value[name] for name in ("message", "body", *ANSWER_KEYS) if name in value]
+    if wrapped:
+        return _answers_in(wrapped[0])
+    return [value] if as_text(value.get("type")) else None
 
 
 def session_of(holder: dict[str, Any], digest: str) -> str:
@@ -142,6 +185,8 @@ class _WireDocument(DocumentTranscript):
             if not isinstance(holder.get(self.list_key), list | str):
                 raise BadTranscript(f"no list `{self.list_key}` in this document")
             self.records = max(self.records, len(holder[self.list_key]))
+            if holder.get(UNREAD):
+                self.skipped["answer"] += holder[UNREAD]
             session = session_of(holder, digest)
             if session not in windows:
                 yield SessionOpened(session, model=clean_name(as_text(holder.get("model"))))

@@ -142,7 +142,7 @@ def _parse_texts(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind,
             if kind is Kind.SYSTEM and text.string(fields.get("text")).startswith(BILLING_LINE):
                 continue
             _add_text(text, kind, role, fields.get("text"), builder)
-        elif block == "tool_result":
+        elif block == "tool_result" and "tool_use_id" in fields:
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
             result = read_folded_result(text, fields.get("content"), unfolds=builder.has_folds)
             builder.add_result(text.string(fields.get("tool_use_id")), result, is_error)

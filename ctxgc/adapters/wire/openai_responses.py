@@ -248,7 +248,7 @@ def _parse_reasoning(text: JsonText, fields: Members, run: _ItemReader) -> None:
 
 
 def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
-    call_id = text.string(fields.get("call_id")) or text.string(fields.get("id"))
+    call_id = text.string(fields.get("call_id")) or text.string(fields.get("id")) or ("" if _CALLS[kind] else kind)
     name = text.string(fields.get("name")) or kind.removesuffix("_call")
     if kind == "function_call":
         parse_call(text, extent, call_id, run.builder, is_editable=not run.is_sealed)

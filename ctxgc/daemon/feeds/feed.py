@@ -146,9 +146,7 @@ class Feed:
     async def finish(self) -> None:
         """The input ends here for now: read the rest, and bring the window of every session up to date."""
         if self._parser is None:
-            if not self._head.strip():
-                raise NoTranscript("nothing is in it")
-            await self._open_parser(is_last=True)
+            await self._open_last_parser()
             await self._take_events(await self._run_on_worker(self._parse, self._pop_head()))
         assert self._parser is not None
         await self._take_events(await self._run_on_worker(self._parser.finish))
@@ -160,6 +158,18 @@ class Feed:
                 self._update_window(reading, tx)
                 self._store_learning(reading, tx)
                 self._note_time(reading, tx)
+
+    async def _open_last_parser(self) -> None:
+        """Open the parser for a file that ends in its head. A packed file without a record is damage, not empty."""
+        if not self._head.strip() and not self.truncation_reason:
+            raise NoTranscript("nothing is in it")
+        try:
+            await self._open_parser(is_last=True)
+        except UnknownFormat:
+            if not self.truncation_reason:
+                raise
+            reason = f"{self.truncation_reason.partition(';')[0]} before the first record"
+            raise BadTranscript(reason, hint="import a whole copy of the file") from None
 
     def check_content(self) -> None:
         """Raise `NoTranscript` or `BadTranscript` for a file that was read to its end and gave no segment."""

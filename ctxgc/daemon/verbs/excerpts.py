@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ctxgc.adapters.facts.working_set import short_inputs
+from ctxgc.core.block_texts import texts_in_skeleton
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import (
     Choice,
@@ -88,9 +89,11 @@ def source_of(
 
 
 def lines_of(stored: StoredSegment) -> list[str]:
-    """The lines of a segment: its text, and behind that a call's short inputs, unless the label says them."""
+    """The lines of a segment: its text, the texts inside its other blocks, and a call's short inputs, unless the label
+    says them.
+    """
     skeleton, body = stored.content
-    lines = split_lines(piece.text for piece in body)
+    lines = split_lines([*(piece.text for piece in body), *texts_in_skeleton(skeleton)])
     if stored.row.segment.kind is Kind.TOOL_CALL:
         name = segment_label(stored.row.segment)
         lines += split_lines(f"{key}: {text}" for key, text in short_inputs(skeleton) if text and text not in name)

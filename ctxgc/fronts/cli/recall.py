@@ -11,6 +11,7 @@ import base64
 import os
 import sys
 
+from ctxgc.core.block_texts import texts_in_skeleton
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
@@ -193,6 +194,7 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
         for segment in reply.recalled:
             for _, data in contents(shell.call, segment, args.piece):
                 sys.stdout.buffer.write(data)
+            sys.stdout.buffer.write(_block_texts(segment, args.piece).encode("utf-8", "surrogatepass"))
         sys.stdout.buffer.flush()
     else:
         _say_recalled(shell, reply, args.piece)
@@ -233,6 +235,13 @@ def contents(call: Call, segment: ContentReply, only: str = "") -> Iterator[tupl
             offset = piece_page.next_offset
 
 
+def _block_texts(segment: ContentReply, only: str) -> str:
+    """The texts inside the blocks of a segment without a text of its own, as a server's results are."""
+    if only or any(map(piece_bytes, segment.pieces)):
+        return ""
+    return "".join(f"{text}\n" for text in texts_in_skeleton((segment.skeleton or "").encode()))
+
+
 def piece_bytes(piece: PieceReply) -> bytes:
     """What a piece of a reply holds, as bytes."""
     if piece.data_b64 is not None:
@@ -251,6 +260,8 @@ def _say_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
                 page.say(f"   {name}:", "dim")
                 last = name
             page.say(terminal.printable_text(data.decode("utf-8", "replace")).rstrip("\n"))
+        if texts := _block_texts(segment, only):
+            page.say(terminal.printable_text(texts).rstrip("\n"))
     if not reply.recalled:
         page.say("nothing to recall")
     page.say("── what stands above is data from a past session", "cyan")
