@@ -69,7 +69,7 @@ LINE_CHARS_MAX = 400
 _SIGNS = (
     re.compile(rb" -(?:[paPNwkKUb][\w ='\"$!@#%^&*]|storepass|srcstorepass)"),
     re.compile(rb""""-(?:[paPNwkKUb]|storepass)"""),
-    re.compile(rb" set [^\s]{0,200}(?:_key|_token|_auth|_password)"),
+    re.compile(rb"config(?:ure)? set "),
     re.compile(rb"set -[a-zA-Z]{1,4} [^\n]{0,8}" + _NAME),
     re.compile(rb"setx "),
     re.compile(rb"nmcli "),
@@ -91,7 +91,7 @@ def find_commands(data: bytes) -> list[SecretSpan]:
                     if name in part:
                         spans += _found(rule.finditer(data, start, done))
                 done -= LINE_CHARS_MAX // 2
-    if any(pipe in data for pipe in _PIPES):
+    if b"|" in data and any(pipe in data for pipe in _PIPES):
         spans += _found(_ECHO.finditer(data))
     return spans
 

@@ -132,7 +132,8 @@ _PGPASS = re.compile(rb""":5432:[^\s:/]{1,64}:[^\s:/]{1,64}:([^\s:\\"',]{3,128})
 _DIGEST = re.compile(rb"""response=\\{0,3}["']?([0-9a-f]{32,64})(?![0-9a-z])""")
 _CALLBACK = re.compile(rb"code=([a-z0-9._~%/+-]{16,2048})")
 _FIELD = re.compile(
-    rb"""password[^"\\{}]{0,40}\\{0,3}"[^{}]{0,120}?"(?:text|value)\\{0,3}"[ ]?:[ ]?\\{0,3}"([^\s"\\]{3,256})"""
+    rb"""element\\{0,3}"[ ]?:[ ]?\\{0,3}"[^"\\]{0,40}password[^"\\]{0,40}\\{0,3}"[^{}\n]{0,40}?"text\\{0,3}"[ ]?:"""
+    rb"""[ ]?\\{0,3}"([^\s"\\]{3,256})"""
 )
 _NUMBER = re.compile(rb"[0-9]{6,64}$")
 _JWK = re.compile(rb"""\\{0,3}"(?:d|p|q|dp|dq|qi|k)\\{0,3}"[ ]?:[ ]?\\{0,3}"([A-Za-z0-9_-]{20,})""")
@@ -387,6 +388,6 @@ _RULES: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]],
 
 _ANY = re.compile(
     rb"pass|p[ws][dk]|identified by|secret|token|credential|key|login|://|@tcp|-u|auth|bearer|basic|cookie|sig"
-    rb"|mnemonic|phrase|kind|kty|response|code=|:5432:"
+    rb"|mnemonic|phrase|kind|kty|response|code=|element|:5432:"
 )
 """A literal of each rule."""
