@@ -1,6 +1,6 @@
 """How fast is the stash: durable writes, single writes under load, search, bytes?
 
-Run: python -m perf.bench_stash [--json] [--record] [--segments N]
+Run: python -m perf.bench_stash [--json] [--record] [--segments N] [--search]
 """
 
 import argparse
@@ -222,16 +222,18 @@ async def search_latency(folder: Path, prose: Prose, segments: int) -> dict[str,
         await stash.apply(rows)
     merge_s = await timed(until_merged(folder / "search" / "stash.db"))
     numbers: dict[str, float] = {"segments": segments, "upkeep_s": round(merge_s, 1)}
-    whole, scoped, recall, partial = [], [], [], 0
+    whole, cpu, scoped, recall, partial = [], [], [], [], 0
     for n in range(400):
         session, words = targets[n % len(targets)]
         text = " ".join(rng.sample(words, min(len(words), 1 + n % 4)))
+        before = time.process_time()
         whole.append(await timed(stash.search(Query(text=text))))
+        cpu.append(time.process_time() - before)
         partial += (await stash.search(Query(text=text))).is_partial
         key = SessionKey("client", f"s{session}")
         scoped.append(await timed(stash.search(Query(text=text, key=key))))
         recall.append(await timed(stash.bodies(key, [rng.randrange(seqs[session])])))
-    for name, times in (("search", whole), ("search_session", scoped), ("recall", recall)):
+    for name, times in (("search", whole), ("search_cpu", cpu), ("search_session", scoped), ("recall", recall)):
         numbers |= {f"{name}_ms_{at}": quantile(times, share) for at, share in (("p50", 0.5), ("p99", 0.99))}
         numbers[f"{name}_ms_max"] = quantile(times, 1.0)
     size = (await stash.status()).bytes_on_disk
@@ -248,13 +250,14 @@ async def search_latency(folder: Path, prose: Prose, segments: int) -> dict[str,
     }
 
 
-async def measure(segments: int) -> None:
+async def measure(segments: int, *, is_search_alone: bool) -> None:
     prose = Prose(seed=7)
     with tempfile.TemporaryDirectory(prefix="ctxgc-bench-") as name:
         folder = Path(name)
-        record("stash/add_many", await durable_rate(folder, prose))
-        record("stash/counted", await counted(folder, prose))
-        record("stash/add", await single_latency(folder, prose))
+        if not is_search_alone:
+            record("stash/add_many", await durable_rate(folder, prose))
+            record("stash/counted", await counted(folder, prose))
+            record("stash/add", await single_latency(folder, prose))
         record("stash/search", await search_latency(folder, prose, segments))
 
 
@@ -263,7 +266,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--record", action="store_true", help="append to perf/history.jsonl")
     parser.add_argument("--segments", type=int, default=100_000)
-    asyncio.run(measure(parser.parse_args().segments))
+    parser.add_argument("--search", action="store_true", help="measure the search alone")
+    args = parser.parse_args()
+    asyncio.run(measure(args.segments, is_search_alone=args.search))
 
 
 if __name__ == "__main__":

@@ -158,16 +158,12 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
     if common:
         _find_common(db, out, common)
     rough = _rough_scores(out)
-    best = nlargest(out.lot, rough.items(), key=_by_score)
+    best = nlargest(out.lot, zip(rough.values(), rough, strict=True))
     if out.has_near:
-        _spread(db, rough, [rid for rid, _ in best], out)
-    elif len(best) == out.lot and best[-1][1] == best[0][1] and not common:
+        _spread(db, rough, [rid for _, rid in best], out)
+    elif len(best) == out.lot and best[-1][0] == best[0][0] and not common:
         _rank_equals(db, out, rough)
-    out.order = [rid for rid, _ in nlargest(CANDIDATES_MAX, rough.items(), key=_by_score)]
-
-
-def _by_score(item: tuple[int, float]) -> tuple[float, int]:
-    return item[1], item[0]
+    out.order = [rid for _, rid in nlargest(CANDIDATES_MAX, zip(rough.values(), rough, strict=True))]
 
 
 def _scope_size(db: sqlite3.Connection, scope: SearchScope) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ctxgc.core.paths import canonical_path
+from ctxgc.core.redact import redact_text
 from ctxgc.core.search.query import MOMENT
 from ctxgc.core.segment import Kind, SessionKey
 from ctxgc.stash import index_text
@@ -18,7 +19,8 @@ from ctxgc.stash.reading import resolve, sid_of
 
 TAGGED_SESSIONS_MAX = 64
 """A project of more sessions is filtered by its rows: a longer OR of tokens would cost more than the rows do."""
-
+FILTERS_MAX = 32
+"""Filters of a query's text: more would be an expression that the engine refuses."""
 
 SPANS_S = {"min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 NOBODY = SessionKey("", "")
@@ -50,30 +52,35 @@ class SearchScope:
         return replace(self, clauses=(*self.clauses, clause), values=(*self.values, *sids), is_tagged=False)
 
 
-def with_filters(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str, str]], now_s: float) -> Query:
-    """The query narrowed by the filters that stood in its text."""
-    for name, value in filters:
+def limits_of(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str, str]], now_s: float) -> list[Query]:
+    """The query, and the filters that stood in its text as further queries.
+
+    A scope passes what passes all of them: words of a hostile model cannot widen the scope that the caller gave.
+    """
+    alone, any_of = [], Query(text="")
+    for name, text in filters[:FILTERS_MAX]:
+        value = redact_text(text)  # As every name is stored, whatever is done to content.
         if name == "path":
-            query = replace(query, path=value)
+            alone.append(Query(text="", path=value))
         elif name == "project":
-            query = replace(query, project=value)
+            alone.append(Query(text="", project=value))
         elif name == "task":
-            query = replace(query, task=value)
-        elif name == "tool":
-            query = replace(query, tools=(*query.tools, value))
-        elif name == "tag":
-            query = replace(query, tags=(*query.tags, value))
-        elif name == "kind":
-            query = replace(query, kinds=(*query.kinds, Kind(value)))
-        elif name == "state":
-            query = replace(query, states=(*query.states, value))
+            alone.append(Query(text="", task=value))
         elif name == "session":
-            query = replace(query, key=next(iter(resolve(db, value)), NOBODY))
+            alone.append(Query(text="", key=next(iter(resolve(db, value)), NOBODY)))
         elif name == "since":
-            query = replace(query, after_s=_moment(value, now_s))
+            alone.append(Query(text="", after_s=_moment(value, now_s)))
         elif name == "until":
-            query = replace(query, before_s=_moment(value, now_s))
-    return query
+            alone.append(Query(text="", before_s=_moment(value, now_s)))
+        elif name == "tool":
+            any_of = replace(any_of, tools=(*any_of.tools, value))
+        elif name == "tag":
+            any_of = replace(any_of, tags=(*any_of.tags, value))
+        elif name == "kind":
+            any_of = replace(any_of, kinds=(*any_of.kinds, Kind(value)))
+        elif name == "state":
+            any_of = replace(any_of, states=(*any_of.states, value))
+    return [query, *([] if any_of == Query(text="") else [any_of]), *dict.fromkeys(alone)]
 
 
 def _moment(text: str, now_s: float) -> float:
@@ -86,8 +93,40 @@ def _moment(text: str, now_s: float) -> float:
         return now_s  # A day that no calendar has: nothing is after it.
 
 
-def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
-    """The scope of a query; None if the query names a session or a project that does not exist."""
+def scope_of(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
+    """The scope of what passes every one of some queries; None if no segment can."""
+    if _contradict(limits):
+        return None
+    scopes = [scope for each in limits if (scope := _scope_of_one(db, each)) is not None]
+    named = [set(scope.sids) for scope in scopes if scope.sids is not None]
+    sids = tuple(sorted(set.intersection(*named))) if named else None
+    if len(scopes) < len(limits) or sids == ():
+        return None
+    return SearchScope(
+        " AND ".join(scope.tags for scope in scopes if scope.tags),
+        (*(clause for scope in scopes for clause in scope.clauses), "s.state != 'forgotten'"),
+        tuple(value for scope in scopes for value in scope.values),
+        sids,
+        all(scope.is_tagged for scope in scopes),
+    )
+
+
+def _contradict(limits: Sequence[Query]) -> bool:
+    """Whether two of some queries exclude each other, as far as the queries alone tell."""
+    choices: list[list[set[str]]] = [
+        [{tool.casefold() for tool in each.tools} for each in limits],
+        [set(each.kinds) for each in limits],
+        [set(each.states) for each in limits],
+        [{each.task} - {""} for each in limits],
+    ]
+    after_s = max(each.after_s for each in limits)
+    before_s = min((each.before_s for each in limits if each.before_s), default=0.0)
+    is_disjoint = any(given and not set.intersection(*given) for sets in choices if (given := [s for s in sets if s]))
+    return is_disjoint or bool(before_s and after_s >= before_s)
+
+
+def _scope_of_one(db: sqlite3.Connection, query: Query) -> SearchScope | None:
+    """What one query's filters pass, forgotten segments among it; None if it names no session that exists."""
     clauses: list[str] = []
     values: list[object] = []
     tags: list[str] = []
@@ -134,7 +173,6 @@ def scope_of(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     if query.before_s:
         limit("s.wall_s < ?", query.before_s)
     is_tagged = is_tagged and len(clauses) == len(tags)
-    limit("s.state != 'forgotten'")
     return SearchScope(" AND ".join(tags), tuple(clauses), tuple(values), sids, is_tagged)
 
 

@@ -15,18 +15,18 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ctxgc.core.labels import MATCH_START
 from ctxgc.core.search.excerpts import Snippet, snippet
 from ctxgc.core.search.lexemes import extras, lexemes
 from ctxgc.core.search.query import SearchQuery, Term, excludable, parse
-from ctxgc.core.search.ranking import LITERAL_BONUS, Fields, IndexFacts, Score, Weights, score
+from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
-from ctxgc.stash.filters import SearchScope, scope_of, sids_around, with_filters
+from ctxgc.stash.filters import FILTERS_MAX, SearchScope, limits_of, scope_of, sids_around
 from ctxgc.stash.schema import meta
 from ctxgc.stash.vocabulary import nearest_words
 
@@ -78,6 +78,10 @@ class _Search:
     query: Query
     wanted: SearchQuery
     notes: list[str]
+    limits: Sequence[Query] = ()
+    """What a hit passes, all of it: the query's parameters, and the filters in its text."""
+    scope: SearchScope | None = None
+    """The scope of these; None if no segment can pass them."""
     is_partial: bool = False
     readable: dict[int, index_text.Searchable] = field(default_factory=dict)
     """What was read to rank: the page shows snippets of it."""
@@ -94,15 +98,20 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
     wanted = _parse(db, query.text)
     run = _Search(db, deadline, query, wanted, [])
     try:
-        run.query = with_filters(db, query, wanted.filters, time.time())
+        run.limits = limits_of(db, query, wanted.filters, time.time())
         if meta(db, "unindexed_below"):
             run.is_partial = True
             run.notes.append("the index is being rebuilt; older segments may be missing")
         if wanted.excluded:
             run.notes.append(f"segments with {', '.join(map(str, wanted.excluded))} are left out")
+        if len(wanted.filters) > FILTERS_MAX:
+            run.notes.append(f"of {len(wanted.filters)} filters, the first {FILTERS_MAX} count")
+        run.scope = scope_of(db, *run.limits)
+        if run.scope is None:
+            run.notes.append("no segment can pass all filters: one names nothing, or leaves out what another asks for")
+            return _reply(run, ())
         if wanted.is_empty:
-            scope = scope_of(db, run.query)
-            return _newest_page(run, scope) if scope else _reply(run, ())
+            return _newest_page(run, run.scope)
         if not wanted.terms:
             run.notes.append("no word is left of the query, so nothing was looked for")
             return _reply(run, ())
@@ -177,15 +186,14 @@ def _ranked(run: _Search) -> list[Ranked]:
 
 def _tiers(run: _Search) -> Iterator[SearchScope]:
     """The scopes to look in, one after the other."""
-    query = run.query
-    scope = scope_of(run.db, query)
+    query, scope = run.query, run.scope
     if scope is None:
         return
     sids = sids_around(run.db, query.here) if query.here and scope.sids is None else []
     if not sids:
         yield scope
         return
-    here = scope_of(run.db, replace(query, project=_project_of(run.db, sids[0])))
+    here = scope_of(run.db, *run.limits, Query(text="", project=_project_of(run.db, sids[0])))
     if here is not None:
         yield here
     yield scope.without(sids)
@@ -234,9 +242,8 @@ def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Rank
         segment = segments[rid]
         readable = run.readable[rid] = index_text.searchable(segment)
         spoken = _spoken(segments[other] for other in said.get(rid, ()) if other in segments)
-        fields = fields_of(readable, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
-        if not has_near:
-            fields = replace(fields, label=())
+        worded = readable if has_near else readable._replace(label=())
+        fields = fields_of(worded, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
         near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
         result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase))
@@ -257,18 +264,19 @@ def _literal_bonus(run: _Search, out: Candidates, rid: int, readable: index_text
     if not literal or (run.wanted.phrase and rid not in out.phrase):
         return 0.0
     has_it = any(literal in " ".join(field[:SCORED_CHARS_MAX].lower().split()) for field in readable[:2])
-    return LITERAL_BONUS * out.weights.total if has_it else 0.0
+    bonus = SIGNS_BONUS if run.wanted.phrase and run.wanted.has_outer_signs else LITERAL_BONUS
+    return bonus * out.weights.total if has_it else 0.0
 
 
 def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:
     """The lexemes of a segment's fields, as far as they count for a score."""
-    initials = weights.initials
+    starts = weights.word_starts
     text, path = readable.text[:SCORED_CHARS_MAX], "\n".join(readable.paths)
     return Fields(
-        text=lexemes(text, initials),
-        input=lexemes(readable.input, initials),
+        text=lexemes(text, starts),
+        input=lexemes(readable.input, starts),
         path=lexemes(path) + extras(path),
-        said=lexemes(spoken, initials),
+        said=lexemes(spoken, starts),
         label=readable.label,
         is_turn=is_turn,
     )

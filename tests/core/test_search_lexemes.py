@@ -8,9 +8,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.search.lexemes import camel_parts, composed, extras, fold, lexemes, spans
+from ctxgc.core.search.lexemes import camel_parts, composed, extras, fold, lexemes, spans, stem, word_start
 from tests.stash.samples import any_text
 
+ENDINGS = (
+    "",
+    *[
+        "s",
+        "es",
+        "ed",
+        "ing",
+        "y",
+        "ies",
+        "ly",
+        "ingly",
+        "ational",
+        "ization",
+        "biliti",
+        "ability",
+        "ously",
+        "fulness",
+        "iveness",
+        "logy",
+        "icity",
+    ],
+)
 SAFE = re.compile(r"[^\x00-\x7f]|[a-z0-9]")
 
 
@@ -90,3 +112,22 @@ def test_a_megabyte_of_anything_is_split_in_linear_time():
         extras(text)
 
         assert time.process_time() - start < 3.0
+
+
+@given(st.lists(st.text("abdegilnorstuyz", min_size=1, max_size=6), min_size=1, max_size=3), st.sampled_from(ENDINGS))
+def test_every_word_begins_as_its_stem_does_up_to_the_letters_that_a_stemmer_changes(syllables, ending):
+    word = "".join(syllables) + ending
+
+    assert word.startswith(word_start(stem(word)))
+
+
+@given(st.text("abcDEF1 _-.,\n\t(“é", max_size=80), st.text("abc ", max_size=8))
+def test_a_text_read_for_some_words_has_these_and_as_many_words_as_ever(text, sought):
+    wanted = set(lexemes(sought))
+
+    some, every = lexemes(text, tuple(map(word_start, wanted))), lexemes(text)
+
+    assert len(some) == len(every)
+    assert [at for at, word in enumerate(some) if word in wanted] == [
+        at for at, word in enumerate(every) if word in wanted
+    ]

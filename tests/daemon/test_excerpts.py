@@ -231,6 +231,28 @@ async def test_in_the_scope_of_a_session_a_query_finds_that_session_alone_by_nam
         assert {one["session"] for one in recalled["excerpts"]} == {"client:other"}
 
 
+@pytest.mark.parametrize(("cwd", "first"), [("/work/b/src", "client:other"), ("/work/a", "client:one")])
+async def test_excerpts_of_the_project_around_the_folder_come_before_better_ones_of_others(bench, cwd, first):
+    for name, project in (("one", "/work/a"), ("other", "/work/b")):
+        await bench.call("session.open", session=name, project=project)
+        better = "crankshaft " * (5 if first != f"client:{name}" else 1)
+        await bench.call("segment.add", session=name, segment=reading(0, f"{better} of {name} " * 3))
+
+    recalled = await bench.call("stash.recall", query="crankshaft", cwd=cwd, budget_tokens=120)
+
+    assert recalled["excerpts"][0]["session"] == first
+
+
+@pytest.mark.parametrize("filters", ["project:b", "session:client:other", "project:/work/b"])
+async def test_a_project_among_the_words_does_not_widen_the_project_that_the_caller_gave(bench, filters):
+    await a_stash(bench)
+
+    with pytest.raises(NotFound, match="nothing found"):
+        await bench.call("stash.recall", query=f"{filters} crankshaft", project="/work/a")
+    with pytest.raises(NotFound, match="nothing found"):
+        await bench.call("stash.recall", query=f"{filters} crankshaft", session="client:two")
+
+
 async def test_a_damaged_segment_takes_no_other_with_it_and_says_so_itself(bench, monkeypatch):
     await a_stash(bench)
     bodies = bench.stash.bodies

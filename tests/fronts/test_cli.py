@@ -390,9 +390,9 @@ def test_the_socket_comes_from_the_environment_where_no_flag_names_it(daemon, mo
 @pytest.mark.parametrize(
     ("argv", "params"),
     [
-        (["recall", "--query", "ferry"], {"query": "ferry"}),
-        (["recall", "--query", "ferry", "--session", "s"], {"query": "ferry", "session": "s"}),
-        (["recall", "--query", "ferry", "--project", "/p"], {"query": "ferry", "project": "/p"}),
+        (["recall", "--query", "ferry"], {"query": "ferry", "cwd": os.getcwd()}),
+        (["recall", "--query", "ferry", "--session", "s"], {"query": "ferry", "cwd": os.getcwd(), "session": "s"}),
+        (["recall", "--query", "ferry", "--project", "/p"], {"query": "ferry", "cwd": os.getcwd(), "project": "/p"}),
         (["recall", "7-1", "--session", "s", "--lines", "40-80"], {"id": "7-1", "session": "s", "lines": "40-80"}),
         (["recall", "--around", "7-1", "--session", "s"], {"around": "7-1", "session": "s"}),
         (["recall", "7-1", "--session", "s", "--budget", "9"], {"id": "7-1", "session": "s", "budget_tokens": 9}),
@@ -516,3 +516,8 @@ def test_a_search_puts_this_project_first_unless_it_is_everywhere_and_leaves_out
     assert "here" not in everywhere.params("stash.search")
     assert evicted.params("stash.search")["states"] == ["evicted", "departed"]
     assert "turn 0" in ran.out
+
+
+@pytest.mark.parametrize("importance", ["nan", "inf", "-0.1", "1.1", "much"])
+def test_an_importance_that_is_no_share_is_a_usage_error(daemon, run, importance):
+    assert run(daemon({}), "add", "--importance", importance, "text").code == 2

@@ -1,5 +1,6 @@
 """The planner: which queries it asks of SQLite, and what it says when time runs out."""
 
+import json
 import random
 import sqlite3
 
@@ -270,6 +271,20 @@ async def test_signs_decide_between_segments_that_have_the_same_letters(stash):
         return (await stash.search(Query(text=text))).hits[0].row.seq
 
     assert [await first(text) for text in ("C++", "--no-verify", '"no verify"')] == [9, 11, 12]
+
+
+@pytest.mark.parametrize("typed", [')" && git status', "git status ;", "&& git status"])
+async def test_words_between_signs_find_the_call_with_these_signs_before_shorter_calls_of_the_same_words(stash, typed):
+    def call(seq, command):
+        skeleton = json.dumps({"input": {"command": command}}).encode()
+        return put(seq, "On branch main", skeleton=skeleton, kind=Kind.TOOL_CALL, tool="Bash", wall_s=float(seq))
+
+    long = 'cd "$(dirname build/tools/linux/x86/release)" && git status ; make all tests docs package install clean'
+    await stash.apply([call(9, long), *(call(n, "git status") for n in range(10, 20))])
+
+    reply = await stash.search(Query(text=typed))
+
+    assert reply.hits[0].row.seq == 9
 
 
 async def test_what_a_model_said_before_a_call_finds_the_call(stash):

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ctxgc.core.labels import MATCH_END, MATCH_START
-from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_plain, is_spaceless, spans, stem
+from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_plain, is_spaceless, spans, stem, word_start
 from ctxgc.core.search.query import SearchQuery
 
 SNIPPET_CHARS = 200
@@ -70,10 +70,10 @@ def matches(text: str, query: SearchQuery) -> list[Match]:
 def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
     """Matches in a text of plain letters: its distinct words are stemmed, and the few that match are looked for."""
     matching: dict[str, str] = {}
-    initials = tuple({each for lexeme in lexemes if lexeme for each in (lexeme[0], lexeme[0].upper())})
+    starts = tuple({word_start(lexeme) for lexeme in lexemes if lexeme})
     for word in set(_WORD.findall(text)):
-        if not word.startswith(initials) and word.islower():
-            continue  # A stem begins as its word does.
+        if not word.startswith(starts) and word.islower():
+            continue
         lexeme = stem(word.lower())
         if lexeme in lexemes or (heads and lexeme.startswith(heads)):
             matching[word] = lexeme

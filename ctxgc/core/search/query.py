@@ -91,6 +91,12 @@ class SearchQuery(NamedTuple):
         return any(not (character.isalnum() or character.isspace()) for character in self.literal)
 
     @property
+    def has_outer_signs(self) -> bool:
+        """Whether the query begins or ends with signs that end no sentence: words with these signs were copied."""
+        core = self.literal.rstrip(".?!,:")
+        return bool(core) and not (core[0].isalnum() and core[-1].isalnum())
+
+    @property
     def bigrams(self) -> frozenset[tuple[str, str]]:
         """Pairs of lexemes that stand side by side in the query."""
         runs = [self.phrase, *(way for term in self.terms for way in term.ways)]

@@ -9,11 +9,12 @@ The constants are measured (`docs/design/search.md`). Source: BM25F, Robertson, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from ctxgc.core.search.lexemes import word_start
 from ctxgc.core.search.query import SearchQuery, Term
 
 TEXT_SATURATION = 0.6
@@ -33,6 +34,8 @@ ALL_BONUS = 0.3
 PHRASE_BONUS, CHAIN_BONUS, LITERAL_BONUS = 2.0, 1.0, 0.5
 """Shares of the sum of weights: the query's words as they stand, and in their order with a word or two between, come
 before any that are scattered."""
+SIGNS_BONUS = 12.0
+"""More than all fields of a term are worth: a copied run of words and signs comes before shorter texts of the words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,9 @@ class Weights:
         return frozenset((*self.query.phrase, *(lexeme for term in self.terms for way in term.ways for lexeme in way)))
 
     @cached_property
-    def initials(self) -> frozenset[str]:
-        """The first letters of these lexemes."""
-        return frozenset(lexeme[0] for lexeme in self.lexemes)
+    def word_starts(self) -> tuple[str, ...]:
+        """What a word begins with if it may be one of these lexemes."""
+        return tuple(set(map(word_start, self.lexemes)))
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
@@ -109,13 +112,15 @@ class _Field:
         self.length = len(lexemes)
         self.lexeme_at: dict[int, str] = {}
         self.places: dict[str, list[int]] = {}
-        wanted, heads = weights.lexemes, weights.heads
-        if not lexemes or (not heads and wanted.isdisjoint(lexemes)):
+        if not lexemes:
             return
-        if heads:
-            self.lexeme_at = {at: word for at, word in enumerate(lexemes) if word in wanted or word.startswith(heads)}
-        else:
+        wanted = weights.lexemes.intersection(lexemes)
+        if heads := weights.heads:
+            wanted = wanted.union(word for word in set(lexemes) if word.startswith(heads))
+        if len(wanted) > 1:
             self.lexeme_at = {at: word for at, word in enumerate(lexemes) if word in wanted}
+        elif wanted:
+            self.lexeme_at = dict.fromkeys(_places(lexemes, *wanted), *wanted)
         for at, lexeme in self.lexeme_at.items():
             self.places.setdefault(lexeme, []).append(at)
 
@@ -135,6 +140,12 @@ class _Field:
     def _is_run(self, start: int, way: tuple[str, ...], is_prefix: bool) -> bool:
         *whole, last = (self.lexeme_at.get(start + n, "") for n in range(len(way)))
         return tuple(whole) == way[:-1] and (last.startswith(way[-1]) if is_prefix else last == way[-1])
+
+
+def _places(lexemes: Sequence[str], lexeme: str) -> Iterator[int]:
+    at = -1
+    for _ in range(lexemes.count(lexeme)):
+        yield (at := lexemes.index(lexeme, at + 1))
 
 
 def idf(df: int, total: int) -> float:

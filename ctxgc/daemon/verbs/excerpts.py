@@ -257,7 +257,8 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
     is_bound = bool(params.session) or params.scope == "session"
     key = await services.registry.resolve(params.session, params.cwd) if is_bound else None
     limit = max(HITS_MIN, min(HITS_MAX, budget // HIT_TOKENS))
-    result = await services.stash.search(Query(text=params.query, key=key, project=params.project, limit=limit))
+    query = Query(text=params.query, here=params.cwd, key=key, project=params.project, limit=limit)
+    result = await services.stash.search(query)
     if not result.hits:
         hint = "; ".join(result.notes) or "try fewer or other words"
         raise NotFound(f"nothing found for {params.query!r}", hint=hint)

@@ -175,8 +175,8 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
     if is_framed and (args.raw or args.piece):
         hint = "`ctxgc recall SEGMENT --raw | sed -n 40,80p` prints lines as they are"
         refuse_usage("--raw and --piece go with a whole segment: an excerpt is never without its frame", hint)
-    # Words are looked for in every session, as `search` does; a segment's name means the session at hand first.
-    params: dict[str, Any] = {"session": args.session} if args.query else {**shell.session()}
+    # Words are looked for in every session, this project's first; a segment's name means the session at hand first.
+    params: dict[str, Any] = {"session": args.session, "cwd": os.getcwd()} if args.query else {**shell.session()}
     params |= {"query": args.query, "around": args.around, "id": args.segment}
     params["project"] = os.path.abspath(args.project) if args.project else ""
     params["piece"] = args.piece

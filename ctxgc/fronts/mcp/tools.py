@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ctxgc.protocol.replies.sessions import ShowReply
     from ctxgc.protocol.replies.stash import HitReply, RecallReply, SearchReply
 
+OF_THE_QUERY = ("left out", "no word is left", "out of time")
+"""In notes of the daemon that tell of the query alone, and of no segment."""
 HITS_MAX, LIMIT_MAX = 20, 100
 """Hits of one page, and of one call of the verb."""
 IDS_MAX = 50
@@ -182,25 +184,35 @@ class Tools:
 
     def search(self, query: str, limit: int = 8, offset: int = 0, session: str = "") -> str:
         """Hits within the scope, best first."""
-        hits, has_more = self._hits(query, limit, offset, session)
+        hits, has_more, notes = self._hits(query, limit, offset, session)
         lines = [_hit_text(hit) for hit in hits]
         if has_more:
             lines.append(f"More: offset {offset + limit}.")
         if not lines:
-            return "Nothing found in this project. Fewer or other words find more."
-        return framed("hits", query, "\n".join(lines))
+            return _with_notes("Nothing found in this project. Fewer or other words find more.", notes)
+        return framed("hits", query, "\n".join([*lines, *(terminal.printable_line(note) for note in notes)]))
 
-    def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool]:
-        """Hits in the scope, best first, and whether there are more."""
+    def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool, list[str]]:
+        """Hits in the scope, best first, whether there are more, and what the daemon says of the search.
+
+        A page from which a hit of another project was left out says nothing of further pages, and a page without hits
+        nothing of words that other projects hold: both would answer questions about these projects.
+        """
         places = self._places(session)
         # Several projects are read from their first hits: pages of each would skip what one page left over.
         start = offset if len(places) == 1 else 0
         params = {"query": query, "limit": min(offset - start + limit, LIMIT_MAX), "offset": start}
+        params["here"] = self._scope.folder
         replies: list[SearchReply] = [self._call("stash.search", params | where) for where in places]
-        hits = sorted((hit for reply in replies for hit in reply.hits), key=lambda hit: -hit.score)
+        hits = [hit for reply in replies for hit in reply.hits]
+        if len(places) > 1:  # One reply has its own order: this project's hits first.
+            hits.sort(key=lambda hit: -hit.score)
         page = hits[offset - start : offset - start + limit]
         has_more = len(hits) > offset - start + limit or any(reply.next_offset > 0 for reply in replies)
-        return [hit for hit in page if self._scope.has_project(hit.project)], has_more
+        kept = [hit for hit in page if self._scope.has_project(hit.project)]
+        said = dict.fromkeys(note for reply in replies for note in reply.notes or ())
+        notes = [note for note in said if kept or any(words in note for words in OF_THE_QUERY)]
+        return kept, has_more and bool(kept) and len(kept) == len(page), notes
 
     def recall(self, id: str = "", query: str = "", around: str = "", lines: str = "", **more: Any) -> str:
         """Lines of a segment, a segment with its neighbours, or excerpts of the best hits, in the daemon's frame."""
@@ -221,8 +233,9 @@ class Tools:
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
         texts, left = [], budget_tokens
         for where in self._places(session):
+            params = {"query": query, "cwd": self._scope.folder, "budget_tokens": left, **where}
             try:
-                reply: RecallReply = self._call("stash.recall", {"query": query, "budget_tokens": left, **where})
+                reply: RecallReply = self._call("stash.recall", params)
             except CallFailed as failure:
                 if failure.kind not in ("not_found", "over_budget"):
                     raise
