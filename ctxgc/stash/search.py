@@ -246,7 +246,7 @@ def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Rank
         fields = fields_of(worded, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
         near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
-        result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase))
+        result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase, out.whole_words_of(rid)))
         value = result.value + _literal_bonus(run, out, rid, readable)
         is_all = result.is_all and len(out.weights.terms) >= _content_terms(run.wanted, out)
         match = "all" if is_all else "some" if known or result.is_all else "near"

@@ -232,6 +232,25 @@ async def test_the_start_of_a_word_is_found_at_its_humps_alone(stash):
     assert [hit.row.seq for hit in (await stash.search(Query(text="stash/sear"))).hits] == [10]
 
 
+@pytest.mark.parametrize(
+    ("word", "others"),
+    [
+        ("NullPointerException", "null pointer exception seen"),
+        ("readFileSync", "read file sync, readFileSyncOrNot"),
+        ("XMLHttpRequest", "xml http request"),
+        ("9f86d08", "9f86d081884c7d65"),
+        ("9f86d08", "9f86d081884c7d65 9f86d08188 9f86d0819"),
+    ],
+)
+@pytest.mark.parametrize("count", [4, 60])
+async def test_an_identifier_as_it_stands_comes_before_its_humps_and_longer_words(stash, word, others, count):
+    await stash.apply([put(9, f"then {word} was seen in a log of some length, and nobody knew why it came")])
+    await stash.apply([put(n, others) for n in range(10, 10 + count)])
+
+    for text in (word, f"{word} seen"):
+        assert (await stash.search(Query(text=text))).hits[0].row.seq == 9
+
+
 async def test_a_query_without_a_word_says_so_and_lists_nothing(stash):
     reply = await stash.search(Query(text="!! ..."))
 

@@ -68,6 +68,11 @@ class Term(NamedTuple):
     def __str__(self) -> str:
         return self.text or " ".join(self.ways[0])
 
+    @property
+    def is_identifier(self) -> bool:
+        """Whether the word as it stands comes before its humps and before longer words: a camelCase word or a hash."""
+        return len(self.ways) > 1 or (self.is_prefix and bool(_HASH.fullmatch(self.text)))
+
 
 class SearchQuery(NamedTuple):
     """A parsed query. `parts` are terms to try where `terms` match nothing; `excluded` terms were unmistakable."""
@@ -98,8 +103,8 @@ class SearchQuery(NamedTuple):
 
     @property
     def bigrams(self) -> frozenset[tuple[str, str]]:
-        """Pairs of lexemes that stand side by side in the query."""
-        runs = [self.phrase, *(way for term in self.terms for way in term.ways)]
+        """Pairs of lexemes that stand side by side in the query; humps make none, or they would outdo their word."""
+        runs = [self.phrase, *(term.ways[0] for term in self.terms)]
         return frozenset(pair for run in runs for pair in pairwise(run) if pair[0] != pair[1])
 
 
