@@ -104,6 +104,8 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
             run.notes.append("the index is being rebuilt; older segments may be missing")
         if wanted.excluded:
             run.notes.append(f"segments with {', '.join(map(str, wanted.excluded))} are left out")
+        if wanted.unread_filters:
+            run.notes.append(f"{', '.join(wanted.unread_filters)}: no such value for a filter, so these are words")
         if len(wanted.filters) > FILTERS_MAX:
             run.notes.append(f"of {len(wanted.filters)} filters, the first {FILTERS_MAX} count")
         run.scope = scope_of(db, *run.limits)

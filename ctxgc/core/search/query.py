@@ -84,6 +84,8 @@ class SearchQuery(NamedTuple):
     literal: str = ""
     """The query in lower case, spaces evened out: a text that holds it as it is typed comes first."""
     filters: tuple[tuple[str, str], ...] = ()
+    unread_filters: tuple[str, ...] = ()
+    """What looks like a filter and has no value of one: words of the query, and a note in the reply."""
     parts: tuple[Term, ...] = ()
     is_account: bool = False
     """A sentence, and not words that somebody remembers: what stands around a segment may answer it too."""
@@ -146,6 +148,7 @@ def parse(query: str, is_flag: Iterable[str] = ()) -> SearchQuery:
         parts=tuple(part for part in parts if part not in terms)[:TERMS_READ_MAX],
         is_account=_is_account(bare),
         is_empty=not tokens,
+        unread_filters=tuple(token.text for token in bare if not token.is_quoted and _is_unread_filter(token.text)),
     )
 
 
@@ -167,6 +170,11 @@ def _tokens(query: str, filters: list[tuple[str, str]]) -> Iterator[_Token]:
             if field:
                 yield _Token(field, False)
             yield _Token(quoted, True)
+
+
+def _is_unread_filter(text: str) -> bool:
+    match = _FILTER.fullmatch(text)
+    return match is not None and match[1].lower() in FIELDS
 
 
 def _is_exclusion(tokens: list[_Token], at: int) -> bool:
