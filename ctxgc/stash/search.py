@@ -28,7 +28,7 @@ from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, re
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.filters import FILTERS_MAX, SearchScope, limits_of, scope_of, sids_around
 from ctxgc.stash.schema import meta
-from ctxgc.stash.vocabulary import nearest_words
+from ctxgc.stash.vocabulary import missing_terms, nearest_terms, replace_terms, spell
 
 SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
@@ -146,19 +146,22 @@ def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchRe
 
 def _best_page(run: _Search) -> SearchResult:
     """The page of best hits; where nothing matches, of what comes nearest to the query."""
+    nearest = nearest_terms(run.db, missing_terms(run.db, run.wanted))
+    run.wanted = replace_terms(run.wanted, nearest)
     ranked = _ranked(run)
+    if ranked and nearest:
+        run.notes.append(f"no segment has {_names(tuple(nearest))}; showing results for {_spelled(run, ranked)}")
     if not ranked and run.wanted.parts and not run.wanted.required:
-        run.wanted = replace_terms(run.wanted, run.wanted.parts)
+        run.wanted = run.wanted.with_terms(run.wanted.parts)
         ranked = _ranked(run)
         if ranked:
             run.notes.append(f"nothing has it as it stands; showing results for {_names(run.wanted.terms)}")
     if not ranked and not run.is_partial:
-        nearest = nearest_words(run.db, run.wanted.terms)
-        if nearest:
-            run.wanted = replace_terms(run.wanted, tuple(dict.fromkeys(nearest)))
-            ranked = _ranked(run)
-            if ranked:
-                run.notes.append(f"nothing matches; showing results for {_names(run.wanted.terms)}")
+        nearest = nearest_terms(run.db, run.wanted.terms)
+        run.wanted = replace_terms(run.wanted._replace(terms=tuple(nearest)), nearest)
+        ranked = _ranked(run) if nearest else []
+        if ranked:
+            run.notes.append(f"nothing matches; showing results for {_spelled(run, ranked)}")
     if len(run.wanted.terms) > 1 and any(each.match in ("some", "near") for each in ranked):
         whole = sum(each.match == "all" for each in ranked)
         have = "no segment has" if not whole else "one segment has" if whole == 1 else f"{whole} segments have"
@@ -167,9 +170,9 @@ def _best_page(run: _Search) -> SearchResult:
     return _reply(run, hits, run.end if len(ranked) > run.end else -1)
 
 
-def replace_terms(wanted: SearchQuery, terms: tuple[Term, ...]) -> SearchQuery:
-    """The query with other terms, of which none is required."""
-    return wanted._replace(terms=terms, required=(), phrase=(), literal="", parts=())
+def _spelled(run: _Search, ranked: Sequence[Ranked]) -> str:
+    texts = [run.readable[each.rid].text for each in ranked[: run.end] if each.rid in run.readable]
+    return _names([spell(term, texts) for term in run.wanted.terms])
 
 
 def _names(terms: Sequence[Term]) -> str:

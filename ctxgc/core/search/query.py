@@ -92,6 +92,10 @@ class SearchQuery(NamedTuple):
     is_empty: bool = False
     """Nothing was typed but filters."""
 
+    def with_terms(self, terms: Iterable[Term]) -> SearchQuery:
+        """The query with other terms, of which none is required."""
+        return self._replace(terms=tuple(dict.fromkeys(terms)), required=(), phrase=(), literal="", parts=())
+
     @property
     def has_signs(self) -> bool:
         """Whether signs tell texts apart that have the same words."""
