@@ -295,7 +295,11 @@ def load_config(path: Path | None, env: Mapping[str, str]) -> Config:
     Raises `BadConfig` with every fault found. A file that was named must exist; the user's own may be absent.
     """
     file = path or config_path(env)
-    text = _read_text(file, is_required=path is not None)
+    return parse_config(_read_text(file, is_required=path is not None), file, env)
+
+
+def parse_config(text: str, file: Path, env: Mapping[str, str]) -> Config:
+    """The configuration of a file's text, under the environment. Raises `BadConfig` with every fault found."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

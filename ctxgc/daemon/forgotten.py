@@ -6,6 +6,7 @@ forget ──▶ wait until the files are written anew ──▶ drop caches ─
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +20,11 @@ ERASED_S_MAX = 40.0
 """After this long memory is overwritten all the same; again, once the files are erased."""
 ROUNDS = 3
 """What one thread freed another thread's allocator may hold back until the next round."""
+RETRY_S = 5.0
 READ_BUFFER_BYTES = 512 * 2**10
 """More than a loop reads at once: the buffer that all connections share is read over."""
+
+_log = logging.getLogger("ctxgc.daemon")
 
 
 async def overwrite_forgotten(services: Services, functions: Sequence[Any]) -> None:
@@ -28,28 +32,41 @@ async def overwrite_forgotten(services: Services, functions: Sequence[Any]) -> N
 
     `functions` are cached ones that the collector is about to lose sight of.
     """
-    loop = asyncio.get_running_loop()
+    failure = ""
     while True:
         await services.has_forgotten.wait()
         services.has_forgotten.clear()
-        await asyncio.sleep(SETTLE_S)
-        end = loop.time() + ERASED_S_MAX
-        while await _has_erasures(services) and loop.time() < end:  # noqa: ASYNC110 - the stash tells nobody
-            await asyncio.sleep(SETTLE_S)
-        if await _has_erasures(services):
+        try:
+            await _overwrite(services, functions)
+            failure = ""
+        except Exception as error:  # Forgotten text is still in memory: the next attempt may succeed.
+            if failure != type(error).__qualname__:  # The type alone: a message may quote what was forgotten.
+                failure = type(error).__qualname__
+                _log.error("memory could not be overwritten after a forget: %s", failure)
+            await asyncio.sleep(RETRY_S)
             services.has_forgotten.set()
-        for empty in services.caches:
-            empty()
-        empty_function_caches([*functions, *cached_functions()])
-        overwrite_last_word()
-        for session in services.registry.awake:
-            await session.ensure_current()  # The heap of before the forget holds names.
-        for _ in range(ROUNDS):
-            await _read_over()
-            await services.stash.drop_caches(fill_free_chunks)
-            fill_free_chunks()
-            await loop.run_in_executor(services.worker, fill_free_blocks)
-            await asyncio.sleep(SETTLE_S)
+
+
+async def _overwrite(services: Services, functions: Sequence[Any]) -> None:
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(SETTLE_S)
+    end = loop.time() + ERASED_S_MAX
+    while await _has_erasures(services) and loop.time() < end:  # noqa: ASYNC110 - the stash tells nobody
+        await asyncio.sleep(SETTLE_S)
+    if await _has_erasures(services):
+        services.has_forgotten.set()
+    for empty in services.caches:
+        empty()
+    empty_function_caches([*functions, *cached_functions()])
+    overwrite_last_word()
+    for session in services.registry.awake:
+        await session.ensure_current()  # The heap of before the forget holds names.
+    for _ in range(ROUNDS):
+        await _read_over()
+        await services.stash.drop_caches(fill_free_chunks)
+        fill_free_chunks()
+        await loop.run_in_executor(services.worker, fill_free_blocks)
+        await asyncio.sleep(SETTLE_S)
 
 
 async def _has_erasures(services: Services) -> bool:

@@ -45,7 +45,6 @@ SPACE_CHECK_S = 1.0
 LOOK_S = 2.0
 """Between two looks at the files of a stash that nobody writes to; each commit looks too."""
 
-
 QUIET_S = 0.05
 BUSY_PAUSE_S = 0.2
 ERASE_QUIET_S = 1.0
@@ -85,11 +84,12 @@ class SqliteStash:
         self._read_only = ""
         self._next_space_check_s = 0.0
         self._maintenance_error = ""
+        self._look_error = ""
         self._writer_thread: DbThread | None = None
         self._writer: Writer | None = None
         self._readers: asyncio.Queue[tuple[DbThread, Deadline]] = asyncio.Queue()
-        self._reader_count = 0
-        self._task: asyncio.Task[None] | None = None
+        self._reader_threads: list[DbThread] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._group = GroupCommit(self._commit)
         self._has_changed = asyncio.Event()
         self._erasing = asyncio.Lock()
@@ -109,17 +109,20 @@ class SqliteStash:
                 if self._is_on_disk:
                     reader = await DbThread.open(self._uri("ro"), schema.configure_reader)
                 await self._readers.put((reader, deadline))
-                self._reader_count += 1
+                self._reader_threads.append(reader)
                 await reader.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
         except BaseException as error:
             await self._release()
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):  # The second: a damaged schema, quoted.
                 raise self._opening_error(error) from error
             raise
+        self._group = GroupCommit(self._commit)
+        loops = [self._group.run(), self._maintain()]
         if self._is_on_disk:
             self._watch.begin()
-        self._group = GroupCommit(self._commit)
-        self._task = asyncio.create_task(self._run_maintenance())  # The stash's alone: close() ends it.
+            loops.append(self._look_at_files())
+        # In no group: the end of one loop must not end group commit. close() ends all of them.
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
         self._has_changed.set()
 
     async def close(self) -> None:
@@ -127,11 +130,10 @@ class SqliteStash:
         if self._writer_thread is None:
             return
         await self._group.drain()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
         try:
             # A failure here costs a check at the next opening, and nothing else.
             with contextlib.suppress(sqlite3.Error, StashGone):
@@ -226,12 +228,9 @@ class SqliteStash:
                 self._writer.drop_content()
             on_thread()
 
-        if self._writer_thread is not None:
-            await self._alone(self._writer_thread, drop)
-        readers = [await self._readers.get() for _ in range(self._reader_count)]
-        for reader in readers:
-            self._readers.put_nowait(reader)
-        for thread, _ in readers:
+        # Behind what each thread is doing: a reader that waits for its turn here would be missing elsewhere.
+        threads = [self._writer_thread, *self._reader_threads] if self._writer_thread is not None else []
+        for thread in dict.fromkeys(threads):
             await thread.run(drop)
             await thread.run(lambda _: None)
 
@@ -266,7 +265,7 @@ class SqliteStash:
             is_read_only=bool(trouble or self._read_only),
             read_only_reason=str(trouble or self._read_only),
             read_only_hint=trouble.hint if trouble else ReadOnly.next_step,
-            maintenance_error=self._maintenance_error,
+            maintenance_error="; ".join(filter(None, (self._maintenance_error, self._look_error))),
         )
 
     async def _commit(self, batches: list[Batch]) -> Sequence[CtxgcError | None]:
@@ -304,16 +303,12 @@ class SqliteStash:
     async def _look_at_files(self) -> None:
         """Notice what happens to the files while nobody writes."""
         while (thread := self._writer_thread) is not None and self._watch.trouble is None:
-            with contextlib.suppress(StashGone):
+            try:
                 await self._alone(thread, lambda _: None)
+                self._look_error = ""
+            except Exception as error:  # The next look may succeed, and `status` says so until then.
+                self._look_error = f"the look at the files failed: {error}"
             await asyncio.sleep(LOOK_S)
-
-    async def _run_maintenance(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._group.run())
-            tasks.create_task(self._maintain())
-            if self._is_on_disk:
-                tasks.create_task(self._look_at_files())
 
     async def _maintain(self) -> None:
         while True:
@@ -384,9 +379,9 @@ class SqliteStash:
     async def _release(self) -> None:
         """Close every connection; a reader in use is closed when its operation ends."""
         writer, self._writer_thread, self._writer = self._writer_thread, None, None  # From here on, calls are refused.
-        while self._reader_count:
+        while self._reader_threads:
             reader, _ = await self._readers.get()
-            self._reader_count -= 1
+            self._reader_threads.remove(reader)
             if reader is not writer:
                 await reader.close()
         if writer is not None:

@@ -516,3 +516,8 @@ def test_a_search_puts_this_project_first_unless_it_is_everywhere_and_leaves_out
     assert "here" not in everywhere.params("stash.search")
     assert evicted.params("stash.search")["states"] == ["evicted", "departed"]
     assert "turn 0" in ran.out
+
+
+@pytest.mark.parametrize("importance", ["nan", "inf", "-0.1", "1.1", "much"])
+def test_an_importance_that_is_no_share_is_a_usage_error(daemon, run, importance):
+    assert run(daemon({}), "add", "--importance", importance, "text").code == 2

@@ -1,6 +1,10 @@
 """`ctxgc hook`: an agent's event becomes context for its model, or nothing at all."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -133,3 +137,40 @@ def test_no_input_makes_a_hook_fail(event, daemon, hook):
         hook(server, event, "--suggest")
     finally:
         server.close()
+
+
+@pytest.mark.parametrize("redirect", [">/dev/full", ">&-", "| true", "<&-"])
+def test_a_hook_whose_input_or_output_goes_nowhere_has_not_failed(redirect, daemon):
+    server = daemon(replies())
+    words = [sys.executable, "-m", "ctxgc.fronts.cli.main", "hook", "--agent", "claude", "--no-spawn"]
+    command = f"{shlex.join([*words, '--socket', str(server.path)])} {redirect}"
+
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], input=json.dumps(START).encode(), capture_output=True
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("kept", ["paths", "nothing", "invalid"])
+def test_to_follow_one_more_log_a_hook_gives_up_a_stale_one_and_never_a_kept_one(
+    kept, daemon, hook, tmp_path, monkeypatch
+):
+    logs = [tmp_path / "projects" / "p" / name for name in ("kept.jsonl", "stale.jsonl", "new.jsonl")]
+    logs[0].parent.mkdir(parents=True)
+    for log in logs[:2]:
+        log.touch()
+        os.utime(log, (0, 0))
+    config = tmp_path / "ctxgc" / "config.toml"
+    config.parent.mkdir()
+    config.write_text({"paths": f"[watch]\npaths = ['{logs[0]}']", "nothing": "", "invalid": "[watch"}[kept])
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    watched = [{"path": str(log)} for log in logs[:2]]
+    server = daemon(
+        replies(**{"watch.list": {"watched": watched}, "watch.add": Refusal("busy", "32"), "watch.remove": {}})
+    )
+
+    hook(server, START | {"transcript_path": str(logs[2])})
+
+    gone = [params["path"] for method, params in server.calls if method == "watch.remove"]
+    assert gone == {"paths": [str(logs[1])], "nothing": [str(log) for log in logs[:2]], "invalid": []}[kept]

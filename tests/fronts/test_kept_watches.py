@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.config import load_config
+from ctxgc.daemon.feeds.watch import WATCHED_MAX
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.kept_watches import keep, with_path
 
@@ -19,7 +20,9 @@ TEXTS = st.sampled_from(
         "[gateway.modes]\ncodex = 'on'\n[watch]\npaths = []",
     ]
 )
-PATHS = st.sampled_from(["/a", "/b c", '/d"é'])
+PATHS = st.sampled_from(["/a", "/b c", '/d"é', "/\U0001f600"]) | st.text(st.characters(exclude_categories=["Cs"])).map(
+    lambda name: f"/{name}"
+)
 
 
 @given(TEXTS, st.lists(st.tuples(PATHS, st.booleans()), max_size=5))
@@ -55,3 +58,27 @@ def test_a_list_over_several_lines_is_left_to_the_person(tmp_path):
 
     assert "by hand" in refused.value.hint
     assert file.read_text() == '[watch]\npaths = [\n  "/a",\n]\n'
+
+
+def test_a_path_beyond_the_bound_is_refused_and_leaves_a_configuration_that_a_daemon_starts_with(tmp_path):
+    file = tmp_path / "config.toml"
+    for number in range(WATCHED_MAX):
+        keep(file, f"/srv/{number}", is_kept=True)
+    before = file.read_text()
+
+    with pytest.raises(Refused) as refused:
+        keep(file, "/srv/more", is_kept=True)
+
+    assert "watch.paths" in str(refused.value)
+    assert file.read_text() == before
+    assert len(load_config(file, {}).watch.paths) == WATCHED_MAX
+
+
+def test_a_path_can_be_taken_out_of_a_configuration_that_has_too_many(tmp_path):
+    file = tmp_path / "config.toml"
+    paths = [f"/srv/{number}" for number in range(WATCHED_MAX + 1)]
+    file.write_text(f"[watch]\npaths = {paths}\n")
+
+    assert keep(file, paths[0], is_kept=False)
+
+    assert len(load_config(file, {}).watch.paths) == WATCHED_MAX

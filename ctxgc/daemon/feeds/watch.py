@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from watchfiles import awatch
 
@@ -100,8 +101,11 @@ class WatchedPath:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     files: OrderedDict[str, FollowedFile] = field(default_factory=OrderedDict)
     """The longest silent file first; files of the backlog stand before all that changed."""
-    reading: dict[str, asyncio.Lock] = field(default_factory=dict)
-    """The files that are read now: a change may come while the backlog reads the file."""
+    reading: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """The files that are read now: a change may come while the backlog reads the file.
+
+    A lock lives for as long as a task holds the lock or waits for it: a path has a single lock.
+    """
     bytes_read: int = 0
     found: int = 0
     looked_at: int = 0
@@ -246,7 +250,6 @@ class Watcher:
                 watched.error = f"{path}: {_bug_label(error)}"
             finally:
                 self._note_change(0 if is_start else -1)
-        watched.reading.pop(path, None)
 
     def _note_change(self, more: int) -> None:
         self._changes += more

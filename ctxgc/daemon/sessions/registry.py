@@ -57,7 +57,8 @@ class Registry:
         self._segments_max = segments_max
         self._awake: OrderedDict[SessionKey, Session] = OrderedDict()
         self._living: WeakValueDictionary[SessionKey, Session] = WeakValueDictionary()
-        self._waking: dict[SessionKey, asyncio.Lock] = {}
+        self._waking: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
+        """A lock lives for as long as a task holds the lock or waits for it: a key has a single lock."""
 
     @property
     def awake(self) -> list[Session]:
@@ -125,14 +126,12 @@ class Registry:
         """Keep the session of this key from waking meanwhile; yields whether the session is asleep."""
         async with self._waking.setdefault(key, asyncio.Lock()):
             yield key not in self._awake and key not in self._living
-        self._waking.pop(key, None)
 
     async def _awake_session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
         session = self._awake.get(key)
         if session is None:
             async with self._waking.setdefault(key, asyncio.Lock()):
                 session = self._living.get(key) or await self._wake(key, new)
-            self._waking.pop(key, None)
             if session is None:
                 return None
             self._awake[key] = session

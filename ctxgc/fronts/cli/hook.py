@@ -46,6 +46,8 @@ STALE_S = 86_400.0
 
 def hook(shell: Shell, args: argparse.Namespace) -> int:
     """Carry out one event. Always 0."""
+    if sys.stdin is None:  # Closed.
+        return 0
     try:
         event = json.loads(sys.stdin.buffer.read(INPUT_BYTES_MAX))
         client = _connected(args.socket, spawns=not args.no_spawn)
@@ -125,8 +127,13 @@ class _Event:
             return False
         return bool(shown.gateway)
 
-    def _stale_paths(self) -> Iterator[str]:
-        """Followed transcripts, beside this one, that have not grown for a day."""
+    def _stale_paths(self) -> list[str]:
+        """Followed transcripts, beside this one, that have not grown for a day and that no user keeps followed."""
+        stale = list(self._silent_paths())
+        kept = _kept_paths() if stale else frozenset()
+        return [] if kept is None else [path for path in stale if path not in kept]
+
+    def _silent_paths(self) -> Iterator[str]:
         import time
 
         folder = os.path.dirname(self._transcript)
@@ -174,6 +181,16 @@ class _Event:
         lines = [f"{hit.label}: ctxgc recall {hit.id} --session {hit.session}" for hit in reply.hits]
         data = tuple(DataLine(number, line) for number, line in enumerate(lines, 1))
         return render_frame([Block(title="worth recalling", facts=(self._folder,), lines=data)]) if data else ""
+
+
+def _kept_paths() -> frozenset[str] | None:
+    """The paths of `ctxgc watch --keep`; None where the configuration cannot be read."""
+    from ctxgc.config import BadConfig, load_config  # Slow to import, and seldom needed.
+
+    try:
+        return frozenset(map(str, load_config(None, os.environ).watch.paths))
+    except BadConfig:
+        return None
 
 
 def _text(event: dict[str, Any], name: str) -> str:

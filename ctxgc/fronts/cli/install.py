@@ -50,7 +50,7 @@ class InstallWork:
 
         for name, edits in self.records.items():
             if edits:
-                records.save(name, edits)
+                records.save_with_folders(name, edits)
         for file, text in self.texts.items():
             if text is None:
                 Path(file).unlink(missing_ok=True)
@@ -158,7 +158,7 @@ def _agent_plan(
 
 
 def _add_agent(work: InstallWork, agent: str, plan: AgentPlan, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import install_file
+    from ctxgc.fronts.setup.changes import install_file, is_as_written
 
     standing = {edit.file: edit for edit in records.load(agent)}
     edits = []
@@ -169,10 +169,13 @@ def _add_agent(work: InstallWork, agent: str, plan: AgentPlan, records: Records)
             work.texts[edit.file] = text
             for change in noted.changes:
                 # Never the value before: it may hold a key.
-                verb = "set, in place of yours," if change.previous is not None else "set"
-                work.note_change(edit.file, f"{'.'.join(change.path)} {verb} to {change.value}")
+                verb = "set, in place of yours, to" if change.previous is not None else "set to"
+                verb = "gets, behind what is there," if change.is_item else verb
+                work.note_change(edit.file, f"{'.'.join(change.path)} {verb} {change.value}")
     _add_new_files(work, plan.new_files, edits)
     for file in standing.keys() - {new.edit.file for new in plan.new_files}:  # From base URLs to the plugin, or back.
+        if standing[file].format == "whole" and not is_as_written(Path(file), [standing[file]]):
+            continue  # The user's, since the user changed the file.
         raise Refused(f"{file} is of another installation of {agent}", hint=f"`ctxgc uninstall {agent}` first")
     work.records[agent] = edits
     work.notes += plan.notes
@@ -302,11 +305,14 @@ def _add_removal(work: InstallWork, name: str, records: Records) -> None:
 def _carry_out_removal(work: InstallWork, name: str, records: Records) -> None:
     if name not in work.records:
         return
+    from ctxgc.fronts.setup.changes import remove_made_folders
+
     part = InstallWork()
     files = {edit.file for edit in work.records[name]}
     part.texts = {file: text for file, text in work.texts.items() if file in files}
     part.records = {name: []}
     part.carry_out(records)
+    remove_made_folders(work.records[name])
 
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:

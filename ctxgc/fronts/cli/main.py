@@ -16,12 +16,18 @@ from ctxgc.fronts.cli import commands
 from ctxgc.fronts.cli.context import EXIT_REFUSED, EXIT_USAGE, Refused, Shell
 from ctxgc.protocol.blocking_client import CallFailed
 
+NEVER_FAILS = "hook"
+"""The command whose exit code is 0 whatever becomes of its output: an agent shows a hook's failure to its user."""
 VALUED = ("--socket", "--timeout", "--session")
 """Options that may stand before the command and take a value."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return the exit code. Never raises but for a programmer's error."""
+    words = sys.argv[1:] if argv is None else argv
+    never_fails = split_arguments(words)[1] == NEVER_FAILS
+    if sys.stdout is None and never_fails:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     if sys.stdout is None:  # Closed, as by `>&-`. What we open next would get its number, and our output with it.
         if sys.stderr is not None:
             sys.stderr.write("ctxgc: standard output is closed\n")
@@ -29,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     try:
-        code = _run_command(sys.argv[1:] if argv is None else argv)
+        code = _run_command(words)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -37,11 +43,13 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # The reader (`head`) has enough.
         _discard_stdout()
-        return EXIT_REFUSED
+        return 0 if never_fails else EXIT_REFUSED
     except OSError as error:
         if error.filename is not None:  # Of a file or folder. Of what is left, the daemon's is Unreachable.
             raise
         _discard_stdout()
+        if never_fails:
+            return 0
         sys.stderr.write(f"ctxgc: standard output cannot be written: {error.strerror}\n")
         return EXIT_REFUSED
 

@@ -17,6 +17,7 @@ import tomllib
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, is_only_watched, refuse_usage
 from ctxgc.fronts.cli.terminal import printable_line
+from ctxgc.fronts.setup.toml_edit import toml_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def with_mode(text: str, name: str, wanted: str) -> str | None:
     if not heads:
         lines += ["\n"] * bool(lines) + [f"{SECTION}\n"]
         heads = [len(lines) - 1]
-    own = re.compile(rf"\s*(?:{re.escape(json.dumps(name))}|'{re.escape(name)}'|{re.escape(name)})\s*=")
+    spellings = (json.dumps(name), toml_value(name), f"'{name}'", name)
+    own = re.compile(rf"\s*(?:{'|'.join(map(re.escape, spellings))})\s*=")
     start = heads[0] + 1
     end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
     lines[start:end] = [line for line in lines[start:end] if not own.match(line)]
@@ -176,7 +178,7 @@ def with_mode(text: str, name: str, wanted: str) -> str | None:
 
 
 def _mode_line(name: str, wanted: str) -> str:
-    key = name if BARE.fullmatch(name) else json.dumps(name)
+    key = name if BARE.fullmatch(name) else toml_value(name)
     return f'{key} = "{wanted}"'
 
 

@@ -33,6 +33,17 @@ COLLECT_S = 300.0
 SESSION_CHARS_MAX = 400
 
 
+def _importance_argument(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:  # Also where the text is `nan`.
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", default="-", metavar="TEXT", help="the text; `-` or absent: standard input")
     parser.add_argument("--file", metavar="PATH", default="", help="this file's text, however large")
@@ -43,7 +54,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", action="append", default=[], help="a tag to find the segment by; may be repeated")
     parser.add_argument("--task", default="", help="the segment's task")
     parser.add_argument("--ref", action="append", default=[], metavar="SEGMENT", help="an older segment as a reference")
-    parser.add_argument("--importance", type=float, default=0.5, help="0 to 1; default: 0.5")
+    parser.add_argument("--importance", type=_importance_argument, default=0.5, help="0 to 1; default: 0.5")
     parser.add_argument("--pin", action="store_true", help="never evict the segment")
 
 

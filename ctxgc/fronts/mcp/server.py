@@ -67,6 +67,8 @@ class McpServer:
         self._cancelled: set[int | str] = set()
         self._lock = threading.Lock()
         self._knows_roots = False
+        self._sink: BinaryIO | None = None
+        self._has_asked_roots = False
 
     def serve(self, source: BinaryIO, sink: BinaryIO) -> None:
         """Read messages and answer them until the source ends."""
@@ -95,11 +97,13 @@ class McpServer:
         return (replies if is_batch else replies[0]) if replies else None
 
     def _send(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
-        line = line_of(message)
+        line, sink = line_of(message), self._sink
         with self._lock:
+            if sink is None:
+                return
             try:
-                self._sink.write(line)
-                self._sink.flush()
+                sink.write(line)
+                sink.flush()
             except (OSError, ValueError):
                 return  # The client is gone; the end of its other stream ends the server.
 
@@ -145,7 +149,8 @@ class McpServer:
                 return True
             self._note(message["method"], message.get("params"))
             return False
-        if id_of(message) == ROOTS_ID:
+        if id_of(message) == ROOTS_ID and self._has_asked_roots:  # An unasked answer would widen the scope.
+            self._has_asked_roots = False
             result = message.get("result")
             roots = result.get("roots") if isinstance(result, dict) else None
             self._scope.set_roots(
@@ -161,7 +166,10 @@ class McpServer:
                 if isinstance(id, int | str) and id in self._waiting:
                     self._cancelled.add(id)
         elif method in ("notifications/initialized", "notifications/roots/list_changed") and self._knows_roots:
+            if self._sink is None:
+                return  # Over HTTP the word in the URL says the folder, and no client says another.
             self._scope.expect_roots()
+            self._has_asked_roots = True
             self._send({"jsonrpc": "2.0", "id": ROOTS_ID, "method": "roots/list"})
 
     def _answer_waiting(self) -> None:

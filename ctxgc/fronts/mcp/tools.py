@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ctxgc.protocol.replies.sessions import ShowReply
     from ctxgc.protocol.replies.stash import HitReply, RecallReply, SearchReply
 
+OF_THE_QUERY = ("left out", "no word is left", "out of time")
+"""In notes of the daemon that tell of the query alone, and of no segment."""
 HITS_MAX, LIMIT_MAX = 20, 100
 """Hits of one page, and of one call of the verb."""
 IDS_MAX = 50
@@ -182,16 +184,20 @@ class Tools:
 
     def search(self, query: str, limit: int = 8, offset: int = 0, session: str = "") -> str:
         """Hits within the scope, best first."""
-        hits, has_more = self._hits(query, limit, offset, session)
+        hits, has_more, notes = self._hits(query, limit, offset, session)
         lines = [_hit_text(hit) for hit in hits]
         if has_more:
             lines.append(f"More: offset {offset + limit}.")
         if not lines:
-            return "Nothing found in this project. Fewer or other words find more."
-        return framed("hits", query, "\n".join(lines))
+            return _with_notes("Nothing found in this project. Fewer or other words find more.", notes)
+        return framed("hits", query, "\n".join([*lines, *(terminal.printable_line(note) for note in notes)]))
 
-    def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool]:
-        """Hits in the scope, best first, and whether there are more."""
+    def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool, list[str]]:
+        """Hits in the scope, best first, whether there are more, and what the daemon says of the search.
+
+        A page from which a hit of another project was left out says nothing of further pages, and a page without hits
+        nothing of words that other projects hold: both would answer questions about these projects.
+        """
         places = self._places(session)
         # Several projects are read from their first hits: pages of each would skip what one page left over.
         start = offset if len(places) == 1 else 0
@@ -203,7 +209,10 @@ class Tools:
             hits.sort(key=lambda hit: -hit.score)
         page = hits[offset - start : offset - start + limit]
         has_more = len(hits) > offset - start + limit or any(reply.next_offset > 0 for reply in replies)
-        return [hit for hit in page if self._scope.has_project(hit.project)], has_more
+        kept = [hit for hit in page if self._scope.has_project(hit.project)]
+        said = dict.fromkeys(note for reply in replies for note in reply.notes or ())
+        notes = [note for note in said if kept or any(words in note for words in OF_THE_QUERY)]
+        return kept, has_more and bool(kept) and len(kept) == len(page), notes
 
     def recall(self, id: str = "", query: str = "", around: str = "", lines: str = "", **more: Any) -> str:
         """Lines of a segment, a segment with its neighbours, or excerpts of the best hits, in the daemon's frame."""

@@ -25,7 +25,7 @@ from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.other_agents import AgentSetup, is_same_upstream
 from ctxgc.fronts.setup import json_edit, toml_edit
-from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, new_file, read_text, undo_changes
+from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, is_as_written, new_file, read_text, undo_changes
 from ctxgc.fronts.setup.json_edit import Uneditable
 from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
 from ctxgc.protocol import discovery
@@ -134,7 +134,7 @@ def opencode(config: Config, environment: Mapping[str, str], options: Options, s
         path = folder / "plugins" / "ctxgc.ts"
         text = packaged_text(PLUGIN)
         present = read_text(path)
-        if present not in (None, text) and str(path) not in {edit.file for edit in standing}:
+        if present not in (None, text) and not is_as_written(path, standing):
             raise Refused(f"{path} is there already, and is not of this version", hint="take it away first")
         note = "the plugin begins in shadow: CTXGC_OPENCODE_MODE=on switches it on"
         return AgentPlan(new_files=(new_file(path, text),), notes=(note,), needs_gateway=False)

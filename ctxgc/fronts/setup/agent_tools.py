@@ -16,7 +16,8 @@ from typing import Any
 
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.setup.agent_settings import AgentPlan, Options, home_folder, json_settings, text_without_ours
-from ctxgc.fronts.setup.changes import Change, FileEdit, new_file, read_text
+from ctxgc.fronts.setup.changes import Change, FileEdit, is_as_written, new_file, read_text
+from ctxgc.fronts.setup.toml_edit import toml_value
 from ctxgc.protocol import discovery
 
 SERVER = "ctxgc"
@@ -50,9 +51,9 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
         block = "\n".join(
             [
                 f"[mcp_servers.{SERVER}]",
-                f"command = {json.dumps(command[0])}",
-                f"args = {json.dumps(command[1:])}",
-                f"env_vars = {json.dumps(HANDED_ON)}",
+                f"command = {toml_value(command[0])}",
+                f"args = {toml_value(command[1:])}",
+                f"env_vars = {toml_value(HANDED_ON)}",
                 "",
             ]
         )
@@ -89,7 +90,7 @@ def _claude_json(environment: Mapping[str, str]) -> Path:
 def _slash_command(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
     """The file of `/ctxgc`; a note instead where the user has such a file."""
     present = read_text(path)
-    if present not in (None, COMMAND_TEXT) and str(path) not in {edit.file for edit in standing}:
+    if present not in (None, COMMAND_TEXT) and not is_as_written(path, standing):
         return {"notes": (f"{path} is yours and stays as it is",)}
     return {"new_files": (new_file(path, COMMAND_TEXT),)}
 
@@ -110,10 +111,9 @@ def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, sta
     for event, matcher in EVENTS.items():
         own = {"type": "command", "command": f"{shlex.quote(options.command)} hook --agent {agent}", "timeout": HOOK_S}
         group: dict[str, Any] = {**({"matcher": matcher} if matcher else {}), "hooks": [own]}
-        before = present.get(event, []) if isinstance(present, dict) else []
-        if not isinstance(before, list):
+        if isinstance(present, dict) and not isinstance(present.get(event, []), list):
             raise Refused(f"{path}: hooks.{event} is no list", kind="config", hint="mend it first")
-        changes.append(Change(("hooks", event), json.dumps([*before, group])))
+        changes.append(Change(("hooks", event), json.dumps(group), is_item=True))
     notes = ("Codex asks once whether it may run these hooks",) if agent == "codex" else ()
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=notes, needs_gateway=False)
 

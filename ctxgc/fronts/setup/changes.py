@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +37,8 @@ class Change:
     """The depth of the first key on the path that was not there."""
     empty_parent: str | None = None
     """The empty object in which the first of those keys was put, with its spaces."""
+    is_item: bool = False
+    """Whether the value is a single item of the list at the path: the other items are the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class FileEdit:
     """The whole file as it was."""
     written: str = ""
     """The digest of the file as it was written."""
+    made_folders: tuple[str, ...] = ()
+    """The folders above the file that the installation makes, the innermost first."""
 
 
 class NewFile(NamedTuple):
@@ -78,6 +84,12 @@ def read_text(path: Path) -> str | None:
         raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
 
 
+def is_as_written(path: Path, edits: Sequence[FileEdit]) -> bool:
+    """Whether a file is as an installation wrote it."""
+    text = read_text(path)
+    return text is not None and any(edit.file == str(path) and edit.written == digest(text) for edit in edits)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write the file in a single step with its rights; a link stays a link. Raises `Refused`."""
     target = path.resolve()
@@ -95,6 +107,18 @@ def write_text(path: Path, text: str) -> None:
         raise Refused(f"{path}: cannot be written: {error.strerror}", kind="config") from None
 
 
+def missing_folders(file: str) -> tuple[str, ...]:
+    """The folders above a file that are not there, the innermost first."""
+    return tuple(str(folder) for folder in Path(file).resolve().parents if not folder.exists())
+
+
+def remove_made_folders(edits: list[FileEdit]) -> None:
+    """Remove the folders that an installation made, as far as they are empty."""
+    for folder in sorted({folder for edit in edits for folder in edit.made_folders}, key=len, reverse=True):
+        with suppress(OSError):
+            os.rmdir(folder)
+
+
 def apply_changes(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
     """The text with the changes, and the edit with the values before. Raises `Uneditable`."""
     changes = []
@@ -110,7 +134,12 @@ def _set_json(text: str, change: Change) -> tuple[str, Change]:
     made_from = next((d for d in range(1, len(path) + 1) if json_edit.value_at(text, path[:d]) is None), 0)
     parent = json_edit.value_at(text, path[: made_from - 1]) if made_from else None
     is_empty = parent is not None and not json_edit.decode_json(parent)
-    fresh = json_edit.set_member(text, path, change.value)
+    if not change.is_item:
+        fresh = json_edit.set_member(text, path, change.value)
+    elif previous is None:
+        fresh = json_edit.set_member(text, path, f"[{change.value}]")
+    else:
+        fresh = json_edit.append_item(text, path, change.value)
     return fresh, replace(change, previous=previous, made_from=made_from, empty_parent=parent if is_empty else None)
 
 
@@ -127,7 +156,9 @@ def undo_changes(text: str, edit: FileEdit) -> tuple[str, list[str]]:
     kept = []
     for change in reversed(edit.changes):
         name = ".".join(change.path)
-        if edit.format == "json":
+        if change.is_item:
+            text = _without_item(text, change)
+        elif edit.format == "json":
             if not _is_ours(json_edit.value_at(text, change.path), change.value):
                 kept.append(name)
                 continue
@@ -146,6 +177,36 @@ def undo_changes(text: str, edit: FileEdit) -> tuple[str, list[str]]:
 
 def _is_ours(present: str | None, value: str) -> bool:
     return present is not None and json_edit.decode_json(present) == json_edit.decode_json(value)
+
+
+def _without_item(text: str, change: Change) -> str:
+    """The text without our item of a list, wherever in the list the item stands now."""
+    present = json_edit.value_at(text, change.path)
+    if present is None or not isinstance(json_edit.decode_json(present), list):
+        return text
+    ours = json_edit.decode_json(change.value)
+    fresh = json_edit.map_items(text, change.path, lambda item: _without_hooks(item, ours))
+    if fresh != text and json_edit.decode_json(json_edit.value_at(fresh, change.path) or "") == []:
+        was_empty = change.previous is not None and json_edit.decode_json(change.previous) == []
+        return _unset_json(fresh, change if was_empty else replace(change, previous=None))
+    return fresh
+
+
+def _without_hooks(item: str, ours: Any) -> str | None:
+    """A list's item without our hooks, which are known by their commands; None for an item that is ours alone."""
+    value = json_edit.decode_json(item)
+    if value == ours:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("hooks"), list) or not isinstance(ours, dict):
+        return item
+    commands = {hook["command"] for hook in ours.get("hooks", ())}
+
+    def is_ours(hook: str) -> bool:
+        decoded = json_edit.decode_json(hook)
+        return isinstance(decoded, dict) and decoded.get("command") in commands
+
+    fresh = json_edit.map_items(item, ("hooks",), lambda hook: None if is_ours(hook) else hook)
+    return None if fresh != item and not json_edit.decode_json(fresh)["hooks"] else fresh
 
 
 def _unset_json(text: str, change: Change) -> str:
@@ -187,7 +248,13 @@ class Records:
         try:
             rows: list[dict[str, Any]] = json.loads(text)
             return [
-                FileEdit(**{**row, "changes": tuple(Change(**_with_path(one)) for one in row["changes"])})
+                FileEdit(
+                    **{
+                        **row,
+                        "changes": tuple(Change(**_with_path(one)) for one in row["changes"]),
+                        "made_folders": tuple(row.get("made_folders", ())),
+                    }
+                )
                 for row in rows
             ]
         except (ValueError, TypeError, KeyError):
@@ -203,6 +270,12 @@ class Records:
             write_text(path, json.dumps([asdict(edit) for edit in edits], indent=1))
         else:
             path.unlink(missing_ok=True)
+
+    def save_with_folders(self, name: str, edits: list[FileEdit]) -> None:
+        """Keep edits whose files are written next, with the folders that the writing makes or an earlier one made."""
+        made = {edit.file: edit.made_folders for edit in self.load(name)}
+        folders = {edit.file: missing_folders(edit.file) + made.get(edit.file, ()) for edit in edits}
+        self.save(name, [replace(edit, made_folders=tuple(dict.fromkeys(folders[edit.file]))) for edit in edits])
 
     def names(self) -> list[str]:
         """All that is installed."""
@@ -224,7 +297,8 @@ def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None,
         base, existed, before = present or "", present is not None, present or ""
         if standing is not None and present is not None:
             base, _ = undo_changes(present, standing)
-            existed = standing.existed
+            # A file that an installation made is the user's from the user's first setting in it.
+            existed = standing.existed or not _is_bare(base, edit.format)
             before = standing.before if digest(present) == standing.written else base
         empty = "{}\n" if edit.format == "json" else ""
         text, noted = apply_changes(base if base.strip() else empty, edit)
@@ -240,16 +314,20 @@ def uninstall_file(edit: FileEdit) -> tuple[str | None, list[str]]:
     present = read_text(path)
     if present is None:
         return None, []
-    if digest(present) == edit.written:
-        return (edit.before if edit.existed else None), []
     if edit.format == "whole":
-        return present, [path.name]
+        return (None, []) if digest(present) == edit.written else (present, [path.name])
     try:
-        text, kept = undo_changes(present, edit)
-        is_empty = not (json_edit.decode_json(text) if edit.format == "json" else text.strip())
+        is_as_written = digest(present) == edit.written
+        text, kept = (edit.before, []) if is_as_written else undo_changes(present, edit)
+        is_bare = not edit.existed and _is_bare(text, edit.format)
     except Uneditable as error:
         keys = ", ".join(".".join(change.path) for change in edit.changes)
         raise Refused(
             f"{path} cannot be changed for you: {error}", kind="config", hint=f"mend it, or take out {keys} by hand"
         ) from None
-    return (None if is_empty and not edit.existed else text), kept
+    return (None if is_bare else text), kept
+
+
+def _is_bare(text: str, file_format: str) -> bool:
+    """Whether a file holds nothing: no line, and no member of a JSON object."""
+    return not text.strip() or (file_format == "json" and not json_edit.decode_json(text) and "/" not in text)

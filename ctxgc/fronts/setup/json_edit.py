@@ -1,6 +1,6 @@
-"""A member of a JSON text set or taken out, and every other byte kept: comments, order, spaces, trailing commas.
+"""A member or a list item of a JSON text set or taken out, and every other byte kept: comments, order, trailing commas.
 
-    text ──▶ tree of places ──▶ set_member / drop_member ──▶ text
+    text ──▶ tree of places ──▶ set_member / drop_member / append_item / map_items ──▶ text
 
 Settings are JSON with `//` and `/* */` comments and trailing commas, as agents read them. Any other text, or a text
 that names a key of the path twice, raises `Uneditable`.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,8 +41,15 @@ class Node:
     end: int = 0
     members: list[Member] | None = None
     """The members of an object; None for any other value."""
+    items: list[Node] | None = None
+    """The items of a list; None for any other value."""
     commas: list[int] = field(default_factory=list)
-    """Places of the commas between the members of an object."""
+    """Places of the commas between the members of an object or the items of a list."""
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Where each member or item begins and ends."""
+        members = [(member.start, member.value.end) for member in self.members or ()]
+        return members + [(item.start, item.end) for item in self.items or ()]
 
 
 class DeepestObject(NamedTuple):
@@ -89,32 +97,53 @@ def set_member(text: str, path: tuple[str, ...], value: str) -> str:
         return text[: placed.node.start] + value + text[placed.node.end :]
     if placed.node.members is None:
         raise Uneditable(f"`{'.'.join(path[: placed.depth])}` is no object")
-    unit, newline = _indent_unit(text), "\r\n" if "\r\n" in text else "\n"
     key, *rest = placed.missing
     for inner in reversed(rest):
         value = f"{{ {json.dumps(inner)}: {value} }}"
-    return _insert_member(text, placed, f"{json.dumps(key)}: {value}", newline, unit)
+    return _insert(text, placed.node, placed.depth, f"{json.dumps(key)}: {value}")
 
 
-def _insert_member(text: str, placed: DeepestObject, member: str, newline: str, unit: str) -> str:
-    node, indent = placed.node, unit * (placed.depth + 1)
-    assert node.members is not None
-    close = node.end - 1
-    if not node.members:
+def append_item(text: str, path: tuple[str, ...], value: str) -> str:
+    """The text with this value, itself JSON, behind the items of the list at the path. Raises `Uneditable`."""
+    return _insert(text, _list_at(text, path), len(path), value)
+
+
+def map_items(text: str, path: tuple[str, ...], edit: Callable[[str], str | None]) -> str:
+    """The text with each item of the list at the path edited; an item for which `edit` is None is taken out."""
+    count = len(_list_at(text, path).items or ())
+    for index in reversed(range(count)):
+        node = _list_at(text, path)
+        start, end = node.spans()[index]
+        fresh = edit(text[start:end])
+        text = _drop(text, node, index) if fresh is None else text[:start] + fresh + text[end:]
+    return text
+
+
+def _list_at(text: str, path: tuple[str, ...]) -> Node:
+    placed = _place(read(text), path)
+    if placed.missing or placed.node.items is None:
+        raise Uneditable(f"`{'.'.join(path)}` is no list")
+    return placed.node
+
+
+def _insert(text: str, node: Node, depth: int, element: str) -> str:
+    """The text with a member or an item behind all others of its object or list."""
+    unit, newline = _indent_unit(text), "\r\n" if "\r\n" in text else "\n"
+    indent, close, spans = unit * (depth + 1), node.end - 1, node.spans()
+    if not spans:
         tail = text[node.start + 1 : close]
-        if tail.strip():  # A comment: the member stands before it.
-            return text[: node.start + 1] + f"{newline}{indent}{member}" + text[node.start + 1 :]
-        return text[: node.start + 1] + f"{newline}{indent}{member}{newline}{unit * placed.depth}" + text[close:]
-    last = node.members[-1].value.end
-    if newline in text[node.start : node.members[0].start]:
-        joint, indent = newline, _indent_at(text, node.members[0].start)
+        if tail.strip():  # A comment: the element stands before it.
+            return text[: node.start + 1] + f"{newline}{indent}{element}" + text[node.start + 1 :]
+        return text[: node.start + 1] + f"{newline}{indent}{element}{newline}{unit * depth}" + text[close:]
+    first, last = spans[0][0], spans[-1][1]
+    if newline in text[node.start : first]:
+        joint, indent = newline, _indent_at(text, first)
     else:
         joint, indent = "", " "
-    has_trailing = len(node.commas) == len(node.members)
-    if has_trailing:
+    if len(node.commas) == len(spans):  # A trailing comma.
         at = node.commas[-1] + 1
-        return text[:at] + f"{joint}{indent}{member}," + text[at:]
-    return text[:last] + f",{joint}{indent}{member}" + text[last:]
+        return text[:at] + f"{joint}{indent}{element}," + text[at:]
+    return text[:last] + f",{joint}{indent}{element}" + text[last:]
 
 
 def drop_member(text: str, path: tuple[str, ...]) -> str:
@@ -123,21 +152,25 @@ def drop_member(text: str, path: tuple[str, ...]) -> str:
     found = None if parent.missing else _member(parent.node, path[-1])
     if found is None:
         return text
-    node = parent.node
-    assert node.members is not None
-    index = node.members.index(found)
-    if len(node.members) == 1:
-        end = node.commas[0] + 1 if node.commas else found.value.end
+    assert parent.node.members is not None
+    return _drop(text, parent.node, parent.node.members.index(found))
+
+
+def _drop(text: str, node: Node, index: int) -> str:
+    """The text without a member of an object or an item of a list."""
+    spans = node.spans()
+    start, end = spans[index]
+    if len(spans) == 1:
+        end = node.commas[0] + 1 if node.commas else end
         inner_end = node.end - 1
-        is_bare = not text[node.start + 1 : found.start].strip() and not text[end:inner_end].strip()
+        is_bare = not text[node.start + 1 : start].strip() and not text[end:inner_end].strip()
         return text[: node.start + 1] + text[inner_end if is_bare else end :]
-    has_comma_behind = index < len(node.commas)
     if index == 0:
-        return text[: found.start] + text[node.members[1].start :]
+        return text[:start] + text[spans[1][0] :]
     before = node.commas[index - 1]
-    if has_comma_behind:  # The comma before it goes on to part its neighbours.
+    if index < len(node.commas):  # The comma before it goes on to part its neighbours.
         return text[: before + 1] + text[node.commas[index] + 1 :]
-    return text[:before] + text[found.value.end :]
+    return text[:before] + text[end:]
 
 
 def _place(node: Node, path: tuple[str, ...]) -> DeepestObject:
@@ -209,10 +242,12 @@ class _Reader:
         return node
 
     def _array(self, at: int, depth: int) -> Node:
-        node, text = Node(at), self._text
+        node, text = Node(at, items=[]), self._text
+        assert node.items is not None
         at = _skip_space(text, at + 1)
         while text[at : at + 1] != "]":
-            at = self._next(self.value(at, depth + 1).end, "]", node.commas)
+            node.items.append(self.value(at, depth + 1))
+            at = self._next(node.items[-1].end, "]", node.commas)
         node.end = at + 1
         return node
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.setup.changes import FileEdit, NewFile, digest, new_file, read_text
+from ctxgc.fronts.setup.changes import FileEdit, NewFile, is_as_written, new_file, read_text
 from ctxgc.fronts.setup.packaged import UNITS, packaged_text
 from ctxgc.protocol import discovery
 
@@ -144,12 +144,10 @@ def _quote_path(path: str) -> str:
 
 def service_edits(host: Host, init_system: str, standing: Sequence[FileEdit]) -> tuple[list[NewFile], list[str]]:
     """Files to be written, and the user's own files under the same names, which stay."""
-    ours = {edit.file: edit for edit in standing}
     new_files, kept = [], []
     for path, text in service_files(host, init_system):
         present = read_text(path)
-        is_own = str(path) in ours and present is not None and digest(present) == ours[str(path)].written
-        if present is not None and present != text and not is_own:
+        if present not in (None, text) and not is_as_written(path, standing):
             kept.append(str(path))
             continue
         new_files.append(new_file(path, text))

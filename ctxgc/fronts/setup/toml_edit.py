@@ -13,6 +13,14 @@ from typing import Any
 
 from ctxgc.fronts.setup.json_edit import Uneditable
 
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029]")
+
+
+def toml_value(value: str | list[str]) -> str:
+    """The value as TOML, on a single line: JSON, but for the two halves by which JSON escapes an emoji."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
 
 def parse_top_level(text: str) -> dict[str, Any]:
     """The values of a TOML text. Raises `Uneditable`."""
@@ -39,7 +47,7 @@ def set_key(text: str, key: str, value: str) -> str:
     """The text with this top-level key set to a text value. Raises `Uneditable`."""
     before = parse_top_level(text)
     newline = "\r\n" if "\r\n" in text else "\n"
-    own = f"{key} = {json.dumps(value)}{newline}"
+    own = f"{key} = {toml_value(value)}{newline}"
     if key in before:
         line = line_of(text, key)
         if line is None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from ctxgc.fronts.mcp.handlers import handlers
 from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, line_of
 from ctxgc.fronts.mcp.scope import Scope, folder_of
 from ctxgc.fronts.mcp.server import WAITING_MAX, McpServer
-from ctxgc.fronts.mcp.tools import SCHEMAS, fault_in
+from ctxgc.fronts.mcp.tools import SCHEMAS, Tools, fault_in
 from ctxgc.protocol.blocking_client import Unreachable
 
 
@@ -229,3 +230,38 @@ def test_a_line_holds_no_line_end_and_no_lone_surrogate_whatever_its_message_say
 
     assert line.count(b"\n") == 1
     assert "\ud800" not in json.loads(line)["odd"]
+
+
+def test_roots_that_nobody_asked_for_widen_no_scope():
+    config = SimpleNamespace(config={"mcp": {"projects": "own"}})
+    scope = Scope(lambda method, params: config, "/p", {})
+    roots = {"jsonrpc": "2.0", "id": "ctxgc-roots", "result": {"roots": [{"uri": "file:///other"}]}}
+    asked = [request("initialize", capabilities={"roots": {}}), {"method": "notifications/initialized"}, roots]
+
+    McpServer(dict, scope).answer(json.dumps([roots, request("ping")]).encode())
+    McpServer(dict, scope).answer(json.dumps([*asked, request("ping")]).encode())
+    McpServer(dict, scope).serve(io.BytesIO(json.dumps(roots).encode() + b"\n"), io.BytesIO())
+
+    assert scope.has_project("/p")
+    assert not scope.has_project("/other")
+
+
+def hit(project, score=1.0):
+    return SimpleNamespace(project=project, score=score, **dict.fromkeys(("id", "session", "label", "snippet"), "x"))
+
+
+@pytest.mark.parametrize("note", ["nothing matches; showing results for evilmark", "segments with words are left out"])
+def test_a_search_says_what_was_done_to_its_words_and_nothing_of_another_project(note):
+    config = SimpleNamespace(config={"mcp": {"projects": "own"}})
+    found = SimpleNamespace(hits=[hit("/other"), hit("/other")], next_offset=1, notes=[note], partial=False)
+
+    def call(method, params):
+        return config if method == "config.get" else found
+
+    tools = Tools(call, Scope(call, "/p", {}))
+
+    said = tools.search("evilmrk", limit=1)
+
+    assert "More" not in said
+    assert ("left out" in said) == ("left out" in note)
+    assert "evilmark" not in said

@@ -3,6 +3,7 @@
 import json
 import os
 import plistlib
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.setup import services
 from ctxgc.fronts.setup.agent_settings import command_for
+from ctxgc.fronts.setup.agent_tools import EVENTS
 from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
 from ctxgc.gateway.secret import NAME, read_secret
 
@@ -278,7 +280,7 @@ def test_the_services_go_with_the_last_agent_and_not_before(run, manager, home):
 
     run("uninstall")
 
-    assert not list((home / ".config/systemd/user").iterdir())
+    assert not (home / ".config/systemd").exists()
     assert "disable" in str(manager.commands[-1])
 
 
@@ -303,7 +305,7 @@ def test_services_that_do_not_start_leave_the_agents_settings_alone(run, manager
     assert "`ctxgc uninstall`" in said.err
     assert (home / FILES["claude"]).read_text() == SETTINGS
     run("uninstall")
-    assert not list((home / ".config/systemd/user").iterdir())
+    assert not (home / ".config/systemd").exists()
 
 
 def test_without_a_service_manager_no_agent_is_sent_to_a_gateway_that_may_not_run(run, manager, home):
@@ -338,7 +340,7 @@ def test_launchd_gets_two_agents_on_a_simulated_mac(run, manager, home):
     assert all(one["RunAtLoad"] and one["Label"] == name.removesuffix(".plist") for name, one in plists.items())
     assert ["launchctl", "bootstrap", "gui/501", str(folder / "ctxgc.gateway.plist")] in manager.commands
     run("uninstall")
-    assert not list(folder.iterdir())
+    assert not folder.parent.exists()
     assert ["launchctl", "bootout", "gui/501/ctxgc.gateway"] in manager.commands
 
 
@@ -449,6 +451,22 @@ def test_hooks_of_the_users_own_stand_before_ours(run, home):
     assert [group["hooks"][0]["command"].split()[-1] for group in groups] == ["mine", "claude"]
 
 
+def test_hooks_that_the_user_adds_behind_ours_double_nothing_and_outlive_ours(run, home):
+    path = home / ".claude" / "settings.json"
+    mine = [{"hooks": [{"type": "command", "command": name}]} for name in ("before", "after")]
+    path.write_text(json.dumps({"hooks": {"PreCompact": mine[:1]}}))
+    assert "in place of yours" not in run("install", "claude", "--hooks")[1].out
+    settings = json.loads(path.read_text())
+    settings["hooks"]["PreCompact"].append(mine[1])
+    path.write_text(json.dumps(settings))
+
+    run("install", "claude", "--mcp")
+
+    assert path.read_text().count("hook --agent claude") == len(EVENTS)
+    run("uninstall", "claude")
+    assert json.loads(path.read_text()) == {"hooks": {"PreCompact": mine}}
+
+
 def test_a_server_of_the_same_name_that_is_the_users_is_a_reason_to_refuse(run, home):
     (home / ".claude.json").write_text('{"mcpServers": {"ctxgc": {"command": "mine"}}}')
     (home / ".codex" / "config.toml").write_text('[mcp_servers.ctxgc]\ncommand = "mine"\n')
@@ -479,3 +497,54 @@ def test_a_command_of_an_activated_environment_is_named_by_its_place(tmp_path):
 
     assert command_for(paths, str(program)) == "ctxgc"
     assert command_for(paths | {"VIRTUAL_ENV": str(tmp_path / "env")}, str(program)) == str(program)
+
+
+INSTALLS = [("claude", "--mcp", "--hooks"), ("codex", "--hooks"), ("opencode", "--mcp"), ("opencode", "--plugin")]
+
+
+@pytest.mark.parametrize("words", INSTALLS, ids=" ".join)
+@pytest.mark.parametrize("is_twice", [False, True])
+def test_an_agent_without_any_folder_has_none_again_afterwards(words, is_twice, run, home):
+    for folder in (".claude", ".codex", ".config"):
+        shutil.rmtree(home / folder)
+
+    for _ in range(1 + is_twice):
+        assert run("install", *words)[0] == 0
+    run("uninstall")
+
+    assert [path.name for path in home.iterdir() if path.name != ".local"] == []
+
+
+def test_a_folder_that_the_user_made_or_filled_stays(run, home):
+    (home / ".claude" / "commands").mkdir()
+    run("install", "claude", "opencode", "--mcp")
+    (home / ".config" / "opencode" / "command" / "mine.md").touch()
+
+    run("uninstall")
+
+    assert (home / ".claude" / "commands").is_dir()
+    assert (home / ".config" / "opencode" / "command" / "mine.md").exists()
+
+
+@pytest.mark.parametrize("agent", ["claude", "opencode"])
+def test_a_command_of_ours_that_the_user_rewrote_stays_the_users(agent, run, home):
+    path = home / {"claude": ".claude/commands", "opencode": ".config/opencode/command"}[agent] / "ctxgc.md"
+    run("install", agent, "--mcp")
+    path.write_text("mine")
+
+    code, said = run("install", agent, "--mcp", "--gateway")
+
+    assert code == 0
+    assert f"{path} is yours and stays" in said.out
+    run("uninstall", agent)
+    assert path.read_text() == "mine"
+
+
+def test_a_plugin_that_the_user_rewrote_is_a_reason_to_refuse(run, home):
+    path = home / ".config" / "opencode" / "plugins" / "ctxgc.ts"
+    run("install", "opencode", "--plugin")
+    path.write_text("mine")
+
+    assert run("install", "opencode", "--plugin")[0] != 0
+    run("uninstall")
+    assert path.read_text() == "mine"
