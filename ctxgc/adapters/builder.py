@@ -19,11 +19,8 @@ from ctxgc.adapters.facts.background_commands import BackgroundCommands
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of_call
 from ctxgc.adapters.json_values import block_text, canonical_json, clean_name, content_blocks
 from ctxgc.adapters.skeletons import cut_input, cut_result
-from ctxgc.core.redact import redact_text
+from ctxgc.core.redact import redact_base_id
 from ctxgc.core.segment import NO_FACTS, Kind, Piece, Role, Segment, Status, text_id, tool_call_id
-
-CALL_ID_CHARS_MAX = 480
-"""Of a call id in a segment's id: with an ordinal or a digest behind it the id has to fit a name of the protocol."""
 
 ROLES = {
     Kind.SYSTEM: Role.SYSTEM,
@@ -98,8 +95,8 @@ class IdAllocator:
 
 
 def fit_call_id(call_id: str) -> str:
-    """A host's call id made fit for a segment's id: a credential in it stays out of every name made of it."""
-    return redact_text(clean_name(call_id))[:CALL_ID_CHARS_MAX] or "call"
+    """A host's call id made fit for a segment's id: no name made of it has a credential, or reads as one."""
+    return redact_base_id(clean_name(call_id)) or "call"
 
 
 @dataclass(slots=True)

@@ -17,6 +17,14 @@ from ctxgc.core.named_secrets import find_named
 
 NAME_BYTES_MIN = 6
 """No credential is shorter, its name or its issuer's mark included."""
+MARK_START = "«redacted:"
+"""The start of the mark that stands in a secret's place."""
+BASE_ID_CHARS_MAX = 480
+"""Of a call id in a segment's id: with an ordinal or a digest behind it the id has to fit a name of the protocol."""
+BASE_ID_ROUNDS_MAX = 8
+"""A cut to the bound may leave half a mark, which is judged again."""
+_ENDS = ("~2", "~98765", "~8f3a2c9d71e6b04f~1")
+"""Ends of ids: an ordinal, a long one, and a digest's with an ordinal. The last reads as a secret wherever any does."""
 
 
 def redact(data: bytes) -> tuple[bytes, int]:
@@ -38,6 +46,21 @@ def redact_text(text: str) -> str:
         return text
     data, count = redact(_bytes(text))
     return _text(data) if count else text
+
+
+def redact_base_id(id_: str) -> str:
+    """An id that takes ordinals, without secrets: with any ordinal behind it too, no rule finds a secret in it.
+
+    `secret:~11` reads as a value that a name is given. Empty where no such id was found.
+    """
+    for _ in range(BASE_ID_ROUNDS_MAX):
+        base = redact_text(id_)[:BASE_ID_CHARS_MAX]
+        for end in _ENDS:
+            base = redact_text(base + end).removesuffix(end)[:BASE_ID_CHARS_MAX]
+        if base == id_:
+            return base
+        id_ = base
+    return ""
 
 
 def redact_texts(texts: Iterable[str]) -> list[str]:
@@ -131,7 +154,7 @@ def _replace(data: bytes, spans: list[SecretSpan]) -> bytes:
     parts: list[bytes] = []
     at = 0
     for span in spans:
-        parts += (data[at : span.start], f"«redacted:{span.kind}»".encode())
+        parts += (data[at : span.start], f"{MARK_START}{span.kind}»".encode())
         at = span.end
     return b"".join((*parts, data[at:]))
 

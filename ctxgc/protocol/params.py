@@ -105,20 +105,26 @@ _decode_texts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 CONTENT = frozenset({"text", "input", "messages", "new", "calls"})
 """Params with content of segments, which intake redacts, or with params of their own."""
+QUERY = frozenset({"query"})
+"""Params that look for content."""
 
 
-def redact_params(model: type[Params], values: Any) -> Any:
-    """The params with every name as the stash has it: a credential in an id or a tag reaches no row and no lookup."""
+def redact_params(model: type[Params], values: Any, *, redacts_content: bool = True) -> Any:
+    """The params with every name as the stash has it: a credential in an id or a tag reaches no row and no lookup.
+
+    Names are redacted always; the words of a query, where the content that they look for is.
+    """
+    kept = CONTENT | model.opened | (frozenset() if redacts_content else QUERY)
     names: list[str] = []
 
     def note(name: str) -> str:
         names.append(name)
         return name
 
-    _map_names(values, "", CONTENT | model.opened, note)
+    _map_names(values, "", kept, note)
     if not find_secrets(text_bytes("\n".join(names))):
         return values
-    return _map_names(values, "", CONTENT | model.opened, redact_text)
+    return _map_names(values, "", kept, redact_text)
 
 
 def _map_names(value: Any, field: str, kept: frozenset[str], change: Callable[[str], str]) -> Any:
@@ -135,7 +141,7 @@ def _map_names(value: Any, field: str, kept: frozenset[str], change: Callable[[s
     return value
 
 
-def read_params(model: type[Params], raw: bytes) -> Any:
+def read_params(model: type[Params], raw: bytes, *, redacts_content: bool) -> Any:
     """The params of a request, for their model to validate. Raises `BadParams` for a number out of range.
 
     The codec has checked that the params are JSON, and skips over numbers: decoding is where a number beyond a finite
@@ -149,4 +155,4 @@ def read_params(model: type[Params], raw: bytes) -> Any:
     if names := model.verbatim & values.keys():
         texts = _decode_texts(raw)
         values |= {name: Verbatim(bytes(texts[name]), values[name]) for name in names}
-    return redact_params(model, values)
+    return redact_params(model, values, redacts_content=redacts_content)

@@ -247,8 +247,12 @@ class Forget(NamedTuple):
     seqs: Sequence[int]
 
 
+FORGOTTEN_OF_SESSION = ("title", "task", "project", "parent", "parent_segment", "model", "pacing")
+"""The texts of a session's row that a whole forget empties; `pacing` has digests of what was sent."""
+
+
 class ForgetSession(NamedTuple):
-    """Forget every segment and the session's title, task and project.
+    """Forget every segment and the session's own texts.
 
     The session's key and its segments' ids stay, so that no second reading of a transcript brings the segments back.
     """

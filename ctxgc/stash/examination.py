@@ -39,7 +39,7 @@ async def examine(read: Read, *, is_deep: bool) -> Examination:
     def pages(db: sqlite3.Connection, deadline: Deadline) -> list[str] | None:
         deadline.set(float("inf") if is_deep else PAGES_S_MAX)
         try:
-            return [*filter(None, [newest_mark.missing_sentence(db)]), *page_troubles(db)]
+            return [*_missing_newest(db), *page_troubles(db)]
         except sqlite3.OperationalError:  # Time was up: other damage is a sentence.
             return None
         finally:
@@ -55,6 +55,16 @@ async def examine(read: Read, *, is_deep: bool) -> Examination:
         bad_bodies += await read(lambda db, _, some=some: body_troubles(db, some))  # type: ignore[misc]
     skipped = "" if troubles is not None else f"not all pages were read in {PAGES_S_MAX:.0f} s"
     return Examination(len(rids), len(bad_bodies), (*(troubles or ()), *bad_bodies[:TROUBLES_MAX]), skipped)
+
+
+def _missing_newest(db: sqlite3.Connection) -> list[str]:
+    """A sentence where the newest segments are missing; none where the rows cannot be read, which the pages say."""
+    try:
+        return [*filter(None, [newest_mark.missing_sentence(db)])]
+    except sqlite3.OperationalError:  # Time was up.
+        raise
+    except sqlite3.DatabaseError:
+        return []
 
 
 def page_troubles(db: sqlite3.Connection) -> list[str]:

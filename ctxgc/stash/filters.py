@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ctxgc.core.paths import canonical_path
+from ctxgc.core.redact import redact_text
 from ctxgc.core.search.query import MOMENT
 from ctxgc.core.segment import Kind, SessionKey
 from ctxgc.stash import index_text
@@ -57,7 +58,8 @@ def limits_of(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str,
     A scope passes what passes all of them: words of a hostile model cannot widen the scope that the caller gave.
     """
     alone, any_of = [], Query(text="")
-    for name, value in filters[:FILTERS_MAX]:
+    for name, text in filters[:FILTERS_MAX]:
+        value = redact_text(text)  # As every name is stored, whatever is done to content.
         if name == "path":
             alone.append(Query(text="", path=value))
         elif name == "project":

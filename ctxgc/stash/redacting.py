@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ctxgc.core.errors import NotFound
-from ctxgc.core.redact import find_secrets, redact_json, redact_text
+from ctxgc.core.redact import find_secrets, redact_base_id, redact_json, redact_text
 from ctxgc.core.segment import SessionKey, tool_call_id
-from ctxgc.stash import body_codec, maintenance, schema
+from ctxgc.stash import body_codec, files, maintenance, schema
 from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row
 from ctxgc.stash.contract import SegmentRow
-from ctxgc.stash.index_text import entry_of
-from ctxgc.stash.writing import EncodedPut, Writer
+from ctxgc.stash.index_text import TOKENIZER_VERSION, entry_of
+from ctxgc.stash.writing import EncodedPut, Writer, ctxgc_error_of
 
 SLICE_ROWS = 200
 CURSOR = "redacted_up_to"
@@ -49,16 +50,40 @@ def redact_stash(path: Path, clean_row: Clean, progress: Progress, *, is_dry: bo
     """Redact the whole stash, or count what would be redacted. No daemon may have the file open."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        if not is_dry:
+    try:
+        with _opened(path, is_dry=is_dry) as db:
+            run = _Run(db, clean_row, is_dry=is_dry)
+            run.redact_names()
+            run.redact_segments(progress)
+            if not is_dry:
+                run.erase()
+            return run.report
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise files.damage_error(path, str(error)) from None
+        raise ctxgc_error_of(error) from None
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, is_dry: bool) -> Iterator[sqlite3.Connection]:
+    """The database in the newest version. Of an older file a dry run reads a private copy: the file stays."""
+    with contextlib.ExitStack() as kept:
+        db = kept.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+        if is_dry and db.execute("PRAGMA user_version").fetchone()[0] < len(schema.MIGRATIONS):
+            private = kept.enter_context(tempfile.TemporaryDirectory(prefix="dry-run-", dir=path.parent))
+            copy = sqlite3.connect(Path(private) / "copy", isolation_level=None)
+            kept.callback(copy.close)
+            db.backup(copy)
+            schema.migrate(copy)
+            db = copy
+        elif not is_dry:
             schema.configure_writer(db)
             schema.migrate(db)
-        run = _Run(db, clean_row, is_dry=is_dry)
-        run.redact_names()
-        run.redact_segments(progress)
-        if not is_dry:
-            run.erase()
-        return run.report
+            if schema.meta(db, "tokenizer_version") != TOKENIZER_VERSION:
+                db.execute("BEGIN IMMEDIATE")
+                schema.start_reindexing(db)
+                db.execute("COMMIT")
+        yield db
 
 
 class _Run:
@@ -167,6 +192,8 @@ class _Run:
     def _unused(self, name: str, before: str, query: str, owner: object) -> str:
         """The redacted name, or with an ordinal: two secrets were two names."""
         number = 1
+        if name != before:
+            name = redact_base_id(name) or "redacted"
         while name != before and self._db.execute(query, (owner, clean_text(tool_call_id(name, number)))).fetchone():
             number += 1
         return name if number == 1 else tool_call_id(name, number)

@@ -29,6 +29,7 @@ from ctxgc.stash.columns import (
     session_values,
 )
 from ctxgc.stash.contract import (
+    FORGOTTEN_OF_SESSION,
     OP_IDS_KEPT_PER_SESSION,
     ActualCost,
     AddEdges,
@@ -195,13 +196,14 @@ class Writer:
         self.write_content(rid, sid, mutation)
 
     def write_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
-        """Insert the body, the index entry and the paths of a row."""
+        """Insert the body, the paths and, where the index has come to the row, the index entry."""
         segment = mutation.row.segment
         self._fail("body")
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
         self._fail("index")
-        tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
-        self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
+        if rid >= meta(self._db, "unindexed_below"):  # Reindexing comes to this row: a second posting would stay.
+            tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
+            self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
         for n, use in enumerate(segment.paths):
             path = clean_text(use.path)
             self._db.execute(
@@ -342,7 +344,7 @@ class Writer:
         sid = self._get_or_create_sid(mutation.key)
         seqs = self._db.execute("SELECT seq FROM segment WHERE sid = ? AND state != 'forgotten'", (sid,)).fetchall()
         self._forget(Forget(mutation.key, [seq for (seq,) in seqs]))
-        self._db.execute("UPDATE session SET title = '', task = '', project = '', forgotten = 1 WHERE sid = ?", (sid,))
+        self._db.execute(_FORGET_SESSION, (*[""] * len(FORGOTTEN_OF_SESSION), sid))
         self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
         # Segments await erasing by their rid, which is positive: below zero is a session.
         self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", (-sid,))
@@ -393,3 +395,4 @@ UPDATE segment SET kind = 'other', role = 'user', wall_s = 0, tool = '', status 
     pieces = '', tombstone_tokens = 0, state = 'forgotten', departure = '', touched_turn = 0, touches = 0,
     is_pinned = 0, garbage = '', garbage_by = -1, redactions = 0, collection = 0, recalled_turn = -1 WHERE rid = ?
 """
+_FORGET_SESSION = f"UPDATE session SET {' = ?, '.join(FORGOTTEN_OF_SESSION)} = ?, forgotten = 1 WHERE sid = ?"

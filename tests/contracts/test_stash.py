@@ -24,6 +24,7 @@ from ctxgc.core.segment import (
     session_number,
 )
 from ctxgc.stash.contract import (
+    FORGOTTEN_OF_SESSION,
     OP_IDS_KEPT_PER_SESSION,
     ActualCost,
     AddEdges,
@@ -390,12 +391,13 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
 
 
 async def test_a_session_forgotten_whole_leaves_its_key_its_counters_and_bare_ids(stash):
-    known = SessionRow(key=KEY, project="/p", title="the key", task="swordfish", model="m", turn=4)
+    texts = dict.fromkeys(FORGOTTEN_OF_SESSION, "swordfish")
+    known = SessionRow(key=KEY, turn=4, **texts)
     await stash.apply([PutSession(known), *puts("one", "two"), PutOp(KEY, "op", Op(b"reply", b"call"))])
 
     await stash.apply([ForgetSession(KEY)])
 
-    assert await stash.session(KEY) == SessionRow(key=KEY, model="m", turn=4, forgotten=True)
+    assert await stash.session(KEY) == SessionRow(key=KEY, turn=4, forgotten=True)
     assert [(r.segment.id, r.state) for r in await stash.rows(KEY)] == [(f"seg-{n}", State.FORGOTTEN) for n in (0, 1)]
     assert await stash.op(KEY, "op") is None
 

@@ -10,14 +10,14 @@ import time
 import uuid
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ctxgc.adapters.builder import IdAllocator
+from ctxgc.adapters.builder import IdAllocator, fit_call_id
 from ctxgc.core.randomness import looks_random
-from ctxgc.core.redact import redact
+from ctxgc.core.redact import redact, redact_text
 from ctxgc.core.redact_segment import redact_segment
-from ctxgc.core.segment import Kind, Piece, Role, Segment
+from ctxgc.core.segment import Kind, Piece, Role, Segment, conflict_id, tool_call_id
 from tests.core.made_secrets import ALNUM, Maker, issued, longest_part, named
 
 
@@ -270,3 +270,20 @@ def test_a_call_id_that_is_a_credential_names_its_segments_by_the_mark_at_every_
     ]
 
     assert ids == ["«redacted:github_token»", "«redacted:github_token»~2", "«redacted:github_token»~2"]
+
+
+call_ids = st.lists(pieces | st.sampled_from(["secret:", "token=", "api_key=abc", "password="]), max_size=9).map(
+    "".join
+)
+
+
+@given(call_ids, st.integers(1, 10**12), st.binary(min_size=16, max_size=16))
+@example("secret:secret:secret:", 11, b"")
+@example("api_key=abc", 98765, b"")
+@example("secret:" * 200, 2, b"")
+def test_an_id_made_of_any_call_id_is_its_own_redaction_whatever_ordinal_it_has(call_id, ordinal, stamp):
+    base = fit_call_id(call_id)
+
+    assert fit_call_id(base) == base
+    for made in (base, tool_call_id(base, ordinal), conflict_id(tool_call_id(base, ordinal), stamp)):
+        assert redact_text(made) == made

@@ -2,6 +2,8 @@
 
 import json
 
+from ctxgc.core.segment import SessionKey
+from ctxgc.stash.contract import FORGOTTEN_OF_SESSION
 from tests.daemon.transcripts import worked
 from tests.stash.samples import erase_now
 from tests.stash.test_sqlite import NEEDLES, needles_on_disk
@@ -23,6 +25,29 @@ async def test_after_forgetting_a_session_its_title_task_and_project_are_in_no_r
 
     assert needles_on_disk(tmp_path) == []
     assert "needle" not in await listed(kept_bench)
+
+
+async def test_a_session_forgotten_whole_keeps_no_text_of_its_row_nor_on_the_next_request(kept_bench, tmp_path):
+    facts = {"parent": NEEDLES[0], "parent_segment": NEEDLES[1], "model": NEEDLES[2]}
+    sent = {"ids": ["a"], "session": "claude_code:s", "mode": "on", "format": "anthropic_messages"}
+    segment = {"id": "a", "kind": "user", "role": "user", "text": "hello"}
+    key = SessionKey("claude_code", "s")
+    await kept_bench.call("window.sync", **sent, **facts, new=[segment])
+    session = await kept_bench.services.registry.get(key)
+    async with session.changing() as tx:
+        session.set_row(tx, pacing=f'{{"x":"{NEEDLES[3]}"}}')
+
+    await kept_bench.call("stash.forget", session=str(key), whole_session=True)
+    await erase_now(kept_bench.stash)
+
+    row = await kept_bench.stash.session(key)
+    assert [getattr(row, name) for name in FORGOTTEN_OF_SESSION] == [""] * len(FORGOTTEN_OF_SESSION)
+    assert needles_on_disk(tmp_path) == []
+
+    await kept_bench.call("window.sync", **sent, **facts)
+
+    row = await kept_bench.stash.session(key)
+    assert (row.project, row.parent, row.parent_segment) == ("", "", "")
 
 
 async def test_a_session_of_which_only_a_title_is_known_is_forgotten_too(kept_bench, tmp_path):

@@ -1,20 +1,25 @@
 """`ctxgc doctor --secrets`: a stash of before a rule loses its credentials, and nothing else."""
 
+import asyncio
+import contextlib
+import json
 import sqlite3
 
 import pytest
 
 from ctxgc.config import Config
+from ctxgc.core.errors import StashDamaged, StorageFailed
 from ctxgc.core.segment import Access, PathUse, SessionKey
 from ctxgc.daemon import redact_stored
-from ctxgc.stash import redacting
-from ctxgc.stash.contract import Op, PutOp, PutPosition, PutSession, SessionRow
+from ctxgc.stash import redacting, schema
+from ctxgc.stash.contract import Op, PutOp, PutPosition, PutSession, Query, SessionRow
 from ctxgc.stash.redacting import redact_stash
 from ctxgc.stash.sqlite import SqliteStash
 from tests.core.made_secrets import issued
 from tests.daemon.harness import COUNTER, bench_on
 from tests.daemon.test_secrets import found_on_disk
-from tests.stash.samples import put
+from tests.stash.samples import put, sqlite_in
+from tests.stash.test_versions import unpack
 
 SECRETS = issued(11)
 KEY = SessionKey("client", f"of {SECRETS['github']}")
@@ -104,3 +109,65 @@ async def test_a_run_that_was_broken_off_goes_on_where_it_was(tmp_path, monkeypa
     assert first + rest.segments == expected.segments
     assert 0 < first < expected.segments
     assert found_on_disk(path.parent, SECRETS.values()) == []
+
+
+def old_stash(folder):
+    """A stash that the code of version 2 wrote, with a credential in a tag and in a command."""
+    path = unpack(2, folder)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        values = (json.dumps([SECRETS["github"]]), f"export T={SECRETS['npm']}")
+        db.execute("UPDATE segment SET tags = ?, command = ? WHERE seq = 0", values)
+        db.commit()
+    return path
+
+
+async def test_a_stash_of_an_older_version_is_counted_as_it_is_redacted_and_a_dry_run_leaves_it_as_it_was(tmp_path):
+    path = old_stash(tmp_path)
+    before = path.read_bytes()
+
+    expected = run(path, is_dry=True)
+    untouched = path.read_bytes()
+    beside = sorted(path.parent.iterdir())
+    counted = run(path)
+
+    assert untouched == before
+    assert beside == [path]
+    assert counted == expected
+    assert (counted.segments, run(path).segments) == (1, 0)
+    stored = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert not [secret for secret in SECRETS.values() if secret.encode() in stored]
+    stash = sqlite_in(tmp_path)
+    await stash.open()
+    for _ in range(500):  # The index is of an older version too, and is filled anew.
+        found = await stash.search(Query(text="lamp"))
+        if not found.is_partial:
+            break
+        await asyncio.sleep(0.02)
+    assert {hit.row.seq for hit in found.hits} == {0, 1, 2}
+    await stash.close()
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+async def test_a_damaged_stash_is_refused_with_the_next_step(tmp_path, is_dry):
+    path = tmp_path / "state" / "stash.sqlite3"
+    await fill(path)
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+
+    with pytest.raises(StashDamaged, match="is damaged") as refused:
+        run(path, is_dry=is_dry)
+
+    assert "ctxgcd --repair" in refused.value.hint
+
+
+async def test_a_stash_that_another_process_writes_to_is_refused_with_the_next_step(tmp_path, monkeypatch):
+    path = old_stash(tmp_path)
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_MS", 0)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+
+        with pytest.raises(StorageFailed) as refused:
+            run(path)
+
+    assert refused.value.hint

@@ -20,7 +20,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from ctxgc.adapters.builder import ROLES, Birth, IdAllocator, PlainSegment, SegmentBuilder
+from ctxgc.adapters.builder import ROLES, Birth, IdAllocator, PlainSegment, SegmentBuilder, fit_call_id
 from ctxgc.adapters.contract import RESULT_PIECE, BodiesCleared, Event, SegmentAdmitted, SessionOpened
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.facts.shell_paths import resolve_path
@@ -283,6 +283,8 @@ class _Reader:
         """The id of the record, a credential in it redacted: of two such ids the second gets an ordinal."""
         given = clean_name(as_text(fields.get("id")))
         bare = redact_text(given)
+        if bare != given:
+            bare = fit_call_id(bare)
         number = 1
         while bare != given and tool_call_id(bare, number) in self._ids:
             number += 1

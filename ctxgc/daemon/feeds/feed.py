@@ -333,8 +333,8 @@ def _note_facts(session: Session, tx: Transaction, event: SessionOpened) -> None
     session.set_row(
         tx,
         project=row.project if row.forgotten else project or row.project,
-        parent=parent or row.parent,
-        parent_segment=parent_segment or row.parent_segment,
+        parent=row.parent if row.forgotten else parent or row.parent,
+        parent_segment=row.parent_segment if row.forgotten else parent_segment or row.parent_segment,
         model=model,
         title=row.title if row.forgotten else title or row.title,
         hidden_tokens=event.hidden_tokens or row.hidden_tokens,

@@ -138,7 +138,8 @@ class Verbs:
 
     def _validate(self, method: str, raw: bytes) -> Params:
         try:
-            return self._adapters[method].validate_python(read_params(VERBS[method].params, raw))
+            values = read_params(VERBS[method].params, raw, redacts_content=self._services.intake.redacts)
+            return self._adapters[method].validate_python(values)
         except ValidationError as error:
             place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
             field = str(place[0]) if place else ""

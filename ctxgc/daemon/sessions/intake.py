@@ -14,7 +14,7 @@ from functools import cached_property
 
 from ctxgc.adapters.skeletons import count_further_texts
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
-from ctxgc.core.redact_segment import redact_segment
+from ctxgc.core.redact_segment import redact_names, redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, digest
 from ctxgc.core.tombstone import tombstone_affixes, tombstone_words
 from ctxgc.tokens.counter import TokenCounter
@@ -49,15 +49,15 @@ class Intake:
 
     def __init__(self, counter: TokenCounter, *, redacts: bool) -> None:
         self.counter = counter
-        self._redacts = redacts
+        self.redacts = redacts
 
     @cached_property
     def _frame_tokens(self) -> int:
         return sum(map(self.counter.count, tombstone_affixes(SOMEWHERE)))
 
     def redact(self, segment: Segment) -> tuple[Segment, int]:
-        """A segment in the stash's form, and the number of redacted places."""
-        return redact_segment(segment) if self._redacts else (segment, 0)
+        """A segment in the stash's form, and the number of redacted places; the setting is of the content alone."""
+        return redact_segment(segment) if self.redacts else (redact_names(segment), 0)
 
     def prepare(self, segment: Segment) -> PreparedSegment:
         """Redact, digest and count a segment. Linear in its text; raises no error."""

@@ -230,13 +230,14 @@ def _note_facts(call: _Sync) -> None:
     session, params, known = call.session, call.params, call.session.row
     if params.model and params.model != known.model:
         session.calibration = Calibration.of(params.model)
-    session.set_row(
-        call.tx,
-        project=known.project if known.forgotten else known.project or params.project,
-        model=params.model or known.model,
-        parent=params.parent.removeprefix(f"{session.key.source}:") or known.parent,
-        parent_segment=params.parent_segment or known.parent_segment,
-    )
+    session.set_row(call.tx, model=params.model or known.model)
+    if not known.forgotten:
+        session.set_row(
+            call.tx,
+            project=known.project or params.project,
+            parent=params.parent.removeprefix(f"{session.key.source}:") or known.parent,
+            parent_segment=params.parent_segment or known.parent_segment,
+        )
     _set_mode(call)
 
 

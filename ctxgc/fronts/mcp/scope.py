@@ -77,13 +77,23 @@ class Scope:
         self._has_roots.set()
 
     def projects(self) -> tuple[str, ...]:
-        """Folders whose sessions are in the scope, once the client has named its roots; `("",)` for all projects."""
+        """Folders whose sessions are in the scope, once the client has named its roots; `("",)` for all projects.
+
+        Raises `OutOfScope` where no folder tells its sessions from another folder's.
+        """
         if self._opens_all is None:
             reply: ConfigReply = self._call("config.get", {})
             self._opens_all = reply.config["mcp"]["projects"] == "all"
         if not self._has_roots.wait(ROOTS_WAIT_S):
             self._has_roots.set()  # A client that does not answer delays one question, not each.
-        return ("",) if self._opens_all else self._projects
+        if self._opens_all:
+            return ("",)
+        if not (distinct := _distinct(self._projects)):
+            raise OutOfScope(
+                "the path of this project has a credential, which ctxgc stores as a mark: sessions of another folder"
+                " may have the same mark, so no session is shown; rename the folder, or set mcp.projects to all"
+            )
+        return distinct
 
     @property
     def folder(self) -> str:
@@ -135,6 +145,7 @@ class Scope:
 
     def locate(self, id: str, session: str = "") -> tuple[str, str]:
         """Session and full id of the segment that an id means. Raises `OutOfScope`."""
+        self.projects()  # A scope without projects says why, which is more than that nothing was found.
         for name in [self.session(session)] if session else self._candidates():
             try:
                 found: ContentReply = self._call("segment.get", {"session": name, "id": id, "with_content": False})
@@ -178,6 +189,13 @@ class Scope:
                 if failure.kind not in _UNKNOWN:
                     raise
         return self.has_project(project)
+
+
+def _distinct(folders: Iterable[str]) -> tuple[str, ...]:
+    """The folders whose name is stored as it is: the mark of a credential is the same in the name of many folders."""
+    from ctxgc.core.redact import MARK_START, redact_text  # Not on the way to the first reply.
+
+    return tuple(folder for folder in folders if MARK_START not in folder and redact_text(folder) == folder)
 
 
 def _spellings(folders: Iterable[str]) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ import re
 
 import pytest
 
-from ctxgc.fronts.mcp.scope import Scope
+from ctxgc.core.redact import redact_text
+from ctxgc.fronts.mcp.scope import OutOfScope, Scope
 from ctxgc.fronts.mcp.tools import Tools
 from ctxgc.protocol.blocking_client import CallFailed
 from ctxgc.protocol.record import Record
+from tests.core.made_secrets import issued
 
 SECRET = "crimson-walrus"
 OWN, OTHER, SIDE = "client:own", "client:other", "client:side"
@@ -153,3 +155,55 @@ def test_pages_over_several_roots_neither_skip_nor_repeat():
     assert found == [f"i{rank:02}" for rank in range(20)]
     names = [row.session for start in range(0, 20, 6) for row in scope.sessions(6, start)]
     assert names == [f"client:{rank}" for rank in range(20)]
+
+
+FIRST, SECOND = (f"/w/{issued(seed)['github']}" for seed in (1, 2))
+MARK = redact_text(FIRST)
+IN_MARKED = {"session": "client:marked", "project": MARK, "parent": "", "updated_s": 2.0}
+
+
+class MarkedDaemon(LeakyDaemon):
+    """Has a session of the first folder, under the mark that both folders have; redacts params as the daemon does."""
+
+    def reply(self, method, params):
+        if method == "session.list":
+            return {"sessions": [IN_MARKED] if redact_text(params["project"]) == MARK else []}
+        if method == "session.show":
+            return IN_MARKED
+        if method in ("stash.search", "stash.recall"):
+            reply = super().reply(method, params)
+            for shown in (*reply.get("hits", ()), *reply.get("excerpts", ())):
+                shown |= {"session": "client:marked", "project": MARK}
+            return reply
+        return super().reply(method, params)
+
+
+@pytest.mark.parametrize("folder", [FIRST, SECOND, MARK])
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("search", {"query": "x"}),
+        ("search", {"query": "x", "session": "client:marked"}),
+        ("recall", {"id": "i"}),
+        ("recall", {"query": "x"}),
+        ("status", {}),
+    ],
+)
+def test_a_folder_with_a_credential_in_its_name_shows_no_session_and_says_why(folder, tool, arguments):
+    daemon = MarkedDaemon(holder="client:marked")
+    tools = Tools(daemon, Scope(daemon, folder, {}))
+
+    result = tools.call_tool({"name": tool, "arguments": arguments})
+
+    assert result["isError"]
+    assert "has a credential" in result["content"][0]["text"]
+    assert SECRET not in json.dumps(result)
+    with pytest.raises(OutOfScope, match="has a credential"):
+        Scope(daemon, folder, {}).sessions(9)
+
+
+def test_a_root_with_a_credential_in_its_name_leaves_the_other_roots_in_the_scope():
+    scope = Scope(MarkedDaemon(), "/own", {})
+    scope.set_roots([f"file://{FIRST}", "file:///own"])
+
+    assert scope.projects() == ("/own",)
