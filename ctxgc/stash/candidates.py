@@ -46,6 +46,7 @@ SPEAKER_SEGMENTS_MIN, SPEAKER_SHARE = 8, 0.5
 _TURNS = frozenset(kind.value for kind in TURN_KINDS)
 
 TEXT_COLUMNS = "{text input}"
+WORD_COLUMNS = "{text input path}"
 DATED_COLUMNS = "{text input label}"
 """A date in an account is a word of it; a number that somebody types is looked for in texts alone."""
 
@@ -74,6 +75,8 @@ class Candidates:
     postings: dict[Term, frozenset[int]] = field(default_factory=dict)
     """The segments of each term that is not common."""
     paths: dict[Term, frozenset[int]] = field(default_factory=dict)
+    whole_words: dict[Term, frozenset[int]] = field(default_factory=dict)
+    """The segments that have an identifier as it stands, and not by its humps or its start alone."""
     whole: frozenset[int] = frozenset()
     """Segments that have every term, where common terms were looked for together."""
     phrase: frozenset[int] = frozenset()
@@ -111,6 +114,10 @@ class Candidates:
             terms = frozenset(self.weights.terms) if rid in self.whole else terms
             self.terms_by_rid[rid] = terms
         return terms
+
+    def whole_words_of(self, rid: int) -> frozenset[Term]:
+        """The identifiers that a segment has as they stand."""
+        return frozenset(term for term, rids in self.whole_words.items() if rid in rids)
 
     def turns_near(self, place: Place) -> dict[Term, float]:
         """The terms of the turns around a turn, each with the share of the nearest."""
@@ -154,6 +161,9 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
     for term in [term for term in out.postings if term not in out.weights.terms]:
         del out.postings[term]
     _find_phrase(db, query, out)
+    for term in filter(lambda term: term.is_identifier, out.weights.terms):
+        word = Term(term.ways[:1])
+        out.whole_words[term] = frozenset(_postings(db, out, WORD_COLUMNS, word, POSTINGS_MAX)[0])
     common = {term: rids for term, rids in common.items() if term in out.weights.terms}
     if common:
         _find_common(db, out, common)
@@ -250,6 +260,9 @@ def _rough_scores(out: Candidates) -> dict[int, float]:
             weight = out.weights.terms[term] * PATH_WEIGHT
             for rid in rids:
                 rough[rid] = rough.get(rid, 0.0) + weight
+    for term, rids in out.whole_words.items():
+        for rid in rids:
+            rough[rid] = rough.get(rid, 0.0) + out.weights.whole_word_bonus(term)
     bonus = out.weights.total * PHRASE_BONUS
     for rid in out.phrase:
         rough[rid] = rough.get(rid, 0.0) + bonus

@@ -28,7 +28,7 @@ from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, re
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.filters import FILTERS_MAX, SearchScope, limits_of, scope_of, sids_around
 from ctxgc.stash.schema import meta
-from ctxgc.stash.vocabulary import nearest_words
+from ctxgc.stash.vocabulary import missing_terms, nearest_terms, replace_terms, spell
 
 SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
@@ -104,6 +104,8 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
             run.notes.append("the index is being rebuilt; older segments may be missing")
         if wanted.excluded:
             run.notes.append(f"segments with {', '.join(map(str, wanted.excluded))} are left out")
+        if wanted.unread_filters:
+            run.notes.append(f"{', '.join(wanted.unread_filters)}: no such value for a filter, so these are words")
         if len(wanted.filters) > FILTERS_MAX:
             run.notes.append(f"of {len(wanted.filters)} filters, the first {FILTERS_MAX} count")
         run.scope = scope_of(db, *run.limits)
@@ -144,19 +146,22 @@ def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchRe
 
 def _best_page(run: _Search) -> SearchResult:
     """The page of best hits; where nothing matches, of what comes nearest to the query."""
+    nearest = nearest_terms(run.db, missing_terms(run.db, run.wanted))
+    run.wanted = replace_terms(run.wanted, nearest)
     ranked = _ranked(run)
+    if ranked and nearest:
+        run.notes.append(f"no segment has {_names(tuple(nearest))}; showing results for {_spelled(run, ranked)}")
     if not ranked and run.wanted.parts and not run.wanted.required:
-        run.wanted = replace_terms(run.wanted, run.wanted.parts)
+        run.wanted = run.wanted.with_terms(run.wanted.parts)
         ranked = _ranked(run)
         if ranked:
             run.notes.append(f"nothing has it as it stands; showing results for {_names(run.wanted.terms)}")
     if not ranked and not run.is_partial:
-        nearest = nearest_words(run.db, run.wanted.terms)
-        if nearest:
-            run.wanted = replace_terms(run.wanted, tuple(dict.fromkeys(nearest)))
-            ranked = _ranked(run)
-            if ranked:
-                run.notes.append(f"nothing matches; showing results for {_names(run.wanted.terms)}")
+        nearest = nearest_terms(run.db, run.wanted.terms)
+        run.wanted = replace_terms(run.wanted._replace(terms=tuple(nearest)), nearest)
+        ranked = _ranked(run) if nearest else []
+        if ranked:
+            run.notes.append(f"nothing matches; showing results for {_spelled(run, ranked)}")
     if len(run.wanted.terms) > 1 and any(each.match in ("some", "near") for each in ranked):
         whole = sum(each.match == "all" for each in ranked)
         have = "no segment has" if not whole else "one segment has" if whole == 1 else f"{whole} segments have"
@@ -165,9 +170,9 @@ def _best_page(run: _Search) -> SearchResult:
     return _reply(run, hits, run.end if len(ranked) > run.end else -1)
 
 
-def replace_terms(wanted: SearchQuery, terms: tuple[Term, ...]) -> SearchQuery:
-    """The query with other terms, of which none is required."""
-    return wanted._replace(terms=terms, required=(), phrase=(), literal="", parts=())
+def _spelled(run: _Search, ranked: Sequence[Ranked]) -> str:
+    texts = [run.readable[each.rid].text for each in ranked[: run.end] if each.rid in run.readable]
+    return _names([spell(term, texts) for term in run.wanted.terms])
 
 
 def _names(terms: Sequence[Term]) -> str:
@@ -246,7 +251,7 @@ def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Rank
         fields = fields_of(worded, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
         near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
-        result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase))
+        result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase, out.whole_words_of(rid)))
         value = result.value + _literal_bonus(run, out, rid, readable)
         is_all = result.is_all and len(out.weights.terms) >= _content_terms(run.wanted, out)
         match = "all" if is_all else "some" if known or result.is_all else "near"

@@ -107,3 +107,11 @@ async def test_a_flood_of_filters_is_cut_and_the_reply_says_so(stash):
 
     assert not hits
     assert "of 600 filters, the first 32 count" in notes
+
+
+@pytest.mark.parametrize("text", ["state:evictd", "kind:nonsense", "since:foo"])
+async def test_a_filter_whose_value_is_none_is_a_word_and_the_reply_says_so(stash, text):
+    _, notes = await found(stash, f"lamp {text}")
+
+    assert any(text in note and "filter" in note for note in notes)
+    assert not any("filter" in note for note in (await found(stash, f'lamp "{text}" kind:user http://x std::y'))[1])

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from ctxgc.core.segment import Access, Kind, PathUse, Role
-from ctxgc.stash import candidates, reading
+from ctxgc.stash import candidates, reading, vocabulary
 from ctxgc.stash import search as planner
 from ctxgc.stash.contract import PutSession, Query, SessionRow
 from ctxgc.stash.filters import scope_of
@@ -225,11 +225,71 @@ async def test_words_that_no_segment_has_are_shown_as_the_nearest_and_the_reply_
     assert (await stash.search(Query(text="4712"))).hits == ()
 
 
+@pytest.mark.parametrize(
+    ("typed", "word"),
+    [
+        ("git repositry", "repository"),
+        ("chekpoint metdata branch", "checkpoint, metadata, branch"),
+        ("lockfle", "lockfile"),
+        ("berht", "berth"),
+    ],
+)
+async def test_a_typo_is_shown_as_the_nearest_word_beside_correct_words_too(stash, typed, word):
+    await stash.apply([put(9, "the checkpoint metadata of a branch in the git repository: lockfile, berth")])
+    await stash.apply([put(n, "git deposit repose reposit lock ber branch") for n in range(10, 20)])
+
+    reply = await stash.search(Query(text=typed))
+
+    assert reply.hits[0].row.seq == 9
+    assert any(word in note for note in reply.notes), reply.notes
+
+
+@pytest.mark.parametrize("typed", ["缓存问题", "测试运行", "릴리즈상태", "缓存问题 lamp"])
+async def test_a_run_without_spaces_that_no_segment_has_is_found_by_its_pairs(stash, typed):
+    await stash.apply([put(9, "请检查缓存失效的问题,提交之前运行测试"), put(10, "릴리즈 상태 lamp"), put(11, "lamp")])
+
+    reply = await stash.search(Query(text=typed))
+
+    assert reply.hits[0].row.seq == (10 if typed.startswith("릴") else 9)
+    assert any("showing results for" in note for note in reply.notes)
+
+
+async def test_the_nearest_word_is_looked_for_among_a_bounded_number_of_lexemes(stash, monkeypatch):
+    edits = []
+    monkeypatch.setattr(vocabulary, "WORDS_READ_MAX", 20)
+    monkeypatch.setattr(vocabulary, "_edits", lambda *words: edits.append(words) or 9)
+    await stash.apply([put(9, " ".join(f"zz{a}qq{b}" for a in "abcdefghij" for b in "abcdefghij"))])
+
+    reply = await stash.search(Query(text="zzqqq"))
+
+    assert (reply.hits, reply.is_partial) == ((), False)
+    assert 0 < len(edits) <= 4 * 20
+
+
 async def test_the_start_of_a_word_is_found_at_its_humps_alone(stash):
     await stash.apply([put(9, "class ContentOverlap(Base)"), put(10, "see src/stash/searching.py")])
 
     assert [hit.row.seq for hit in (await stash.search(Query(text="ContentOver"))).hits] == [9]
     assert [hit.row.seq for hit in (await stash.search(Query(text="stash/sear"))).hits] == [10]
+
+
+@pytest.mark.parametrize(
+    ("word", "others"),
+    [
+        ("NullPointerException", "null pointer exception seen"),
+        ("readFileSync", "read file sync, readFileSyncOrNot"),
+        ("XMLHttpRequest", "xml http request"),
+        ("9f86d08", "9f86d081884c7d65"),
+        ("9f86d08", "9f86d081884c7d65 9f86d08188 9f86d0819"),
+    ],
+)
+@pytest.mark.parametrize("count", [4, 60])
+async def test_an_identifier_as_it_stands_comes_before_its_humps_and_longer_words(stash, word, others, count):
+    await stash.apply([put(9, f"then {word} was seen in a log of some length, and nobody knew why it came")])
+    await stash.apply([put(n, others) for n in range(10, 10 + count)])
+
+    for text in (word, f"{word} seen"):
+        assert (await stash.search(Query(text=text))).hits[0].row.seq == 9
 
 
 async def test_a_query_without_a_word_says_so_and_lists_nothing(stash):

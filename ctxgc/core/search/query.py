@@ -68,6 +68,11 @@ class Term(NamedTuple):
     def __str__(self) -> str:
         return self.text or " ".join(self.ways[0])
 
+    @property
+    def is_identifier(self) -> bool:
+        """Whether the word as it stands comes before its humps and before longer words: a camelCase word or a hash."""
+        return len(self.ways) > 1 or (self.is_prefix and bool(_HASH.fullmatch(self.text)))
+
 
 class SearchQuery(NamedTuple):
     """A parsed query. `parts` are terms to try where `terms` match nothing; `excluded` terms were unmistakable."""
@@ -79,11 +84,17 @@ class SearchQuery(NamedTuple):
     literal: str = ""
     """The query in lower case, spaces evened out: a text that holds it as it is typed comes first."""
     filters: tuple[tuple[str, str], ...] = ()
+    unread_filters: tuple[str, ...] = ()
+    """What looks like a filter and has no value of one: words of the query, and a note in the reply."""
     parts: tuple[Term, ...] = ()
     is_account: bool = False
     """A sentence, and not words that somebody remembers: what stands around a segment may answer it too."""
     is_empty: bool = False
     """Nothing was typed but filters."""
+
+    def with_terms(self, terms: Iterable[Term]) -> SearchQuery:
+        """The query with other terms, of which none is required."""
+        return self._replace(terms=tuple(dict.fromkeys(terms)), required=(), phrase=(), literal="", parts=())
 
     @property
     def has_signs(self) -> bool:
@@ -98,8 +109,8 @@ class SearchQuery(NamedTuple):
 
     @property
     def bigrams(self) -> frozenset[tuple[str, str]]:
-        """Pairs of lexemes that stand side by side in the query."""
-        runs = [self.phrase, *(way for term in self.terms for way in term.ways)]
+        """Pairs of lexemes that stand side by side in the query; humps make none, or they would outdo their word."""
+        runs = [self.phrase, *(term.ways[0] for term in self.terms)]
         return frozenset(pair for run in runs for pair in pairwise(run) if pair[0] != pair[1])
 
 
@@ -141,6 +152,7 @@ def parse(query: str, is_flag: Iterable[str] = ()) -> SearchQuery:
         parts=tuple(part for part in parts if part not in terms)[:TERMS_READ_MAX],
         is_account=_is_account(bare),
         is_empty=not tokens,
+        unread_filters=tuple(token.text for token in bare if not token.is_quoted and _is_unread_filter(token.text)),
     )
 
 
@@ -162,6 +174,11 @@ def _tokens(query: str, filters: list[tuple[str, str]]) -> Iterator[_Token]:
             if field:
                 yield _Token(field, False)
             yield _Token(quoted, True)
+
+
+def _is_unread_filter(text: str) -> bool:
+    match = _FILTER.fullmatch(text)
+    return match is not None and match[1].lower() in FIELDS
 
 
 def _is_exclusion(tokens: list[_Token], at: int) -> bool:

@@ -36,6 +36,8 @@ PHRASE_BONUS, CHAIN_BONUS, LITERAL_BONUS = 2.0, 1.0, 0.5
 before any that are scattered."""
 SIGNS_BONUS = 12.0
 """More than all fields of a term are worth: a copied run of words and signs comes before shorter texts of the words."""
+WHOLE_WORD_BONUS = 12.0
+"""An identifier as it stands comes before its humps; beside other words, by its share of the query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class Weights:
     def total(self) -> float:
         """The worth of all terms."""
         return sum(self.terms.values())
+
+    def whole_word_bonus(self, term: Term) -> float:
+        """What a segment gets for an identifier as it stands."""
+        return WHOLE_WORD_BONUS * self.terms.get(term, 0.0) / len(self.terms)
 
     # Asked once for each field of each candidate.
 
@@ -95,6 +101,8 @@ class IndexFacts(NamedTuple):
     near: Mapping[Term, float] = {}
     """For a turn, terms of the turns around it, with their share of `NEAR`."""
     has_phrase: bool = False
+    whole_words: frozenset[Term] = frozenset()
+    """Identifiers that the segment has as they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +196,7 @@ def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
         total += PHRASE_BONUS * weights.total
     elif has_all and weights.query.phrase and _has_chain(text, weights.query.phrase):
         total += CHAIN_BONUS * weights.total
+    total += sum(map(weights.whole_word_bonus, known.whole_words))
     if weights.speakers and not weights.speakers.isdisjoint(fields.label):
         total *= SPEAKER_FACTOR
     return Score(total, has_all)
