@@ -89,12 +89,12 @@ def find_commands(data: bytes) -> list[SecretSpan]:
                 part = data[start:done]
                 for name, rule in _COMMANDS:
                     if name in part:
-                        spans += _found(rule.finditer(data, start, done))
+                        spans += _spans_of(rule.finditer(data, start, done))
                 done -= LINE_CHARS_MAX // 2
     if b"|" in data and any(pipe in data for pipe in _PIPES):
-        spans += _found(_ECHO.finditer(data))
+        spans += _spans_of(_ECHO.finditer(data))
     return spans
 
 
-def _found(matches: Iterable[re.Match[bytes]]) -> list[SecretSpan]:
+def _spans_of(matches: Iterable[re.Match[bytes]]) -> list[SecretSpan]:
     return [SecretSpan(*m.span(1), "password") for m in matches if not is_placeholder(m[1])]

@@ -4,7 +4,6 @@
     Put, SetState, Forget, …         mutations; each is idempotent: applying a batch again changes nothing
     Query ──▶ SearchResult           a search: ranked, filtered, bounded in time
     Stash                            a batch is one atomic, durable transaction (I1); bodies come back exactly (I9)
-
 Keys are (source, session, seq). A batch stays within a session, so that an engine may shard by session.
 """
 
@@ -278,10 +277,9 @@ class PutPosition(NamedTuple):
 
 
 SegmentMutation = Put | SetState | SetPlaces | SetPinned | SetTags | AddEdges | SetGarbage | Forget
-UseMutation = Touch | SetRecalled
-JournalMutation = PutCollection | ActualCost
+UseMutation = Touch | SetRecalled | PutCollection | ActualCost
 SessionMutation = PutSession | ForgetSession | PutOp | PutPosition
-Mutation = SegmentMutation | UseMutation | JournalMutation | SessionMutation
+Mutation = SegmentMutation | UseMutation | SessionMutation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

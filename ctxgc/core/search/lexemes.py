@@ -66,7 +66,7 @@ _TOKEN = re.compile(
     f"|(?P<run>{'|'.join(f'[{script}]+' for script in SPACELESS)})"
     f"|(?P<emoji>[{EMOJI}])"
 )
-_FOREIGN = re.compile(f"[^\\W\x00-\x7f]|[{EMOJI}{MARKS}]")
+_FOREIGN = re.compile(f"[^\\W\x00-\x7f]|[{EMOJI}{MARKS}{''.join(SPACELESS)}]")  # Newer letters are none to Python.
 _RUN_END = re.compile("|".join(f"[{script}](?![{script}])" for script in SPACELESS))
 _NOT_INDEXED = re.compile(r"[\x00-/:-@\[-`{-\x7f]+")
 
