@@ -26,7 +26,6 @@ WORD = "[A-Za-z0-9_-]"
 DOTTED = r"(?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-]))"
 """Dots belong to the token, but for a dot at its end: that ends a sentence."""
 BASE64 = "[A-Za-z0-9+/]"
-BASE58 = "[1-9A-HJ-NP-Za-km-z]"
 
 
 class CredentialKind(NamedTuple):
@@ -60,8 +59,6 @@ _ROWS = (
     ("aws_key", "ABIA ACCA AKIA ASIA", "[A-Z0-9]{16}(?![A-Za-z0-9])", "gitleaks"),
     ("aws_key", "ABSK", "[A-Za-z0-9+/]{60,}={0,2}", "issuer"),
     ("google_key", "AIza", f"{WORD}{{35,}}", "gitleaks"),
-    ("aws_key", "bedrock-api-key-", f"{BASE64}{{40,}}={{0,2}}", "report"),
-    ("google_key", "AQ.", f"Ab8RN6{WORD}{{20,}}", "report"),
     ("google_key", "ya29.", r"[A-Za-z0-9_.-]{20,}", "issuer"),
     ("google_key", "GOCSPX-", f"{WORD}{{20,}}", "issuer"),
     ("google_key", "1//0", f"{WORD}{{40,}}", "issuer"),
@@ -73,8 +70,6 @@ _ROWS = (
     ("netlify_token", "nfp_", f"{ALNUM}{{36,}}", "issuer"),
     ("render_key", "rnd_", f"{ALNUM}{{24,}}", "issuer"),
     ("cloudflare_key", "v1.0-", f"{LOWER_HEX}{{24}}-{LOWER_HEX}{{100,}}", "gitleaks"),
-    ("cloudflare_token", "cfat_ cfk_ cfut_", f"{ALNUM}{{40,}}", "report"),
-    ("vercel_token", "vca_ vci_ vck_ vcp_ vcr_", f"{ALNUM}{{24,}}", "report"),
     ("scalingo_token", "tk-us-", f"{WORD}{{48}}", "gitleaks"),
     ("openshift_token", "sha256~", f"{WORD}{{43}}", "gitleaks"),
     ("planetscale_token", "pscale_oauth_ pscale_pw_ pscale_tkn_", r"[A-Za-z0-9_=.-]{32,}", "gitleaks"),
@@ -119,7 +114,7 @@ _ROWS = (
     ("slack_token", "xapp-", f"[0-9]-{WORD}{{20,}}", "gitleaks"),
     ("sendgrid_key", "SG.", rf"{WORD}{{16,}}\.{WORD}{{16,}}", "gitleaks"),
     ("sendinblue_key", "xkeysib- xsmtpsib-", f"{LOWER_HEX}{{64}}-{ALNUM}{{16}}", "gitleaks"),
-    ("mailgun_key", "key-", f"(?<![A-Za-z][-_]key-){LOWER_HEX}{{32}}(?![A-Za-z0-9])", "gitleaks"),
+    ("mailgun_key", "key-", f"{LOWER_HEX}{{32}}(?![A-Za-z0-9])", "gitleaks"),
     ("resend_key", "re_", f"{ALNUM}{{8,}}_{ALNUM}{{16,}}", "issuer", True),
     ("twilio_key", "SK", f"{LOWER_HEX}{{32}}(?![A-Za-z0-9])", "gitleaks"),
     ("facebook_token", "EAA", f"{ALNUM}{{90,}}", "gitleaks"),
@@ -144,11 +139,7 @@ _ROWS = (
     ("braintree_token", "access_token$production$ access_token$sandbox$", r"[a-z0-9]{16}\$[0-9a-f]{32}", "issuer"),
     ("easypost_key", "EZAK EZTK", f"{ALNUM}{{54}}", "gitleaks"),
     ("duffel_token", "duffel_live_ duffel_test_", r"[A-Za-z0-9_=-]{43}", "gitleaks"),
-    ("lob_key", "live_ test_", f"{LOWER_HEX}{{35}}(?![A-Za-z0-9])", "gitleaks"),
-    ("lob_key", "live_pub_ test_pub_", f"{LOWER_HEX}{{31}}(?![A-Za-z0-9])", "gitleaks"),
-    ("bitcoin_key", "5H 5J 5K", f"{BASE58}{{49}}(?![A-Za-z0-9])", "report", True),
-    ("bitcoin_key", "Kw Kx Ky Kz L1 L2 L3 L4 L5", f"{BASE58}{{50}}(?![A-Za-z0-9])", "report", True),
-    ("wallet_key", "tprv xprv yprv zprv", f"{BASE58}{{100,112}}(?![A-Za-z0-9])", "report"),
+    ("lob_key", "live_ live_pub_ test_ test_pub_", f"{LOWER_HEX}{{31,35}}(?![A-Za-z0-9])", "gitleaks"),
     # Work and watching
     ("atlassian_token", "ATATT3 ATCTT3", r"[A-Za-z0-9_=-]{60,}", "gitleaks"),
     ("linear_key", "lin_api_ lin_oauth_", f"{ALNUM}{{32,}}", "report"),
@@ -172,12 +163,7 @@ _ROWS = (
     ("grafana_token", "glc_ glsa_", r"[A-Za-z0-9+/_=]{32,}", "issuer"),
     ("grafana_token", "eyJrIjoi", r"[A-Za-z0-9+/=]{50,}", "issuer"),
     ("sentry_token", "sntrys_ sntryu_", r"[A-Za-z0-9+/=_]{40,}", "gitleaks"),
-    (
-        "launchdarkly_key",
-        "mob- sdk-",
-        f"{HEX}{{8}}-{HEX}{{4}}-4{HEX}{{3}}-{HEX}{{4}}-{HEX}{{12}}(?![.][a-z])",
-        "issuer",
-    ),
+    ("launchdarkly_key", "mob- sdk-", f"{HEX}{{8}}-{HEX}{{4}}-4{HEX}{{3}}-{HEX}{{4}}-{HEX}{{12}}", "issuer"),
     ("buildkite_token", "bkaa_ bkct_ bkua_", f"{ALNUM}{{32,}}", "issuer"),
     ("circleci_token", "CCIPAT_ CCIPRJ_", r"[A-Za-z0-9_]{30,}", "issuer"),
     ("infracost_key", "ico-", f"{ALNUM}{{32}}", "issuer"),
@@ -194,7 +180,7 @@ _ROWS = (
 CREDENTIAL_KINDS = tuple(CredentialKind(*row) for row in _ROWS)
 
 SHAPES = (
-    ("telegram_token", ":AA", r"[A-Za-z]{0,16}[0-9]{8,10}:AA[A-Za-z0-9_-]{32,34}(?![A-Za-z0-9_-])", "report"),
+    ("telegram_token", ":AA", r"[0-9]{8,10}:AA[A-Za-z0-9_-]{32,34}(?![A-Za-z0-9_-])", "report"),
     ("discord_token", ".", r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}", "issuer"),
     ("zhipu_key", ".", r"[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])", "report"),
     ("mailchimp_key", "-us", r"[0-9a-f]{32}-us[0-9]{1,2}(?![A-Za-z0-9])", "gitleaks"),

@@ -36,7 +36,7 @@ _TOKEN_CLASS = bytes(
     97 if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"-_") else 32 for byte in range(256)
 )
 _RUN = b"a" * RUN_CHARS
-_VARIED = re.compile(rb"[0-9]|[A-Z]{2}[a-z]|[a-z][A-Z]{2}|[A-Z][a-z][A-Z]|[A-Z]{12}")
+_VARIED = re.compile(rb"[0-9]|[A-Z]{2}[a-z]|[a-z][A-Z]{2}|[A-Z]{12}")
 """What random text has and most names lack: a digit, or capitals side by side."""
 _WORD = re.compile(rb"[A-Za-z0-9]+")
 _JOINTS = frozenset(b".:~|!$/")
@@ -70,7 +70,7 @@ _KEY_TAIL = rb"-{4,5} ?END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 # Base64 and what languages and tools put around its lines. Code that only names head and tail has brackets between
 # them, and no line of base64 near the head.
 _KEY_BODY = (
-    rb"(?=(?:[^-]|-(?!-{3,4} ?BEGIN )){0,300}?[A-Za-z0-9+/]{40})"
+    rb"(?=[\s\S]{0,300}?[A-Za-z0-9+/]{40})"
     rb"""(?:[A-Za-z0-9+/=\s\\:,.|>"'\xe2\x86\x92]|-(?!-{3,4} ?(?:BEGIN|END) )){0,16384}+"""
 )
 _PRIVATE_KEYS = (
@@ -78,13 +78,6 @@ _PRIVATE_KEYS = (
     # Cut off before its end: the lines of base64 after the head, with whatever a tool puts before each.
     re.compile(_KEY_HEAD + rb"(?:[^-]{0,24}?[A-Za-z0-9+/=]{40,}+){1,400}"),
 )
-_ROWS_BEFORE_TAIL = re.compile(
-    rb"[^-(){}\[\]]{0,104}?[A-Za-z0-9+/=]{40,}+(?:[^-(){}\[\]]{0,24}?[A-Za-z0-9+/=]{40,}+){0,400}"
-)
-"""Read backwards from a tail whose head was cut off."""
-_TAIL = re.compile(_KEY_TAIL)
-_ROWS_CHARS_MAX = 16_384
-_JENKINS_SECRET = re.compile(rb"\{AQAA[A-Za-z0-9+/]{20,4096}={0,2}\}")
 _PUTTY_KEY = re.compile(rb"Private-Lines: [0-9]{1,4}\s{1,4}([A-Za-z0-9+/=\s]{40,16384}+)")
 _HASH = re.compile(
     rb"\$(?:2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}|(?:apr1|[156]|y|7)\$[^\s$:]{1,64}(?:\$[^\s$:]{1,64})?\$[./A-Za-z0-9]{22,}"
@@ -109,22 +102,8 @@ def find_issued(data: bytes) -> list[SecretSpan]:
     if b"PRIVATE KEY" in data:
         for rule in _PRIVATE_KEYS:
             spans += [SecretSpan(*match.span(), "private_key") for match in rule.finditer(data)]
-        spans += _keys_without_head(data)
-    spans += [SecretSpan(*match.span(), "jenkins_secret") for match in _JENKINS_SECRET.finditer(data)]
     spans += [SecretSpan(*match.span(1), "private_key") for match in _PUTTY_KEY.finditer(data)]
     spans += [SecretSpan(*match.span(), "password_hash") for match in _HASH.finditer(data)]
-    return spans
-
-
-def _keys_without_head(data: bytes) -> list[SecretSpan]:
-    spans: list[SecretSpan] = []
-    before = 0
-    for tail in _TAIL.finditer(data):
-        rows = data[max(before, tail.start() - _ROWS_CHARS_MAX) : tail.start()]
-        match = _ROWS_BEFORE_TAIL.match(rows[::-1])
-        if match:
-            spans.append(SecretSpan(tail.start() - match.end(), tail.end(), "private_key"))
-        before = tail.end()
     return spans
 
 

@@ -14,7 +14,6 @@ import binascii
 import re
 from collections.abc import Callable
 
-from ctxgc.core.command_secrets import find_commands
 from ctxgc.core.issued_secrets import SecretSpan
 from ctxgc.core.randomness import is_code, is_placeholder, looks_like_password, looks_random
 
@@ -103,6 +102,10 @@ _HOOK = re.compile(
 _DSN = re.compile(rb"[^\s:@\"'`/]{1,64}:([^\s\"'`]{1,128})$")
 _USER_OPTION = re.compile(rb"""-u(?:ser|[ \t=]|(?=["']))[ \t=]{0,4}\\{0,2}["']?[^\s:"'\\]{1,128}:([^\s"'\\]{1,128})""")
 _WEB_COMMAND = re.compile(rb"\b(?:curl|wget|https?|xh)\b[^\n]*$")
+_PASSWORD_COMMAND = re.compile(
+    rb"""\b(?:sshpass|mysql\w*|mariadb\w*|docker[ ]login|podman[ ]login|htpasswd|az[ ]login)\b[^\n|;&]*$"""
+)
+_PASSWORD_OPTION = re.compile(rb"""-p[ \t=]{0,4}\\{0,2}["']?([^\s"'\\-][^\s"'\\]{2,128})""")
 _AUTHORIZATION = re.compile(
     rb"""auth(?:=[(\[]["'][^"'\s]{1,128}["'],[ ]?["'](?P<pair>[^"'\s]{1,512})["']"""
     rb"""|(?:orization)?\\{0,3}["'`]?[ \t]{0,8}(?:[:=]|(?<=["'`]),)[ \t]{0,8}\\{0,3}["'`]?"""
@@ -123,19 +126,6 @@ _SIGNATURE = re.compile(rb"sig(?:nature)?=([a-z0-9%+/=_-]{20,512})")
 _PHRASES = tuple(
     re.compile(name + rb"\W{1,12}((?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8})") for name in (b"mnemonic", b"phrase")
 )
-_SENTENCE_VALUE = rb"""[ ]{0,4}["'`]?(?=[^\s]{0,80}[0-9])([^\s"'`<>\\]{6,512}+)"""
-_SENTENCE = re.compile(
-    rb" is(?:(?<=password is)|(?<=phrase is)|(?<=key is)|(?<=token is)|(?<=secret is)):?[ ]" + _SENTENCE_VALUE
-)
-_FOREIGN_NAME = re.compile("(?:密码|口令|пароль|Пароль)[ ]?(?:：|:|=|是|为)".encode() + _SENTENCE_VALUE)
-_PGPASS = re.compile(rb""":5432:[^\s:/]{1,64}:[^\s:/]{1,64}:([^\s:\\"',]{3,128})(?=\s|$|\\n)""")
-_DIGEST = re.compile(rb"""response=\\{0,3}["']?([0-9a-f]{32,64})(?![0-9a-z])""")
-_CALLBACK = re.compile(rb"code=([a-z0-9._~%/+-]{16,2048})")
-_FIELD = re.compile(
-    rb"""element\\{0,3}"[ ]?:[ ]?\\{0,3}"[^"\\]{0,40}password[^"\\]{0,40}\\{0,3}"[^{}\n]{0,40}?"text\\{0,3}"[ ]?:"""
-    rb"""[ ]?\\{0,3}"([^\s"\\]{3,256})"""
-)
-_NUMBER = re.compile(rb"[0-9]{6,64}$")
 _JWK = re.compile(rb"""\\{0,3}"(?:d|p|q|dp|dq|qi|k)\\{0,3}"[ ]?:[ ]?\\{0,3}"([A-Za-z0-9_-]{20,})""")
 _MANIFEST = re.compile(rb"kind\"?: ?\"?secret[\"\s]")
 _MANIFEST_LINES = re.compile(rb"^([ ]*)(?:string)?data:[ \t]*\n((?:\1[ ]+[^\n]*\n?)+)", re.MULTILINE | re.IGNORECASE)
@@ -146,12 +136,9 @@ _MANIFEST_VALUE = re.compile(rb":[ \t]+[\"']?([^\s\"',]{4,16384})")
 def find_named(data: bytes) -> list[SecretSpan]:
     """Secrets that the text before them names, in no order. Linear; about 100 MB/s on code."""
     lowered = data.lower()
-    spans = find_commands(data)
-    if not data.isascii():
-        for match in _FOREIGN_NAME.finditer(data):
-            spans += _sentence(data, lowered, match)[0]
     if len(data) <= SHORT_CHARS and not _ANY.search(lowered):
-        return spans
+        return []
+    spans: list[SecretSpan] = []
     for rule, secrets_of in _RULES:
         passed_over = 0
         for match in rule.finditer(lowered):
@@ -188,8 +175,7 @@ def _password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     start, end, is_literal = _value_of(data, lowered, match)
     if not is_literal and data[start:end].isalpha():
         return NOTHING
-    is_number = match["sign"] in (b":", b"=") and not suffix and not is_bare_pass and _NUMBER.match(data[start:end])
-    if is_number or looks_like_password(data[start:end], is_literal=is_literal):
+    if looks_like_password(data[start:end], is_literal=is_literal):
         return _secret(start, end, "secret")
     return [], end if end - start > LONG_VALUE_CHARS else 0
 
@@ -279,6 +265,13 @@ def _user_option(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome
     return NOTHING
 
 
+def _password_option(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+    at = match.start()
+    if not data[at - 1 : at].isspace() or not _PASSWORD_COMMAND.search(lowered, max(0, at - LINE_CHARS_MAX), at):
+        return NOTHING
+    return _whole(data, lowered, match)
+
+
 def _whole(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     return NOTHING if is_placeholder(data[match.start(1) : match.end(1)]) else _secret(*match.span(1), "password")
 
@@ -323,21 +316,6 @@ def _signature(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     return _secret(*match.span(1), "signature")
 
 
-def _sentence(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
-    value = data[match.start(1) : match.end(1)].rstrip(b".,;:!)")
-    has_digit = any(48 <= byte < 58 for byte in value)
-    if is_code(value) or not has_digit or not looks_like_password(value, is_literal=True):
-        return NOTHING
-    return _secret(match.start(1), match.start(1) + len(value), "secret")
-
-
-def _code(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
-    value = data[match.start(1) : match.end(1)]
-    if data[match.start() - 1 : match.start()] not in (b"?", b"&") or is_code(value) or not looks_random(value):
-        return NOTHING
-    return _secret(*match.span(1), "authorization")
-
-
 def _phrase(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     return _secret(*match.span(1), "mnemonic")
 
@@ -372,22 +350,18 @@ _RULES: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]],
     (_AT_URL, _url),
     (re.compile(rb"@tcp\("), _dsn),
     (_USER_OPTION, _user_option),
+    (_PASSWORD_OPTION, _password_option),
     (_AUTHORIZATION, _authorization),
     (_BEARER, _authorization),
     (_BASIC, _authorization),
     (_COOKIE, _cookie),
     (_SIGNATURE, _signature),
-    (_SENTENCE, _sentence),
-    (_PGPASS, _whole),
-    (_DIGEST, _whole),
-    (_CALLBACK, _code),
-    (_FIELD, _whole),
     (_PHRASES[0], _phrase),
     (_PHRASES[1], _phrase),
 )
 
 _ANY = re.compile(
-    rb"pass|p[ws][dk]|identified by|secret|token|credential|key|login|://|@tcp|-u|auth|bearer|basic|cookie|sig"
-    rb"|mnemonic|phrase|kind|kty|response|code=|element|:5432:"
+    rb"pass|p[ws][dk]|identified by|secret|token|credential|key|login|://|@tcp|-[up]|auth|bearer|basic|cookie|sig"
+    rb"|mnemonic|phrase|kind|kty"
 )
 """A literal of each rule."""

