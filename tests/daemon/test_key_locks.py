@@ -84,7 +84,7 @@ def test_a_path_has_one_reader_whoever_comes_from_the_backlog_and_from_changes(a
         stays = [stay for _, _, stay in arrivals]
         watcher._read_file = read
         await asyncio.gather(*(arrive(is_start, start) for is_start, start, _ in arrivals))
-        assert watched.error == ""
+        assert not watched.error
         assert len(watched.reading) == 0, "a lock that nobody needs is kept"
 
     asyncio.run(run())

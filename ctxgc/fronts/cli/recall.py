@@ -11,7 +11,6 @@ import base64
 import os
 import sys
 
-from ctxgc.core.block_texts import texts_in_skeleton
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
@@ -239,6 +238,8 @@ def _block_texts(segment: ContentReply, only: str) -> str:
     """The texts inside the blocks of a segment without a text of its own, as a server's results are."""
     if only or any(map(piece_bytes, segment.pieces)):
         return ""
+    from ctxgc.core.block_texts import texts_in_skeleton  # Loads `typing`, which no other segment needs.
+
     return "".join(f"{text}\n" for text in texts_in_skeleton((segment.skeleton or "").encode()))
 
 
