@@ -81,6 +81,7 @@ def test_percents_of_straight_are_of_all_that_was_sent_so_far():
     assert percent_at([10.0, 40.0], [10.0, 90.0]) == [100.0, 50.0]
 
 
+@pytest.mark.slow
 def test_a_session_that_nothing_is_collected_of_costs_through_ctxgc_what_it_costs_straight():
     session = first_of("key_80")
 

@@ -1,5 +1,6 @@
 """Where a mark of our own stands: never one too many, never where none may stand, and never for nothing."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +123,7 @@ def requests(draw):
     return count, sorted(draw(st.sets(place, max_size=6))), marks, draw(st.none() | place), carriers
 
 
+@pytest.mark.slow
 @MANY
 @given(requests())
 def test_a_request_with_our_mark_is_taken_and_reads_no_less_than_without(request_):

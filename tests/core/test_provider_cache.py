@@ -3,6 +3,7 @@
 from itertools import accumulate
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,6 +159,7 @@ def named(blocks, model):
     return tuple(Block(f"{model} {block.text}", block.tokens) for block in blocks)
 
 
+@pytest.mark.slow
 @MANY
 @given(providers, st.lists(steps, max_size=14))
 def test_the_model_reads_and_writes_what_the_documentation_says_to_the_token(provider, history):
@@ -172,6 +174,7 @@ def test_the_model_reads_and_writes_what_the_documentation_says_to_the_token(pro
             simulated.answer(real, marks, now_s)
 
 
+@pytest.mark.slow
 @MANY
 @given(st.sampled_from([ANTHROPIC, OPENAI, OPENAI_MARKED]), st.lists(steps, min_size=1, max_size=14))
 def test_an_edit_is_foretold_to_the_token_before_it_is_made(provider, history):

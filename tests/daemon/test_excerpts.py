@@ -297,6 +297,7 @@ async def test_around_is_a_page_fault_of_the_segment_asked_for_and_of_no_neighbo
     assert set((await states(bench, **session)).values()) == {"resident", "evicted"}
 
 
+@pytest.mark.slow
 async def test_a_text_of_blanks_makes_no_frame_that_the_protocol_could_not_carry(bench):
     session = await a_session(bench)
     await bench.call("segment.add", **session, segment=reading(7, "\n".join([" " * 200_000] * 50)))

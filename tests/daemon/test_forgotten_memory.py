@@ -125,6 +125,7 @@ def test_what_was_forgotten_is_in_no_byte_of_the_daemons_memory_after_a_minute(r
     assert sorted(left) == []
 
 
+@pytest.mark.slow
 def test_a_daemon_serves_on_after_its_memory_was_overwritten(running_daemon):
     with running_daemon.client() as client:
         client.call("session.open", {"session": "s"})

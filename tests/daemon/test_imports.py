@@ -515,6 +515,7 @@ def long_log(tmp_path):
     return path
 
 
+@pytest.mark.slow
 async def test_an_import_ends_with_its_client_and_goes_on_from_there_when_it_is_repeated(bench, long_log):
     with pytest.raises(Cancelled):
         await call_for(bench, LeavingClient(2), paths=[str(long_log)])
@@ -527,6 +528,7 @@ async def test_an_import_ends_with_its_client_and_goes_on_from_there_when_it_is_
     assert await everything(bench.stash) == await once(long_log)
 
 
+@pytest.mark.slow
 async def test_an_import_in_the_background_goes_on_without_its_client(bench, long_log):
     params = msgspec.Raw(json.dumps({"paths": [str(long_log)], "durability": "async"}).encode())
     bench.verbs.call("import", params, CallContext(LeavingClient(0)))
@@ -549,6 +551,7 @@ async def test_a_client_that_only_writes_no_more_still_gets_its_import(running_d
     writer.close()
 
 
+@pytest.mark.slow
 async def test_the_daemon_notices_that_the_client_of_an_import_has_closed(running_daemon, tmp_path):
     path = tmp_path / "a1.jsonl"
     path.write_bytes(worked(8 * importing.SLICE_BYTES // 1000).data)

@@ -228,6 +228,7 @@ def test_a_lock_that_is_no_plain_file_is_refused_in_a_sentence(folder):
         Instance(str(folder))
 
 
+@pytest.mark.slow
 def test_a_daemon_whose_lock_files_are_removed_is_neither_joined_nor_cut_off(running_daemon):
     for lock in running_daemon.folder.rglob("ctxgcd.lock"):
         lock.unlink()

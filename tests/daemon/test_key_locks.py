@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -63,6 +64,7 @@ def test_i12_a_key_has_one_session_awake_and_none_while_it_is_kept_asleep(arriva
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), few_rounds, few_rounds), max_size=8))
 def test_a_path_has_one_reader_whoever_comes_from_the_backlog_and_from_changes(arrivals):
     async def run():

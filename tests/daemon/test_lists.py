@@ -88,6 +88,7 @@ def values(draw):
     return b"{" + space + (space + b"," + space).join(members) + space + b"}"
 
 
+@pytest.mark.slow
 @settings(effort(60), suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(values(), STRINGS), min_size=4, max_size=10), st.sampled_from([0, 10**6]))
 async def test_i5_numbers_escapes_and_order_of_keys_survive_in_any_list_but_for_the_bodies_that_left(turns, budget):

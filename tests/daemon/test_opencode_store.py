@@ -112,6 +112,7 @@ async def test_a_damaged_store_is_a_failure_with_a_sentence(bench, tmp_path):
     assert failed["hint"]
 
 
+@pytest.mark.slow
 async def test_a_followed_store_is_read_on_as_opencode_writes(bench, tmp_path):
     store = OpenCodeStore(tmp_path / "opencode.db")
     store.put(session("one", 1))

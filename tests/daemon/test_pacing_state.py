@@ -67,6 +67,7 @@ def test_what_a_provider_was_learned_to_be_is_known_again():
     assert resumed.provider.provider == session.ledger.provider == UNMARKED
 
 
+@pytest.mark.slow
 def test_prefixes_are_the_same_in_every_process():
     told = {subprocess.run([sys.executable, "-c", ENTRIES], capture_output=True, check=True).stdout for _ in range(2)}
 

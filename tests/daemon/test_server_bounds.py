@@ -86,6 +86,7 @@ async def test_the_requests_of_one_client_are_bounded_in_bytes_while_they_wait(t
         assert {(await wire.receive())["id"] for _ in range(16)} == set(range(16))
 
 
+@pytest.mark.slow
 async def test_clients_that_read_nothing_are_cut_off_when_all_of_them_together_are_too_much(tmp_path):
     limits = Limits(all_unsent_bytes_max=8 * MB, unread_s_max=0)
     async with serving(tmp_path, limits=limits) as daemon:
@@ -167,6 +168,7 @@ def home_of():
         yield made
 
 
+@pytest.mark.slow
 def test_a_real_daemon_full_of_idle_clients_is_asked_how_it_is_and_told_to_stop(home_of):
     home = home_of(CTXGC_DAEMON__CLIENTS_MAX="8").start()
     home.call("session.open", session="s")

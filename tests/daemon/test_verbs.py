@@ -209,6 +209,7 @@ async def test_a_mutation_in_the_background_that_is_refused_harms_nobody(bench):
     await bench.close()  # Fails if the refusal had ended the daemon.
 
 
+@pytest.mark.slow
 def test_a_daemon_that_stops_ends_the_mutations_in_the_background_before(running_daemon):
     running_daemon.call("session.open", session="s")
     add = {"session": "client:s", "durability": "async"}

@@ -77,6 +77,7 @@ async def test_what_a_daemon_has_read_is_not_read_again_after_a_restart(tmp_path
             assert await second.stash.position(str(path))
 
 
+@pytest.mark.slow
 async def test_a_followed_folder_takes_in_what_grows_and_what_is_new(bench, tmp_path):
     (tmp_path / "a1.jsonl").write_bytes(worked(2).data)
     await bench.call("watch.add", path=str(tmp_path))
@@ -93,6 +94,7 @@ async def test_a_followed_folder_takes_in_what_grows_and_what_is_new(bench, tmp_
     assert watched["error"] == ""
 
 
+@pytest.mark.slow
 async def test_a_followed_log_that_its_host_packs_is_followed_on_in_its_packed_form(bench, tmp_path):
     path = tmp_path / "a1.jsonl"
     path.write_bytes(worked(2).data)
@@ -223,6 +225,7 @@ async def test_the_backlog_begins_with_what_was_written_last_and_says_how_far_it
     assert progress[:4] == [(f"s{number}.jsonl", number, 4) for number in range(4)]
 
 
+@pytest.mark.slow
 async def test_a_file_that_changes_is_read_whatever_is_left_of_the_backlog(bench, tmp_path, monkeypatch):
     for number in range(5):
         aged(tmp_path, f"s{number}", age_s=number)

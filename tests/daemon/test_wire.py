@@ -693,6 +693,7 @@ async def billed():
         yield made
 
 
+@pytest.mark.slow
 async def test_a_bill_teaches_the_models_tokens_the_hidden_prefix_and_the_hit_rate(billed):
     host = Host(billed.call)
 
@@ -704,6 +705,7 @@ async def test_a_bill_teaches_the_models_tokens_the_hidden_prefix_and_the_hit_ra
     assert host.reply["window"]["cache_hit_rate"] > 0.8
 
 
+@pytest.mark.slow
 async def test_the_journal_carries_what_was_predicted_and_what_the_next_bill_showed(billed):
     host = Host(billed.call, mode="on")
 
@@ -716,6 +718,7 @@ async def test_the_journal_carries_what_was_predicted_and_what_the_next_bill_sho
         assert actual == pytest.approx(predicted, rel=0.15)
 
 
+@pytest.mark.slow
 async def test_a_collection_that_never_reached_the_wire_is_billed_as_one_that_saved_nothing(billed):
     host, provider, usage = Host(billed.call, mode="on"), Provider(1.4), None
 
@@ -756,6 +759,7 @@ async def test_a_cold_cache_is_collected_without_a_rewrite_and_the_request_that_
     assert sent.full_tokens - sent.tokens == reply["plan"]["freed_tokens"]
 
 
+@pytest.mark.slow
 async def test_the_profile_told_decides_what_a_collection_costs(billed):
     costs = []
     for profile in ("cache_5m", "uncached"):

@@ -75,6 +75,7 @@ def empty_home():
     made.close()
 
 
+@pytest.mark.slow
 def test_a_daemon_is_started_once_and_stopped_for_good(empty_home):
     empty_home.run("status", code=69)
 
@@ -93,6 +94,7 @@ def test_no_spawn_means_no_daemon(empty_home):
     assert not (empty_home.folder / "run" / "s").exists()
 
 
+@pytest.mark.slow
 def test_a_configuration_that_will_not_do_is_code_78(empty_home):
     env = empty_home.env | {"CTXGC_DAEMON__STATE_DIR": "not/absolute"}
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "up"]
@@ -118,6 +120,7 @@ def test_a_damaged_stash_is_reported_and_repaired_without_the_daemon(empty_home)
     assert empty_home.ask("doctor")["ok"]
 
 
+@pytest.mark.slow
 def test_the_repair_of_a_sound_stash_claims_no_damage_and_says_how_the_daemon_starts(empty_home):
     empty_home.run("import", SAMPLE)
 
@@ -189,6 +192,7 @@ def test_a_pin_keeps_a_segment_through_a_collection_to_nothing(home):
     home.run("unpin", segment, "--session", SESSION)
 
 
+@pytest.mark.slow
 def test_text_added_here_is_this_directorys_session(empty_home):
     empty_home.run("add", "--kind", "user", stdin=b"the tide tables are in data/tides\n")
 
@@ -234,6 +238,7 @@ def test_call_speaks_any_verb(home):
     home.run("call", "heap.plan", '{"budget": 1}', code=1)
 
 
+@pytest.mark.slow
 def test_the_demo_loses_nothing_and_recalls_everything(empty_home):
     told = empty_home.ask("demo")
 
@@ -263,6 +268,7 @@ def test_the_demo_checks_every_segment_of_opencodes_store_by_a_second_parse(empt
     assert "nothing was lost" in page
 
 
+@pytest.mark.slow
 def test_the_demo_is_a_page_and_leaves_nothing_behind(empty_home):
     (empty_home.folder / ".claude" / "projects").mkdir(parents=True)
 

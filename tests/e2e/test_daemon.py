@@ -128,6 +128,7 @@ def test_two_daemons_never_share_a_state_folder_whatever_their_sockets(home):
     assert f"listens at {home.socket}" in said
 
 
+@pytest.mark.slow
 def test_a_daemon_in_memory_serves_as_any_other_and_leaves_nothing_but_its_lock(home):
     home.env |= {"CTXGC_DAEMON__STATE_DIR": ":memory:", "XDG_STATE_HOME": str(home.folder / "default")}
     home.start()
@@ -164,6 +165,7 @@ def test_a_daemon_that_is_told_to_stop_in_an_import_stops_in_order_and_goes_on_n
     assert home.call("session.show", session="a1")["segments"] == 3001
 
 
+@pytest.mark.slow
 def test_shutdown_answers_stops_and_removes_its_socket(home):
     home.start()
 
@@ -183,6 +185,7 @@ def test_a_daemon_that_nobody_needs_leaves_after_its_time(home):
     assert home.child.wait(STOP_S) == 0
 
 
+@pytest.mark.slow
 def test_a_configuration_is_read_again_on_sighup_and_a_bad_one_changes_nothing(home):
     config = home.folder / "config" / "ctxgc" / "config.toml"
     config.parent.mkdir(parents=True)
@@ -200,6 +203,7 @@ def test_a_configuration_is_read_again_on_sighup_and_a_bad_one_changes_nothing(h
     assert "not reloaded" in home.log
 
 
+@pytest.mark.slow
 def test_configured_watches_wait_for_what_is_not_there_yet(home):
     home.env["CTXGC_WATCH__PATHS"] = f'["{home.folder}/logs"]'
     home.start()
@@ -230,6 +234,7 @@ def test_a_backup_is_a_stash_that_a_daemon_can_serve(home):
     assert home.call("session.show")["segments"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.systemd
 def test_systemd_passes_the_socket_and_hears_that_it_is_ready_alive_and_stopping(home):
     if shutil.which("systemd-socket-activate") is None:

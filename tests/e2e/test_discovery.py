@@ -53,6 +53,7 @@ def house():
     shutil.rmtree(made.folder)
 
 
+@pytest.mark.slow
 def test_a_daemon_is_found_from_where_its_runtime_folder_is_not_known(house):
     house.run("up", **house.logged_in)
 
@@ -63,6 +64,7 @@ def test_a_daemon_is_found_from_where_its_runtime_folder_is_not_known(house):
     assert not (Path(house.state) / "ctxgc.sock").exists(), "no second daemon was begun"
 
 
+@pytest.mark.slow
 def test_a_daemon_that_was_started_without_a_runtime_folder_is_found_with_one_and_stopped(house):
     house.run("up")
     pid = house.pid(**house.logged_in)
@@ -87,6 +89,7 @@ def test_a_daemon_whose_socket_is_gone_is_named_by_whatever_is_tried(house):
         assert str(house.runtime) in err
 
 
+@pytest.mark.slow
 def test_a_daemon_that_died_in_a_crash_is_not_waited_for(house):
     house.run("up", **house.logged_in)
     os.kill(house.pid(**house.logged_in), signal.SIGKILL)

@@ -133,6 +133,7 @@ def hostile(place):
     started.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(parts=attacks, joint=st.sampled_from(["", " ", ":", "/"]), data=st.data())
 def test_no_argument_of_a_tool_and_no_uri_reaches_another_project(place, hostile, parts, joint, data):
@@ -172,6 +173,7 @@ def address_of(place):
     return place.address
 
 
+@pytest.mark.slow
 def test_the_users_configuration_alone_opens_other_projects(place):
     place.env["CTXGC_MCP__PROJECTS"] = "all"
     try:
@@ -188,6 +190,7 @@ def test_the_users_configuration_alone_opens_other_projects(place):
         place.run("down")
 
 
+@pytest.mark.slow
 def test_a_clients_roots_take_the_place_of_the_working_directory(place):
     agent = Agent(place, place.own)
     agent.ask("initialize", protocolVersion="2025-06-18", capabilities={"roots": {"listChanged": True}})
@@ -201,12 +204,14 @@ def test_a_clients_roots_take_the_place_of_the_working_directory(place):
     agent.close()
 
 
+@pytest.mark.slow
 def test_a_daemon_that_ends_between_two_calls_is_started_again(place, agent):
     assert place.own_id in agent.use("search", query=OURS)[0]
     place.run("down")
     assert place.own_id in agent.use("search", query=OURS)[0]
 
 
+@pytest.mark.slow
 def test_without_a_daemon_a_tool_says_so_and_the_server_goes_on(place):
     agent = Agent(place, place.own, "--no-spawn")
     place.run("down")

@@ -46,6 +46,7 @@ def root_page(path, table):
         return db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0] - 1
 
 
+@pytest.mark.slow
 def test_a_damaged_stash_is_refused_with_the_next_step_and_left_as_it_is(home):
     filled(home)
     overwrite(home.stash_path, root_page(home.stash_path, "segment"))
@@ -137,6 +138,7 @@ def test_where_no_stash_is_check_and_repair_say_so(home):
     assert not home.stash_path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [("CTXGC_DAEMON__STATE_DIR", "relative"), ("CTXGC_SOCKET", "/" + "x" * 200)])
 def test_a_daemon_that_cannot_start_says_why_in_a_line_and_exits_with_a_code(home, setting):
     home.env |= [setting]
@@ -148,6 +150,7 @@ def test_a_daemon_that_cannot_start_says_why_in_a_line_and_exits_with_a_code(hom
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_state_folder_that_others_may_enter_is_refused(home):
     home.state.mkdir(mode=0o755)
     home.state.chmod(0o755)

@@ -150,6 +150,7 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare for a tiny disk")
 def test_a_disk_that_is_really_full_loses_nothing_and_recovers(tmp_path):
@@ -237,6 +238,7 @@ async def test_bodies_alone_rebuild_every_row(tmp_path):
     await stash.close()
 
 
+@pytest.mark.slow
 async def test_a_large_stash_with_a_few_broken_pages_gets_all_but_a_hundredth_back(tmp_path):
     path = await filled(tmp_path, segments=3000)
     damage(path, pages=6, seed=3)

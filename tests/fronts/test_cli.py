@@ -303,6 +303,7 @@ def test_a_budget_is_read_as_people_write_it(text, tokens, daemon, run):
     assert server.params("heap.collect")["budget_tokens"] == tokens
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_ends_the_command_quietly(daemon):
     server = daemon({"session.list": {"sessions": [replies.SESSION] * 5000, "next_offset": -1}})
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "sessions", "--socket", server.path]

@@ -124,6 +124,7 @@ def test_a_folder_means_the_transcripts_in_it(tmp_path):
     assert found == ["a.jsonl", "b.jsonl.gz", "deep/c.json"]
 
 
+@pytest.mark.slow
 def test_a_demo_of_nothing_is_refused_and_claims_nothing(run, tmp_path):
     ran = run("unused", "demo", str(tmp_path / "absent.jsonl"))
 

@@ -25,6 +25,7 @@ def large(number):
     return json.dumps(body).encode(), CLAUDE | {"x-claude-code-session-id": f"s{number}"}
 
 
+@pytest.mark.slow
 def test_two_hundred_large_bodies_that_the_daemon_does_not_take_are_passed_on_and_not_kept(monkeypatch):
     monkeypatch.setattr("ctxgc.gateway.editing.window_sync.BACKLOG_BYTES_MAX", BOUND)
     daemon = ScriptedDaemon()

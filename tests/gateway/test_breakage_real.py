@@ -95,6 +95,7 @@ def test_results_that_a_host_changes_under_ids_it_has_used_stay_in_the_request(d
     assert [text for text in range(changed) if f"another result, {text}: " not in got.decode()] == []
 
 
+@pytest.mark.slow
 def test_every_tombstone_names_a_way_back_and_no_marker_stands_without_one(daemon):
     agent, headers = ClaudeAgent(size=RESULT_BYTES), {"x-claude-code-session-id": str(uuid4())}
     with Stage(DaemonClient(daemon.socket), wait_s=5.0) as stage:
@@ -113,6 +114,7 @@ def test_every_tombstone_names_a_way_back_and_no_marker_stands_without_one(daemo
     assert all(WAYS_BACK.search(json.dumps(text)) for text in results.values() if "[evicted" in json.dumps(text))
 
 
+@pytest.mark.slow
 def test_what_the_shell_recalled_is_not_evicted_at_once_and_leaves_for_the_name_of_its_original(daemon):
     agent, headers = ClaudeAgent(size=RESULT_BYTES), {"x-claude-code-session-id": str(uuid4())}
     key = f"claude_code:{headers['x-claude-code-session-id']}"

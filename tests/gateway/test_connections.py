@@ -31,6 +31,7 @@ def is_closed(connection):
         return True
 
 
+@pytest.mark.slow
 def test_three_hundred_half_heads_hold_no_more_places_than_there_are_and_the_user_gets_in(strangers):
     held = [strangers.raw(b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\nx-half:") for _ in range(HALF_HEADS)]
     try:

@@ -45,6 +45,7 @@ async def test_a_call_that_took_too_long_leaves_the_connection_open(daemon):
     link.close()
 
 
+@pytest.mark.slow
 def test_a_result_longer_than_a_line_costs_only_that_it_stays_in_every_request(daemon):
     session, agent = str(uuid4()), ClaudeAgent(size=500).run(6)
     agent.messages[2]["content"][0]["content"] = "x y z\n" * (9 * 2**20 // 6)

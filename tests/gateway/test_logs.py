@@ -65,6 +65,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_malformed_request_leaves_no_key_in_the_log_of_the_process():
     home = DaemonProcess()
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "gateway", "--port", "0", "--no-spawn"]

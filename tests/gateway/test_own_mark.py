@@ -219,6 +219,7 @@ class SlowToRefuse(Upstream):
         return await super()._serve(request)
 
 
+@pytest.mark.slow
 def test_the_daemon_learns_of_a_mark_that_was_refused_after_its_sync():
     daemon = ScriptedDaemon(lambda ids: [id_ for id_ in ("call_0", "call_1") if id_ in ids])
     with Stage(daemon, upstream=SlowToRefuse()) as stage:

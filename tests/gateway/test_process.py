@@ -37,6 +37,7 @@ def ctxgc(home, *words):
     return subprocess.run(command, env=home.env, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_the_process_serves_reads_its_modes_again_and_ends_when_told_to(home):
     with Stage(mode="off") as stage:
         config = home.folder / "config" / "ctxgc" / "config.toml"
@@ -60,6 +61,7 @@ def test_the_process_serves_reads_its_modes_again_and_ends_when_told_to(home):
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_running_gateway_is_shown_outlives_the_daemon_and_is_stopped_by_the_command(home):
     process = gateway(home)
     url = (process.stdout.readline() + process.stdout.readline()).rpartition("http://")[2].partition(",")[0]

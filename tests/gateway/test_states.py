@@ -114,6 +114,7 @@ def test_a_session_that_may_not_be_edited_any_more_is_told_to_be_in_shadow(stage
 # Switches and pauses
 
 
+@pytest.mark.slow
 def test_no_request_is_edited_in_shadow_even_if_the_daemon_was_asked_before_the_switch():
     with Stage(ScriptedDaemon(), wait_s=0.1) as stage:
         agent = ClaudeAgent().run(5)

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from ctxgc.gateway.daemon_client import DaemonClient
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent
@@ -43,6 +45,7 @@ def bodies():
         yield agent.body()
 
 
+@pytest.mark.slow
 def test_distrust_outlives_a_daemon_that_was_killed_and_the_log_names_the_pause():
     session = f"claude_code:{CLAUDE['x-claude-code-session-id']}"
     daemon = DaemonProcess().start()
@@ -68,6 +71,7 @@ def cost_of(billed):
     return READ * billed.read + WRITE * billed.written + billed.plain
 
 
+@pytest.mark.slow
 def test_a_cache_with_another_rule_costs_101_percent_of_straight_and_what_the_first_three_cuts_lost():
     straight, upstream, predicted, lost = Forgetful(), Forgetful(keeps=False), None, []
     for body in bodies():

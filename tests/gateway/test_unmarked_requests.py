@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.cached_prompt import plain
@@ -44,6 +46,7 @@ def costs(upstream):
     return [cost_of(one) for one in straight.billed], [cost_of(one) for one in through.billed], shown
 
 
+@pytest.mark.slow
 def test_a_session_without_marks_is_collected_as_a_session_of_which_nothing_is_cached():
     straight, ours, shown = costs(Upstream)
 
@@ -51,6 +54,7 @@ def test_a_session_without_marks_is_collected_as_a_session_of_which_nothing_is_c
     assert shown["next_collection"]["words"].startswith("no prompt is cached")
 
 
+@pytest.mark.slow
 def test_a_provider_that_caches_without_marks_is_known_by_its_bills_and_its_cache_is_not_broken():
     straight, ours, shown = costs(SharedPrefix)
 

@@ -103,6 +103,7 @@ console.log(JSON.stringify(JSON.parse(process.argv[2]).map((env) => folders(env)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 @settings(max_examples=5)
 @given(st.lists(environments, min_size=20, max_size=20))

@@ -147,6 +147,7 @@ async def test_a_common_word_brings_no_candidates_beside_a_rare_one_but_counts_i
     assert {hit.row.seq for hit in reply.hits} == {200, 201, 202}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["ferry", "ferry lamp", "ferry lamp missing", "rare ferry", "who saw the rare ferry"])
 @pytest.mark.parametrize("limit", [7, 10])
 async def test_pages_follow_each_other_without_repeat_whatever_the_engine_and_the_ranking_each_put_first(

@@ -335,6 +335,7 @@ def test_a_step_that_fails_leaves_the_version_before_it():
     assert db.execute("PRAGMA user_version").fetchone()[0] == len(schema.MIGRATIONS)
 
 
+@pytest.mark.slow
 async def test_a_new_tokenizer_rebuilds_the_index_from_bodies(tmp_path):
     stash = sqlite_in(tmp_path)
     await stash.open()
