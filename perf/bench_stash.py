@@ -163,7 +163,7 @@ async def counted(folder: Path, prose: Prose) -> dict[str, float]:
         await stash.apply(batch)
     rows = await stash._writer_thread.run(_listening(None)) - rows_before
     written = [sql for sql in said if not sql.startswith("--")]  # An index's own statements are its business.
-    readers = [stash._readers.get_nowait() for _ in range(stash._reader_count)]
+    readers = [stash._readers.get_nowait() for _ in range(stash._readers.qsize())]
     asked: list[str] = []
     for reader, deadline in readers:
         await reader.run(_listening(asked))
