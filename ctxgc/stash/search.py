@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.core.labels import MATCH_START
-from ctxgc.core.search.excerpts import Snippet, snippet
 from ctxgc.core.search.lexemes import extras, lexemes
-from ctxgc.core.search.query import SearchQuery, Term, excludable, parse
+from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term, excludable, parse
 from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score
+from ctxgc.core.search.snippets import Snippet, snippet
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, read_places
@@ -260,7 +260,7 @@ def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Rank
 
 def _content_terms(wanted: SearchQuery, out: Candidates) -> int:
     """The number of terms that a segment with all words has: without names of speakers and what was cut."""
-    return min(len(wanted.terms) - len(out.weights.speakers), 48)
+    return min(len(wanted.terms) - len(out.weights.speakers), TERMS_MAX)
 
 
 def _literal_bonus(run: _Search, out: Candidates, rid: int, readable: index_text.Searchable) -> float:

@@ -1,14 +1,12 @@
-"""Ranking and excerpts: which of two candidates comes first, and what of it is shown."""
-
-from itertools import pairwise
+"""Ranking and snippets: which of two candidates comes first, and what of it is shown."""
 
 import pytest
 from hypothesis import given
 
-from ctxgc.core.search.excerpts import excerpts, matches, snippet
 from ctxgc.core.search.lexemes import lexemes
 from ctxgc.core.search.query import parse
 from ctxgc.core.search.ranking import Fields, IndexFacts, Weights, idf, score
+from ctxgc.core.search.snippets import snippet
 from tests.stash.samples import any_text
 
 
@@ -82,17 +80,6 @@ def test_any_text_is_cut_into_a_snippet_of_one_line_with_its_marks_in_pairs(quer
     assert 1 <= shown.first_line <= shown.last_line <= text.count("\n") + 1
 
 
-@given(any_text, any_text)
-def test_excerpts_are_disjoint_ranges_of_whole_lines_that_hold_every_match(query, text):
-    wanted = parse(query)
-    ranges = sorted(excerpts(text, wanted, around=0), key=lambda each: each.first_line)
-
-    for one, other in pairwise(ranges):
-        assert one.last_line < other.first_line
-    for match in matches(text, wanted):
-        assert any(each.start <= match.start and match.end <= each.end for each in ranges)
-
-
 def test_the_snippet_shows_where_most_words_stand_and_says_which_lines_these_are():
     text = "page one\n" + "x\n" * 100 + "a page fault\nat last\n" + "page\n" * 50
 
@@ -100,16 +87,6 @@ def test_the_snippet_shows_where_most_words_stand_and_says_which_lines_these_are
 
     assert "\x02page\x03 \x02fault\x03" in shown.text
     assert (shown.first_line, text.split("\n")[shown.first_line - 1]) == (102, "a page fault")
-
-
-def test_the_excerpt_with_more_of_the_words_comes_first_with_lines_around():
-    text = "\n".join(["lamp", *["x"] * 20, "lamp desk", *["x"] * 20])
-
-    best, other = excerpts(text, parse("lamp desk"))
-
-    assert (best.first_line, best.last_line) == (20, 24)
-    assert text[best.start : best.end] == "x\nx\nlamp desk\nx\nx\n"
-    assert (other.first_line, other.last_line) == (1, 3)
 
 
 def test_a_word_inside_a_camel_case_word_and_a_word_with_its_sign_are_marked():

@@ -1,15 +1,14 @@
-"""Excerpts: where in a text a query is answered, as ranges of lines, and as a snippet with its matches marked.
+"""Snippets: where in a text a query is answered, with its matches marked.
 
 text, query ──matches──▶ places of the query's words
-             ──excerpts─▶ ranges of lines, the best first, none overlapping another
              ──snippet──▶ the characters around the place where most words stand
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,7 +17,6 @@ from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_plain, is_sp
 from ctxgc.core.search.query import SearchQuery
 
 SNIPPET_CHARS = 200
-LINES_AROUND = 2
 MATCHES_MAX = 2_000
 RUN_GAP_MAX = 2
 RUN_BONUS = 1.0
@@ -33,16 +31,6 @@ class Match(NamedTuple):
     start: int
     end: int
     lexeme: str
-
-
-class Excerpt(NamedTuple):
-    """Lines `first_line` to `last_line` of a text (1-based, inclusive): characters `start` to `end`."""
-
-    first_line: int
-    last_line: int
-    start: int
-    end: int
-    score: float
 
 
 class Snippet(NamedTuple):
@@ -109,37 +97,10 @@ def _runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) 
     return [match for match in found if match.end - match.start > pairs_min or not is_spaceless(text[match.start])]
 
 
-def excerpts(
-    text: str, query: SearchQuery, *, around: int = LINES_AROUND, weights: Mapping[str, float] | None = None
-) -> list[Excerpt]:
-    """Ranges of lines with words of a query and a few lines around, the best first; touching ranges are one range.
-
-    A range is worth its distinct words (by `weights` of lexemes, 1 for each other) and its runs of the query's words.
-    """
-    lines = _line_starts(text)
-    ranges: list[list[int]] = []
-    hits: list[list[Match]] = []
-    for match in matches(text, query):
-        first = max(1, bisect_right(lines, match.start) - around)
-        last = min(len(lines), bisect_right(lines, max(match.start, match.end - 1)) + around)
-        if ranges and first <= ranges[-1][1] + 1:
-            ranges[-1][1] = max(ranges[-1][1], last)
-            hits[-1].append(match)
-        else:
-            ranges.append([first, last])
-            hits.append([match])
-    ends = [*lines[1:], len(text)]
-    bigrams = query.bigrams
-    made = [
-        Excerpt(first, last, lines[first - 1], ends[last - 1], _worth(some, bigrams, weights or {}))
-        for (first, last), some in zip(ranges, hits, strict=True)
-    ]
-    return sorted(made, key=lambda excerpt: (-excerpt.score, excerpt.first_line))
-
-
-def _worth(some: Sequence[Match], bigrams: frozenset[tuple[str, str]], weights: Mapping[str, float]) -> float:
-    worth = sum(weights.get(lexeme, 1.0) for lexeme in {match.lexeme for match in some})
-    runs = {(a.lexeme, b.lexeme) for a, b in pairwise(some) if b.start - a.end <= RUN_GAP_MAX}
+def _worth(found: Sequence[Match], bigrams: frozenset[tuple[str, str]]) -> float:
+    """The number of distinct words, and more for each run of the query's words."""
+    worth = len({match.lexeme for match in found})
+    runs = {(a.lexeme, b.lexeme) for a, b in pairwise(found) if b.start - a.end <= RUN_GAP_MAX}
     return worth + RUN_BONUS * len(runs & bigrams)
 
 
@@ -169,14 +130,10 @@ def _densest(found: Sequence[Match], query: SearchQuery) -> tuple[int, int]:
     best, at = (-1.0, 0), (0, 0)
     for first, match in enumerate(found):
         last = bisect_left(starts, match.start + SNIPPET_CHARS * 3 // 4) - 1
-        worth = _worth(found[first : last + 1], bigrams, {})
+        worth = _worth(found[first : last + 1], bigrams)
         if (worth, -first) > best:
             best, at = (worth, -first), (first, last)
     return at
-
-
-def _line_starts(text: str) -> list[int]:
-    return [0, *(match.end() for match in re.finditer("\n", text) if match.end() < len(text))]
 
 
 def _one_line(text: str) -> str:
