@@ -22,6 +22,7 @@ from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term
 from ctxgc.core.search.ranking import NEAR, PATH_WEIGHT, PHRASE_BONUS, SAID_WEIGHT, Weights, idf
 from ctxgc.stash.filters import SearchScope
 from ctxgc.stash.index_text import TURN_KINDS, speaker_lexeme
+from ctxgc.stash.newest_mark import newest_rid
 
 POSTINGS_MAX = 2_000
 """A term in more segments of the scope is common: its segments are no candidates for having it."""
@@ -144,7 +145,8 @@ class Candidates:
 
 def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: Candidates) -> None:
     """Fill `out` with the candidates of a query in a scope, in their rough order."""
-    out.total = _scope_size(db, scope)
+    newest = newest_rid(db)  # Roughly the number of segments in the stash.
+    out.total = _scope_size(db, scope, newest)
     common: dict[Term, frozenset[int]] = {}
     left = POSTINGS_SUM_MAX
     for term in query.terms:
@@ -156,7 +158,7 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
             out.df[term] = len(out.postings[term] | out.paths[term])
         else:
             common[term] = frozenset(rids)
-            out.df[term] = max(len(rids), len(rids) * out.total // max(1, _newest_rid(db) - rids[-1]))
+            out.df[term] = max(len(rids), len(rids) * out.total // max(1, newest - rids[-1]))
     _weigh(db, query, out)
     for term in [term for term in out.postings if term not in out.weights.terms]:
         del out.postings[term]
@@ -166,7 +168,7 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
         out.whole_words[term] = frozenset(_postings(db, out, WORD_COLUMNS, word, POSTINGS_MAX)[0])
     common = {term: rids for term, rids in common.items() if term in out.weights.terms}
     if common:
-        _find_common(db, out, common)
+        _find_common(db, out, common, newest)
     rough = _rough_scores(out)
     best = nlargest(out.lot, zip(rough.values(), rough, strict=True))
     if out.has_near:
@@ -176,17 +178,12 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
     out.order = [rid for _, rid in nlargest(CANDIDATES_MAX, zip(rough.values(), rough, strict=True))]
 
 
-def _scope_size(db: sqlite3.Connection, scope: SearchScope) -> int:
+def _scope_size(db: sqlite3.Connection, scope: SearchScope, newest: int) -> int:
     """The number of segments in the sessions of a scope, roughly."""
     if scope.sids is None or len(scope.sids) > LOT_MAX:
-        return _newest_rid(db) or 1
+        return newest or 1
     sql = "SELECT coalesce(max(seq), 0) + 1 FROM segment WHERE sid = ?"
     return sum(db.execute(sql, (sid,)).fetchone()[0] for sid in scope.sids)
-
-
-def _newest_rid(db: sqlite3.Connection) -> int:
-    """The largest rid: roughly the number of segments in the stash."""
-    return int(db.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0])
 
 
 def _weigh(db: sqlite3.Connection, query: SearchQuery, out: Candidates) -> None:
@@ -220,11 +217,11 @@ def _find_phrase(db: sqlite3.Connection, query: SearchQuery, out: Candidates) ->
         out.phrase = frozenset(_postings(db, out, TEXT_COLUMNS, run, POSTINGS_MAX)[0])
 
 
-def _find_common(db: sqlite3.Connection, out: Candidates, common: dict[Term, frozenset[int]]) -> None:
+def _find_common(db: sqlite3.Connection, out: Candidates, common: dict[Term, frozenset[int]], newest: int) -> None:
     """Candidates for common terms: segments with all terms; where that is too few, the newest with any of them."""
     terms = list(out.weights.terms)
     rows = sum(out.df[term] for term in terms)
-    can_rank = rows <= max(RANKED_ROWS_MIN, min(RANKED_ROWS_MAX, _newest_rid(db) // RANKED_SHARE))
+    can_rank = rows <= max(RANKED_ROWS_MIN, min(RANKED_ROWS_MAX, newest // RANKED_SHARE))
     if len(terms) <= ALL_TERMS_MAX:
         limit = CANDIDATES_MAX
         match = _expression(out, f"{out.columns} : ({' AND '.join(map(quote, terms))})")

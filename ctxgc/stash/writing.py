@@ -87,6 +87,8 @@ class Writer:
         self._db = connection
         self._fail = failpoint
         self._sids: dict[SessionKey, int] = {}
+        self._unindexed_below = 0
+        """Read once a transaction. Reindexing comes to the rows below: a second posting of one would stay."""
         self.drop_content()
         self._actions: dict[type, Callable[[Any], None]] = {
             PutSession: self._put_session,
@@ -128,6 +130,7 @@ class Writer:
         self._fail("begin")
         self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._unindexed_below = meta(self._db, "unindexed_below")
             for batch in batches:
                 for mutation in batch:
                     self._actions[type(mutation)](mutation)
@@ -192,6 +195,7 @@ class Writer:
 
     def rewrite_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
         """Replace body, index entry and paths of a row, while its columns are still the old ones."""
+        self._unindexed_below = meta(self._db, "unindexed_below")
         self._remove_content(rid, sid)
         self.write_content(rid, sid, mutation)
 
@@ -201,7 +205,7 @@ class Writer:
         self._fail("body")
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
         self._fail("index")
-        if rid >= meta(self._db, "unindexed_below"):  # Reindexing comes to this row: a second posting would stay.
+        if rid >= self._unindexed_below:
             tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
             self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
         for n, use in enumerate(segment.paths):
@@ -215,20 +219,19 @@ class Writer:
             )
 
     def _remove_content(self, rid: int, sid: int) -> None:
-        """Delete the body, the postings and the paths. An unreadable frame costs the whole index: the index starts
-        anew.
-        """
+        """Delete the body, the postings and the paths. For an unreadable frame the whole index starts anew."""
         self._fail("unindex")
         row = self._db.execute(
             "SELECT frame, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)
         ).fetchone()
         self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
-        if row is not None and rid >= meta(self._db, "unindexed_below"):
+        if row is not None and rid >= self._unindexed_below:
             try:
                 # The frame's own facts: the index entry was made from exactly these.
                 entry = index_text.entry_of(body_codec.decode_row(row[0], body_codec.decompressor()).segment)
             except ValueError:
                 start_reindexing(self._db)
+                self._unindexed_below = meta(self._db, "unindexed_below")
             else:
                 self._db.execute(UNINDEX_ROW, (rid, *entry, index_text.tags(sid, row[1], row[2])))
         pids = self._db.execute("SELECT DISTINCT pid FROM path_use WHERE rid = ?", (rid,)).fetchall()
@@ -249,10 +252,8 @@ class Writer:
         """Set columns of segments; each row of values ends in the seq. A forgotten segment keeps its columns."""
         self._fail(what)
         sid = self._get_or_create_sid(key)
-        self._db.executemany(
-            f"UPDATE segment SET {sets} WHERE sid = {sid} AND seq = ? AND state != 'forgotten' {only}",
-            rows,
-        )
+        sql = f"UPDATE segment SET {sets} WHERE sid = {sid} AND seq = ? AND state != 'forgotten' {only}"
+        self._db.executemany(sql, rows)
 
     def _set_state(self, mutation: SetState) -> None:
         if mutation.state is State.FORGOTTEN:
