@@ -57,6 +57,11 @@ def as_dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def as_list(value: object) -> list[Any]:
+    """The value, or an empty list for any other value."""
+    return value if isinstance(value, list) else []
+
+
 def as_text(value: object) -> str:
     """The value, or an empty string for any other value."""
     return value if isinstance(value, str) else ""

@@ -1,7 +1,7 @@
 """Claude Code's session logs: a JSON object a line, an assistant record a content block.
 
-    user ──▶ prompt, attachment, or results ──close──▶ tool call      compact_boundary ─▶ Rewindowed, then a summary
-    assistant (blocks of one message.id = one reply) ─▶ texts, thinking, open calls      microcompact ─▶ Cleared
+    user ──▶ prompt, attachment, or results ──close──▶ tool call      compact_boundary ─▶ WindowReplaced, then a summary
+    assistant (blocks of one message.id = one reply) ─▶ texts, thinking, open calls      microcompact ─▶ BodiesCleared
     attachment ─▶ what the host put beside a prompt                  isSidechain ─▶ session PARENT/AGENT
 
 A record's part in the prompt is its `message`; `toolUseResult`, 43 % of the bytes, is the screen's copy and is never

@@ -1,7 +1,7 @@
 """What `claude --print --output-format stream-json` prints: a session of Claude Code as lines, without its log's tree.
 
-system init ─▶ Opened     user ─▶ texts, or results of calls     assistant (one block a line) ─▶ texts, open calls
-parent_tool_use_id ─▶ session SESSION/CALL, a child of that call       usage of a message ─▶ Used
+system init ─▶ SessionOpened    user ─▶ texts, or results of calls    assistant (one block a line) ─▶ texts, open calls
+parent_tool_use_id ─▶ session SESSION/CALL, a child of that call       usage of a message ─▶ ReplyBilled
 """
 
 from __future__ import annotations

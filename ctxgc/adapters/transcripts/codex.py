@@ -2,8 +2,8 @@
 
     message developer│user│assistant ─▶ texts            reasoning with a summary ─▶ thinking
     function_call, custom_tool_call, … ──output──▶ tool call
-    compacted ─▶ Rewindowed: its replacement history, matched to known segments by role and text
-    session_meta, turn_context ─▶ Opened                  token_count ─▶ Used
+    compacted ─▶ WindowReplaced: its replacement history, matched to known segments by role and text
+    session_meta, turn_context ─▶ SessionOpened                  token_count ─▶ ReplyBilled
 
 A turn is a model request: the turn begins with the model's first item after an item of another speaker. User messages
 that the host writes are known by their wrappers (host_texts/codex.py): instructions are `system` and so are never

@@ -3,9 +3,9 @@
     user.message (as the model gets it) ─▶ user; what the host adds ─▶ system, attachment
     assistant.message ─▶ thinking, text, calls          tool.execution_complete ─▶ tool call
     system.message ─▶ system: the host repeats it; a changed one takes the place of the one before
-    session.compaction_start … _complete ─▶ Rewindowed: system, summary, what came since the start
-    session.snapshot_rewind ─▶ Rewindowed: what came before that event
-    session.start, .resume, .model_change, .title_changed ─▶ Opened
+    session.compaction_start … _complete ─▶ WindowReplaced: system, summary, what came since the start
+    session.snapshot_rewind ─▶ WindowReplaced: what came before that event
+    session.start, .resume, .model_change, .title_changed ─▶ SessionOpened
 
 Messages of a `turnId` are a request, so a turn. Events of a sub-agent name the call that started the sub-agent, and
 make a session apart. The log bills only output, so the parser emits no bills.

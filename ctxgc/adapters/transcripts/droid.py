@@ -1,8 +1,8 @@
 """Sessions of Factory's Droid (`~/.factory/sessions/*/*.jsonl`): a header, then a record a line.
 
-    session_start {id, cwd, title}                          ─▶ Opened
+    session_start {id, cwd, title}                          ─▶ SessionOpened
     message user ─▶ user, or the host's reminder, or results   message assistant ─▶ texts, thinking, open calls
-    compaction_state ─▶ Rewindowed: its summary, then what follows its anchor
+    compaction_state ─▶ WindowReplaced: its summary, then what follows its anchor
 
 Messages have the blocks of Anthropic's API. Droid is closed; the shape is that of programs that read its files
 (session_start, message, todo_state, session_settings, agent_turn_outcome, compaction_state), without any token counts.

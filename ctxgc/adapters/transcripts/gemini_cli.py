@@ -3,9 +3,10 @@
     {sessionId, projectHash, …}             the header (ConversationRecord without its messages)
     {id, type: user │ gemini, content, …}   a message (MessageRecord); the same id again: the message has grown
         gemini: thoughts ─▶ thinking   content ─▶ assistant   toolCalls (call and result in one record) ─▶ tool call
-        tokens ─▶ Used                 info, error, warning ─▶ notes of the screen, skipped
-    {$set: {summary │ directories}} ─▶ Opened       {$set: {messages}} ─▶ Rewindowed: the host shortened its history
-    {$rewindTo: id} ─▶ Rewindowed: what came before that message
+        tokens ─▶ ReplyBilled                 info, error, warning ─▶ notes of the screen, skipped
+    {$set: {summary │ directories}} ─▶ SessionOpened
+    {$set: {messages}} ─▶ WindowReplaced: the host shortened its history
+    {$rewindTo: id} ─▶ WindowReplaced: what came before that message
 
 The names are those of `chatRecordingTypes.ts` in google-gemini/gemini-cli. A list of `Content` (a checkpoint of
 `/chat save`, a logged request of the GenAI API) is read as a document too.
@@ -21,7 +22,7 @@ from typing import Any
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Event, ReplyBilled, SessionOpened
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.json_values import as_count, as_dict, as_list, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.genai_content import (
     HOST,
@@ -70,12 +71,8 @@ def is_gemini_document(head: bytes) -> bool:
     if not _CONTENTS.search(head):
         return False
     found = salvage_records(decode_stretch(head), lambda value: "parts" in value, is_final=True).records
-    values = [item for record in found for key in CONTENT_KEYS for item in _list(record.get(key))] + found
+    values = [item for record in found for key in CONTENT_KEYS for item in as_list(record.get(key))] + found
     return any(is_content(value) and "role" in value for value in values if isinstance(value, dict))
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 @dataclass(slots=True)
@@ -102,7 +99,7 @@ class _SessionReader:
 
     def take_facts(self, record: dict[str, Any]) -> None:
         """What a header, or a change of the header, says of the session."""
-        folders = _list(record.get("directories"))
+        folders = as_list(record.get("directories"))
         self.chain.note_session(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
         if isinstance(record.get("messages"), list):
             self._take_history(record["messages"])
@@ -174,11 +171,11 @@ class _SessionReader:
         self.chain.note_session(model=model)
         birth = Birth(message.turn, wall_s, clean_name(as_text(record.get("id"))))
         if is_new:
-            for thought in map(as_dict, _list(record.get("thoughts"))):
+            for thought in map(as_dict, as_list(record.get("thoughts"))):
                 said = "\n".join(filter(None, map(as_text, (thought.get("subject"), thought.get("description")))))
                 if said:
                     message.ids.append(self.chain.admit_text(Kind.THINKING, Role.ASSISTANT, said, birth))
-        calls = [as_dict(call) for call in _list(record.get("toolCalls"))]
+        calls = [as_dict(call) for call in as_list(record.get("toolCalls"))]
         if is_new:
             # A history that the host rewrote holds the calls as parts too: the records know more of them.
             parts = [part for part in parts_of(record.get("content")) if not (calls and "functionCall" in part)]

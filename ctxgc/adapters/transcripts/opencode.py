@@ -3,9 +3,9 @@
     user       text ─▶ user     synthetic text ─▶ attachment if it shows a file, else system
                file ─▶ attachment, if it is no text
     assistant  reasoning ─▶ thinking    text ─▶ assistant    tool (call and result in one part) ─▶ tool call
-               step-start … step-finish: one model request, one turn; its tokens ─▶ Used
-    compaction (a user's part) and the summary that answers it ─▶ Rewindowed: summary, kept tail, what came since
-    state.time.compacted of a tool part ─▶ Cleared        info.revert ─▶ Rewindowed: what was taken back departs
+               step-start … step-finish: one model request, one turn; its tokens ─▶ ReplyBilled
+    compaction (a user's part) and the summary that answers it ─▶ WindowReplaced: summary, kept tail, what came since
+    state.time.compacted of a tool part ─▶ BodiesCleared      info.revert ─▶ WindowReplaced: what was taken back departs
 
 A request that failed without output is no turn. Text of a file that the user mentioned comes as a synthetic call of
 `read` followed by its result: the result then knows its file.

@@ -2,9 +2,9 @@
 
 user ─▶ user, its files beside    synthetic, system ─▶ system    shell ─▶ attachment, an output of its command
 assistant: reasoning ─▶ thinking   text ─▶ assistant   tool (call and result in one block) ─▶ tool call
-           tokens ─▶ Used          time.pruned of a tool ─▶ Cleared
-compaction ─▶ Rewindowed: its summary, and the recent text that the host kept
-agent-switched, model-switched ─▶ Opened
+           tokens ─▶ ReplyBilled          time.pruned of a tool ─▶ BodiesCleared
+compaction ─▶ WindowReplaced: its summary, and the recent text that the host kept
+agent-switched, model-switched ─▶ SessionOpened
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Pi session files: lines `{type, id, parentId, timestamp, …}`, a tree whose newest leaf is the session.
 
-    message user ─▶ user         assistant (thinking, text, toolCall) ──toolResult──▶ tool call; its usage ─▶ Used
+    message user ─▶ user        assistant (thinking, text, toolCall) ──toolResult──▶ tool call; its usage ─▶ ReplyBilled
             bashExecution, custom ─▶ attachment          branchSummary, compactionSummary ─▶ summary
-    session, model_change, session_info ─▶ Opened
-    compaction ─▶ Rewindowed: its summary, then all from the first entry kept
-    an entry whose parent is not the entry before it ─▶ Rewindowed: the path from the root to that parent
+    session, model_change, session_info ─▶ SessionOpened
+    compaction ─▶ WindowReplaced: its summary, then all from the first entry kept
+    an entry whose parent is not the entry before it ─▶ WindowReplaced: the path from the root to that parent
 
 An assistant message is a request, so a turn. A failed or stopped reply is skipped and counted: Pi leaves such a reply
 out of later prompts. The parser keeps entry and segment ids, about 300 bytes an entry, never texts.

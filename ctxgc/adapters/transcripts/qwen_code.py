@@ -1,9 +1,9 @@
 """Qwen Code's sessions (`~/.qwen/projects/*/chats/*.jsonl`): a tree of `ChatRecord`s, whose newest leaf is the session.
 
     user │ assistant │ tool_result: `message`, a Content of the GenAI API ─▶ texts, thinking, calls with their results
-    usageMetadata ─▶ Used           system: custom_title, parent_session, session_model ─▶ Opened
-    system chat_compression ─▶ Rewindowed: its compressedHistory, whose new contents sum up what left
-    a record whose parent is not the record before it ─▶ Rewindowed: the path from the root to that parent
+    usageMetadata ─▶ ReplyBilled           system: custom_title, parent_session, session_model ─▶ SessionOpened
+    system chat_compression ─▶ WindowReplaced: its compressedHistory, whose new contents sum up what left
+    a record whose parent is not the record before it ─▶ WindowReplaced: the path from the root to that parent
     isSidechain with an agentId ─▶ session SESSION/AGENT
 
 The names are those of `chatRecordingService.ts` in QwenLM/qwen-code, the window that of its

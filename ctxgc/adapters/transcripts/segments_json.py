@@ -25,7 +25,7 @@ from ctxgc.adapters.contract import RESULT_PIECE, BodiesCleared, Event, SegmentA
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.facts.shell_paths import resolve_path
 from ctxgc.adapters.facts.tool_facts import EDIT_SOURCES_MAX, client_facts
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
+from ctxgc.adapters.json_values import as_count, as_dict, as_list, as_text, clean_name
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper, is_piece_name
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
@@ -190,7 +190,7 @@ class SegmentDocument(DocumentTranscript):
         reader = _Reader(document)
         self.source = reader.source
         yield reader.opened
-        for record in _list_of(document.get("segments")):
+        for record in as_list(document.get("segments")):
             self.records += 1
             try:
                 yield from reader.read_record(record)
@@ -320,7 +320,7 @@ def _exact_content(fields: Mapping[str, Any]) -> tuple[bytes, tuple[Piece, ...]]
     """Skeleton and body of an exported segment."""
     skeleton = _piece_data(as_dict(fields.get("skeleton", {"text": "{}"})))
     pieces = tuple(
-        Piece(as_text(as_dict(item).get("name")), _piece_data(as_dict(item))) for item in _list_of(fields["pieces"])
+        Piece(as_text(as_dict(item).get("name")), _piece_data(as_dict(item))) for item in as_list(fields["pieces"])
     )
     names = {piece.name for piece in pieces if is_piece_name(piece.name)}
     value = json.loads(skeleton)
@@ -343,7 +343,7 @@ def _piece_data(said: Mapping[str, Any]) -> bytes:
 def _paths_of(value: object) -> tuple[PathUse, ...]:
     """Paths with their lines, or bare names of files that were mentioned."""
     found: list[PathUse] = []
-    for item in _list_of(value):
+    for item in as_list(value):
         use = {"path": item} if isinstance(item, str) else as_dict(item)
         access = _enum_member(Access, use.get("access", Access.MENTION.value))
         first, last = as_count(use.get("first_line")) or 1, as_count(use.get("last_line")) or LINE_MAX
@@ -369,11 +369,7 @@ def _enum_member(enum: type[_E], value: object) -> _E:
 
 
 def _strings(value: object) -> tuple[str, ...]:
-    return tuple(item for item in _list_of(value) if isinstance(item, str))
-
-
-def _list_of(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return tuple(item for item in as_list(value) if isinstance(item, str))
 
 
 def _number_of(value: object, default: float) -> float:

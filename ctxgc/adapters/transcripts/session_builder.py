@@ -1,12 +1,12 @@
 """A session while its log is read: its window, and when an open call is admitted or ends.
 
-    text() ──────────────────────────────────▶ Admitted
-    call() ──▶ open ──result()───────────────▶ Admitted (call and result together, I3)
-                └─ a user text comes first ──▶ Admitted (pending: a late result still completes it)
-                      └─ the next reply ─────▶ Admitted (error, empty result)
-    rewindow(), replace(), clear() ──────────▶ Rewindowed, Cleared
-    result() of no open call ──▶ kept ──call()──▶ Admitted (the call came late)
-                                   └─ rest() ──▶ Admitted (an attachment: its call is lost, its text is not)
+    text() ──────────────────────────────────▶ SegmentAdmitted
+    call() ──▶ open ──result()───────────────▶ SegmentAdmitted (call and result together, I3)
+                └─ a user text comes first ──▶ SegmentAdmitted (pending: a late result still completes it)
+                      └─ the next reply ─────▶ SegmentAdmitted (error, empty result)
+    rewindow(), replace(), clear() ──────────▶ WindowReplaced, BodiesCleared
+    result() of no open call ──▶ kept ──call()──▶ SegmentAdmitted (the call came late)
+                                   └─ rest() ──▶ SegmentAdmitted (an attachment: its call is lost, its text is not)
 
 A session builder keeps ids, places and open calls, never the text of an admitted segment.
 """

@@ -17,7 +17,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import Event, SegmentAdmitted, SessionOpened, WindowReplaced
 from ctxgc.adapters.facts.segment_facts import add_facts
-from ctxgc.adapters.json_values import as_dict, as_text, clean_name
+from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest, document_of
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank, salvage_records
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
@@ -75,16 +75,12 @@ def _messages_in(head: bytes) -> Iterator[dict[str, Any]]:
     if not start.startswith(("[", "{")):
         return
     for record in salvage_records(start, _is_message, is_final=True).records:
-        values = [record, *(item for key in LIST_KEYS for item in _list_of(record.get(key)))]
+        values = [record, *(item for key in LIST_KEYS for item in as_list(record.get(key)))]
         yield from (value for value in values if isinstance(value, dict) and not _is_host_record(value))
 
 
 def _is_message(value: dict[str, Any]) -> bool:
     return "role" in value or "call_id" in value
-
-
-def _list_of(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _list_or_text(value: object) -> bool:
@@ -99,7 +95,7 @@ def _is_host_record(value: dict[str, Any]) -> bool:
 def _block_types(message: dict[str, Any]) -> set[str]:
     if message.get("role") not in CHAT_ROLES:
         return set()
-    return {as_text(as_dict(block).get("type")) for block in _list_of(message.get("content"))}
+    return {as_text(as_dict(block).get("type")) for block in as_list(message.get("content"))}
 
 
 def list_holders(data: bytes, list_key: str) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ _Sum = Annotated[float, Meta(ge=0)]
 
 
 class _State(msgspec.Struct):
-    """The stored state, field by field. Its iterator gives the numbers that computations start from."""
+    """The stored state, field by field."""
 
     format: int
     trust: Trust
@@ -51,7 +51,8 @@ class _State(msgspec.Struct):
     blocks: tuple[_Count, _Count]
     entries: Annotated[list[tuple[int | str, _Sum, float, int]], Meta(max_length=ENTRIES_STORED_MAX)]
 
-    def __iter__(self) -> Iterator[float]:
+    def numbers(self) -> Iterator[float]:
+        """The numbers that computations start from."""
         yield from (*self.trust, *self.account, self.lookback, self.least, *self.frames, *self.blocks)
         for _, *numbers in self.entries:
             yield from numbers
@@ -101,7 +102,11 @@ def _decode_state(pacing: str) -> _State | None:
     """The stored state; None where nothing is stored, or a value is not what `encode_pacing` writes."""
     try:
         state = msgspec.json.decode(pacing, type=_State) if pacing else None
-        if state is None or state.format != FORMAT or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state):
+        if (
+            state is None
+            or state.format != FORMAT
+            or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state.numbers())
+        ):
             return None
         FrameCalibration(*state.frames).to_billed(1, 1)  # Sums of no observations may have no coefficients.
     except (ValueError, RecursionError, ArithmeticError):

@@ -222,9 +222,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print the settings that send the agent through the gateway."""
     start = _prepare_start(args.agent, args.name)
-    if missing := _missing_setup(
-        start
-    ):  # Not on stdout, which a shell evaluates. Raises where the secret would get out.
+    if missing := _missing_setup(start):  # Not on stdout, which a shell evaluates.
         sys.stderr.write(f"ctxgc: {missing}\n")
     way = start.way
     if args.json:
