@@ -41,6 +41,7 @@ def finish(db):
 @given(steps)
 @example([("begin", 0), ("rebuild", 0), ("complete", 0), ("slice", 0), ("forget", 0)])
 @example([("complete", 0), ("rebuild", 0), ("rewrite", 0), ("slice", 0), ("forget", 0)])
+@example([("complete", 0), ("rebuild", 0), ("rewrite", 0), ("rewrite", 0), ("slice", 0), ("forget", 0)])
 def test_whatever_is_written_while_the_index_is_rebuilt_no_word_is_in_it_that_no_body_has(steps):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maintenance, "REINDEX_ROWS", 2)
@@ -55,6 +56,23 @@ def test_whatever_is_written_while_the_index_is_rebuilt_no_word_is_in_it_that_no
         finish(db)
 
     assert kept == index_of(db)
+
+
+def test_a_body_whose_words_are_unknown_costs_the_index_and_the_rest_of_the_batch_counts_on_that():
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    schema.migrate(db)
+    writer = Writer(db, no_failure)
+    assert writer.commit([[put(0, "lamp"), put(1, "desk"), put(2, "chair")]]) == [None]
+    db.execute("UPDATE body SET frame = x'00' WHERE rid = (SELECT rid FROM segment WHERE seq = 0)")
+
+    assert writer.commit([[Forget(KEY, [0, 1])]]) == [None]
+
+    finish(db)
+    kept = index_of(db)
+    schema.start_reindexing(db)
+    finish(db)
+    assert kept == index_of(db)
+    assert "chair" in {posting[0] for posting in kept[0]}
 
 
 def take_step(db, writer, step, seq, word):

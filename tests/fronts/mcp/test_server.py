@@ -14,7 +14,7 @@ from ctxgc.fronts.mcp.handlers import handlers
 from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, line_of
 from ctxgc.fronts.mcp.scope import Scope, folder_of
 from ctxgc.fronts.mcp.server import WAITING_MAX, McpServer
-from ctxgc.fronts.mcp.tools import SCHEMAS, Tools, fault_in
+from ctxgc.fronts.mcp.tools import LIMIT_MAX, SCHEMAS, Tools, fault_in
 from ctxgc.protocol.blocking_client import Unreachable
 
 
@@ -241,6 +241,9 @@ def test_roots_that_nobody_asked_for_widen_no_scope():
     McpServer(dict, scope).answer(json.dumps([roots, request("ping")]).encode())
     McpServer(dict, scope).answer(json.dumps([*asked, request("ping")]).encode())
     McpServer(dict, scope).serve(io.BytesIO(json.dumps(roots).encode() + b"\n"), io.BytesIO())
+    over_http = McpServer(dict, scope)
+    for message in asked:
+        over_http.answer(json.dumps(message).encode())
 
     assert scope.has_project("/p")
     assert not scope.has_project("/other")
@@ -265,3 +268,14 @@ def test_a_search_says_what_was_done_to_its_words_and_nothing_of_another_project
     assert "More" not in said
     assert ("left out" in said) == ("left out" in note)
     assert "evilmark" not in said
+
+
+def test_behind_the_last_hits_of_several_projects_no_page_is_promised():
+    config = SimpleNamespace(config={"mcp": {"projects": "own"}})
+    found = SimpleNamespace(hits=[hit("/p")] * LIMIT_MAX, next_offset=LIMIT_MAX, notes=[], partial=False)
+    scope = Scope(lambda method, params: config if method == "config.get" else found, "/p", {})
+    scope.set_roots(["file:///p", "file:///q"])
+
+    said = Tools(lambda method, params: found, scope).search("lamp", offset=2 * LIMIT_MAX)
+
+    assert "More" not in said
