@@ -114,7 +114,7 @@ def test_a_daemon_that_refuses_is_no_matter_of_the_agents(kind, daemon, hook):
 
 def test_a_daemon_that_never_answers_is_given_up(daemon, hook, monkeypatch):
     monkeypatch.setattr(hook_module, "CALL_S", 0.01)
-    server = daemon(replies(**{"session.show": lambda params: threading.Event().wait(PATIENCE_S)}))
+    server = daemon(replies(**{"session.show": lambda params: threading.Event().wait(PATIENCE_S) or {}}))
 
     assert hook(server, START) is None
 
