@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ctxgc.adapters.facts.patch_paths import is_patch, parse_script
-from ctxgc.adapters.json_values import as_dict
+from ctxgc.adapters.json_values import as_dict, as_list
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.core.segment import Piece
 
@@ -68,8 +68,7 @@ def _new_texts(value: Any, path: str) -> Iterator[str]:
         value = {"patch": value}
     if not isinstance(value, dict):
         return
-    edits = value.get("edits")
-    for step in [value, *(edits if isinstance(edits, list) else [])]:
+    for step in [value, *as_list(value.get("edits"))]:
         if isinstance(step, dict):
             yield from (step[key] for key in NEW_KEYS if isinstance(step.get(key), str))
     for key in ("patch", "input", "command", "cmd"):

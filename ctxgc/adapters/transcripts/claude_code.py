@@ -21,7 +21,16 @@ from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
 from ctxgc.adapters.host_texts.folds import split_folds
 from ctxgc.adapters.host_texts.wrappers import TextReading
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, clean_name, content_blocks, unix_s
+from ctxgc.adapters.json_values import (
+    as_count,
+    as_dict,
+    as_list,
+    as_text,
+    block_text,
+    clean_name,
+    content_blocks,
+    unix_s,
+)
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.claude_attachments import read_attachment
 from ctxgc.adapters.transcripts.claude_record import ClaudeRecord, record_of
@@ -354,8 +363,8 @@ class ClaudeCode(LineTranscript):
         if record.subtype == "compact_boundary":
             self._take_compaction(session, as_dict(record.compactMetadata))
         elif record.subtype == "microcompact_boundary":
-            calls = as_dict(record.microcompactMetadata).get("compactedToolIds")
-            self._take_clearing(session.chain, calls if isinstance(calls, list) else [])
+            calls = as_list(as_dict(record.microcompactMetadata).get("compactedToolIds"))
+            self._take_clearing(session.chain, calls)
         else:
             self._skip(f"system.{as_text(record.subtype)}")
 

@@ -22,7 +22,7 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS
 from ctxgc.adapters.host_texts.wrappers import output_facts
-from ctxgc.adapters.json_values import as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder, Slots
@@ -265,5 +265,4 @@ def _reply_of(data: dict[str, Any]) -> str:
 
 
 def _tool_requests(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    requests = data.get("toolRequests")
-    yield from map(as_dict, requests if isinstance(requests, list) else ())
+    yield from map(as_dict, as_list(data.get("toolRequests")))

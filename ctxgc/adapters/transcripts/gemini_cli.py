@@ -260,7 +260,7 @@ def _result(call: dict[str, Any]) -> tuple[object, bool | None]:
             if not isinstance(part.get("functionResponse"), dict)]  # fmt: skip
     if rest:
         first = [{"type": "text", "text": content}] if isinstance(content, str) and content else content
-        content = [*(first if isinstance(first, list) else []), *rest]
+        content = [*as_list(first), *rest]
     return content, True if is_failed else is_error
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Event, ReplyBilled, SessionOpened
 from ctxgc.adapters.facts.tool_facts import facts_of_call
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
+from ctxgc.adapters.json_values import as_count, as_dict, as_list, as_text, clean_name, unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role
@@ -23,8 +23,6 @@ from ctxgc.core.segment import Departure, Kind, Role
 TYPES = frozenset(
     {"user", "synthetic", "system", "shell", "assistant", "compaction", "agent-switched", "model-switched"}
 )
-USER_LISTS = ("files", "agents", "references")
-"""What a prompt carries besides its text; only a file goes to the model."""
 
 
 def is_version_2(message: object) -> bool:
@@ -83,8 +81,7 @@ class _Reader:
     def _take_prompt(self, message: dict[str, Any], birth: Birth) -> None:
         self.chain.note_prompt()
         self._text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
-        files = message.get("files")
-        for file in map(as_dict, files if isinstance(files, list) else []):
+        for file in map(as_dict, as_list(message.get("files"))):
             self.chain.admit_text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
 
     def _take_shell(self, message: dict[str, Any], birth: Birth) -> None:
