@@ -9,6 +9,8 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -330,26 +332,26 @@ print(s.makefile().readline())
 """
 
 
+@pytest.fixture
+def open_folder():
+    """A folder that any user may enter, all the way down: pytest closes its own under other workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
 @pytest.mark.root
-async def test_a_real_process_of_another_user_is_refused_though_every_door_stands_open(tmp_path):
+async def test_a_real_process_of_another_user_is_refused_though_every_door_stands_open(open_folder):
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    opened = [
-        tmp_path / "s",
-        tmp_path,
-        *(folder for folder in tmp_path.parents if "pytest" in folder.name or "popen" in folder.name),
-    ]
-    async with serving(tmp_path) as daemon:
-        for folder in opened:
-            folder.chmod(0o755)
+    async with serving(open_folder) as daemon:
+        os.chmod(Path(daemon.path).parent, 0o755)
         os.chmod(daemon.path, 0o666)
 
         run = await asyncio.create_subprocess_exec(
             sys.executable, "-c", STRANGER, daemon.path, stdout=subprocess.PIPE, cwd="/"
         )
         said, _ = await run.communicate()
-        for folder in opened:
-            folder.chmod(0o700)
 
         assert b"foreign_peer" in said
         assert daemon.dispatch.executed == []
