@@ -31,8 +31,8 @@ _VALUE = (
     rb"""|(?P<bare>(?![-$])[^\s"'\\|;&<>]{3,256}+))"""
 )
 _USER = rb"""\\{0,3}["']?[^\s:"'\\]{1,128}:"""
-_LINE_START = re.compile(rb"[\s\S]*(?:(?<![\\,\[({])\n|&&|[|;])")
-"""All but the last command of a part: a line that ends in a backslash or inside a list goes on."""
+_GOES_ON = (b"\\", b",", b"[", b"(", b"{")
+"""What a line ends in that goes on: a backslash, or a list's middle."""
 _WEB = re.compile(rb"(?:^|[^\w-]|\\n)(?:curl|wget|https?|xhs?)(?![\w-])", re.IGNORECASE)
 
 
@@ -182,8 +182,11 @@ def _user_option(data: bytes, at: int) -> Outcome:
 def _line_before(data: bytes, at: int) -> bytes:
     """The command's line up to an option; a continued line is one line."""
     part = data[max(0, at - LINE_CHARS_MAX) : at]
-    start = _LINE_START.match(part)
-    return part[start.end() :] if start else part
+    part = part[max(part.rfind(b"|"), part.rfind(b";")) + 1 :].rpartition(b"&&")[2]
+    end = part.rfind(b"\n")
+    while end >= 0 and part.endswith(_GOES_ON, 0, end):
+        end = part.rfind(b"\n", 0, end)
+    return part[end + 1 :]
 
 
 def _group(match: re.Match[bytes]) -> str:

@@ -21,7 +21,6 @@ from ctxgc.core.web_secrets import (
     AUTHORIZATION,
     CALLBACK,
     COOKIE,
-    HOOK_SIGN,
     SCHEME,
     SIGNATURE,
     find_at,
@@ -66,16 +65,19 @@ _PROSE = re.compile(
     rb"|this|used?|using|when|which|will|with|without|you|your)\b"
 )
 """Words of messages about a passphrase; dice choose none of them for one."""
-_PHRASES = tuple(
+_MNEMONIC, _PHRASE = (
     re.compile(name + rb"\W{1,12}((?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8})") for name in (b"mnemonic", b"phrase")
 )
+_PHRASE_SIGN = re.compile(rb"phrase(?=\W)")
 _FOREIGN_NAMES = tuple(
     re.compile((name + "[ ]?(?:：|:|=|是|为|は)[ ]{0,4}").encode() + rb"""["'`]?([^\s"'`<>\\]{6,512}+)""")
     for name in ("密(?:码|碼)", "口令", "ароль", "ワード", "비밀번호", "ña")
 )
 """The ends of a password's names in Chinese, Russian, Japanese, Korean and Spanish."""
-_JWK_SIGN = re.compile(rb'kty(?<="kty)')
 _JWK = re.compile(rb"""\\{0,3}"(?:d|p|q|dp|dq|qi|k)\\{0,3}"[ ]?:[ ]?\\{0,3}"([A-Za-z0-9_-]{20,})""")
+_K_WORDS = re.compile(rb"k(?:(?<=hook)|ie(?<=cookie))")
+"""Words of two rules that one search finds: a search costs more than what it finds."""
+_JWK_SIGN = re.compile(rb'kty(?<="kty)')
 _MANIFEST = re.compile(rb"kind\\{0,3}\"?: ?\\{0,3}\"?secret(?:[\"\s\\]|$)")
 _MANIFEST_LINES = re.compile(rb"^([ ]*)(?:string)?data:[ \t]*\n((?:\1[ ]+[^\n]*\n?)+)", re.MULTILINE | re.IGNORECASE)
 _MANIFEST_OBJECT = re.compile(rb"\\{0,3}\"(?:string)?data\\{0,3}\"[ ]?:\s{0,8}\{([^{}]{0,16384})\}", re.IGNORECASE)
@@ -128,12 +130,24 @@ def _login(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     return one_secret(at + entry.start(1), at + entry.end(1), "password")
 
 
-def _words(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
-    return NOTHING if _PROSE.search(match[1]) else one_secret(*match.span(1), "mnemonic")
-
-
 def _phrase(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     return one_secret(*match.span(1), "mnemonic")
+
+
+def _phrase_of_words(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+    """A phrase of recovery, or a passphrase of dice."""
+    if recovery := _PHRASE.match(lowered, match.start()):
+        return one_secret(*recovery.span(1), "mnemonic")
+    words = _WORDS.match(lowered, match.start())
+    return NOTHING if words is None or _PROSE.search(words[1]) else one_secret(*words.span(1), "mnemonic")
+
+
+def _k_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+    """The secret of a webhook's address, or of cookies."""
+    if match[0] == b"k":
+        return find_hook(data, lowered, match)
+    cookies = COOKIE.match(lowered, match.start())
+    return find_cookies(data, lowered, cookies) if cookies else NOTHING
 
 
 def _with_real_spaces(part: bytes) -> bytes:
@@ -148,9 +162,10 @@ def _with_real_spaces(part: bytes) -> bytes:
 def _jwk(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The private members of a JSON Web Key."""
     end = data.find(b"}", match.end(), match.end() + JWK_CHARS_MAX)
+    end = end if end >= 0 else match.end() + JWK_CHARS_MAX
     start = max(data.rfind(b"{", 0, match.start()), match.start() - JWK_CHARS_MAX, 0)
-    members = _JWK.finditer(data, start, end if end >= 0 else match.end() + JWK_CHARS_MAX)
-    return [SecretSpan(*member.span(1), "private_key") for member in members], 0
+    members = _JWK.finditer(data, start, end)
+    return [SecretSpan(*member.span(1), "private_key") for member in members], end
 
 
 def _manifest(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
@@ -172,18 +187,17 @@ _RULES: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]],
     *((rule, find_password) for rule in PASSWORDS),
     *((rule, find_key) for rule in KEYS),
     (_LOGIN, _login),
-    (HOOK_SIGN, find_hook),
+    (_K_WORDS, _k_word),
     (AT_SIGN, find_at),
     (OPTION_SIGN, find_option),
     (PIPE_SIGN, find_piped),
     (AUTHORIZATION, find_authorization),
     (SCHEME, find_authorization),
-    (COOKIE, find_cookies),
     (SIGNATURE, find_signature),
     (CALLBACK, find_callback),
     *((rule, _pgpass) for rule in _PGPASS),
-    *((rule, _phrase) for rule in _PHRASES),
-    (_WORDS, _words),
+    (_MNEMONIC, _phrase),
+    (_PHRASE_SIGN, _phrase_of_words),
     (_JWK_SIGN, _jwk),
     (_MANIFEST, _manifest),
 )

@@ -32,7 +32,6 @@ _URL = re.compile(
     rb"""(?=[\[A-Za-z0-9$_{][\w.:\[\]${}-]{0,128}+(?!@))"""
 )
 _URL_USER = re.compile(rb":/{1,2}([A-Za-z0-9_.-]{16,255}+)(?::(?:x-oauth-basic|x-token-auth)?)?@[A-Za-z0-9]")
-HOOK_SIGN = re.compile(rb"hook")
 _HOOK = re.compile(
     rb":/{1,2}(?:hooks\.slack\.com/(?:services|workflows|triggers)/|(?:[a-z]+\.)?discord(?:app)?\.com/api/webhooks/[0-9]+/"
     rb"|[a-z0-9.-]+\.webhook\.office\.com/webhookb2/|hooks\.zapier\.com/hooks/catch/"
