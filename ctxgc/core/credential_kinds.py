@@ -204,7 +204,6 @@ _ROWS = (
     ("inngest_key", "signkey-prod- signkey-branch- signkey-test-", f"{LOWER_HEX}{{32,}}", "seen"),
     ("trigger_key", "tr_dev_ tr_prod_ tr_stg_", f"{ALNUM}{{20,}}", "recalled", True),
     ("sanity_token", "sk", f"{ALNUM}{{80,}}", "recalled", True),
-    ("okta_token", "00", f"{WORD}{{40}}(?![A-Za-z0-9_-])", "recalled", True),
     ("sentry_token", "sntrys_ sntryu_", r"[A-Za-z0-9+/=_]{40,}", "gitleaks"),
     (
         "launchdarkly_key",
