@@ -16,6 +16,8 @@ LOOKED_UP = "2026-11-30"
 SOURCES = {
     "gitleaks": "gitleaks (MIT), config/gitleaks.toml of 420a0f55",
     "issuer": "the issuer's own published form",
+    "recalled": "the form as its issuer publishes it, from memory: not looked up again",
+    "seen": "public manuals and settings that show the form, found by its left part in stored repositories",
     "report": "a public report of a credential that a session kept, named in decision 0036",
 }
 
@@ -26,6 +28,7 @@ WORD = "[A-Za-z0-9_-]"
 DOTTED = r"(?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-]))"
 """Dots belong to the token, but for a dot at its end: that ends a sentence."""
 BASE64 = "[A-Za-z0-9+/]"
+BASE58 = "[1-9A-HJ-NP-Za-km-z]"
 
 
 class CredentialKind(NamedTuple):
@@ -52,6 +55,8 @@ _ROWS = (
     ("pypi_token", "pypi-", f"{WORD}{{40,}}", "gitleaks"),
     ("rubygems_token", "rubygems_", f"{LOWER_HEX}{{48}}", "gitleaks"),
     ("nuget_key", "oy2", "[a-z0-9]{43}(?![A-Za-z0-9])", "issuer"),
+    ("crates_token", "cio", f"{ALNUM}{{32}}(?![A-Za-z0-9_-])", "recalled", True),
+    ("sonar_token", "sqa_ sqp_ squ_", f"{LOWER_HEX}{{40}}(?![A-Za-z0-9])", "recalled"),
     ("clojars_token", "CLOJARS_", f"{ALNUM}{{50,}}", "gitleaks"),
     ("docker_token", "dckr_oat_ dckr_pat_", f"{WORD}{{20,}}", "report"),
     ("sourcegraph_token", "sgp_", "[A-Za-z0-9_]{40,}", "gitleaks"),
@@ -59,6 +64,8 @@ _ROWS = (
     ("aws_key", "ABIA ACCA AKIA ASIA", "[A-Z0-9]{16}(?![A-Za-z0-9])", "gitleaks"),
     ("aws_key", "ABSK", "[A-Za-z0-9+/]{60,}={0,2}", "issuer"),
     ("google_key", "AIza", f"{WORD}{{35,}}", "gitleaks"),
+    ("aws_key", "bedrock-api-key-", f"{BASE64}{{40,}}={{0,2}}", "report"),
+    ("google_key", "AQ.", f"Ab8RN6{WORD}{{20,}}", "report"),
     ("google_key", "ya29.", r"[A-Za-z0-9_.-]{20,}", "issuer"),
     ("google_key", "GOCSPX-", f"{WORD}{{20,}}", "issuer"),
     ("google_key", "1//0", f"{WORD}{{40,}}", "issuer"),
@@ -70,6 +77,8 @@ _ROWS = (
     ("netlify_token", "nfp_", f"{ALNUM}{{36,}}", "issuer"),
     ("render_key", "rnd_", f"{ALNUM}{{24,}}", "issuer"),
     ("cloudflare_key", "v1.0-", f"{LOWER_HEX}{{24}}-{LOWER_HEX}{{100,}}", "gitleaks"),
+    ("cloudflare_token", "cfat_ cfk_ cfut_", f"{ALNUM}{{40,}}", "report"),
+    ("vercel_token", "vca_ vci_ vck_ vcp_ vcr_", f"{ALNUM}{{24,}}", "report"),
     ("scalingo_token", "tk-us-", f"{WORD}{{48}}", "gitleaks"),
     ("openshift_token", "sha256~", f"{WORD}{{43}}", "gitleaks"),
     ("planetscale_token", "pscale_oauth_ pscale_pw_ pscale_tkn_", r"[A-Za-z0-9_=.-]{32,}", "gitleaks"),
@@ -78,7 +87,10 @@ _ROWS = (
     ("databricks_token", "dapi", f"{LOWER_HEX}{{32}}(?:-[0-9])?", "gitleaks"),
     ("clickhouse_key", "4b1d", f"{ALNUM}{{38}}(?![A-Za-z0-9])", "gitleaks"),
     ("vault_token", "hvb. hvr. hvs.", f"{WORD}{{20,}}", "report"),
-    ("terraform_token", ".atlasv1.", r"[A-Za-z0-9_=-]{60,}", "gitleaks"),
+    ("vault_token", "s.", f"{ALNUM}{{24}}(?![A-Za-z0-9_-])", "recalled", True),
+    ("mongodb_key", "mdb_sa_sk_", f"{WORD}{{32,}}", "seen"),
+    ("infisical_token", "st.", rf"{LOWER_HEX}{{24}}\.{LOWER_HEX}{{32}}\.{LOWER_HEX}{{32}}", "recalled"),
+    ("terraform_token", "atlasv1.", r"[A-Za-z0-9_=-]{60,}", "gitleaks"),
     ("pulumi_token", "pul-", f"{LOWER_HEX}{{40}}", "gitleaks"),
     ("doppler_token", "dp.audit. dp.ct. dp.pt. dp.sa. dp.scim. dp.st.", r"[A-Za-z0-9._-]{40,}", "gitleaks"),
     ("onepassword_token", "ops_eyJ", f"{BASE64}{{60,}}={{0,3}}", "gitleaks"),
@@ -89,6 +101,15 @@ _ROWS = (
     # Models
     ("anthropic_key", "sk-ant-", f"{WORD}{{20,}}", "gitleaks"),
     ("openai_key", "csk- pk-lf- sess- sk-", f"{DOTTED}{{20,}}", "report", True),
+    ("cerebras_key", "csk-", "[a-z0-9]{40,}(?![A-Za-z0-9-])", "recalled"),
+    ("helicone_key", "sk-helicone-", f"{WORD}{{20,}}", "recalled"),
+    ("modal_token", "ak- as-", f"{ALNUM}{{22}}(?![A-Za-z0-9-])", "recalled", True),
+    ("wandb_key", "wandb_v1_", f"{WORD}{{40,}}", "seen"),
+    ("runpod_key", "rpa_", f"{ALNUM}{{36,}}", "recalled", True),
+    ("e2b_key", "e2b_", f"{LOWER_HEX}{{40}}", "recalled"),
+    ("browserbase_key", "bb_live_ bb_test_", f"{WORD}{{24,}}", "recalled", True),
+    ("cursor_key", "crsr_", f"{LOWER_HEX}{{40,}}", "seen"),
+    ("cursor_key", "key_", f"{LOWER_HEX}{{64}}(?![A-Za-z0-9])", "seen"),
     ("openrouter_key", "sk-or-", f"{WORD}{{20,}}", "issuer"),
     ("groq_key", "gsk_", f"{ALNUM}{{30,}}", "report"),
     ("xai_key", "xai-", f"{ALNUM}{{40,}}", "report"),
@@ -108,14 +129,20 @@ _ROWS = (
     ("yandex_key", "AQVN", f"{WORD}{{35,38}}(?![A-Za-z0-9_-])", "gitleaks"),
     ("yandex_key", "y0_Ag", f"{WORD}{{40,}}", "issuer"),
     # Messages and mail
-    ("slack_token", "xoxa- xoxb- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs-", f"{WORD}{{10,}}", "gitleaks", True),
-    ("slack_token", "xoxa- xoxb- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs-", f"[0-9]{{6,}}-{WORD}{{10,}}", "gitleaks"),
+    ("slack_token", "xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs-", f"{WORD}{{10,}}", "gitleaks", True),
+    ("slack_token", "xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs-", f"[0-9]{{6,}}-{WORD}{{10,}}", "gitleaks"),
     ("slack_token", "xoxe.xoxb- xoxe.xoxp-", f"{WORD}{{40,}}", "gitleaks"),
+    ("slack_token", "xwfp-", f"[0-9]{{6,}}-{WORD}{{10,}}", "recalled"),
     ("slack_token", "xapp-", f"[0-9]-{WORD}{{20,}}", "gitleaks"),
     ("sendgrid_key", "SG.", rf"{WORD}{{16,}}\.{WORD}{{16,}}", "gitleaks"),
     ("sendinblue_key", "xkeysib- xsmtpsib-", f"{LOWER_HEX}{{64}}-{ALNUM}{{16}}", "gitleaks"),
-    ("mailgun_key", "key-", f"{LOWER_HEX}{{32}}(?![A-Za-z0-9])", "gitleaks"),
+    ("mailersend_key", "mlsn.", f"{LOWER_HEX}{{60,}}", "seen"),
+    ("mailchimp_key", "md-", f"{WORD}{{22}}(?![A-Za-z0-9_-])", "recalled", True),
+    ("discord_token", "mfa.", f"{WORD}{{80,}}", "recalled"),
+    ("mailgun_key", "key-", f"(?<![A-Za-z][-_]key-){LOWER_HEX}{{32}}(?![A-Za-z0-9])", "gitleaks"),
     ("resend_key", "re_", f"{ALNUM}{{8,}}_{ALNUM}{{16,}}", "issuer", True),
+    # An account's id is no secret; the token beside it has no form but its length.
+    ("twilio_key", "AC", r"""[0-9a-f]{32}[\\"'\s,;:|]{1,16}[0-9a-f]{32}(?![0-9a-f])""", "recalled"),
     ("twilio_key", "SK", f"{LOWER_HEX}{{32}}(?![A-Za-z0-9])", "gitleaks"),
     ("facebook_token", "EAA", f"{ALNUM}{{90,}}", "gitleaks"),
     ("instagram_token", "IGAA IGQV", f"{WORD}{{100,}}", "issuer"),
@@ -123,6 +150,11 @@ _ROWS = (
     ("firebase_key", "AAAA", rf"{WORD}{{7}}:APA91b{WORD}{{100,}}", "issuer"),
     # Money
     ("stripe_key", "rk_live_ rk_prod_ rk_test_ sk_live_ sk_prod_ sk_test_", f"{ALNUM}{{16,}}", "gitleaks"),
+    ("stripe_key", "sk_org_live_ sk_org_test_", f"{WORD}{{24,}}", "recalled"),
+    ("clerk_key", "sk_", f"{ALNUM}{{40,}}(?![A-Za-z0-9_])", "recalled", True),
+    ("stytch_key", "secret-live- secret-test-", f"{WORD}{{30,}}", "recalled"),
+    ("statsig_key", "secret-", f"{ALNUM}{{40,}}(?![A-Za-z0-9-])", "recalled", True),
+    ("polar_token", "polar_oat_ polar_pat_", f"{WORD}{{32,}}", "seen"),
     ("stripe_key", "whsec_", r"[A-Za-z0-9+/=]{24,}", "report"),
     ("square_token", "sq0atp- sq0csp- sq0idp-", f"{WORD}{{22,}}", "gitleaks"),
     ("square_token", "EAAA", f"{WORD}{{40,}}", "gitleaks", True),
@@ -139,7 +171,11 @@ _ROWS = (
     ("braintree_token", "access_token$production$ access_token$sandbox$", r"[a-z0-9]{16}\$[0-9a-f]{32}", "issuer"),
     ("easypost_key", "EZAK EZTK", f"{ALNUM}{{54}}", "gitleaks"),
     ("duffel_token", "duffel_live_ duffel_test_", r"[A-Za-z0-9_=-]{43}", "gitleaks"),
-    ("lob_key", "live_ live_pub_ test_ test_pub_", f"{LOWER_HEX}{{31,35}}(?![A-Za-z0-9])", "gitleaks"),
+    ("lob_key", "live_ test_", f"{LOWER_HEX}{{35}}(?![A-Za-z0-9])", "gitleaks"),
+    ("lob_key", "live_pub_ test_pub_", f"{LOWER_HEX}{{31}}(?![A-Za-z0-9])", "gitleaks"),
+    ("bitcoin_key", "5H 5J 5K", f"{BASE58}{{49}}(?![A-Za-z0-9])", "report", True),
+    ("bitcoin_key", "Kw Kx Ky Kz L1 L2 L3 L4 L5", f"{BASE58}{{50}}(?![A-Za-z0-9])", "report", True),
+    ("wallet_key", "tprv xprv yprv zprv", f"{BASE58}{{100,112}}(?![A-Za-z0-9])", "report"),
     # Work and watching
     ("atlassian_token", "ATATT3 ATCTT3", r"[A-Za-z0-9_=-]{60,}", "gitleaks"),
     ("linear_key", "lin_api_ lin_oauth_", f"{ALNUM}{{32,}}", "report"),
@@ -162,8 +198,19 @@ _ROWS = (
     ("newrelic_key", "NRAK- NRII- NRJS- NRRA- NRSP-", "[A-Za-z0-9-]{19,}", "gitleaks"),
     ("grafana_token", "glc_ glsa_", r"[A-Za-z0-9+/_=]{32,}", "issuer"),
     ("grafana_token", "eyJrIjoi", r"[A-Za-z0-9+/=]{50,}", "issuer"),
+    ("honeycomb_key", "hcaik_ hcxik_ hcalk_ hcamk_", f"{ALNUM}{{50,}}", "seen"),
+    ("axiom_token", "xaat- xapt-", f"{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}", "seen"),
+    ("posthog_key", "phc_ phs_ phx_", f"{ALNUM}{{40,}}", "recalled"),
+    ("inngest_key", "signkey-prod- signkey-branch- signkey-test-", f"{LOWER_HEX}{{32,}}", "seen"),
+    ("trigger_key", "tr_dev_ tr_prod_ tr_stg_", f"{ALNUM}{{20,}}", "recalled", True),
+    ("sanity_token", "sk", f"{ALNUM}{{80,}}", "recalled", True),
     ("sentry_token", "sntrys_ sntryu_", r"[A-Za-z0-9+/=_]{40,}", "gitleaks"),
-    ("launchdarkly_key", "mob- sdk-", f"{HEX}{{8}}-{HEX}{{4}}-4{HEX}{{3}}-{HEX}{{4}}-{HEX}{{12}}", "issuer"),
+    (
+        "launchdarkly_key",
+        "api- mob- sdk-",
+        f"{HEX}{{8}}-{HEX}{{4}}-4{HEX}{{3}}-{HEX}{{4}}-{HEX}{{12}}(?![.][a-z])",
+        "issuer",
+    ),
     ("buildkite_token", "bkaa_ bkct_ bkua_", f"{ALNUM}{{32,}}", "issuer"),
     ("circleci_token", "CCIPAT_ CCIPRJ_", r"[A-Za-z0-9_]{30,}", "issuer"),
     ("infracost_key", "ico-", f"{ALNUM}{{32}}", "issuer"),
@@ -173,6 +220,21 @@ _ROWS = (
     ("dropbox_token", "sl.", f"{WORD}{{60,}}", "gitleaks"),
     ("trello_token", "ATTA", f"{HEX}{{60,}}", "issuer"),
     ("mapbox_token", "pk.eyJ sk.eyJ", rf"{WORD}{{40,}}\.{WORD}{{20,}}", "issuer"),
+    # A private key's own base64, by what its first bytes always are: of OpenSSH, PKCS #8 and PKCS #1
+    ("private_key_body", "b3BlbnNzaC1rZXktdjE", r"[A-Za-z0-9+/=\s]{40,}", "recalled"),
+    (
+        "private_key_body",
+        "MIIEpAIBAAKCAQEA MIIEowIBAAKCAQEA MIIJKAIBAAKCAgEA MIIJKQIBAAKCAgEA",
+        r"[A-Za-z0-9+/=\s]{40,}",
+        "issuer",
+    ),
+    (
+        "private_key_body",
+        "MIIEvQIBADANBgkqhkiG9w0 MIIEvgIBADANBgkqhkiG9w0 MIIJQgIBADANBgkqhkiG9w0",
+        r"[A-Za-z0-9+/=\s]{40,}",
+        "issuer",
+    ),
+    ("private_key_body", "MHcCAQEEI MIGHAgEAMBMGByqGSM49 MC4CAQAwBQYDK2VwBCIEI", r"[A-Za-z0-9+/=\s]{40,}", "recalled"),
     # A private key, packed once more: `-----BEGIN … PRIVATE KEY` as base64
     ("private_key", "LS0tLS1CRUdJTi", r"[A-Za-z0-9+/=\s]{40,}", "report"),
 )
@@ -180,13 +242,14 @@ _ROWS = (
 CREDENTIAL_KINDS = tuple(CredentialKind(*row) for row in _ROWS)
 
 SHAPES = (
-    ("telegram_token", ":AA", r"[0-9]{8,10}:AA[A-Za-z0-9_-]{32,34}(?![A-Za-z0-9_-])", "report"),
+    ("telegram_token", ":AA", r"[A-Za-z]{0,16}[0-9]{8,10}:AA[A-Za-z0-9_-]{32,34}(?![A-Za-z0-9_-])", "report"),
     ("discord_token", ".", r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}", "issuer"),
     ("zhipu_key", ".", r"[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])", "report"),
     ("mailchimp_key", "-us", r"[0-9a-f]{32}-us[0-9]{1,2}(?![A-Za-z0-9])", "gitleaks"),
     ("azure_secret", "Q~", r"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}", "gitleaks"),
     ("facebook_token", "|", r"[0-9]{15,16}\|[A-Za-z0-9_-]{27,}", "gitleaks"),
     ("salesforce_token", "!", r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9_.]{80,}", "issuer"),
+    ("ghost_key", ":", r"[0-9a-f]{24}:[0-9a-f]{64}(?![0-9a-f])", "recalled"),
     ("azure_pat", "JQQJ99", r"[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{26}", "issuer"),
 )
 """Forms without a left part: (kind, text that the form has, the form, source)."""

@@ -11,32 +11,23 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import NamedTuple
 
 from ctxgc.core.credential_kinds import CREDENTIAL_KINDS, SHAPES, CredentialKind
 from ctxgc.core.randomness import looks_random
-
-
-class SecretSpan(NamedTuple):
-    """A secret's place: half-open offsets."""
-
-    start: int
-    end: int
-    kind: str
-
+from ctxgc.core.secret_span import SecretSpan
 
 RUN_CHARS = 20
 """No issued form has a shorter run; words of ordinary text seldom have a longer run."""
 SHAPE_CHARS_MAX = 128
 """The part of a shape that may lie behind its run."""
-LEFT_CHARS_MAX = 24
+LEFT_CHARS_MAX = 44
 """A left part with a dot or a slash begins before its run."""
 
 _TOKEN_CLASS = bytes(
     97 if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"-_") else 32 for byte in range(256)
 )
 _RUN = b"a" * RUN_CHARS
-_VARIED = re.compile(rb"[0-9]|[A-Z]{2}[a-z]|[a-z][A-Z]{2}|[A-Z]{12}")
+_VARIED = re.compile(rb"[0-9]|[A-Z]{2}[a-z]|[a-z][A-Z]{2}|[A-Z][a-z][A-Z]|[A-Z]{12}")
 """What random text has and most names lack: a digit, or capitals side by side."""
 _WORD = re.compile(rb"[A-Za-z0-9]+")
 _JOINTS = frozenset(b".:~|!$/")
@@ -44,6 +35,10 @@ _JOINTS = frozenset(b".:~|!$/")
 _SLASH, _BEFORE_SLASH = ord("/"), (b"/", b"0")
 _GLUE = frozenset(b"\\%[;")
 """What may have a letter of its own between itself and the word."""
+_PLAIN_BEFORE = frozenset((b'"', b"'", b" ", b"\n", b"=", b","))
+_PLAIN_AFTER = frozenset((b'"', b"'", b" ", b"\n", b",", b")", b"(", b";"))
+"""What joins a run to nothing else."""
+_AZURE_MARK = b"JQQJ99"
 _AFTER_COLOUR = re.compile(rb"[0-9]{0,3}m")
 _HEAD_CHARS = 2
 """Characters of a left part that choose the forms to try."""
@@ -70,7 +65,7 @@ _KEY_TAIL = rb"-{4,5} ?END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 # Base64 and what languages and tools put around its lines. Code that only names head and tail has brackets between
 # them, and no line of base64 near the head.
 _KEY_BODY = (
-    rb"(?=[\s\S]{0,300}?[A-Za-z0-9+/]{40})"
+    rb"(?=(?:[^-]|-(?!-{3,4} ?BEGIN )){0,300}?[A-Za-z0-9+/]{40})"
     rb"""(?:[A-Za-z0-9+/=\s\\:,.|>"'\xe2\x86\x92]|-(?!-{3,4} ?(?:BEGIN|END) )){0,16384}+"""
 )
 _PRIVATE_KEYS = (
@@ -78,10 +73,21 @@ _PRIVATE_KEYS = (
     # Cut off before its end: the lines of base64 after the head, with whatever a tool puts before each.
     re.compile(_KEY_HEAD + rb"(?:[^-]{0,24}?[A-Za-z0-9+/=]{40,}+){1,400}"),
 )
+_ROWS_BEFORE_TAIL = re.compile(
+    rb"[^-(){}\[\]]{0,104}?[A-Za-z0-9+/=]{40,}+(?:[^-(){}\[\]]{0,24}?[A-Za-z0-9+/=]{40,}+){0,400}"
+)
+"""Read backwards from a tail whose head was cut off."""
+_TAIL = re.compile(_KEY_TAIL)
+_ROWS_CHARS_MAX = 16_384
+_JENKINS_SECRET = re.compile(rb"\{AQAA[A-Za-z0-9+/]{20,4096}={0,2}\}")
+_AWS_SECRET = re.compile(rb"""[\\"'\s,;:|/]{1,16}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])""")
+"""A secret of AWS has no form but its length; beside its id it is one."""
+_STATIC_KEY = re.compile(rb"BEGIN OpenVPN Static key V1-{4,5}((?:\s|\\[nr]|[0-9a-f]){32,2048})")
 _PUTTY_KEY = re.compile(rb"Private-Lines: [0-9]{1,4}\s{1,4}([A-Za-z0-9+/=\s]{40,16384}+)")
 _HASH = re.compile(
     rb"\$(?:2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}|(?:apr1|[156]|y|7)\$[^\s$:]{1,64}(?:\$[^\s$:]{1,64})?\$[./A-Za-z0-9]{22,}"
-    rb"|argon2(?:id?|d)\$v=[0-9]+\$[^\s$]{4,64}\$[A-Za-z0-9+/]{8,}\$[A-Za-z0-9+/]{16,})"
+    rb"|argon2(?:id?|d)\$v=[0-9]+\$[^\s$]{4,64}\$[A-Za-z0-9+/]{8,}\$[A-Za-z0-9+/]{16,}"
+    rb"|ANSIBLE_VAULT;[0-9.]{1,8};AES256(?:;[\w.-]{1,64})?((?:(?:\s|\\[nr]){1,24}[0-9a-f]{16,}+){1,4096}+))"
 )
 
 
@@ -93,7 +99,14 @@ def find_issued(data: bytes) -> list[SecretSpan]:
     while at >= 0:
         end = classes.find(b" ", at + RUN_CHARS)
         end = len(data) if end < 0 else end
-        if _VARIED.search(data, at, end):
+        run = data[at:end]
+        if run.isalnum() and run[:_HEAD_CHARS] not in _FORMS and _AZURE_MARK not in run:
+            # One word, a digest as a rule: no form begins in it, and what lies around it joins it to none.
+            is_plain = data[at - 1 : at] in _PLAIN_BEFORE and data[end : end + 1] in _PLAIN_AFTER
+        else:
+            # `snake_case` is told without the engine, which is half of the work on code.
+            is_plain = run.islower() and run.replace(b"_", b"").isalpha()
+        if not is_plain and _VARIED.search(run):
             start = at
             if at and data[at - 1] in _JOINTS and (data[at - 1] != _SLASH or data[at - 2 : at - 1] in _BEFORE_SLASH):
                 start = max(before, at - LEFT_CHARS_MAX)
@@ -102,8 +115,26 @@ def find_issued(data: bytes) -> list[SecretSpan]:
     if b"PRIVATE KEY" in data:
         for rule in _PRIVATE_KEYS:
             spans += [SecretSpan(*match.span(), "private_key") for match in rule.finditer(data)]
+        spans += _keys_without_head(data)
+    if b"BEGIN OpenVPN" in data:
+        spans += [SecretSpan(*match.span(1), "private_key") for match in _STATIC_KEY.finditer(data)]
+    spans += [SecretSpan(*match.span(), "jenkins_secret") for match in _JENKINS_SECRET.finditer(data)]
     spans += [SecretSpan(*match.span(1), "private_key") for match in _PUTTY_KEY.finditer(data)]
-    spans += [SecretSpan(*match.span(), "password_hash") for match in _HASH.finditer(data)]
+    for match in _HASH.finditer(data):
+        place = match.span(1) if match[1] else match.span()
+        spans.append(SecretSpan(*place, "vault_file" if match[1] else "password_hash"))
+    return spans
+
+
+def _keys_without_head(data: bytes) -> list[SecretSpan]:
+    spans: list[SecretSpan] = []
+    before = 0
+    for tail in _TAIL.finditer(data):
+        rows = data[max(before, tail.start() - _ROWS_CHARS_MAX) : tail.start()]
+        match = _ROWS_BEFORE_TAIL.match(rows[::-1])
+        if match:
+            spans.append(SecretSpan(tail.start() - match.end(), tail.end(), "private_key"))
+        before = tail.end()
     return spans
 
 
@@ -114,7 +145,7 @@ def _search_run(data: bytes, start: int, begin: int, end: int, spans: list[Secre
         at = _word_start(data, begun) if begun and data[begun - 1] in _GLUE else begun
         if forms := _FORMS.get(data[at : at + _HEAD_CHARS]):
             _match_forms(data, at, forms, spans)
-    if start == begin and window[-1:] != b"." and b"-us" not in window and b"JQQJ99" not in window:
+    if start == begin and window[-1:] not in (b".", b":") and b"-us" not in window and _AZURE_MARK not in window:
         return
     if window.endswith(b".") and (at := data.find(b"eyJ", start, end)) >= 0:
         # The first part of a token reaches to the run's end, so a later `eyJ` of the run would end there too.
@@ -140,6 +171,8 @@ def _match_forms(
         if kind.kind == "private_key" and not _is_packed_private_key(match[0]):
             continue
         spans.append(SecretSpan(*match.span(), kind.kind))
+        if kind.kind == "aws_key" and (beside := _AWS_SECRET.match(data, match.end())):
+            spans.append(SecretSpan(*beside.span(1), "aws_secret"))
 
 
 def _word_start(data: bytes, at: int) -> int:

@@ -12,6 +12,7 @@ JUMBLED_CHARS_MIN = 8
 JUMBLED_RUN_MAX = 3.4
 """The mean run of one character class: about 2 in random text, 4 and more in words, however they are cased."""
 PASSWORD_CHARS_MIN = 6
+STRONG_CHARS_MIN = 8
 WORDY_CHARS_MIN = 14
 """A password of lower-case letters alone; names of this length in code have a joint or a capital."""
 
@@ -31,6 +32,11 @@ _CODE = re.compile(
     rb"[A-Za-z_][\w.:-]*[(\[{<]|[(\[{]|/(?![A-Za-z0-9+/]{23,}={0,2}$)|\.{1,2}/|[~]/|[A-Za-z]:\\|[\w.-]+\.[a-z]{2,4}$|.*[()\[\]{}<>]|%[sdrvq]|.*%[sd(]"
     rb"|.*[\\|](?:[dwsbn]|$)|[rbfu]?[\"']|[-+*/=!?]+$|@[a-z]+$|[$][A-Za-z_]\w*$|[?][A-Za-z]"
 )
+_SHELL_CODE = re.compile(
+    rb"[A-Za-z_][\w.:-]*[(\[{<]|[(\[{/]|\.{1,2}/|[~]/|[A-Za-z]:\\|[\w.-]+\.[a-z]{2,4}$|[$]|.*(?:[$][({]|`[^`]*`|%[sd(])"
+    rb"|[rbfu]?[\"']|@[a-z]+$"
+)
+"""What a shell reads as more than a text."""
 _APP_PASSWORD = re.compile(rb"[a-z]{4}(?: [a-z]{4}){3}$")
 _NUMBER = re.compile(rb"[0-9]+$")
 _NAME = re.compile(rb"[A-Za-z_]\w*(?:(?:\.|->|::|-)\w+)*$")
@@ -53,12 +59,14 @@ def _is_jumbled(text: bytes) -> bool:
     return len(text) / len(_RUNS.findall(text)) < JUMBLED_RUN_MAX
 
 
-def looks_like_password(value: bytes, *, is_literal: bool) -> bool:
+def looks_like_password(value: bytes, *, is_literal: bool, is_shell: bool = False) -> bool:
     """Whether a value that a password's name is given is a password, and no name, call, path or placeholder.
 
-    `is_literal`: no language reads the value as a name, as between quotes or in an env file.
+    `is_literal`: no language reads the value as a name, as between quotes or in an env file. `is_shell`: a shell reads
+    the value, where brackets behind a sign call nothing.
     """
-    if len(value) < PASSWORD_CHARS_MIN or _PLACEHOLDER.match(value) or _CODE.match(value) or b"://" in value:
+    code = _SHELL_CODE if is_shell else _CODE
+    if len(value) < PASSWORD_CHARS_MIN or _PLACEHOLDER.match(value) or code.match(value) or b"://" in value:
         return False
     if _NUMBER.match(value):
         return is_literal
@@ -74,6 +82,14 @@ def looks_like_password(value: bytes, *, is_literal: bool) -> bool:
     if value.isalpha() and value.islower():
         return is_literal and len(value) >= WORDY_CHARS_MIN
     return looks_random(value) or (is_literal and has_digit and not _NAME.match(value))
+
+
+def is_strong_password(value: bytes) -> bool:
+    """Whether a value is a password wherever it stands: letters, digits, and signs or letters of both cases."""
+    if len(value) < STRONG_CHARS_MIN or not looks_like_password(value, is_literal=True):
+        return False
+    has_digit, has_cases = any(48 <= byte < 58 for byte in value), not value.islower() and not value.isupper()
+    return has_digit and (has_cases or _SYMBOL.search(value) is not None)
 
 
 def is_placeholder(value: bytes) -> bool:

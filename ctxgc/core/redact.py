@@ -12,13 +12,28 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ctxgc.core.issued_secrets import SecretSpan, find_issued
+from ctxgc.core.issued_secrets import find_issued
 from ctxgc.core.named_secrets import find_named
+from ctxgc.core.secret_span import SecretSpan
 
 NAME_BYTES_MIN = 6
 """No credential is shorter, its name or its issuer's mark included."""
 MARK_START = "«redacted:"
 """The start of the mark that stands in a secret's place."""
+_MARK = MARK_START.encode()
+_MARK_END = "»".encode()
+MARK_BYTES_MAX = 64
+"""No mark is longer."""
+NUMBER_MIN = 100_000
+"""No shorter number is a password."""
+ARGUMENTS_BYTES_MAX = 65_536
+"""Of a list of arguments that is read as a line too: no system starts a command with many more."""
+TITLE_NAMES = ("name", "key", "Name", "element")
+TITLED_NAMES = ("value", "Value", "text")
+"""Members of an object whose value has its name in another member: variables, and what is typed into a form."""
+COMMAND_NAMES = ("command", "cmd", "program", "executable", "file")
+ARGUMENT_NAMES = ("args", "arguments", "argv", "params")
+"""A command in one member of an object and its arguments in another."""
 BASE_ID_CHARS_MAX = 480
 """Of a call id in a segment's id: with an ordinal or a digest behind it the id has to fit a name of the protocol."""
 BASE_ID_ROUNDS_MAX = 8
@@ -70,9 +85,16 @@ def redact_texts(texts: Iterable[str]) -> list[str]:
     return texts if not find_secrets(_bytes(joined)) else list(map(redact_text, texts))
 
 
+def marks_of(text: str) -> dict[str, str]:
+    """The mark of each secret of a text, by the secret, for names that repeat words of the text."""
+    data = _bytes(text)
+    found = {_text(data[span.start : span.end]): f"{MARK_START}{span.kind}»" for span in find_secrets(data)}
+    return {secret: mark for secret, mark in found.items() if len(secret) >= NAME_BYTES_MIN}
+
+
 def find_secrets(data: bytes) -> list[SecretSpan]:
     """Where secrets lie, in order and without overlap; where two overlap, the earlier names the whole."""
-    return _merge(find_issued(data) + find_named(data))
+    return _merge([span for span in find_issued(data) + find_named(data) if not _is_mark(data, span)])
 
 
 def redact_json(document: bytes) -> tuple[bytes, int]:
@@ -97,20 +119,46 @@ def redact_value(value: Any, name: str = "") -> tuple[Any, int]:
     if isinstance(value, str):
         return _redact_named(value, name)
     if isinstance(value, list):
+        value, count = _redact_arguments(value)
         before = [part if isinstance(part, str) and part.startswith("-") else name for part in ["", *value]]
         parts = [redact_value(part, option) for part, option in zip(value, before, strict=False)]
-        return [part for part, _ in parts], sum(found for _, found in parts)
+        return [part for part, _ in parts], count + sum(found for _, found in parts)
     if isinstance(value, dict):
         return _redact_object(value)
+    if type(value) is int and value >= NUMBER_MIN and name:
+        text, count = _redact_named(str(value), name)
+        return (text, count) if count else (value, 0)
     return value, 0
 
 
+def _redact_arguments(parts: list[Any], command: str = "") -> tuple[list[Any], int]:
+    """A list of a command's arguments, read as the line that the list stands for."""
+    if len(parts) + bool(command) < 2 or not all(isinstance(part, str) for part in parts):
+        return parts, 0
+    texts = list(map(_bytes, [command, *parts]))
+    spans = find_secrets(b" ".join(texts)[:ARGUMENTS_BYTES_MAX])
+    cleaned: list[str] = []
+    count = at = 0
+    for text in texts:
+        own = [s._replace(start=s.start - at, end=s.end - at) for s in spans if at <= s.start < s.end <= at + len(text)]
+        cleaned.append(_text(_replace(text, own)) if own else _text(text))
+        count += len(own)
+        at += len(text) + 1
+    return (cleaned[1:], count) if count else (parts, 0)
+
+
 def _redact_object(value: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    named = next((value[name] for name in ("name", "key", "Name") if isinstance(value.get(name), str)), "")
+    title = next((value[name] for name in TITLE_NAMES if isinstance(value.get(name), str)), "")
+    if isinstance(value.get("element"), str) and "password" in title.lower():
+        title = "password"  # `Password field` of a form.
+    command = next((value[name] for name in COMMAND_NAMES if isinstance(value.get(name), str)), "")
     cleaned: dict[str, Any] = {}
     count = 0
     for name, part in value.items():
-        clean_part, found = redact_value(part, named if name in ("value", "Value") and named else name)
+        if command and name in ARGUMENT_NAMES and isinstance(part, list):
+            part, found = _redact_arguments(part, command)
+            count += found
+        clean_part, found = redact_value(part, title if title and name in TITLED_NAMES else name)
         clean_name = redact_text(name)
         if clean_name is not name:
             found += 1
@@ -138,6 +186,12 @@ def _redact_named(text: str, name: str) -> tuple[str, int]:
         if found and whole.startswith(head):
             data, count = whole[len(head) :], count + found
     return (_text(data) if count else text), count
+
+
+def _is_mark(data: bytes, span: SecretSpan) -> bool:
+    """Whether a span is a mark already, whole or its kind: a rule that took marks for secrets would never end."""
+    start = data.rfind(_MARK, max(0, span.start - MARK_BYTES_MAX), span.start + len(_MARK))
+    return start >= 0 and data.find(_MARK_END, start, span.end + len(_MARK_END)) + len(_MARK_END) >= span.end
 
 
 def _merge(spans: list[SecretSpan]) -> list[SecretSpan]:

@@ -132,8 +132,9 @@ def _map_names(value: Any, field: str, kept: frozenset[str], change: Callable[[s
         return value
     if isinstance(value, str):
         # A name after its source reads as the name does alone, or two verbs would know two sessions.
+        # What a space follows is no source, but a sentence's or a header's.
         source, colon, name = value.partition(":") if field == "session" else ("", "", "")
-        return change(source + colon + change(name)) if colon else change(value)
+        return change(source + colon + change(name)) if colon and name[:1].strip() else change(value)
     if isinstance(value, list):
         return [_map_names(part, field, kept, change) for part in value]
     if isinstance(value, dict):

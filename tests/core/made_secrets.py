@@ -7,8 +7,11 @@ import random
 
 from hypothesis import strategies as st
 
+from tests.core.made_contexts import written
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ALNUM = LETTERS + "0123456789"
+BASE58 = "".join(sign for sign in ALNUM if sign not in "0OIl")
 
 
 class Maker:
@@ -96,6 +99,31 @@ def issued(seed: int) -> dict[str, str]:
         "rubygems": "ruby" + "gems_" + hexes(48),
         "supabase": "sb" + "p_" + hexes(40),
         "langsmith": "ls" + f"v2_pt_{hexes(32)}_{hexes(10)}",
+        "gemini": "A" + "Q.Ab8RN6" + text(44),
+        "cloudflare": "cf" + "ut_" + text(40) + hexes(8),
+        "vercel": "vc" + "p_" + text(56),
+        "bedrock": "bedrock-" + "api-key-YmVkcm9jay5hbWF6b25hd3MuY29t" + text(80),
+        "bitcoin": "K" + "x" + text(50, BASE58),
+        "bitcoin, uncompressed": "5" + "J" + text(49, BASE58),
+        "wallet": "xp" + "rv9s21ZrQH143K" + text(97, BASE58),
+        "jenkins": "{AQ" + "AAABAAAAAQ" + make.b64(33) + "}",
+        "mongodb": "mdb" + "_sa_sk_" + text(40),
+        "wandb": "wan" + "db_v1_" + text(77),
+        "cursor": "cr" + "sr_" + hexes(64),
+        "mailersend": "ml" + "sn." + hexes(64),
+        "axiom": "xa" + "at-" + make.uuid(),
+        "honeycomb": "hca" + "ik_01" + text(56).lower(),
+        "posthog": "ph" + "x_" + text(43),
+        "polar": "pol" + "ar_oat_" + text(43),
+        "inngest": "sign" + "key-prod-" + hexes(64),
+        "sonar": "sq" + "u_" + hexes(40),
+        "terraform": text(14) + ".atla" + "sv1." + text(67),
+        "asana": f"2/{text(16, '123456789')}/{text(16, '123456789')}:" + hexes(32),
+        "ghost": hexes(24) + ":" + hexes(64),
+        "e2b": "e" + "2b_" + hexes(40),
+        "slack, of a browser": f"xo{'xc'}-{text(12, '123456789')}-{text(12, '123456789')}-{hexes(64)}",
+        "openssh, body": "b3BlbnNzaC1rZXkt" + "djEAAAAABG5vbmUA" + make.b64(90),
+        "pkcs8, body": "MIIEvQIBADANBgkqhkiG9w0" + "BAQEFAASC" + text(120),
         "htpasswd": "$ap" + "r1$" + text(8) + "$" + text(22),
         "bcrypt": "$2" + "y$10$" + text(53),
         "shadow": "$" + "6$" + text(16) + "$" + text(86),
@@ -163,6 +191,20 @@ def named(seed: int) -> dict[str, tuple[str, str]]:
         "sql": ("CREATE USER a IDENTIFIED BY '{}'", password),
         "pair": ('get(u, auth=("bob", "{}"))', password),
         "wifi": ('psk="{}"', password),
+        **written(
+            lambda: "hunter" + text(1, "23456789") + text(4) + "B",
+            lambda: f"p@ss#1/w{text(4)}&x!",
+            lambda: text(36),
+        ),
+        "telegram, in an address": ("https://api.telegram.org/bot{}/getMe", "123456789:A" + "A" + text(33)),
+        "digest": ('Authorization: Digest username="a", response="{}"', make.hex(32)),
+        "number": ('{{"password":{}}}', text(8, "123456789")),
+        "kubernetes in JSON": ('{{"kind":"Secret","data":{{"p":"{}"}}}}', make.b64(12)),
+        "beside an id of AWS": ("AK" + "IA" + make.upper(16) + " {}", make.b64(30)),
+        "beside an id of Twilio": (f'Client("AC{make.hex(32)}", "{{}}")', make.hex(32)),
+        "vault of Ansible": ("$ANSIBLE_VAULT;1.1;AES256\n{}\n", make.hex(80) + "\n" + make.hex(80)),
+        "words of dice": ('passphrase: "{}"', "correct horse battery staple"),
+        "escaped quote": ('{{"password":"{}"}}', 'a\\"b7' + text(6)),
         "after a colour": ("\x1b[32m{}\x1b[0m", "gh" + "p_" + text(36)),
         "after a percent code": ("a%3D{}", "gh" + "p_" + text(36)),
         "after an escape": ("x\\n{}\\n", "gh" + "p_" + text(36)),

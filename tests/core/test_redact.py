@@ -6,6 +6,7 @@ Every secret here is made up, and put together at run time so that no scanner of
 import base64
 import json
 import random
+import shlex
 import time
 import uuid
 
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 from ctxgc.adapters.builder import IdAllocator, fit_call_id
 from ctxgc.core.randomness import looks_random
-from ctxgc.core.redact import redact, redact_text
+from ctxgc.core.redact import redact, redact_text, redact_value
 from ctxgc.core.redact_segment import redact_segment
-from ctxgc.core.segment import Kind, Piece, Role, Segment, conflict_id, tool_call_id
+from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, conflict_id, tool_call_id
+from tests.core.made_contexts import COMMANDS
 from tests.core.made_secrets import ALNUM, Maker, issued, longest_part, named
 
 
@@ -61,7 +63,7 @@ def test_what_an_issuer_marked_as_a_secret_is_gone_wherever_it_stands(kind, cont
 def test_what_the_text_before_it_names_as_a_secret_is_gone(way, seed):
     context, secret = named(seed)[way]
     # One made-up key in a thousand has the runs of words, and no rule can tell such a key from a name.
-    assume(way in ("words", "mnemonic") or len(secret) < 16 or looks_random(secret.encode()))
+    assume(way in ("words", "mnemonic", "words of dice") or len(secret) < 16 or looks_random(secret.encode()))
 
     clean, count = redact(context.format(secret).encode())
 
@@ -147,6 +149,18 @@ def test_a_password_in_a_url_is_redacted_and_the_url_stays_readable(password):
         'is_key = has("-----BEGIN PRIVATE'
         + f' KEY-----") # some digest, far enough behind: {noise(64)}\nfind("-----END PRIVATE'
         + ' KEY-----")\n',
+        "cache-key-" + noise(32, alphabet="0123456789abcdef"),
+        "def test_" + noise(32, alphabet="0123456789abcdef"),
+        f"sdk-{uuid.UUID(int=7**40 | 4 << 76)}.zip",
+        "usage: docker login [-u USER] [-p PASSWORD]; redis-cli -p 6379; mysql -p db; ps -a; curl -u USER:PASSWORD",
+        "the password is required, the key is None, the token is expired and password reset works",
+        "if password and user: token = key; password(s) are hashed with sha256 or bcrypt",
+        "PASSWORD=$(cat secret.txt) and PASSWORD=`cat x` and DB_PASSWORD=${DB_PASS}",
+        "git@github.com:a/b.git, npm:string-width@4.2.0, image:v1.2@sha256, user@example.com: hello",
+        f'"requestId":"00000-{uuid.UUID(int=7**40 | 4 << 76)}"',
+        "| token | count |\n|---|---|\n| password | reset |",
+        "openssl enc -k $PASS -in f; zip -P ${PW} x; mkdir -p build/lib; tar -p x; the password is required",
+        '{"note": "no password", "size": 1, "text": "configuration"}',
         "see sk_live_... and ghp_xxxx and AKIA* and xoxb-...",
     ],
 )
@@ -216,6 +230,62 @@ def test_every_text_of_a_segment_is_redacted_and_each_secret_is_counted_once():
     assert json.loads(clean.skeleton)["input"]["command"] == "echo «redacted:github_token»"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["mysql", "-phunter2X"],
+        ["sshpass", "-p", "hunter2X", "ssh", "a@b"],
+        ["docker", "login", "-u", "b", "-p", "hunter2X"],
+        {"element": "Password field", "text": "hunter2X"},
+    ],
+)
+def test_a_value_of_json_is_redacted_as_the_same_words_of_a_line_are(value):
+    clean, count = redact_value(value)
+
+    assert count == 1
+    assert "hunter2X" not in json.dumps(clean)
+    assert shape(clean) == shape(value)
+    assert len(clean) == len(value)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@given(seed=SEEDS)
+@settings(max_examples=5)
+def test_a_command_in_any_form_of_a_call_is_redacted_as_its_line_is(command, seed):
+    secret = named(seed)[command][1]
+    words = shlex.split(command.format(secret))
+    calls = [
+        words,
+        ["bash", "-lc", command.format(secret)],
+        {"command": words[0], "args": words[1:]},
+        {f"ran {command.format(secret)}": True},
+        json.dumps(words),
+        json.dumps({"argv": words}, indent=2),
+        repr(words),
+        f"input.{command.format(secret)}",
+        " \\\n  ".join(words),
+    ]
+
+    clean = [redact_value({"input": call})[0]["input"] for call in calls]
+
+    assert [call for call in clean if secret in str(call)] == []
+    assert [shape(call) for call in clean[:3]] == [shape(call) for call in calls[:3]]
+
+
+def test_a_key_whose_head_was_cut_off_is_gone():
+    rows = Maker(3).pem().partition("\n")[2]
+
+    assert longest_part(rows) not in redact_text(rows)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_path_that_is_a_word_of_a_command_does_not_keep_the_commands_secret(command):
+    secret = named(5)[command][1]
+    segment = a_segment(command=command.format(secret), paths=(PathUse(f"/srv/{secret}", Access.READ),))
+
+    assert secret not in repr(redact_segment(segment)[0])
+
+
 def test_a_clean_segment_comes_back_as_the_same_object():
     segment = a_segment(skeleton=b'{"input":{"command":"ls"}}', body=(Piece("result", b"a\x00b \xed\xa0\x80"),))
 
@@ -225,7 +295,38 @@ def test_a_clean_segment_comes_back_as_the_same_object():
 
 @pytest.mark.parametrize(
     "unit",
-    ["token=", "eyJ-", ".eyJ", "-----BEGIN RSA PRIVATE" + " KEY-----", "sk-", "://a:b", 'password="', "a", "-", "_a1"],
+    [
+        "token=",
+        "eyJ-",
+        "-----BEGIN PRIVATE" + " KEY-----",
+        "-----END PRIVATE" + " KEY-----",
+        "zip -",
+        "redis-cli ",
+        "redis-cli -a ",
+        "docker login ",
+        "password ",
+        "password is ",
+        "a:b@",
+        "a@",
+        "|",
+        "echo a | docker ",
+        "login ",
+        ":*:",
+        "432:a:",
+        "auth ",
+        "hook",
+        'kind: secret\ndata:\n a: "b"\n',
+        "$ANSIBLE_VAULT;1.1;AES256\n 0123456789abcdef",
+        "-b f ",
+        ".eyJ",
+        "-----BEGIN RSA PRIVATE" + " KEY-----",
+        "sk-",
+        "://a:b",
+        'password="',
+        "a",
+        "-",
+        "_a1",
+    ],
 )
 def test_no_repetition_makes_redaction_slow(unit):
     data = (unit * (2**19 // len(unit))).encode() + b"("
@@ -259,7 +360,8 @@ def canonical(value):
 def shape(value):
     if isinstance(value, dict):
         return {key: shape(part) for key, part in value.items()}
-    return list(map(shape, value)) if isinstance(value, list) else type(value)
+    # A number that is a password becomes a mark.
+    return list(map(shape, value)) if isinstance(value, list) else str if type(value) is int else type(value)
 
 
 def test_a_call_id_that_is_a_credential_names_its_segments_by_the_mark_at_every_use():

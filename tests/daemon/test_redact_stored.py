@@ -15,7 +15,8 @@ from ctxgc.stash import redacting, schema
 from ctxgc.stash.contract import Op, PutOp, PutPosition, PutSession, Query, SessionRow
 from ctxgc.stash.redacting import redact_stash
 from ctxgc.stash.sqlite import SqliteStash
-from tests.core.made_secrets import issued
+from tests.core.made_contexts import COMMANDS, LINES
+from tests.core.made_secrets import issued, named
 from tests.daemon.harness import COUNTER, bench_on
 from tests.daemon.test_secrets import found_on_disk
 from tests.stash.samples import put, sqlite_in
@@ -69,6 +70,23 @@ async def test_every_credential_that_was_stored_is_gone_from_the_files_and_the_r
     assert [hit["id"] for hit in found["hits"]] == ["kind3"]
     assert shown["pieces"][0]["text"].startswith("plainword3 «redacted:")
     assert [segment["id"] for segment in named["segments"]] == ["a «redacted:github_token»", "a «redacted:npm_token»"]
+
+
+async def test_what_intake_redacts_today_is_redacted_in_what_an_older_version_stored(tmp_path):
+    path, made = tmp_path / "state" / "stash.sqlite3", named(11)
+    texts = [made[line][0].format(made[line][1]) for line in (*COMMANDS, *LINES)]
+    secrets = [made[line][1] for line in (*COMMANDS, *LINES)]
+    stash = SqliteStash(path, reserve_bytes=0)
+    async with bench_on(stash, config=Config.model_validate({"redact": {"enabled": False}})) as bench:
+        await bench.call("session.open", session="s")
+        for n, text in enumerate(texts):
+            call = {"id": f"c{n}", "kind": "tool_call", "tool": "x", "text": text, "input": {"c": ["sh", "-c", text]}}
+            await bench.call("segment.add", session="client:s", segment=call)
+    assert len(found_on_disk(path.parent, secrets)) == len(secrets)
+
+    run(path)
+
+    assert found_on_disk(path.parent, secrets) == []
 
 
 async def test_a_dry_run_changes_no_byte(tmp_path):

@@ -1,0 +1,167 @@
+"""Texts that name a secret: commands, settings, headers, sentences. `{}` stands for the secret; `written` fills it in.
+
+Each line is of a kind: a mend that holds for the line and not for its neighbours is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+COMMANDS = (
+    "redis-cli -h h -a {} ping",
+    "mongosh -u b -p {} db",
+    "mongodump -u b -p{} -d x",
+    "smbclient //h/s -U b%{}",
+    "keytool -list -storepass {}",
+    "jarsigner -keypass {} x.jar",
+    "ssh-keygen -t rsa -N {} -f k",
+    "7z a -p{} x.7z",
+    "rar a -hp{} x.rar",
+    "zip -r -P {} x.zip d",
+    "unzip -P {} x.zip",
+    "htpasswd -b f u {}",
+    "htpasswd -nbB u {}",
+    "ldapsearch -x -D cn=a -w {} -b d",
+    "openssl enc -aes-256-cbc -k {} -in f",
+    "openssl rsa -passin pass:{} -in f",
+    "mysql -u root -p{} db",
+    "sshpass -p {} ssh a@b",
+    "sshpass -p{} ssh a@b",
+    "plink -pw {} a@b",
+    "curl -u admin:{} https://h",
+    "curl -uadmin:{} https://h",
+    "curl -U p:{} https://h",
+    "http -a b:{} :80",
+    "lftp -u bob,{} ftp.example",
+    "docker login -u b -p {} r.example",
+    "oc login -u b -p {}",
+    "sqlcmd -S h -U sa -P {}",
+    "mosquitto_pub -u a -P {} -t x",
+    "ipmitool -H h -U a -P {} chassis",
+    "snmpwalk -v3 -u a -A {} h",
+    "cqlsh -u a -p {}",
+    "twine upload -u a -p {} d/x",
+    "security unlock-keychain -p {} x",
+    "security add-generic-password -a a -s s -w {}",
+    "useradd -p {} bob",
+    "nxc smb h -u a -p {}",
+    "swaks -au a -ap {} -t x",
+    "gh secret set NAME -b {}",
+    "docker run -e POSTGRES_PASSWORD={} postgres",
+    "kubectl create secret generic x --from-literal=password={}",
+    "java -Djavax.net.ssl.keyStorePassword={} -jar x",
+)
+"""Commands that take a password as an option."""
+WORDS = (
+    "redis-cli -h h --pass {} ping",
+    "redis-cli -h h AUTH {}",
+    "mysqladmin -u root password {}",
+    "wpa_passphrase ssid {}",
+    "nmcli dev wifi connect n password {}",
+    "sentinel auth-pass mymaster {}",
+    "rabbitmqctl change_password bob {}",
+    "git config --global user.password {}",
+    "sqlplus scott/{}@orcl",
+)
+"""Commands that take a password by its place or by the word before."""
+LINES = (
+    'echo "root:{}" | chpasswd',
+    "echo {} | gh auth login --with-token",
+    "echo {} | docker login -u b --password-stdin r.example",
+    "echo '{}' | sudo -S apt update",
+    "printf '%s' {} | docker login --password-stdin",
+    '["mysql","-p{}"]',
+    '["sshpass","-p","{}","ssh"]',
+    '["docker","login","-u","b","-p","{}"]',
+    "['redis-cli', '-a', '{}']",
+    'ConvertTo-SecureString "{}" -AsPlainText -Force',
+    "ALTER USER a WITH PASSWORD '{}'",
+    "CREATE USER a IDENTIFIED BY {}",
+    "SET PASSWORD FOR a = PASSWORD('{}')",
+    "db.auth('a', '{}')",
+    'server.login("bob@x.example", "{}")',
+    'new NetworkCredential("bob", "{}")',
+    'HTTPBasicAuth("bob", "{}")',
+    "requirepass {}",
+    "masterauth {}",
+    "machine h\nlogin b\naccount x\npassword {}\n",
+    "*:*:*:bob:{}\n",
+    "db.example:5432:app:bob:{}\n",
+    "localhost:6432:app:bob:{}\n",
+    "[pypi]\nusername = bob\npassword = {}\n",
+    "account x\nuser a\npassword {}\n",
+    "password: |\n  {}\n",
+    "password: >-\n    {}\nnext: 1",
+    'variable "db_password" {{\n  default = "{}"\n}}',
+    '{{"name":"password","value":"{}","type":"string"}}',
+    "jdbc:oracle:thin:scott/{}@//h:1521/x",
+    "jdbc:postgresql://h/db?user=fred&password={}&ssl=true",
+    "see redis:/:{}@cache:6379/0",
+    "root:{}@10.0.0.1",
+    "the password is {}.",
+    "my password was {}",
+    "I set the password to {} today",
+    "Password is: {}",
+    "use password {} for it",
+    "user bob password {}",
+    "pw: {}",
+    "Passwort: {}",
+    "mot de passe : {}",
+    "пароль: {}",
+    "密码：{}\n",
+    "パスワード: {}",
+    "contraseña: {}",
+    "**Password:** {}",
+    "password **{}**",
+    "| password | {} |",
+    "password -> {}",
+    "credentials: bob:{}",
+    "creds are admin/{}",
+    'a form: {{"element":"Password field","ref":"e1","text":"{}"}}',
+)
+"""Texts that name a password."""
+SYMBOLS = (
+    "SMTP_PASSWORD={}\n",
+    'DB_PASS="{}"\n',
+    "DB_PASS='{}'\n",
+    "UID=sa;PWD={};",
+    "Data Source=x;User ID=sa;Password={};Encrypt=true",
+    'password="{}"',
+    "password: '{}'\n",
+    "machine h login b password {}\n",
+)
+"""Settings whose password may hold any sign."""
+KEYS = (
+    "aws configure set aws_secret_access_key {}",
+    "npm config set //r/:_authToken {}",
+    "yarn config set npmAuthToken {}",
+    "poetry config pypi-token.pypi {}",
+    "setx API_KEY {}",
+    "set -x API_KEY {}",
+    "vault login {}",
+    "cargo login {}",
+    "ngrok config add-authtoken {}",
+    "my api key is {}",
+    "here is my key: {}",
+    "the client secret {} expires",
+    "token is {}",
+    "GET /callback?code={}&state=x",
+    "GET /v1?api_key={}&x=1",
+    '{{"github-oauth":{{"github.com":"{}"}}}}',
+    "curl --cookie 'sid={}' https://x.example",
+    "curl -b 'session={}' https://x.example",
+    "Authorization: SSWS {}",
+    "Authorization: HMAC-SHA256 {}",
+    "https://{}:x-oauth-basic@github.com/a/b",
+    "https://open.feishu.cn/open-apis/bot/v2/hook/{}",
+    "see https:/hooks.slack.com/services/{}",
+)
+"""Texts that name a key or a token."""
+
+
+def written(
+    password: Callable[[], str], symbols: Callable[[], str], key: Callable[[], str]
+) -> dict[str, tuple[str, str]]:
+    """(text with `{}`, secret) of every line here, by the line; no two lines share a secret."""
+    makers = ((*COMMANDS, *WORDS, *LINES), password), (SYMBOLS, symbols), (KEYS, key)
+    return {line: (line, make()) for lines, make in makers for line in lines}
