@@ -37,6 +37,8 @@ LINES_CHARS_MAX = 20
 ALL_LINES = "1-"
 BUDGET_TOKENS, BUDGET_TOKENS_MIN, BUDGET_TOKENS_MAX = 8000, 200, 20_000
 """Agents cut a result of more than 10 to 25 k tokens without a word."""
+NOTES_BYTES_MIN, NOTES_BYTES_MAX, NOTES_SHARE = 28, 120, 20
+"""Room in a budget for what is said behind the frame: the line to go on with always fits."""
 
 _SESSION = {
     "type": "string",
@@ -225,13 +227,15 @@ class Tools:
             return self._recall_query(query, session, budget_tokens)
         holder, full = self._scope.locate(id or around, session)
         what = {"id": full, "lines": lines or ALL_LINES} if id else {"around": full}
-        params = {"session": holder, "scope": "session", "budget_tokens": budget_tokens, **what}
+        params = {"session": holder, "scope": "session", "budget_tokens": _frame_tokens(budget_tokens), **what}
         reply: RecallReply = self._call("stash.recall", params)
         goes_on = f"The rest: lines {reply.next_line}-" if reply.next_line else ""
-        return _with_notes(reply.text, [goes_on, *reply.notes])
+        return _with_notes_within(budget_tokens - reply.tokens, reply.text, [goes_on, *reply.notes])
 
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
-        texts, left = [], budget_tokens
+        texts: list[str] = []
+        notes: list[str] = []
+        left = _frame_tokens(budget_tokens)
         for where in self._places(session):
             params = {"query": query, "cwd": self._scope.folder, "budget_tokens": left, **where}
             try:
@@ -244,10 +248,14 @@ class Tools:
             if not all(map(self._scope.has_session, {excerpt.session for excerpt in reply.excerpts})):
                 continue
             left -= reply.tokens
-            texts.append(_with_notes(reply.text, reply.notes))
+            texts.append(reply.text.rstrip("\n"))
+            notes += reply.notes
             if left < BUDGET_TOKENS_MIN:
                 break
-        return "\n".join(texts) or f"Nothing found in this project that fits {budget_tokens} tokens."
+        if not texts:
+            return f"Nothing found in this project that fits {budget_tokens} tokens."
+        room = left + budget_tokens - _frame_tokens(budget_tokens)
+        return _with_notes_within(room, "\n".join(texts), list(dict.fromkeys(notes)))
 
     def _places(self, session: str) -> list[dict[str, str]]:
         """The params that hold a verb to the scope, once for each of its projects."""
@@ -299,6 +307,22 @@ def _hit_text(hit: HitReply) -> str:
 
 def _with_notes(text: str, notes: Sequence[str]) -> str:
     return "\n".join([text.rstrip("\n"), *filter(None, notes)])
+
+
+def _frame_tokens(budget_tokens: int) -> int:
+    """The part of a budget that is asked of the daemon: the rest is for notes."""
+    return budget_tokens - min(NOTES_BYTES_MAX, NOTES_BYTES_MIN + budget_tokens // NOTES_SHARE)
+
+
+def _with_notes_within(tokens: int, text: str, notes: Sequence[str]) -> str:
+    """A frame with the notes that certainly have no more tokens than this: a token has a byte or more."""
+    kept: list[str] = []
+    for note in map(terminal.printable_line, filter(None, notes)):
+        tokens -= len(note.encode("utf-8", "replace")) + 1
+        if tokens < 0:
+            break
+        kept.append(note)
+    return _with_notes(text, kept)
 
 
 def _status_lines(shown: ShowReply) -> list[str]:
