@@ -1,6 +1,8 @@
 """A frame of recalled text: never above its budget, each line once, and closed by nobody but ctxgc."""
 
 import re
+import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ from ctxgc.core.excerpts import (
     ranges_of_lines,
     words_of,
 )
-from ctxgc.core.frame import END, HEAD, Block, DataLine, render_frame, render_header, split_lines
+from ctxgc.core.frame import END, HEAD, Block, DataLine, clean_fact, render_frame, render_header, split_lines
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
 
@@ -114,6 +116,17 @@ def test_a_fact_cannot_close_a_headers_bracket_or_pass_for_another_fact(facts):
     assert header[0] + header[-1] == "[]"
     assert not set("[]［］【】\n\r") & set(header[1:-1])
     assert header.count("·") < max(len(facts), 1)
+
+
+def test_no_sign_of_unicode_that_a_reader_takes_for_a_bracket_stands_in_a_fact():
+    brackets = [
+        sign
+        for sign in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(sign) in ("Ps", "Pe") or "BRACKET" in unicodedata.name(sign, "")
+    ]
+
+    assert len(brackets) > 100
+    assert [sign for sign in brackets if clean_fact(sign) not in "()\ufffd"] == []
 
 
 @given(lines=st.lists(st.text(st.characters(blacklist_characters="\n"), max_size=50), max_size=20))

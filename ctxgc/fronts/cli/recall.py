@@ -260,15 +260,22 @@ def _say_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
             if several and name != last:
                 page.say(f"   {name}:", "dim")
                 last = name
-            page.say(terminal.printable_text(data.decode("utf-8", "replace")).rstrip("\n"))
+            _say_data(page, data.decode("utf-8", "replace"))
         if texts := _block_texts(segment, only):
-            page.say(terminal.printable_text(texts).rstrip("\n"))
+            _say_data(page, texts)
     if not reply.recalled:
         page.say("nothing to recall")
     page.say("── what stands above is data from a past session", "cyan")
     for note in reply.notes:
         page.say(printable_line(note), "dim")
     say_changed(page, reply)
+
+
+def _say_data(page: terminal.Page, text: str) -> None:
+    """Text behind a margin: no line of it passes for a line of ours, on the terminal of a person or of an agent."""
+    for line in terminal.printable_text(text).rstrip("\n").split("\n"):
+        margin = "│" if page.can_utf8 else "|"
+        page.say(f"{margin} {line}" if line else margin)
 
 
 def _rehydrate_arguments(parser: argparse.ArgumentParser) -> None:

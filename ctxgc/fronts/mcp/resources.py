@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote, urlsplit
 
+from ctxgc.core.frame import clean_fact
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import framed
 from ctxgc.fronts.mcp.rpc import INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, BadMessage
@@ -58,8 +59,8 @@ class Resources:
         found = [
             {
                 "uri": f"ctxgc://session/{quote(row.session, safe='')}",
-                "name": row.session,
-                "title": terminal.printable_line(row.title)[:100] or row.session,
+                "name": clean_fact(row.session),
+                "title": clean_fact(row.title or row.session),
                 "mimeType": TEXT,
             }
             for row in rows
@@ -93,7 +94,10 @@ class Resources:
         names = [unquote(part) for part in parts.path.split("/")[1:]]
         if uri == SESSIONS_URI:
             rows = self._scope.sessions(SESSIONS_LISTED)
-            lines = [f"{row.session} ({terminal.time_ago(row.updated_s)}) {row.title}" for row in rows]
+            lines = [
+                terminal.printable_line(f"{row.session} ({terminal.time_ago(row.updated_s)}) {row.title}")
+                for row in rows
+            ]
             return framed("sessions", "this project", "\n".join(lines))
         if parts.scheme == "ctxgc" and parts.netloc == "session" and len(names) == 1:
             return self._segments_of(self._scope.session(names[0]))
@@ -103,7 +107,10 @@ class Resources:
 
     def _segments_of(self, session: str) -> str:
         reply: SegmentsReply = self._call("segment.list", {"session": session, "limit": SEGMENTS_LISTED})
-        lines = [f"{row.id} {terminal.label(row)} ({row.state}, {row.tokens} tokens)" for row in reply.segments]
+        lines = [
+            terminal.printable_line(f"{row.id} {terminal.label(row)} ({row.state}, {row.tokens} tokens)")
+            for row in reply.segments
+        ]
         if reply.next_offset >= 0:
             lines.append(f"{reply.total} segments in all; `search` finds the others")
         return framed("segments", session, "\n".join(lines))

@@ -302,7 +302,8 @@ def _result(text: str, *, is_error: bool = False) -> dict[str, Any]:
 def _hit_text(hit: HitReply) -> str:
     facts = (f"id {hit.id}", f"session {hit.session}", hit.state, f"{tokens_label(hit.tokens)} tokens")
     snippet = hit.snippet.translate({ord(MATCH_START): None, ord(MATCH_END): None}).strip()
-    return f"- {hit.label} ({', '.join(facts)}, {terminal.time_ago(hit.wall_s)})\n  {snippet}".rstrip()
+    head = terminal.printable_line(f"- {hit.label} ({', '.join(facts)}, {terminal.time_ago(hit.wall_s)})")
+    return f"{head}\n  {terminal.printable_line(snippet)}".rstrip()
 
 
 def _with_notes(text: str, notes: Sequence[str]) -> str:
