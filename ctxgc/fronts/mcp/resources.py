@@ -12,7 +12,14 @@ from urllib.parse import quote, unquote, urlsplit
 from ctxgc.core.frame import clean_fact
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import framed
-from ctxgc.fronts.mcp.rpc import INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, BadMessage
+from ctxgc.fronts.mcp.rpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    NO_SUCH_CURSOR,
+    RESOURCE_NOT_FOUND,
+    BadMessage,
+    require_no_cursor,
+)
 from ctxgc.fronts.mcp.scope import OutOfScope
 from ctxgc.protocol.blocking_client import CallFailed
 
@@ -51,9 +58,9 @@ class Resources:
 
     def list(self, params: dict[str, Any]) -> dict[str, Any]:
         """`resources/list`: the sessions, newest first."""
-        cursor = params.get("cursor", "0")
+        cursor = "0" if params.get("cursor") is None else params["cursor"]
         if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
-            raise BadMessage(INVALID_PARAMS, "the cursor is none that was given")
+            raise BadMessage(INVALID_PARAMS, NO_SUCH_CURSOR)
         offset = int(cursor)
         rows = _answered(lambda: self._scope.sessions(SESSIONS_LISTED, offset))
         found = [
@@ -72,6 +79,7 @@ class Resources:
 
     def templates(self, params: dict[str, Any]) -> dict[str, Any]:
         """`resources/templates/list`."""
+        require_no_cursor(params)
         rows = [
             {"uriTemplate": uri, "name": name, "description": text, "mimeType": TEXT} for uri, name, text in TEMPLATES
         ]
@@ -128,6 +136,7 @@ def _answered(ask: Any) -> Any:
 
 def prompt_list(params: dict[str, Any]) -> dict[str, Any]:
     """`prompts/list`."""
+    require_no_cursor(params)
     rows = []
     for name, (text, argument, _) in PROMPTS.items():
         arguments = [{"name": argument, "description": "Words that tell which", "required": True}] if argument else []

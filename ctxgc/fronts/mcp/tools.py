@@ -8,10 +8,12 @@ protocol.
 
 from __future__ import annotations
 
+import re
+
 from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import framed
-from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage
+from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage, require_no_cursor
 from ctxgc.fronts.mcp.scope import OutOfScope
 from ctxgc.protocol.blocking_client import CallFailed
 
@@ -34,6 +36,7 @@ IDS_MAX = 50
 QUERY_CHARS_MAX = 2000
 NAME_CHARS_MAX = 512
 LINES_CHARS_MAX = 20
+LINES = re.compile(r"[0-9]{1,9}(-[0-9]{0,9})?", re.ASCII)
 ALL_LINES = "1-"
 BUDGET_TOKENS, BUDGET_TOKENS_MIN, BUDGET_TOKENS_MAX = 8000, 200, 20_000
 """Agents cut a result of more than 10 to 25 k tokens without a word."""
@@ -57,7 +60,13 @@ _IDS = {
     "maxItems": IDS_MAX,
     "description": "Ids of segments",
 }
-_OFFSET = {"type": "integer", "minimum": 0, "description": "Where to go on, as the reply before names it"}
+OFFSET_MAX = 10_000
+_OFFSET = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": OFFSET_MAX,
+    "description": "Where to go on, as the reply before names it",
+}
 
 
 def _schema(required: tuple[str, ...] = (), **properties: dict[str, Any]) -> dict[str, Any]:
@@ -133,6 +142,12 @@ def tool_list() -> list[dict[str, Any]]:
     ]
 
 
+def list_tools(params: dict[str, Any]) -> dict[str, Any]:
+    """`tools/list`."""
+    require_no_cursor(params)
+    return {"tools": tool_list()}
+
+
 def fault_in(arguments: Any, schema: dict[str, Any]) -> str:
     """What is wrong with a tool's arguments by its schema, in a sentence; empty where nothing is."""
     if not isinstance(arguments, dict):
@@ -146,6 +161,17 @@ def fault_in(arguments: Any, schema: dict[str, Any]) -> str:
         if fault := _value_fault(value, rule):
             return f"`{name}` {fault}"
     return ""
+
+
+def _with_whole_numbers(arguments: Any, schema: dict[str, Any]) -> Any:
+    """The arguments with 5 for 5.0: some clients know one kind of number, and so does JSON Schema."""
+    if not isinstance(arguments, dict):
+        return arguments
+    whole = {name for name, rule in schema["properties"].items() if rule["type"] == "integer"}
+    return {
+        name: int(value) if name in whole and isinstance(value, float) and value.is_integer() else value
+        for name, value in arguments.items()
+    }
 
 
 def _value_fault(value: Any, rule: dict[str, Any]) -> str:
@@ -171,9 +197,10 @@ class Tools:
 
     def call_tool(self, params: dict[str, Any]) -> dict[str, Any]:
         """`tools/call`."""
-        name, arguments = params.get("name"), params.get("arguments") or {}
+        name, arguments = params.get("name"), params.get("arguments")
         if not isinstance(name, str) or name not in SCHEMAS:
             raise BadMessage(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
+        arguments = {} if arguments is None else _with_whole_numbers(arguments, SCHEMAS[name])
         if fault := fault_in(arguments, SCHEMAS[name]):
             return _result(fault, is_error=True)
         tool: Callable[..., str] = getattr(self, name)
@@ -222,6 +249,8 @@ class Tools:
             raise OutOfScope("recall takes an `id`, a `query` or `around`, one of them")
         if lines and not id:
             raise OutOfScope("`lines` goes with an `id`")
+        if lines and not LINES.fullmatch(lines):
+            raise OutOfScope("`lines` is a range as 40-80, 40- or 40 is")
         session, budget_tokens = more.get("session", ""), more.get("budget_tokens", BUDGET_TOKENS)
         if query:
             return self._recall_query(query, session, budget_tokens)
