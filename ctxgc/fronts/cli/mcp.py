@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import Refused, Shell
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ctxgc.fronts.mcp.server import Handlers
 
 CALL_S = 20.0
+RETRY_PAUSES_S = (0.0, 0.1, 0.3)
 
 
 class Daemon:
@@ -27,14 +29,19 @@ class Daemon:
 
     def call(self, method: str, params: dict[str, Any]) -> Any:
         """The daemon's reply. Raises `CallFailed`."""
-        try:
-            return self._shell.call(method, params)
-        except TimedOut:
-            self._shell.close()
-            raise
-        except Unreachable:
-            self._shell.close()
-            return self._shell.call(method, params)  # Reads and pins may be asked for twice.
+        for pause_s in RETRY_PAUSES_S:
+            try:
+                return self._shell.call(method, params)
+            except TimedOut:
+                self._shell.close()
+                raise
+            except Unreachable:
+                if not self._shell.is_connected:
+                    raise
+                # Reads and pins may be asked for twice; a daemon that dies takes connections for a moment longer.
+                self._shell.close()
+                time.sleep(pause_s)
+        return self._shell.call(method, params)
 
 
 def mcp(shell: Shell, args: argparse.Namespace) -> int:
