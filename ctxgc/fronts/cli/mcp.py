@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ctxgc.fronts.mcp.server import Handlers
 
 CALL_S = 20.0
+HTTP_OK, HTTP_ACCEPTED, HTTP_BAD_REQUEST = 200, 202, 400
 RETRY_PAUSES_S = (0.0, 0.1, 0.3)
 
 
@@ -65,19 +66,23 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def serve_message(args: argparse.Namespace, word: str, folder: str, body: bytes) -> bytes | None:
-    """The reply to one message of a client over HTTP, whose project is this folder; None where none is due.
+def serve_message(args: argparse.Namespace, word: str, folder: str, version: str, body: bytes) -> tuple[int, bytes]:
+    """Status and reply to one message of a client over HTTP, whose project is this folder.
 
-    Raises `PermissionError` where the word is not the folder's.
+    202 where no reply is due, 400 for what is no message or of a version that the server does not know. Raises
+    `PermissionError` where the word is not the folder's.
     """
     from ctxgc.fronts.mcp.handlers import handlers
     from ctxgc.fronts.mcp.project_token import is_token
-    from ctxgc.fronts.mcp.rpc import line_of
+    from ctxgc.fronts.mcp.rpc import INVALID_REQUEST, VERSIONS, BadMessage, error_reply, line_of
     from ctxgc.fronts.mcp.scope import Scope
     from ctxgc.fronts.mcp.server import McpServer
 
     if not is_token(word, _secret(args.config), folder):
         raise PermissionError(folder)
+    if version and version not in VERSIONS:
+        known = f"the header names a version that this server does not know; there are {', '.join(VERSIONS)}"
+        return HTTP_BAD_REQUEST, line_of(error_reply(None, BadMessage(INVALID_REQUEST, known)))
     shell = Shell(args)
     try:
         call = Daemon(shell).call
@@ -85,7 +90,10 @@ def serve_message(args: argparse.Namespace, word: str, folder: str, body: bytes)
         reply = McpServer(lambda: handlers(call, scope), scope).answer(body)
     finally:
         shell.close()
-    return None if reply is None else line_of(reply)
+    if reply is None:
+        return HTTP_ACCEPTED, b""
+    is_message = isinstance(reply, list) or reply["id"] is not None
+    return HTTP_OK if is_message else HTTP_BAD_REQUEST, line_of(reply)
 
 
 def _secret(config: str) -> str:
