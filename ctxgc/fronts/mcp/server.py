@@ -11,6 +11,7 @@ and no cancellation. The end of stdin ends the server, after the replies that ar
 from __future__ import annotations
 
 import threading
+import time
 from queue import Full, Queue
 
 from ctxgc import __version__
@@ -87,8 +88,12 @@ class McpServer:
                 self._send(error_reply(None, BadMessage(INVALID_REQUEST, f"a line has {LINE_BYTES_MAX} bytes at most")))
             elif line.strip():
                 self._receive(line)
-        self._work.put(None)
-        worker.join(LAST_REPLIES_S)
+        ends_at = time.monotonic() + LAST_REPLIES_S
+        try:
+            self._work.put(None, timeout=LAST_REPLIES_S)
+        except Full:  # The daemon is stuck, and nobody is there to read what it may say.
+            return
+        worker.join(max(0.0, ends_at - time.monotonic()))
 
     def answer(self, line: bytes) -> dict[str, Any] | list[dict[str, Any]] | None:
         """The reply to a line, carried out at once; None where the line needs none. For a client over HTTP."""

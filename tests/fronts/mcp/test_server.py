@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.fronts.mcp import server as server_module
 from ctxgc.fronts.mcp.handlers import handlers
 from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, line_of
 from ctxgc.fronts.mcp.scope import Scope, folder_of
@@ -211,6 +212,19 @@ def test_a_cancelled_request_is_not_answered_whether_it_waits_or_runs():
         held.go.set()
 
         assert held.receive()["id"] == 3
+
+
+def test_a_client_that_leaves_ends_the_server_however_much_waits_for_a_daemon_that_is_stuck(monkeypatch):
+    monkeypatch.setattr(server_module, "LAST_REPLIES_S", 0.05)
+    with Held() as held:
+        for id in range(WAITING_MAX + 1):
+            held.send(request("tools/call", id=id))
+        assert held.began.wait(30)
+        held.to.close()
+
+        held.thread.join(30)
+
+        assert not held.thread.is_alive()
 
 
 def test_more_requests_than_may_wait_are_refused_at_once():
