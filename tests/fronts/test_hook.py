@@ -108,6 +108,20 @@ def test_a_prompt_is_answered_with_names_alone_and_only_if_that_was_asked_for(da
     assert text.count("\n[ctxgc: end of that text]") == 1
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1))
+def test_a_command_that_is_suggested_is_one_command_whatever_a_segment_is_called(name, daemon, hook):
+    hit = {"label": "Bash", "id": name, "session": f"client:{name}"}
+    server = daemon(replies(**{"stash.search": {"hits": [hit]}}))
+    try:
+        text = hook(server, START | {"hook_event_name": "UserPromptSubmit", "prompt": "why"}, "--suggest")
+    finally:
+        server.close()
+
+    [line] = [line for line in text["additionalContext"].split("\n") if line.startswith("1|")]
+    assert shlex.split(line.partition(": ")[2]) == ["ctxgc", "recall", name, "--session", f"client:{name}"]
+
+
 @pytest.mark.parametrize("kind", ["storage", "deadline", "busy"])
 def test_a_daemon_that_refuses_is_no_matter_of_the_agents(kind, daemon, hook):
     server = daemon({"session.show": Refusal(kind, "no"), "watch.list": {"watched": []}})

@@ -198,6 +198,8 @@ class _Event:
 
     def _suggestions(self) -> str:
         """Names of evicted and departed segments that have the prompt's words; nothing of their texts."""
+        import shlex
+
         from ctxgc.core.frame import Block, DataLine, render_frame
 
         params = {
@@ -209,7 +211,10 @@ class _Event:
         if not os.path.isabs(self._folder):
             return ""
         reply: SearchReply = self._client.call("stash.search", params)
-        lines = [f"{hit.label}: ctxgc recall {hit.id} --session {hit.session}" for hit in reply.hits]
+        # An id or a name may hold any text, and a model may hand the line to a shell.
+        lines = [
+            f"{hit.label}: {shlex.join(['ctxgc', 'recall', hit.id, '--session', hit.session])}" for hit in reply.hits
+        ]
         data = tuple(DataLine(number, line) for number, line in enumerate(lines, 1))
         return render_frame([Block(title="worth recalling", facts=(self._folder,), lines=data)]) if data else ""
 
