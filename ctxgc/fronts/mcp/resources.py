@@ -1,12 +1,14 @@
 """Resources and prompts of the MCP server: sessions to browse, and the commands of an agent's own menu.
 
-    ctxgc://sessions ─▶ the scope's sessions     ctxgc://session/NAME ─▶ its segments     ctxgc://segment/NAME/ID
+    ctxgc://sessions ─▶ the scope's sessions     ctxgc://session/NAME?offset=N ─▶ its segments, a page of them
+    ctxgc://segment/NAME/ID ─▶ its content
 
 A name in a URI is held to the scope like a tool's argument.
 """
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, unquote, urlsplit
 
 from ctxgc.core.frame import clean_fact
@@ -32,12 +34,15 @@ if TYPE_CHECKING:
     from ctxgc.protocol.replies.segments import SegmentsReply
 
 SESSIONS_LISTED = 50
-SEGMENTS_LISTED = 1000
+SEGMENTS_LISTED = 200
+"""Segments of one reply: agents cut a longer reply without a word."""
 URI_CHARS_MAX = 4096
 TEXT = "text/plain"
+_OFFSET = re.compile(r"(?:offset=([0-9]{1,9}))?", re.ASCII)
+"""The query of a session's URI."""
 SESSIONS_URI = "ctxgc://sessions"
 TEMPLATES = (
-    ("ctxgc://session/{session}", "session", "A session's segments, in the order of its window"),
+    ("ctxgc://session/{session}{?offset}", "session", "A session's segments, in the order of its window"),
     ("ctxgc://segment/{session}/{id}", "segment", "A segment's content"),
 )
 PROMPTS: dict[str, tuple[str, str, str]] = {
@@ -108,19 +113,23 @@ class Resources:
             ]
             return framed("sessions", "this project", "\n".join(lines))
         if parts.scheme == "ctxgc" and parts.netloc == "session" and len(names) == 1:
-            return self._segments_of(self._scope.session(names[0]))
+            if not (offset := _OFFSET.fullmatch(parts.query)):
+                raise OutOfScope("there is no such resource")
+            return self._segments_of(self._scope.session(names[0]), int(offset[1] or 0))
         if parts.scheme == "ctxgc" and parts.netloc == "segment" and len(names) == 2:
             return self._tools.recall(names[1], session=names[0])
         raise OutOfScope("there is no such resource")
 
-    def _segments_of(self, session: str) -> str:
-        reply: SegmentsReply = self._call("segment.list", {"session": session, "limit": SEGMENTS_LISTED})
+    def _segments_of(self, session: str, offset: int) -> str:
+        params = {"session": session, "limit": SEGMENTS_LISTED, "offset": offset}
+        reply: SegmentsReply = self._call("segment.list", params)
         lines = [
             terminal.printable_line(f"{row.id} {terminal.label(row)} ({row.state}, {row.tokens} tokens)")
             for row in reply.segments
         ]
         if reply.next_offset >= 0:
-            lines.append(f"{reply.total} segments in all; `search` finds the others")
+            goes_on = f"ctxgc://session/{quote(session, safe='')}?offset={reply.next_offset}"
+            lines.append(f"{reply.total} segments in all; the next: {goes_on}")
         return framed("segments", session, "\n".join(lines))
 
 

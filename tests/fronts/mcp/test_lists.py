@@ -1,12 +1,14 @@
 """The server's own lists hold a session's texts, which can neither begin a line of them nor close the frame."""
 
 import json
+import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.frame import END, HEAD
-from ctxgc.fronts.mcp.resources import SESSIONS_URI, Resources
+from ctxgc.fronts.mcp.resources import SEGMENTS_LISTED, SESSIONS_URI, Resources
 from ctxgc.fronts.mcp.scope import Scope
 from ctxgc.fronts.mcp.tools import Tools
 from ctxgc.protocol.record import Record
@@ -66,3 +68,28 @@ def test_a_resources_name_and_title_hold_no_bracket_and_no_line_end(text):
     for shown in (listed["name"], listed["title"]):
         assert not set("[]") & set(shown)
         assert len(shown.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("total", [1, SEGMENTS_LISTED, SEGMENTS_LISTED + 1, 3 * SEGMENTS_LISTED])
+def test_the_pages_of_a_session_have_each_segment_once_and_each_names_the_next(total):
+    ids = [f"id-{number}" for number in range(total)]
+
+    def call(method, params):
+        at, behind = params.get("offset", 0), params.get("offset", 0) + params.get("limit", 0)
+        rows = [{"id": id, "label": "x", "kind": "user", "state": "evicted", "tokens": 1} for id in ids[at:behind]]
+        replies = {
+            "config.get": {"config": {"mcp": {"projects": "own"}}},
+            "session.show": {"session": "client:s", "project": "/own", "parent": ""},
+            "segment.list": {"segments": rows, "next_offset": behind if behind < total else -1, "total": total},
+        }
+        return json.loads(json.dumps(replies[method]), object_hook=Record)
+
+    scope = Scope(call, "/own", {})
+    resources = Resources(call, scope, Tools(call, scope))
+    uri, seen = "ctxgc://session/client%3As", []
+    while uri:
+        text = resources.read({"uri": uri})["contents"][0]["text"]
+        seen += re.findall(r"(?m)^[0-9]+\|(id-[0-9]+) ", text)
+        uri = next(iter(re.findall(r"the next: (\S+)", text)), "")
+
+    assert seen == ids
