@@ -17,7 +17,7 @@ import select
 import sys
 import time
 
-from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
+from ctxgc.fronts.cli.commands import CommandSpec, frame_tokens_argument
 from ctxgc.protocol import discovery
 from ctxgc.protocol.agents import CLAUDE_CODE, CODEX
 from ctxgc.protocol.blocking_client import CallFailed, LineClient, TimedOut, Unreachable
@@ -239,7 +239,7 @@ def _hook_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
-        type=tokens_argument,
+        type=frame_tokens_argument,
         default=BUDGET_TOKENS,
         help=f"a working set has at most this many raw tokens; default: {BUDGET_TOKENS}",
     )

@@ -18,9 +18,9 @@ from ctxgc.fronts.cli.commands import (
     STATES,
     CommandSpec,
     count_argument,
+    frame_tokens_argument,
     kind_argument,
     positive_argument,
-    tokens_argument,
 )
 from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage, say_changed
 from ctxgc.fronts.cli.terminal import plural, printable_line
@@ -149,7 +149,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
-        type=tokens_argument,
+        type=frame_tokens_argument,
         help="a frame of at most this many raw tokens; default: 4000, with --lines 40000, with an id alone no bound",
     )
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
@@ -287,7 +287,11 @@ def _rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
         help="SOURCE:SESSION, a session id or a prefix of an id; default: the newest session of this directory",
     )
     parser.add_argument(
-        "--budget", metavar="N", type=tokens_argument, default=3000, help="at most this many raw tokens; default: 3000"
+        "--budget",
+        metavar="N",
+        type=frame_tokens_argument,
+        default=3000,
+        help="at most this many raw tokens; default: 3000",
     )
 
 
