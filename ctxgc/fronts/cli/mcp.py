@@ -52,10 +52,12 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
 
     if args.url:
         return _print_url(shell)
+    if sys.stdin is None:  # Closed: a client that has left already.
+        return 0
     if sys.stdin.isatty():
         sys.stderr.write("ctxgc mcp: an agent starts this server; `ctxgc install AGENT --mcp` has it do so\n")
     call = Daemon(shell).call
-    scope = Scope(call, os.getcwd(), os.environ)
+    scope = Scope(call, _working_folder(), os.environ)
 
     def load() -> Handlers:
         from ctxgc.fronts.mcp.handlers import handlers
@@ -64,6 +66,14 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
 
     McpServer(load, scope).serve(sys.stdin.buffer, sys.stdout.buffer)
     return 0
+
+
+def _working_folder() -> str:
+    """The folder in which the agent started the server; the root, which few sessions are of, where that is gone."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
 
 
 def serve_message(args: argparse.Namespace, word: str, folder: str, version: str, body: bytes) -> tuple[int, bytes]:
@@ -126,7 +136,8 @@ def _print_url(shell: Shell) -> int:
         raise Refused(str(error), kind="config") from None
     # Linux knows the user of a connection: the gateway's own secret then needs to stand in no client's settings.
     is_known = sys.platform == "linux" and config.gateway.auth == "auto"
-    base, folder = gateway_address(config.gateway) if is_known else gateway_base_url(config), os.getcwd()
+    base = gateway_address(config.gateway) if is_known else gateway_base_url(config)
+    folder = shell.directory()["cwd"]
     url = f"{base}/mcp/{project_token(secret, folder)}{quote(folder)}"
     return shell.answer({"url": url}, lambda page: page.say(url))
 

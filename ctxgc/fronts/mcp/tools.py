@@ -257,7 +257,13 @@ class Tools:
         holder, full = self._scope.locate(id or around, session)
         what = {"id": full, "lines": lines or ALL_LINES} if id else {"around": full}
         params = {"session": holder, "scope": "session", "budget_tokens": _frame_tokens(budget_tokens), **what}
-        reply: RecallReply = self._call("stash.recall", params)
+        try:
+            reply: RecallReply = self._call("stash.recall", params)
+        except CallFailed as failure:
+            if failure.kind != "over_budget":
+                raise
+            more_tokens = f"nothing of it fits into {budget_tokens} tokens; give `budget_tokens` more"
+            raise OutOfScope(more_tokens) from None
         goes_on = f"The rest: lines {reply.next_line}-" if reply.next_line else ""
         return _with_notes_within(budget_tokens - reply.tokens, reply.text, [goes_on, *reply.notes])
 

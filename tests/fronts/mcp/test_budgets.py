@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ctxgc.fronts.mcp.scope import Scope
 from ctxgc.fronts.mcp.tools import BUDGET_TOKENS_MAX, BUDGET_TOKENS_MIN, Tools
+from ctxgc.protocol.blocking_client import CallFailed
 from ctxgc.protocol.record import Record
 from tests.ranks import shipped_ranks
 
@@ -63,3 +64,17 @@ def test_a_reply_is_within_its_budget_and_names_the_line_to_go_on_with(budget, a
 
     assert len(shipped_ranks().encoding.encode(text, disallowed_special=())) <= budget
     assert "id" not in asked or not next_line or f"The rest: lines {next_line}-" in text
+
+
+def test_a_budget_that_is_too_small_is_called_by_the_number_that_the_model_gave():
+    def call(method, params):
+        if method == "stash.recall":
+            raise CallFailed("over_budget", 0, f"nothing fits into {params['budget_tokens']} tokens", "give 298")
+        return FullDaemon([], 0)(method, params)
+
+    result = Tools(call, Scope(call, "/own", {})).call_tool(
+        {"name": "recall", "arguments": OWN | {"id": "i", "budget_tokens": 200}}
+    )
+
+    assert result["isError"]
+    assert "200 tokens" in result["content"][0]["text"]
