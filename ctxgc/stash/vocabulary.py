@@ -30,7 +30,7 @@ CORRECTED_MAX = 4
 """Words of a query that are looked for among the lexemes of the index."""
 NEAREST_TRIED = 64
 """Near lexemes that are looked for in the scope's sessions, the nearest first."""
-COUNTED_MAX = 64
+COUNTED_MAX = 16
 """Segments of a lexeme that are counted: of two lexemes with more, neither is the more usual."""
 
 _WORD = re.compile(r"[^\W_]+")
@@ -53,6 +53,8 @@ class Vocabulary:
         Empty where these sessions have none.
         """
         for near in _near_lexemes(self._db, lexeme, typed):
+            if self._scope.sids is None:
+                return min(near, key=lambda each: (each.edits, each.is_shorter, -each.documents, each.lexeme)).lexeme
             for _, equals in groupby(sorted(near)[:NEAREST_TRIED], key=lambda each: each[:2]):
                 if usual := self._usual([each.lexeme for each in equals]):
                     return usual
@@ -60,9 +62,10 @@ class Vocabulary:
 
     def _usual(self, lexemes: Sequence[str]) -> str:
         """The lexeme that the most segments of these sessions have, of two the first; empty where none has any."""
+        if not self._count(Term(tuple((lexeme,) for lexeme in lexemes)), 1):
+            return ""
         counts = {lexeme: self._count(Term(((lexeme,),)), COUNTED_MAX) for lexeme in lexemes}
-        usual = max(counts, key=lambda lexeme: counts[lexeme])
-        return usual if counts[usual] else ""
+        return max(counts, key=lambda lexeme: counts[lexeme])
 
     def _count(self, term: Term, limit: int) -> int:
         """The number of segments of these sessions that have a term, as far as the limit."""
@@ -77,6 +80,8 @@ class _Near(NamedTuple):
     edits: int
     is_shorter: bool
     lexeme: str
+    documents: int
+    """Segments of all sessions that have the lexeme."""
 
 
 def missing_terms(words: Vocabulary, query: SearchQuery) -> list[Term]:
@@ -130,17 +135,18 @@ def _near_lexemes(db: sqlite3.Connection, lexeme: str, typed: str) -> Iterator[l
     near: list[_Near] = []
     for low, high in _ranges(lexeme):
         rows = db.execute(
-            "SELECT term FROM (SELECT term FROM search_word WHERE term >= ? AND term < ? LIMIT ?)"
+            "SELECT term, doc FROM (SELECT term, doc FROM search_word WHERE term >= ? AND term < ? LIMIT ?)"
             " WHERE length(term) BETWEEN ? AND ?",
             (low, high, WORDS_READ_MAX, len(lexeme) - LENGTH_GAP_MAX, len(lexeme) + LENGTH_GAP_MAX),
         )
-        for (term,) in rows:
+        for term, documents in rows:
             if len(letters.symmetric_difference(term)) > 2 * most:
                 continue
             edits = min(_edits(word, term) for word in words)
             if edits <= most:
-                near.append(_Near(edits, len(term) < len(lexeme), term))
-        yield near
+                near.append(_Near(edits, len(term) < len(lexeme), term, documents))
+        if near:
+            yield near
 
 
 def _ranges(word: str) -> Iterator[tuple[str, str]]:
