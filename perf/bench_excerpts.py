@@ -6,8 +6,9 @@ and the tokens by which a frame is above its budget.
 
 import sys
 
-from ctxgc.core.excerpts import Packer, Source, pack_matches, words_of
+from ctxgc.core.excerpts import Packer, Source, pack_matches
 from ctxgc.core.frame import split_lines
+from ctxgc.core.line_ranges import words_of
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks
 from perf.record import best_s, record

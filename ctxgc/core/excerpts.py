@@ -11,20 +11,14 @@ costs add up; of estimates `Packer.frame` counts the whole, and drops the last c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from math import log1p
 from typing import NamedTuple
 
 from ctxgc.core.frame import Block, DataLine, render_frame, render_header, render_line
+from ctxgc.core.line_ranges import CONTEXT_LINES, LineRange, matching_ranges, telling_part
 
-CONTEXT_LINES = 2
-"""Lines shown before and after a matching line."""
-RANGES_MAX = 4
-"""Ranges of one segment."""
-RANGE_LINES_MAX = 40
 CHARS_PER_TOKEN = 8
 """A text of more characters than this a token is not counted to see whether it fits: hardly any has as many."""
 EXCERPT_TOKENS_MIN = 45
@@ -32,14 +26,6 @@ EXCERPT_TOKENS_MIN = 45
 LINE_CHARS_MAX = 600
 """The part of a long line that an excerpt shows, where nobody asked for the line by its number."""
 PART_CHARS_MIN = 40
-SCANNED_LINES_MAX = 50_000
-"""The part of a segment in which matches are looked for."""
-HOLDERS_MAX = 300
-"""Lines of a segment that count for one word: a word in more lines points nowhere."""
-WORD_CHARS_WHOLE, WORD_CHARS_START = 2, 4
-"""A word this short matches whole words, or the starts of words; a longer word matches anywhere, as in camelCase."""
-TELLING_CHARS_MIN = 6
-"""A shorter line (`}`, `else:`) does not say whether two texts are the same."""
 NEIGHBOUR_SHARE = 4
 """A neighbour takes at most a quarter of the budget: the neighbourhood is more than one long result."""
 
@@ -48,19 +34,9 @@ FRAME_CHARS_MAX = 2_000_000
 SECTION_TOKENS_MIN = 80
 """A smaller share of a small budget would hold a header and no line."""
 
-_WORD = re.compile(r"[^\W_]+")
-_LINE_NUMBER = re.compile(r"\s*[0-9]+~?[|:→\t]")
-"""The number that tools and frames put before a line: the text behind the number is what repeats."""
 
 Count = Callable[[str], int]
 """Counts tokens."""
-
-
-class LineRange(NamedTuple):
-    """Lines of a segment, counted from 1, both ends included."""
-
-    first: int
-    last: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,13 +183,6 @@ class Packer:
         self._shown.update(filter(None, (telling_part(line.text) for line in fitting.lines)))
 
 
-def telling_part(text: str) -> str:
-    """The part of a line that tells it from other lines; empty for a line that says too little."""
-    match = _LINE_NUMBER.match(text)
-    bare = (text[match.end() :] if match else text).strip()
-    return bare if len(bare) >= TELLING_CHARS_MIN else ""
-
-
 def number_lines(lines: Sequence[str], span: LineRange) -> list[DataLine]:
     """The lines of a range, whole."""
     return [DataLine(number, lines[number - 1]) for number in range(span.first, min(span.last, len(lines)) + 1)]
@@ -227,76 +196,6 @@ def shorten_line(line: DataLine, words: Iterable[str] = ()) -> DataLine:
     at = lowered.find(max((word for word in words if word in lowered), key=len, default=""))
     start = max(0, min(at - LINE_CHARS_MAX // 3, len(line.text) - LINE_CHARS_MAX))
     return DataLine(line.number, line.text[start : start + LINE_CHARS_MAX], is_part=True)
-
-
-def words_of(query: str, snippets: Iterable[str] = ()) -> tuple[str, ...]:
-    """The words that lines are looked for by: a query's words, and the words that the search's snippets mark."""
-    words = dict.fromkeys(word for text in (query, *snippets) for word in _WORD.findall(text.lower()))
-    # A letter of the alphabet is in every line.
-    return tuple(word for word in words if len(word) > 1 or not word.isascii()) or tuple(words)
-
-
-def matching_ranges(lines: Sequence[str], words: Sequence[str]) -> list[LineRange]:
-    """The ranges of lines that match best, the best first, each with the lines around it; at most `RANGES_MAX`.
-
-    A line's score is the sum of the weights of its words; a word in few lines of the segment weighs more. Lines with
-    less than half of the best score are left out. O(text · words), at C speed between hits.
-    """
-    lowered = "\n".join(lines[:SCANNED_LINES_MAX]).lower()
-    scores: dict[int, float] = {}
-    for word in words:
-        places = _holders(lowered, word)
-        weight = log1p(len(lines) / (1 + len(places)))
-        for at in places:
-            scores[at] = scores.get(at, 0.0) + weight
-    best = max(scores.values(), default=0.0)
-    ranked = sorted((at for at, score in scores.items() if 2 * score >= best), key=lambda at: (-scores[at], at))
-    return _ranges_around(ranked, len(lines))
-
-
-def _holders(lowered: str, word: str) -> list[int]:
-    """The first lines of a text, from 0, that have the word; at most `HOLDERS_MAX`."""
-    holders: list[int] = []
-    line = counted = 0
-    at = lowered.find(word)
-    while at >= 0 and len(holders) < HOLDERS_MAX:
-        if _is_word_at(lowered, at, word):
-            line += lowered.count("\n", counted, at)
-            counted = at
-            holders.append(line)
-            end = lowered.find("\n", at)
-            at = lowered.find(word, end) if end >= 0 else -1
-        else:
-            at = lowered.find(word, at + 1)
-    return holders
-
-
-def _is_word_at(text: str, at: int, word: str) -> bool:
-    if len(word) > WORD_CHARS_START or not word.isascii():
-        return True
-    end = at + len(word)
-    is_start = at == 0 or not text[at - 1].isalnum()
-    return is_start and (len(word) > WORD_CHARS_WHOLE or end == len(text) or not text[end].isalnum())
-
-
-def ranges_of_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[LineRange]:
-    """The ranges in which a text has any of these lines, in order of the text; a line that tells little is no line."""
-    keys = set(filter(None, map(telling_part, wanted)))
-    return _ranges_around([at for at, line in enumerate(lines) if telling_part(line) in keys], len(lines))
-
-
-def _ranges_around(places: Sequence[int], total: int) -> list[LineRange]:
-    """Ranges around places, the first place's range first; a range that touches an earlier range becomes part of it."""
-    ranges: list[LineRange] = []
-    for at in places:
-        span = LineRange(max(1, at + 1 - CONTEXT_LINES), min(total, at + 1 + CONTEXT_LINES))
-        near = next((n for n, r in enumerate(ranges) if span.first <= r.last + 1 and r.first <= span.last + 1), None)
-        if near is None and len(ranges) < RANGES_MAX:
-            ranges.append(span)
-        elif near is not None:
-            joint = LineRange(min(ranges[near].first, span.first), max(ranges[near].last, span.last))
-            ranges[near] = joint if joint.last - joint.first < RANGE_LINES_MAX else ranges[near]
-    return ranges
 
 
 def pack_matches(packer: Packer, sources: Sequence[Source], words: Sequence[str]) -> int:

@@ -80,9 +80,13 @@ def clean_fact(text: str) -> str:
 
 
 def _harmless_in_header(sign: str) -> str:
-    category = unicodedata.category(sign)
+    category, name = unicodedata.category(sign), unicodedata.name(sign, "")
     if category in _OPENING or category in _CLOSING:
         return "(" if category in _OPENING else ")"
+    if (
+        "BRACKET" in name
+    ):  # Parts of tall brackets and brackets of music are symbols to Unicode, and brackets to a reader.
+        return ")" if "RIGHT" in name else "("
     return "," if sign == "·" else sign
 
 

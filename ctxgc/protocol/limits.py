@@ -36,3 +36,5 @@ NO_LIMIT_TOKENS = 2**40
 """A window limit of a session that stands for no limit at all, whatever its run or the configuration says."""
 RECALL_TOKENS_MAX = 200_000
 """Tokens of a frame of recalled text."""
+OFFER_TOKENS_MAX = 80
+"""Tokens of the sentence that offers what a host dropped: a hook leaves so much of its budget for the sentence."""

@@ -24,6 +24,7 @@ FILTERS_MAX = 32
 
 SPANS_S = {"min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 NOBODY = SessionKey("", "")
+_NOT_FORGOTTEN = "s.state != 'forgotten'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,13 @@ class SearchScope:
         """The same scope without some sessions."""
         clause = f"s.sid NOT IN ({_placeholders(sids)})"
         return replace(self, clauses=(*self.clauses, clause), values=(*self.values, *sids), is_tagged=False)
+
+    def sessions(self) -> SearchScope:
+        """The sessions of the scope whole, whatever else limits it: the texts that a reply may tell of."""
+        if self.sids is None:
+            return SearchScope("", (_NOT_FORGOTTEN,), (), is_tagged=True)
+        clause, tags = _limit_to_sessions(self.sids)
+        return SearchScope(tags, (clause, _NOT_FORGOTTEN), self.sids, self.sids, bool(tags))
 
 
 def limits_of(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str, str]], now_s: float) -> list[Query]:
@@ -104,7 +112,7 @@ def scope_of(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
         return None
     return SearchScope(
         " AND ".join(scope.tags for scope in scopes if scope.tags),
-        (*(clause for scope in scopes for clause in scope.clauses), "s.state != 'forgotten'"),
+        (*(clause for scope in scopes for clause in scope.clauses), _NOT_FORGOTTEN),
         tuple(value for scope in scopes for value in scope.values),
         sids,
         all(scope.is_tagged for scope in scopes),
@@ -144,9 +152,9 @@ def _scope_of_one(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     if sids is not None:
         if not sids:
             return None
-        limit(f"s.sid IN ({_placeholders(sids)})" if len(sids) > 1 else "s.sid = ?", *sids)
-        if len(sids) <= TAGGED_SESSIONS_MAX:
-            tags.append(_any_token(map(index_text.session_tag, sids)))
+        clause, tag = _limit_to_sessions(sids)
+        limit(clause, *sids)
+        tags += [tag] if tag else []
     if query.kinds:
         kinds = tuple(STORED_KINDS[kind] for kind in query.kinds)
         limit(f"s.kind IN ({_placeholders(kinds)})", *kinds)
@@ -174,6 +182,12 @@ def _scope_of_one(db: sqlite3.Connection, query: Query) -> SearchScope | None:
         limit("s.wall_s < ?", query.before_s)
     is_tagged = is_tagged and len(clauses) == len(tags)
     return SearchScope(" AND ".join(tags), tuple(clauses), tuple(values), sids, is_tagged)
+
+
+def _limit_to_sessions(sids: Sequence[int]) -> tuple[str, str]:
+    """The clause that passes some sessions, and the expression over tags; without one for many sessions."""
+    clause = f"s.sid IN ({_placeholders(sids)})" if len(sids) > 1 else "s.sid = ?"
+    return clause, _any_token(map(index_text.session_tag, sids)) if len(sids) <= TAGGED_SESSIONS_MAX else ""
 
 
 def _sids_of_project(db: sqlite3.Connection, project: str) -> list[int]:

@@ -24,11 +24,11 @@ from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexF
 from ctxgc.core.search.snippets import Snippet, snippet
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
-from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, quote, read_places
+from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.filters import FILTERS_MAX, SearchScope, limits_of, scope_of, sids_around
 from ctxgc.stash.schema import meta
-from ctxgc.stash.vocabulary import missing_terms, nearest_terms, replace_terms, spell
+from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell
 
 SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
@@ -95,10 +95,11 @@ class _Search:
 def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> SearchResult:
     """Answer a query within its time."""
     deadline.set(seconds)
-    wanted = _parse(db, query.text)
-    run = _Search(db, deadline, query, wanted, [])
+    run = _Search(db, deadline, query, parse(query.text), [])
     try:
-        run.limits = limits_of(db, query, wanted.filters, time.time())
+        run.limits = limits_of(db, query, run.wanted.filters, time.time())
+        run.scope = scope_of(db, *run.limits)
+        wanted = run.wanted = _parse_in(run)
         if meta(db, "unindexed_below"):
             run.is_partial = True
             run.notes.append("the index is being rebuilt; older segments may be missing")
@@ -108,7 +109,6 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
             run.notes.append(f"{', '.join(wanted.unread_filters)}: no such value for a filter, so these are words")
         if len(wanted.filters) > FILTERS_MAX:
             run.notes.append(f"of {len(wanted.filters)} filters, the first {FILTERS_MAX} count")
-        run.scope = scope_of(db, *run.limits)
         if run.scope is None:
             run.notes.append("no segment can pass all filters: one names nothing, or leaves out what another asks for")
             return _reply(run, ())
@@ -132,11 +132,13 @@ def _is_late(error: Exception) -> bool:
     return isinstance(error, OutOfTime) or "interrupted" in str(error)
 
 
-def _parse(db: sqlite3.Connection, text: str) -> SearchQuery:
-    """The query of a text; a `-word` that any text has as a flag is a word."""
-    dashed = {token.lower() for token in text.split() if excludable(token)}
-    sql = "SELECT 1 FROM search WHERE search MATCH ? LIMIT 1"
-    return parse(text, [word for word in dashed if db.execute(sql, (quote(Term(((word,),))),)).fetchone()])
+def _parse_in(run: _Search) -> SearchQuery:
+    """The query in its scope: a `-word` that a text there has as a flag is a word."""
+    dashed = {token.lower() for token in run.query.text.split() if excludable(token)}
+    if run.scope is None or not dashed:
+        return run.wanted
+    words = Vocabulary(run.db, run.scope)
+    return parse(run.query.text, [word for word in dashed if words.has(Term(((word,),)))])
 
 
 def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchResult:
@@ -146,7 +148,9 @@ def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchRe
 
 def _best_page(run: _Search) -> SearchResult:
     """The page of best hits; where nothing matches, of what comes nearest to the query."""
-    nearest = nearest_terms(run.db, missing_terms(run.db, run.wanted))
+    assert run.scope is not None
+    words = Vocabulary(run.db, run.scope)
+    nearest = nearest_terms(words, missing_terms(words, run.wanted))
     run.wanted = replace_terms(run.wanted, nearest)
     ranked = _ranked(run)
     if ranked and nearest:
@@ -157,7 +161,7 @@ def _best_page(run: _Search) -> SearchResult:
         if ranked:
             run.notes.append(f"nothing has it as it stands; showing results for {_names(run.wanted.terms)}")
     if not ranked and not run.is_partial:
-        nearest = nearest_terms(run.db, run.wanted.terms)
+        nearest = nearest_terms(words, run.wanted.terms)
         run.wanted = replace_terms(run.wanted._replace(terms=tuple(nearest)), nearest)
         ranked = _ranked(run) if nearest else []
         if ranked:

@@ -3,7 +3,9 @@
     berht      ──▶ lexemes with these first letters ──fewest edits──▶ berth
     缓存问题   ──▶ 缓存, 存问, 问题      a run of a script without spaces: its pairs, as other scripts' words
 
-Runs on a reader connection's thread, under the search's deadline.
+The index is that of all sessions; a word counts as there if a session of the search's scope has it. What is said of a
+query's words, and what stands in their place, so tells nothing of other projects. Runs on a reader connection's thread,
+under the search's deadline.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from ctxgc.core.search.lexemes import fold, is_spaceless, stem, word_start
 from ctxgc.core.search.query import SearchQuery, Term
-from ctxgc.stash.candidates import quote
+from ctxgc.stash.candidates import matching_sql, quote
+from ctxgc.stash.filters import SearchScope
 
 LETTERS_MIN, LONG_WORD_LETTERS = 4, 8
 """A shorter word has too many neighbours; a long word may have two letters wrong."""
@@ -23,21 +28,72 @@ WORDS_READ_MAX = 10_000
 """Lexemes read for one start of a word."""
 CORRECTED_MAX = 4
 """Words of a query that are looked for among the lexemes of the index."""
+NEAREST_TRIED = 64
+"""Near lexemes that are looked for in the scope's sessions, the nearest first."""
+COUNTED_MAX = 16
+"""Segments of a lexeme that are counted: of two lexemes with more, neither is the more usual."""
 
 _WORD = re.compile(r"[^\W_]+")
 
 
-def missing_terms(db: sqlite3.Connection, query: SearchQuery) -> list[Term]:
+class Vocabulary:
+    """The words that the sessions of a scope have. Belongs to one search."""
+
+    def __init__(self, db: sqlite3.Connection, scope: SearchScope) -> None:
+        self._db = db
+        self._scope = scope.sessions()
+
+    def has(self, term: Term) -> bool:
+        """Whether a segment of these sessions has a term."""
+        return self._count(term, 1) > 0
+
+    def nearest(self, lexeme: str, typed: str) -> str:
+        """The lexeme that the fewest edits make of a word or of its stem; of equals none shorter, then the usual one.
+
+        Empty where these sessions have none.
+        """
+        for near in _near_lexemes(self._db, lexeme, typed):
+            if self._scope.sids is None:
+                return min(near, key=lambda each: (each.edits, each.is_shorter, -each.documents, each.lexeme)).lexeme
+            for _, equals in groupby(sorted(near)[:NEAREST_TRIED], key=lambda each: each[:2]):
+                if usual := self._usual([each.lexeme for each in equals]):
+                    return usual
+        return ""
+
+    def _usual(self, lexemes: Sequence[str]) -> str:
+        """The lexeme that the most segments of these sessions have, of two the first; empty where none has any."""
+        if not self._count(Term(tuple((lexeme,) for lexeme in lexemes)), 1):
+            return ""
+        counts = {lexeme: self._count(Term(((lexeme,),)), COUNTED_MAX) for lexeme in lexemes}
+        return max(counts, key=lambda lexeme: counts[lexeme])
+
+    def _count(self, term: Term, limit: int) -> int:
+        """The number of segments of these sessions that have a term, as far as the limit."""
+        sql, values = matching_sql(self._scope, is_ranked=False)
+        match = f"({quote(term)})" + (f" AND (meta : ({self._scope.tags}))" if self._scope.tags else "")
+        return len(self._db.execute(sql, (match, *values, limit)).fetchall())
+
+
+class _Near(NamedTuple):
+    """A lexeme of the index, by how near a typed word comes to the lexeme."""
+
+    edits: int
+    is_shorter: bool
+    lexeme: str
+    documents: int
+    """Segments of all sessions that have the lexeme."""
+
+
+def missing_terms(words: Vocabulary, query: SearchQuery) -> list[Term]:
     """The terms of a few words that no segment has, if segments have others; an account has words enough."""
     terms = query.terms
     if len(terms) < 2 or query.required or query.is_account:
         return []
-    sql = "SELECT 1 FROM search WHERE search MATCH ? LIMIT 1"
-    missing = [term for term in terms if db.execute(sql, (quote(term),)).fetchone() is None]
+    missing = [term for term in terms if not words.has(term)]
     return missing if len(missing) < len(terms) else []
 
 
-def nearest_terms(db: sqlite3.Connection, terms: Sequence[Term]) -> dict[Term, tuple[Term, ...]]:
+def nearest_terms(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[Term, ...]]:
     """Terms with what stands for them: pairs for a run without spaces, the nearest lexeme for one word."""
     nearest: dict[Term, tuple[Term, ...]] = {}
     left = CORRECTED_MAX
@@ -46,7 +102,7 @@ def nearest_terms(db: sqlite3.Connection, terms: Sequence[Term]) -> dict[Term, t
         if len(run) > 1:
             if any(is_spaceless(lexeme[0]) for lexeme in run):
                 nearest[term] = tuple(Term(((lexeme,),), text=lexeme) for lexeme in run)
-        elif left and (lexeme := _nearest(db, run[0], fold(term.text))):
+        elif left and (lexeme := words.nearest(run[0], fold(term.text))):
             nearest[term] = (Term(((lexeme,),), text=lexeme),)
             left -= 1
     return nearest
@@ -70,13 +126,13 @@ def spell(term: Term, texts: Iterable[str]) -> Term:
     return term
 
 
-def _nearest(db: sqlite3.Connection, lexeme: str, typed: str) -> str:
-    """The lexeme that the fewest edits make of a word or of its stem; of equals none shorter, then the usual one."""
+def _near_lexemes(db: sqlite3.Connection, lexeme: str, typed: str) -> Iterator[list[_Near]]:
+    """The index's lexemes that a few edits make of a word, the likeliest beginnings first; each list has the former."""
     if len(lexeme) < LETTERS_MIN or not lexeme.isalpha():  # Another number is no typo.
-        return ""
+        return
     most = 1 + (len(typed) >= LONG_WORD_LETTERS)
     letters, words = set(lexeme), {lexeme, typed} if typed.isalpha() else {lexeme}
-    best: tuple[int, bool, int, str] | None = None
+    near: list[_Near] = []
     for low, high in _ranges(lexeme):
         rows = db.execute(
             "SELECT term, doc FROM (SELECT term, doc FROM search_word WHERE term >= ? AND term < ? LIMIT ?)"
@@ -88,11 +144,9 @@ def _nearest(db: sqlite3.Connection, lexeme: str, typed: str) -> str:
                 continue
             edits = min(_edits(word, term) for word in words)
             if edits <= most:
-                key = (edits, len(term) < len(lexeme), -documents, term)
-                best = min(best or key, key)
-        if best:
-            return best[-1]
-    return ""
+                near.append(_Near(edits, len(term) < len(lexeme), term, documents))
+        if near:
+            yield near
 
 
 def _ranges(word: str) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,8 @@
 """A frame of recalled text: never above its budget, each line once, and closed by nobody but ctxgc."""
 
 import re
+import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -8,21 +10,18 @@ from hypothesis import strategies as st
 
 from ctxgc.core.excerpts import (
     LINE_CHARS_MAX,
-    LineRange,
     Packer,
     Section,
     Source,
     all_lines,
-    matching_ranges,
     number_lines,
     pack_lines,
     pack_matches,
     pack_neighbours,
     pack_sections,
-    ranges_of_lines,
-    words_of,
 )
-from ctxgc.core.frame import END, HEAD, Block, DataLine, render_frame, render_header, split_lines
+from ctxgc.core.frame import END, HEAD, Block, DataLine, clean_fact, render_frame, render_header, split_lines
+from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, ranges_of_lines, words_of
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
 
@@ -114,6 +113,17 @@ def test_a_fact_cannot_close_a_headers_bracket_or_pass_for_another_fact(facts):
     assert header[0] + header[-1] == "[]"
     assert not set("[]［］【】\n\r") & set(header[1:-1])
     assert header.count("·") < max(len(facts), 1)
+
+
+def test_no_sign_of_unicode_that_a_reader_takes_for_a_bracket_stands_in_a_fact():
+    brackets = [
+        sign
+        for sign in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(sign) in ("Ps", "Pe") or "BRACKET" in unicodedata.name(sign, "")
+    ]
+
+    assert len(brackets) > 100
+    assert [sign for sign in brackets if clean_fact(sign) not in "()\ufffd"] == []
 
 
 @given(lines=st.lists(st.text(st.characters(blacklist_characters="\n"), max_size=50), max_size=20))
@@ -265,3 +275,18 @@ def test_the_lines_that_an_edit_wrote_are_found_in_the_file_as_it_is():
     lines = [f"line number {n}" for n in range(1, 100)]
 
     assert ranges_of_lines(lines, ["line number 50", "}", "", "gone now"]) == [LineRange(48, 52)]
+
+
+@given(
+    lines=st.lists(st.text("abc }", max_size=12), min_size=1, max_size=30),
+    at=st.integers(0, 29),
+    part=st.text("XYZ", min_size=1, max_size=9),
+)
+def test_the_place_of_an_edit_within_a_line_is_found(lines, at, part):
+    at %= len(lines)
+    lines[at] = f"{lines[at]}{part}, 1)"
+
+    ranges = ranges_of_lines(lines, ["", "}", part])
+
+    assert any(span.first <= at + 1 <= span.last for span in ranges)
+    assert len(ranges) <= RANGES_MAX

@@ -146,7 +146,7 @@ async def test_what_the_budget_left_out_of_the_lines_goes_on_where_the_reply_say
     assert "\n".join(lines) == log_of(9)
 
 
-@pytest.mark.parametrize("lines", ["101-", "200", "9-3"])
+@pytest.mark.parametrize("lines", ["0", "0-0", "101-", "200", "9-3"])
 async def test_lines_that_a_segment_does_not_have_are_refused_with_the_number_it_has(bench, lines):
     session = await a_session(bench)
     await bench.call("segment.add", **session, segment=reading(9, log_of(9)))

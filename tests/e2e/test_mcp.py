@@ -277,3 +277,16 @@ async def test_the_official_client_may_ask_for_progress_and_give_a_call_up(place
 
         found = await client.call_tool("search", {"query": OURS}, progress_callback=note)
         assert place.own_id in found.content[0].text
+
+
+def test_a_server_without_a_stream_or_a_folder_fails_in_no_traceback(place, tmp_path):
+    gone = tmp_path / "gone"
+    ping = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    for script, said in (("{mcp} <&-", ""), ("rmdir {gone}; echo '{ping}' | {mcp}", '"result":{}')):
+        gone.mkdir(exist_ok=True)
+        command = script.replace("{mcp}", " ".join(MCP)).replace("{gone}", str(gone)).replace("{ping}", ping)
+
+        done = subprocess.run(["bash", "-c", command], cwd=gone, env=place.env, capture_output=True, text=True)
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert said in done.stdout

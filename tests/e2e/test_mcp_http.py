@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 
+from ctxgc.fronts.mcp.rpc import VERSIONS
 from tests.e2e.test_cli import Home
 from tests.e2e.test_mcp import OURS, SECRET, session
 
@@ -99,7 +100,21 @@ def test_what_needs_no_reply_is_accepted_and_what_is_no_post_is_not_allowed(plac
     assert post(place.url, {"jsonrpc": "2.0", "method": "notifications/initialized"}) == (202, b"")
     assert post(place.url, b"", method="GET")[0] == 405
     assert post(place.url, b"", method="DELETE")[0] == 405
-    assert json.loads(post(place.url, b"{")[1])["error"]["code"] == -32700
+
+
+@pytest.mark.parametrize(("body", "code"), [(b"{", -32700), (b"", -32700), (b"[]", -32600), (b"{}", -32600)])
+def test_a_body_that_is_no_message_is_a_bad_request_with_the_protocols_error(body, code, place):
+    status, reply = post(place.url, body)
+
+    assert (status, json.loads(reply)["error"]["code"]) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [*((known, 200) for known in VERSIONS), ("1999-01-01", 400), ("x", 400)]
+)
+def test_a_header_of_a_version_that_the_server_does_not_know_is_a_bad_request(version, status, place):
+    assert post(place.url, PING, **{"MCP-Protocol-Version": version})[0] == status
+    assert post(place.url, PING)[0] == 200
 
 
 def test_the_url_holds_no_secret_of_the_gateways_and_none_is_left_for_others_to_read(place):

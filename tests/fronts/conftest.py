@@ -1,7 +1,9 @@
 """Runs commands in this process against a daemon of canned replies."""
 
+import contextlib
 import io
 import sys
+import tempfile
 from typing import NamedTuple
 
 import pytest
@@ -71,9 +73,16 @@ def terminal(monkeypatch):
 @pytest.fixture
 def typed(monkeypatch):
     """Make stdin hold this text; a terminal if asked."""
+    with contextlib.ExitStack() as opened:
 
-    def type_in(text, *, is_terminal=False):
-        stream = Terminal(text) if is_terminal else io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")
-        monkeypatch.setattr(sys, "stdin", stream)
+        def type_in(text, *, is_terminal=False):
+            if is_terminal:
+                stream = Terminal(text)
+            else:
+                file = opened.enter_context(tempfile.TemporaryFile())
+                file.write(text)
+                file.seek(0)
+                stream = io.TextIOWrapper(file, encoding="utf-8")
+            monkeypatch.setattr(sys, "stdin", stream)
 
-    return type_in
+        yield type_in

@@ -294,6 +294,25 @@ def test_in_a_folder_that_is_gone_a_session_must_be_named(daemon, run, tmp_path,
     assert "--session" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("words", "method"),
+    [
+        (("recall", "--query", "x"), "stash.recall"),
+        (("recall", "x"), "stash.recall"),
+        (("rehydrate", "client:s"), "session.rehydrate"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("200k", 200_000), ("200001", 200_000), ("1m", 200_000), ("900k", 200_000)]
+)
+def test_a_budget_above_the_greatest_frame_asks_for_the_greatest(words, method, text, tokens, daemon, run):
+    server = daemon({method: Refusal("not_found", "no such thing")})
+
+    run(server, *words, "--budget", text)
+
+    assert server.params(method)["budget_tokens"] == tokens
+
+
 @pytest.mark.parametrize(("text", "tokens"), [("40000", 40000), ("40k", 40000), ("1.5m", 1_500_000), ("40_000", 40000)])
 def test_a_budget_is_read_as_people_write_it(text, tokens, daemon, run):
     server = daemon({"heap.collect": replies.PLAN})

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from ctxgc.fronts.cli import hook as hook_module
 from ctxgc.fronts.cli.hook import BUDGET_TOKENS
+from ctxgc.protocol.limits import OFFER_TOKENS_MAX
 from tests.fronts.fake_daemon import Refusal
 
 LOG = "/home/u/.claude/projects/p/s.jsonl"
@@ -50,8 +52,9 @@ def test_after_a_compaction_the_model_gets_its_own_working_set_and_what_can_be_h
 
     said = hook(server, START)
 
+    room = BUDGET_TOKENS - OFFER_TOKENS_MAX
     assert said == {"hookEventName": "SessionStart", "additionalContext": "[frame]\n2 segments left"}
-    assert server.params("session.rehydrate") == {"session": "claude_code:s", "budget_tokens": BUDGET_TOKENS}
+    assert server.params("session.rehydrate") == {"session": "claude_code:s", "budget_tokens": room}
 
 
 def test_a_new_session_goes_on_from_the_last_one_of_its_very_folder(daemon, hook):
@@ -105,6 +108,20 @@ def test_a_prompt_is_answered_with_names_alone_and_only_if_that_was_asked_for(da
     assert text.count("\n[ctxgc: end of that text]") == 1
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1))
+def test_a_command_that_is_suggested_is_one_command_whatever_a_segment_is_called(name, daemon, hook):
+    hit = {"label": "Bash", "id": name, "session": f"client:{name}"}
+    server = daemon(replies(**{"stash.search": {"hits": [hit]}}))
+    try:
+        text = hook(server, START | {"hook_event_name": "UserPromptSubmit", "prompt": "why"}, "--suggest")
+    finally:
+        server.close()
+
+    [line] = [line for line in text["additionalContext"].split("\n") if line.startswith("1|")]
+    assert shlex.split(line.partition(": ")[2]) == ["ctxgc", "recall", name, "--session", f"client:{name}"]
+
+
 @pytest.mark.parametrize("kind", ["storage", "deadline", "busy"])
 def test_a_daemon_that_refuses_is_no_matter_of_the_agents(kind, daemon, hook):
     server = daemon({"session.show": Refusal(kind, "no"), "watch.list": {"watched": []}})
@@ -150,6 +167,69 @@ def test_a_hook_whose_input_or_output_goes_nowhere_has_not_failed(redirect, daem
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+HOOK = [sys.executable, "-m", "ctxgc.fronts.cli.main", "hook", "--agent", "claude", "--no-spawn"]
+
+
+@given(words=st.lists(st.sampled_from(["--budget", "x", "-1", "--agent", "gemini", "--nonsense", "hook"])))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_word_of_a_settings_file_makes_a_hook_fail_or_speak(words, run, typed, tmp_path):
+    typed(b"{}")
+
+    ran = run(tmp_path / "none", "hook", *words)
+
+    assert (ran.code, ran.out) == (0, "")
+
+
+def test_a_fault_of_a_hooks_own_is_no_matter_of_the_agents(daemon, run, typed, monkeypatch):
+    typed(json.dumps(START).encode())
+    monkeypatch.setattr(hook_module._Event, "carry_out", lambda *given, **named: {}["missing"])
+
+    ran = run(daemon(replies()), "hook", "--agent", "claude")
+
+    assert (ran.code, ran.out) == (0, "")
+
+
+@pytest.mark.parametrize("sent", [json.dumps(START), '{"cwd": "}"', ""])
+def test_an_agent_that_leaves_its_stream_open_is_not_waited_for(sent, daemon):
+    server = daemon(replies())
+    with subprocess.Popen([*HOOK, "--socket", str(server.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ran:
+        ran.stdin.write(sent.encode())
+        ran.stdin.flush()
+
+        assert ran.wait(PATIENCE_S) == 0
+
+
+def test_an_event_that_comes_in_parts_is_read_whole(daemon):
+    server = daemon(replies())
+    with subprocess.Popen([*HOOK, "--socket", str(server.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ran:
+        for part in (json.dumps({"nested": {}})[:-1], ", ", json.dumps(START)[1:]):
+            ran.stdin.write(part.encode())
+            ran.stdin.flush()
+            time.sleep(0.05)
+
+        assert b"[frame]" in ran.stdout.read()
+
+
+def test_many_stale_logs_take_a_hook_no_longer_than_one_call(daemon, hook, tmp_path, monkeypatch):
+    def slowly(params):
+        time.sleep(0.02)
+        return {}
+
+    monkeypatch.setattr(hook_module, "CALL_S", 0.05)
+    logs = [tmp_path / "projects" / "p" / f"{number}.jsonl" for number in range(30)]
+    logs[0].parent.mkdir(parents=True)
+    for log in logs:
+        log.touch()
+        os.utime(log, (0, 0))
+    watched = {"watched": [{"path": str(log)} for log in logs]}
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    server = daemon(replies(**{"watch.list": watched, "watch.add": Refusal("busy", "32"), "watch.remove": slowly}))
+
+    hook(server, START | {"transcript_path": str(logs[0].with_name("new.jsonl"))})
+
+    assert [method for method, _ in server.calls].count("watch.remove") <= 4
 
 
 @pytest.mark.parametrize("kept", ["paths", "nothing", "invalid"])

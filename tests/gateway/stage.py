@@ -112,6 +112,7 @@ class Stage:
     """Everything a test needs, between `with` and its end."""
 
     def __init__(self, daemon=None, *, mode="on", modes=None, wait_s=0.5, cache_ttl_s=300.0, upstream=None, **settings):
+        self.serve_tools = settings.pop("serve_tools", None)
         self.daemon = daemon or ScriptedDaemon()
         self.upstream = upstream or Upstream()
         self._settings = {"mode": mode, "modes": modes or {}, "wait_s": wait_s, "cache_ttl_s": cache_ttl_s} | settings
@@ -140,7 +141,7 @@ class Stage:
             await self.upstream.start()
             upstreams = {"anthropic": self.upstream.url, "openai": self.upstream.url}
             settings = Settings(port=0, upstreams=upstreams, **self._settings)
-            async with serving(settings, self.daemon) as self.running:
+            async with serving(settings, self.daemon, self.serve_tools) as self.running:
                 self._ready.set()
                 await self._stop.wait()
             await self.upstream.runner.cleanup()

@@ -17,20 +17,11 @@ from typing import NamedTuple
 from ctxgc.adapters.facts.working_set import short_inputs
 from ctxgc.core.block_texts import texts_in_skeleton
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
-from ctxgc.core.excerpts import (
-    Choice,
-    Frame,
-    LineRange,
-    Packer,
-    Source,
-    pack_lines,
-    pack_matches,
-    pack_neighbours,
-    words_of,
-)
+from ctxgc.core.excerpts import Choice, Frame, Packer, Source, pack_lines, pack_matches, pack_neighbours
 from ctxgc.core.frame import render_frame, split_lines
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.labels import MATCH_END, MATCH_START
+from ctxgc.core.line_ranges import LineRange, words_of
 from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, session_number
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.services import Services
@@ -244,8 +235,9 @@ def _neighbours(session: Session, slot: int, budget_tokens: int) -> range:
 
 def _range_of(lines: str) -> LineRange:
     first, dash, last = lines.partition("-")
-    start = max(int(first or 1), 1)
-    return LineRange(start, int(last) if last else LINE_MAX if dash or not lines else start)
+    start = int(first or 1)
+    end = int(last) if last else LINE_MAX if dash or not lines else start
+    return LineRange(max(start, 1), end)
 
 
 def budget_of(params: StashRecall) -> int:

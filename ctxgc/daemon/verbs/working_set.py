@@ -14,9 +14,10 @@ from itertools import islice
 from operator import or_
 
 from ctxgc.adapters.facts.working_set import call_input, new_lines, open_plan_items
-from ctxgc.core.excerpts import LineRange, Section, Source, all_lines, number_lines, ranges_of_lines, shorten_line
+from ctxgc.core.excerpts import Section, Source, all_lines, number_lines, shorten_line
 from ctxgc.core.frame import split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
+from ctxgc.core.line_ranges import LineRange, ranges_of_lines
 from ctxgc.core.masks import filter_table
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Kind

@@ -13,6 +13,7 @@ import importlib
 import sys
 
 from ctxgc.fronts.cli.context import Refused
+from ctxgc.protocol.limits import RECALL_TOKENS_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -228,6 +229,11 @@ def tokens_argument(text: str) -> int:
     if not 0 <= value <= 2**40:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, as 40000 or 40k is")
     return int(value)
+
+
+def frame_tokens_argument(text: str) -> int:
+    """A frame's budget: no frame is greater than the protocol's bound, so that a greater budget asks for that."""
+    return min(tokens_argument(text), RECALL_TOKENS_MAX)
 
 
 def _positive(text: str) -> float:

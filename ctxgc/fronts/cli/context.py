@@ -108,6 +108,11 @@ class Shell:
                 self._client = self._dial([usual])
         return self._client
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection was opened and not yet closed from this end."""
+        return self._client is not None
+
     def _dial(self, paths: Iterable[str]) -> blocking_client.LineClient:
         """A connection to the first socket that answers. Raises the failure of the first."""
         missing: blocking_client.Unreachable | None = None

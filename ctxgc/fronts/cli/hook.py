@@ -5,7 +5,7 @@
                             ──prompt, if asked for──▶ segments worth recalling
 
 Where no daemon listens, a daemon is late, or the input is not understood, the hook prints nothing and exits 0. A daemon
-that is away is started, and not waited for.
+that is away is started, and not waited for. The whole of an event is enough: an agent may leave the stream open.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import sys
+import time
 
-from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
+from ctxgc.fronts.cli.commands import CommandSpec, frame_tokens_argument
 from ctxgc.protocol import discovery
 from ctxgc.protocol.agents import CLAUDE_CODE, CODEX
 from ctxgc.protocol.blocking_client import CallFailed, LineClient, TimedOut, Unreachable
+from ctxgc.protocol.limits import OFFER_TOKENS_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
 
 SOURCES = {"claude": CLAUDE_CODE, "codex": CODEX}
 INPUT_BYTES_MAX = 2**22
+INPUT_S = 0.5
+"""After so long without a whole event, the event is what came so far."""
 CALL_S = 0.05
+"""For all calls of following a transcript together, and for each other call."""
 WORKING_SET_S = 0.5
 """The agent is about to ask its model: a working set is worth half a second, and has taken 20 ms."""
 BUDGET_TOKENS = 2000
@@ -49,7 +55,7 @@ def hook(shell: Shell, args: argparse.Namespace) -> int:
     if sys.stdin is None:  # Closed.
         return 0
     try:
-        event = json.loads(sys.stdin.buffer.read(INPUT_BYTES_MAX))
+        event = _read_event(sys.stdin.fileno())
         client = _connected(args.socket, spawns=not args.no_spawn)
         if not isinstance(event, dict) or client is None:
             return 0
@@ -61,6 +67,26 @@ def hook(shell: Shell, args: argparse.Namespace) -> int:
         said = {"hookEventName": event["hook_event_name"], "additionalContext": text}
         shell.print_json({"hookSpecificOutput": said})
     return 0
+
+
+def _read_event(number: int) -> Any:
+    """The value on a stream, as soon as the value is whole. Raises `ValueError`."""
+    data, gives_up_at = bytearray(), time.monotonic() + INPUT_S
+    while len(data) < INPUT_BYTES_MAX and _is_ready(number, gives_up_at - time.monotonic()):
+        part = os.read(number, INPUT_BYTES_MAX - len(data))
+        data += part
+        if not part:
+            break
+        if data.rstrip().endswith(b"}") and not _is_ready(number, 0):
+            try:
+                return json.loads(data)
+            except ValueError:
+                continue
+    return json.loads(data)
+
+
+def _is_ready(number: int, seconds: float) -> bool:
+    return bool(select.select([number], [], [], max(0.0, seconds))[0])
 
 
 def _connected(flag: str, *, spawns: bool) -> LineClient | None:
@@ -91,6 +117,7 @@ class _Event:
         self._transcript = _text(event, "transcript_path")
         self._start = _text(event, "source")
         self._prompt = _text(event, "prompt")[:PROMPT_CHARS_MAX]
+        self._follows_until = time.monotonic() + CALL_S
 
     def carry_out(self, budget_tokens: int, *, suggests: bool) -> str:
         """Follow the transcript; what the model is to read, empty for nothing. Raises `CallFailed`."""
@@ -110,17 +137,21 @@ class _Event:
         if not os.path.isabs(self._transcript) or self._is_behind_gateway():
             return
         try:
-            self._client.call("watch.add", {"path": self._transcript})
+            self._ask("watch.add", path=self._transcript)
         except CallFailed as failure:
             if failure.kind != "busy":
                 raise
             for path in self._stale_paths():
-                self._client.call("watch.remove", {"path": path})
-            self._client.call("watch.add", {"path": self._transcript})
+                self._ask("watch.remove", path=path)
+            self._ask("watch.add", path=self._transcript)
+
+    def _ask(self, method: str, **params: str) -> Any:
+        """A call of following: many stale transcripts take no longer than one."""
+        return self._client.call(method, params, max(0.001, self._follows_until - time.monotonic()))
 
     def _is_behind_gateway(self) -> bool:
         try:
-            shown: ShowReply = self._client.call("session.show", {"session": self._own_name()})
+            shown: ShowReply = self._ask("session.show", session=self._own_name())
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
@@ -134,10 +165,8 @@ class _Event:
         return [] if kept is None else [path for path in stale if path not in kept]
 
     def _silent_paths(self) -> Iterator[str]:
-        import time
-
         folder = os.path.dirname(self._transcript)
-        reply: WatchReply = self._client.call("watch.list")
+        reply: WatchReply = self._ask("watch.list")
         for watched in reply.watched:
             path = watched.path
             is_log = os.path.dirname(os.path.dirname(path)) == os.path.dirname(folder) and os.path.isfile(path)
@@ -151,9 +180,11 @@ class _Event:
         name = self._own_name() if self._start == "compact" else self._last_session()
         if not name:
             return ""
-        params = {"session": name, "budget_tokens": budget_tokens}
+        is_compact = self._start == "compact"
+        room = max(1, budget_tokens - OFFER_TOKENS_MAX) if is_compact else budget_tokens
+        params = {"session": name, "budget_tokens": room}
         reply: RehydrateReply = self._client.call("session.rehydrate", params, WORKING_SET_S)
-        offer = reply.offer if self._start == "compact" else ""
+        offer = reply.offer if is_compact else ""
         return "\n".join(filter(None, [reply.text.rstrip("\n"), offer]))
 
     def _last_session(self) -> str:
@@ -167,6 +198,8 @@ class _Event:
 
     def _suggestions(self) -> str:
         """Names of evicted and departed segments that have the prompt's words; nothing of their texts."""
+        import shlex
+
         from ctxgc.core.frame import Block, DataLine, render_frame
 
         params = {
@@ -178,7 +211,10 @@ class _Event:
         if not os.path.isabs(self._folder):
             return ""
         reply: SearchReply = self._client.call("stash.search", params)
-        lines = [f"{hit.label}: ctxgc recall {hit.id} --session {hit.session}" for hit in reply.hits]
+        # An id or a name may hold any text, and a model may hand the line to a shell.
+        lines = [
+            f"{hit.label}: {shlex.join(['ctxgc', 'recall', hit.id, '--session', hit.session])}" for hit in reply.hits
+        ]
         data = tuple(DataLine(number, line) for number, line in enumerate(lines, 1))
         return render_frame([Block(title="worth recalling", facts=(self._folder,), lines=data)]) if data else ""
 
@@ -203,7 +239,7 @@ def _hook_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
-        type=tokens_argument,
+        type=frame_tokens_argument,
         default=BUDGET_TOKENS,
         help=f"a working set has at most this many raw tokens; default: {BUDGET_TOKENS}",
     )

@@ -53,7 +53,7 @@ class InstallWork:
                 records.save_with_folders(name, edits)
         for file, text in self.texts.items():
             if text is None:
-                Path(file).unlink(missing_ok=True)
+                Path(file).resolve().unlink(missing_ok=True)  # A link of the user's stays.
             else:
                 write_text(Path(file), text)
         for name, edits in self.records.items():

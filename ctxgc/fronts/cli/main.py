@@ -17,7 +17,8 @@ from ctxgc.fronts.cli.context import EXIT_REFUSED, EXIT_USAGE, Refused, Shell
 from ctxgc.protocol.blocking_client import CallFailed
 
 NEVER_FAILS = "hook"
-"""The command whose exit code is 0 whatever becomes of its output: an agent shows a hook's failure to its user."""
+"""The command whose exit code is 0 whatever happens: an agent shows a hook's failure to its user, and takes code 2,
+which a wrong option would give, for a veto of what the agent is about to do."""
 VALUED = ("--socket", "--timeout", "--session")
 """Options that may stand before the command and take a value."""
 
@@ -25,9 +26,19 @@ VALUED = ("--socket", "--timeout", "--session")
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return the exit code. Never raises but for a programmer's error."""
     words = sys.argv[1:] if argv is None else argv
-    never_fails = split_arguments(words)[1] == NEVER_FAILS
-    if sys.stdout is None and never_fails:
+    if split_arguments(words)[1] != NEVER_FAILS:
+        return _run_guarded(words)
+    if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
+    try:
+        _run_guarded(words, complains=False)
+    except Exception as fault:  # A fault of ours is no matter of the agent's either.
+        sys.stderr.write(f"ctxgc: the hook failed: {type(fault).__name__}\n")
+    return 0
+
+
+def _run_guarded(words: list[str], *, complains: bool = True) -> int:
+    """Run a command; its exit code, whatever becomes of the standard streams."""
     if sys.stdout is None:  # Closed, as by `>&-`. What we open next would get its number, and our output with it.
         if sys.stderr is not None:
             sys.stderr.write("ctxgc: standard output is closed\n")
@@ -43,14 +54,13 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # The reader (`head`) has enough.
         _discard_stdout()
-        return 0 if never_fails else EXIT_REFUSED
+        return EXIT_REFUSED
     except OSError as error:
         if error.filename is not None:  # Of a file or folder. Of what is left, the daemon's is Unreachable.
             raise
         _discard_stdout()
-        if never_fails:
-            return 0
-        sys.stderr.write(f"ctxgc: standard output cannot be written: {error.strerror}\n")
+        if complains:
+            sys.stderr.write(f"ctxgc: standard output cannot be written: {error.strerror}\n")
         return EXIT_REFUSED
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import Refused, Shell
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ctxgc.fronts.mcp.server import Handlers
 
 CALL_S = 20.0
+HTTP_OK, HTTP_ACCEPTED, HTTP_BAD_REQUEST = 200, 202, 400
+RETRY_PAUSES_S = (0.0, 0.1, 0.3)
 
 
 class Daemon:
@@ -27,14 +30,19 @@ class Daemon:
 
     def call(self, method: str, params: dict[str, Any]) -> Any:
         """The daemon's reply. Raises `CallFailed`."""
-        try:
-            return self._shell.call(method, params)
-        except TimedOut:
-            self._shell.close()
-            raise
-        except Unreachable:
-            self._shell.close()
-            return self._shell.call(method, params)  # Reads and pins may be asked for twice.
+        for pause_s in RETRY_PAUSES_S:
+            try:
+                return self._shell.call(method, params)
+            except TimedOut:
+                self._shell.close()
+                raise
+            except Unreachable:
+                if not self._shell.is_connected:
+                    raise
+                # Reads and pins may be asked for twice; a daemon that dies takes connections for a moment longer.
+                self._shell.close()
+                time.sleep(pause_s)
+        return self._shell.call(method, params)
 
 
 def mcp(shell: Shell, args: argparse.Namespace) -> int:
@@ -44,10 +52,12 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
 
     if args.url:
         return _print_url(shell)
+    if sys.stdin is None:  # Closed: a client that has left already.
+        return 0
     if sys.stdin.isatty():
         sys.stderr.write("ctxgc mcp: an agent starts this server; `ctxgc install AGENT --mcp` has it do so\n")
     call = Daemon(shell).call
-    scope = Scope(call, os.getcwd(), os.environ)
+    scope = Scope(call, _working_folder(), os.environ)
 
     def load() -> Handlers:
         from ctxgc.fronts.mcp.handlers import handlers
@@ -58,19 +68,31 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def serve_message(args: argparse.Namespace, word: str, folder: str, body: bytes) -> bytes | None:
-    """The reply to one message of a client over HTTP, whose project is this folder; None where none is due.
+def _working_folder() -> str:
+    """The folder in which the agent started the server; the root, which few sessions are of, where that is gone."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
 
-    Raises `PermissionError` where the word is not the folder's.
+
+def serve_message(args: argparse.Namespace, word: str, folder: str, version: str, body: bytes) -> tuple[int, bytes]:
+    """Status and reply to one message of a client over HTTP, whose project is this folder.
+
+    202 where no reply is due, 400 for what is no message or of a version that the server does not know. Raises
+    `PermissionError` where the word is not the folder's.
     """
     from ctxgc.fronts.mcp.handlers import handlers
     from ctxgc.fronts.mcp.project_token import is_token
-    from ctxgc.fronts.mcp.rpc import line_of
+    from ctxgc.fronts.mcp.rpc import INVALID_REQUEST, VERSIONS, BadMessage, error_reply, line_of
     from ctxgc.fronts.mcp.scope import Scope
     from ctxgc.fronts.mcp.server import McpServer
 
     if not is_token(word, _secret(args.config), folder):
         raise PermissionError(folder)
+    if version and version not in VERSIONS:
+        known = f"the header names a version that this server does not know; there are {', '.join(VERSIONS)}"
+        return HTTP_BAD_REQUEST, line_of(error_reply(None, BadMessage(INVALID_REQUEST, known)))
     shell = Shell(args)
     try:
         call = Daemon(shell).call
@@ -78,7 +100,10 @@ def serve_message(args: argparse.Namespace, word: str, folder: str, body: bytes)
         reply = McpServer(lambda: handlers(call, scope), scope).answer(body)
     finally:
         shell.close()
-    return None if reply is None else line_of(reply)
+    if reply is None:
+        return HTTP_ACCEPTED, b""
+    is_message = isinstance(reply, list) or reply["id"] is not None
+    return HTTP_OK if is_message else HTTP_BAD_REQUEST, line_of(reply)
 
 
 def _secret(config: str) -> str:
@@ -111,7 +136,8 @@ def _print_url(shell: Shell) -> int:
         raise Refused(str(error), kind="config") from None
     # Linux knows the user of a connection: the gateway's own secret then needs to stand in no client's settings.
     is_known = sys.platform == "linux" and config.gateway.auth == "auto"
-    base, folder = gateway_address(config.gateway) if is_known else gateway_base_url(config), os.getcwd()
+    base = gateway_address(config.gateway) if is_known else gateway_base_url(config)
+    folder = shell.directory()["cwd"]
     url = f"{base}/mcp/{project_token(secret, folder)}{quote(folder)}"
     return shell.answer({"url": url}, lambda page: page.say(url))
 

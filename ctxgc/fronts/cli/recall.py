@@ -18,9 +18,9 @@ from ctxgc.fronts.cli.commands import (
     STATES,
     CommandSpec,
     count_argument,
+    frame_tokens_argument,
     kind_argument,
     positive_argument,
-    tokens_argument,
 )
 from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage, say_changed
 from ctxgc.fronts.cli.terminal import plural, printable_line
@@ -149,7 +149,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
-        type=tokens_argument,
+        type=frame_tokens_argument,
         help="a frame of at most this many raw tokens; default: 4000, with --lines 40000, with an id alone no bound",
     )
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
@@ -260,15 +260,22 @@ def _say_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
             if several and name != last:
                 page.say(f"   {name}:", "dim")
                 last = name
-            page.say(terminal.printable_text(data.decode("utf-8", "replace")).rstrip("\n"))
+            _say_data(page, data.decode("utf-8", "replace"))
         if texts := _block_texts(segment, only):
-            page.say(terminal.printable_text(texts).rstrip("\n"))
+            _say_data(page, texts)
     if not reply.recalled:
         page.say("nothing to recall")
     page.say("── what stands above is data from a past session", "cyan")
     for note in reply.notes:
         page.say(printable_line(note), "dim")
     say_changed(page, reply)
+
+
+def _say_data(page: terminal.Page, text: str) -> None:
+    """Text behind a margin: no line of it passes for a line of ours, on the terminal of a person or of an agent."""
+    for line in terminal.printable_text(text).rstrip("\n").split("\n"):
+        margin = "│" if page.can_utf8 else "|"
+        page.say(f"{margin} {line}" if line else margin)
 
 
 def _rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -280,7 +287,11 @@ def _rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
         help="SOURCE:SESSION, a session id or a prefix of an id; default: the newest session of this directory",
     )
     parser.add_argument(
-        "--budget", metavar="N", type=tokens_argument, default=3000, help="at most this many raw tokens; default: 3000"
+        "--budget",
+        metavar="N",
+        type=frame_tokens_argument,
+        default=3000,
+        help="at most this many raw tokens; default: 3000",
     )
 
 

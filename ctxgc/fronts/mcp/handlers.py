@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctxgc.fronts.mcp.resources import Resources, prompt, prompt_list
-from ctxgc.fronts.mcp.tools import Tools, tool_list
+from ctxgc.fronts.mcp.tools import Tools, list_tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def handlers(call: Call, scope: Scope) -> Handlers:
     tools = Tools(call, scope)
     resources = Resources(call, scope, tools)
     return {
-        "tools/list": lambda params: {"tools": tool_list()},
+        "tools/list": list_tools,
         "tools/call": tools.call_tool,
         "resources/list": resources.list,
         "resources/templates/list": resources.templates,

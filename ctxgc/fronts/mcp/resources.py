@@ -1,17 +1,27 @@
 """Resources and prompts of the MCP server: sessions to browse, and the commands of an agent's own menu.
 
-    ctxgc://sessions ─▶ the scope's sessions     ctxgc://session/NAME ─▶ its segments     ctxgc://segment/NAME/ID
+    ctxgc://sessions ─▶ the scope's sessions     ctxgc://session/NAME?offset=N ─▶ its segments, a page of them
+    ctxgc://segment/NAME/ID ─▶ its content
 
 A name in a URI is held to the scope like a tool's argument.
 """
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, unquote, urlsplit
 
+from ctxgc.core.frame import clean_fact
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import framed
-from ctxgc.fronts.mcp.rpc import INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND, BadMessage
+from ctxgc.fronts.mcp.rpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    NO_SUCH_CURSOR,
+    RESOURCE_NOT_FOUND,
+    BadMessage,
+    require_no_cursor,
+)
 from ctxgc.fronts.mcp.scope import OutOfScope
 from ctxgc.protocol.blocking_client import CallFailed
 
@@ -24,12 +34,15 @@ if TYPE_CHECKING:
     from ctxgc.protocol.replies.segments import SegmentsReply
 
 SESSIONS_LISTED = 50
-SEGMENTS_LISTED = 1000
+SEGMENTS_LISTED = 200
+"""Segments of one reply: agents cut a longer reply without a word."""
 URI_CHARS_MAX = 4096
 TEXT = "text/plain"
+_OFFSET = re.compile(r"(?:offset=([0-9]{1,9}))?", re.ASCII)
+"""The query of a session's URI."""
 SESSIONS_URI = "ctxgc://sessions"
 TEMPLATES = (
-    ("ctxgc://session/{session}", "session", "A session's segments, in the order of its window"),
+    ("ctxgc://session/{session}{?offset}", "session", "A session's segments, in the order of its window"),
     ("ctxgc://segment/{session}/{id}", "segment", "A segment's content"),
 )
 PROMPTS: dict[str, tuple[str, str, str]] = {
@@ -50,16 +63,16 @@ class Resources:
 
     def list(self, params: dict[str, Any]) -> dict[str, Any]:
         """`resources/list`: the sessions, newest first."""
-        cursor = params.get("cursor", "0")
+        cursor = "0" if params.get("cursor") is None else params["cursor"]
         if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
-            raise BadMessage(INVALID_PARAMS, "the cursor is none that was given")
+            raise BadMessage(INVALID_PARAMS, NO_SUCH_CURSOR)
         offset = int(cursor)
         rows = _answered(lambda: self._scope.sessions(SESSIONS_LISTED, offset))
         found = [
             {
                 "uri": f"ctxgc://session/{quote(row.session, safe='')}",
-                "name": row.session,
-                "title": terminal.printable_line(row.title)[:100] or row.session,
+                "name": clean_fact(row.session),
+                "title": clean_fact(row.title or row.session),
                 "mimeType": TEXT,
             }
             for row in rows
@@ -71,6 +84,7 @@ class Resources:
 
     def templates(self, params: dict[str, Any]) -> dict[str, Any]:
         """`resources/templates/list`."""
+        require_no_cursor(params)
         rows = [
             {"uriTemplate": uri, "name": name, "description": text, "mimeType": TEXT} for uri, name, text in TEMPLATES
         ]
@@ -93,19 +107,29 @@ class Resources:
         names = [unquote(part) for part in parts.path.split("/")[1:]]
         if uri == SESSIONS_URI:
             rows = self._scope.sessions(SESSIONS_LISTED)
-            lines = [f"{row.session} ({terminal.time_ago(row.updated_s)}) {row.title}" for row in rows]
+            lines = [
+                terminal.printable_line(f"{row.session} ({terminal.time_ago(row.updated_s)}) {row.title}")
+                for row in rows
+            ]
             return framed("sessions", "this project", "\n".join(lines))
         if parts.scheme == "ctxgc" and parts.netloc == "session" and len(names) == 1:
-            return self._segments_of(self._scope.session(names[0]))
+            if not (offset := _OFFSET.fullmatch(parts.query)):
+                raise OutOfScope("there is no such resource")
+            return self._segments_of(self._scope.session(names[0]), int(offset[1] or 0))
         if parts.scheme == "ctxgc" and parts.netloc == "segment" and len(names) == 2:
             return self._tools.recall(names[1], session=names[0])
         raise OutOfScope("there is no such resource")
 
-    def _segments_of(self, session: str) -> str:
-        reply: SegmentsReply = self._call("segment.list", {"session": session, "limit": SEGMENTS_LISTED})
-        lines = [f"{row.id} {terminal.label(row)} ({row.state}, {row.tokens} tokens)" for row in reply.segments]
+    def _segments_of(self, session: str, offset: int) -> str:
+        params = {"session": session, "limit": SEGMENTS_LISTED, "offset": offset}
+        reply: SegmentsReply = self._call("segment.list", params)
+        lines = [
+            terminal.printable_line(f"{row.id} {terminal.label(row)} ({row.state}, {row.tokens} tokens)")
+            for row in reply.segments
+        ]
         if reply.next_offset >= 0:
-            lines.append(f"{reply.total} segments in all; `search` finds the others")
+            goes_on = f"ctxgc://session/{quote(session, safe='')}?offset={reply.next_offset}"
+            lines.append(f"{reply.total} segments in all; the next: {goes_on}")
         return framed("segments", session, "\n".join(lines))
 
 
@@ -121,6 +145,7 @@ def _answered(ask: Any) -> Any:
 
 def prompt_list(params: dict[str, Any]) -> dict[str, Any]:
     """`prompts/list`."""
+    require_no_cursor(params)
     rows = []
     for name, (text, argument, _) in PROMPTS.items():
         arguments = [{"name": argument, "description": "Words that tell which", "required": True}] if argument else []

@@ -8,6 +8,7 @@ Standard library only, as all of this folder: an agent starts the server and wai
 from __future__ import annotations
 
 import json
+from math import isfinite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 INTERNAL_ERROR, RESOURCE_NOT_FOUND = -32603, -32002
+NO_SUCH_CURSOR = "the cursor is none that was given"
 LINE_BYTES_MAX = 2**22
 BATCH_MAX = 100
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
@@ -47,18 +49,30 @@ def version_for(asked: object) -> str:
     return asked if isinstance(asked, str) and asked in VERSIONS else VERSIONS[0]
 
 
-def id_of(message: object) -> int | str | None:
+Id = int | float | str
+"""The id of a request. Clients whose language has one kind of number write `1.0`."""
+
+
+def id_of(message: object) -> Id | None:
     """The id of a request; None for a notification, and for an id that no request may have."""
     id = message.get("id") if isinstance(message, dict) else None
+    if isinstance(id, float):
+        return id if isfinite(id) else None
     return id if isinstance(id, int | str) and not isinstance(id, bool) else None
 
 
-def result_reply(id: int | str, result: dict[str, Any]) -> dict[str, Any]:
+def require_no_cursor(params: dict[str, Any]) -> None:
+    """Raise `BadMessage` for a page of a list that has a single page."""
+    if params.get("cursor") is not None:
+        raise BadMessage(INVALID_PARAMS, NO_SUCH_CURSOR)
+
+
+def result_reply(id: Id, result: dict[str, Any]) -> dict[str, Any]:
     """The reply to a request that was carried out."""
     return {"jsonrpc": "2.0", "id": id, "result": result}
 
 
-def error_reply(id: int | str | None, failure: BadMessage) -> dict[str, Any]:
+def error_reply(id: Id | None, failure: BadMessage) -> dict[str, Any]:
     """The reply to a request that was not carried out."""
     return {"jsonrpc": "2.0", "id": id, "error": {"code": failure.code, "message": str(failure)}}
 

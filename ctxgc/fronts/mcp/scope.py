@@ -59,6 +59,7 @@ class Scope:
     def __init__(self, call: Call, folder: str, environment: Mapping[str, str]) -> None:
         self._call = call
         self._environment = environment
+        self._started_in = folder
         self._projects = _spellings([folder])
         self._has_roots = threading.Event()
         self._has_roots.set()
@@ -70,10 +71,9 @@ class Scope:
         self._has_roots.clear()
 
     def set_roots(self, uris: Iterable[object]) -> None:
-        """Take the client's roots as the projects; without a usable root the projects stay."""
+        """Take the client's roots as the projects; without a usable root the folder of the start is the project."""
         folders = [folder for folder in map(folder_of, uris) if folder][:ROOTS_MAX]
-        if folders:
-            self._projects = _spellings(folders)
+        self._projects = _spellings(folders or [self._started_in])
         self._has_roots.set()
 
     def projects(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ and no cancellation. The end of stdin ends the server, after the replies that ar
 from __future__ import annotations
 
 import threading
+import time
 from queue import Full, Queue
 
 from ctxgc import __version__
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, BinaryIO
 
+    from ctxgc.fronts.mcp.rpc import Id
     from ctxgc.fronts.mcp.scope import Scope
 
     Handler = Callable[[dict[str, Any]], dict[str, Any]]
@@ -44,7 +46,8 @@ DEFERRED = frozenset({"tools/call", "resources/list", "resources/read"})
 WAITING_MAX = 64
 """Requests that wait for the worker; more are refused at once."""
 LAST_REPLIES_S = 30.0
-ROOTS_ID = "ctxgc-roots"
+ROOTS_ID = "ctxgc-roots-"
+"""The beginning of the server's own ids: each request has a number of its own."""
 INSTRUCTIONS = (
     "ctxgc keeps what earlier turns and earlier sessions of this project read, ran and decided. Where a result reads "
     "`[evicted by ctxgc: …]`, call `recall` with its id. Before reading a file or running a command again to learn "
@@ -62,13 +65,16 @@ class McpServer:
         self._is_loaded = False
         self._scope = scope
         self._work: Queue[tuple[list[dict[str, Any]], bool] | None] = Queue(WAITING_MAX)
-        self._waiting: set[int | str] = set()
+        self._waiting: set[Id] = set()
         """Ids of requests whose replies are due."""
-        self._cancelled: set[int | str] = set()
+        self._cancelled: set[Id] = set()
         self._lock = threading.Lock()
         self._knows_roots = False
         self._sink: BinaryIO | None = None
-        self._has_asked_roots = False
+        self._roots_asked = 0
+        """How often the client was asked for its roots."""
+        self._roots_id = ""
+        """The id of the newest such request; empty while none is open."""
 
     def serve(self, source: BinaryIO, sink: BinaryIO) -> None:
         """Read messages and answer them until the source ends."""
@@ -82,8 +88,12 @@ class McpServer:
                 self._send(error_reply(None, BadMessage(INVALID_REQUEST, f"a line has {LINE_BYTES_MAX} bytes at most")))
             elif line.strip():
                 self._receive(line)
-        self._work.put(None)
-        worker.join(LAST_REPLIES_S)
+        ends_at = time.monotonic() + LAST_REPLIES_S
+        try:
+            self._work.put(None, timeout=LAST_REPLIES_S)
+        except Full:  # The daemon is stuck, and nobody is there to read what it may say.
+            return
+        worker.join(max(0.0, ends_at - time.monotonic()))
 
     def answer(self, line: bytes) -> dict[str, Any] | list[dict[str, Any]] | None:
         """The reply to a line, carried out at once; None where the line needs none. For a client over HTTP."""
@@ -149,8 +159,8 @@ class McpServer:
                 return True
             self._note(message["method"], message.get("params"))
             return False
-        if id_of(message) == ROOTS_ID and self._has_asked_roots:  # An unasked answer would widen the scope.
-            self._has_asked_roots = False
+        if self._roots_id and id_of(message) == self._roots_id:  # An unasked answer would widen the scope.
+            self._roots_id = ""
             result = message.get("result")
             roots = result.get("roots") if isinstance(result, dict) else None
             self._scope.set_roots(
@@ -163,14 +173,15 @@ class McpServer:
         if method == "notifications/cancelled":
             id = params.get("requestId") if isinstance(params, dict) else None
             with self._lock:
-                if isinstance(id, int | str) and id in self._waiting:
+                if isinstance(id, int | float | str) and id in self._waiting:
                     self._cancelled.add(id)
         elif method in ("notifications/initialized", "notifications/roots/list_changed") and self._knows_roots:
             if self._sink is None:
                 return  # Over HTTP the word in the URL says the folder, and no client says another.
             self._scope.expect_roots()
-            self._has_asked_roots = True
-            self._send({"jsonrpc": "2.0", "id": ROOTS_ID, "method": "roots/list"})
+            self._roots_asked += 1
+            self._roots_id = f"{ROOTS_ID}{self._roots_asked}"
+            self._send({"jsonrpc": "2.0", "id": self._roots_id, "method": "roots/list"})
 
     def _answer_waiting(self) -> None:
         """The worker: answer requests in their order."""
@@ -187,9 +198,12 @@ class McpServer:
             return None
         try:
             method = _method_of(request)
-            if id is None or not method:
-                raise BadMessage(INVALID_REQUEST, "a request has a method, and an id that is a text or a number")
-            params = request.get("params", {})
+            if id is None or not method or request.get("jsonrpc") != "2.0":
+                raise BadMessage(
+                    INVALID_REQUEST, "a request has jsonrpc 2.0, a method, and a text or a number as its id"
+                )
+            params = request.get("params")
+            params = {} if params is None else params
             if not isinstance(params, dict):
                 raise BadMessage(INVALID_PARAMS, "params are an object")
             if method not in self._handlers:
@@ -201,7 +215,7 @@ class McpServer:
             reply = error_reply(id, BadMessage(INTERNAL_ERROR, f"ctxgc failed: {type(fault).__name__}"))
         return None if id is not None and self._is_cancelled(id, is_answered=True) else reply
 
-    def _is_cancelled(self, id: int | str, *, is_answered: bool = False) -> bool:
+    def _is_cancelled(self, id: Id, *, is_answered: bool = False) -> bool:
         with self._lock:
             is_cancelled = id in self._cancelled
             if is_answered or is_cancelled:

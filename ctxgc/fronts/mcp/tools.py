@@ -8,10 +8,12 @@ protocol.
 
 from __future__ import annotations
 
+import re
+
 from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import framed
-from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage
+from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage, require_no_cursor
 from ctxgc.fronts.mcp.scope import OutOfScope
 from ctxgc.protocol.blocking_client import CallFailed
 
@@ -34,9 +36,12 @@ IDS_MAX = 50
 QUERY_CHARS_MAX = 2000
 NAME_CHARS_MAX = 512
 LINES_CHARS_MAX = 20
+LINES = re.compile(r"[0-9]{1,9}(-[0-9]{0,9})?", re.ASCII)
 ALL_LINES = "1-"
 BUDGET_TOKENS, BUDGET_TOKENS_MIN, BUDGET_TOKENS_MAX = 8000, 200, 20_000
 """Agents cut a result of more than 10 to 25 k tokens without a word."""
+NOTES_BYTES_MIN, NOTES_BYTES_MAX, NOTES_SHARE = 28, 120, 20
+"""Room in a budget for what is said behind the frame: the line to go on with always fits."""
 
 _SESSION = {
     "type": "string",
@@ -55,7 +60,13 @@ _IDS = {
     "maxItems": IDS_MAX,
     "description": "Ids of segments",
 }
-_OFFSET = {"type": "integer", "minimum": 0, "description": "Where to go on, as the reply before names it"}
+OFFSET_MAX = 10_000
+_OFFSET = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": OFFSET_MAX,
+    "description": "Where to go on, as the reply before names it",
+}
 
 
 def _schema(required: tuple[str, ...] = (), **properties: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +142,12 @@ def tool_list() -> list[dict[str, Any]]:
     ]
 
 
+def list_tools(params: dict[str, Any]) -> dict[str, Any]:
+    """`tools/list`."""
+    require_no_cursor(params)
+    return {"tools": tool_list()}
+
+
 def fault_in(arguments: Any, schema: dict[str, Any]) -> str:
     """What is wrong with a tool's arguments by its schema, in a sentence; empty where nothing is."""
     if not isinstance(arguments, dict):
@@ -144,6 +161,17 @@ def fault_in(arguments: Any, schema: dict[str, Any]) -> str:
         if fault := _value_fault(value, rule):
             return f"`{name}` {fault}"
     return ""
+
+
+def _with_whole_numbers(arguments: Any, schema: dict[str, Any]) -> Any:
+    """The arguments with 5 for 5.0: some clients know one kind of number, and so does JSON Schema."""
+    if not isinstance(arguments, dict):
+        return arguments
+    whole = {name for name, rule in schema["properties"].items() if rule["type"] == "integer"}
+    return {
+        name: int(value) if name in whole and isinstance(value, float) and value.is_integer() else value
+        for name, value in arguments.items()
+    }
 
 
 def _value_fault(value: Any, rule: dict[str, Any]) -> str:
@@ -169,9 +197,10 @@ class Tools:
 
     def call_tool(self, params: dict[str, Any]) -> dict[str, Any]:
         """`tools/call`."""
-        name, arguments = params.get("name"), params.get("arguments") or {}
+        name, arguments = params.get("name"), params.get("arguments")
         if not isinstance(name, str) or name not in SCHEMAS:
             raise BadMessage(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
+        arguments = {} if arguments is None else _with_whole_numbers(arguments, SCHEMAS[name])
         if fault := fault_in(arguments, SCHEMAS[name]):
             return _result(fault, is_error=True)
         tool: Callable[..., str] = getattr(self, name)
@@ -220,18 +249,28 @@ class Tools:
             raise OutOfScope("recall takes an `id`, a `query` or `around`, one of them")
         if lines and not id:
             raise OutOfScope("`lines` goes with an `id`")
+        if lines and not LINES.fullmatch(lines):
+            raise OutOfScope("`lines` is a range as 40-80, 40- or 40 is")
         session, budget_tokens = more.get("session", ""), more.get("budget_tokens", BUDGET_TOKENS)
         if query:
             return self._recall_query(query, session, budget_tokens)
         holder, full = self._scope.locate(id or around, session)
         what = {"id": full, "lines": lines or ALL_LINES} if id else {"around": full}
-        params = {"session": holder, "scope": "session", "budget_tokens": budget_tokens, **what}
-        reply: RecallReply = self._call("stash.recall", params)
+        params = {"session": holder, "scope": "session", "budget_tokens": _frame_tokens(budget_tokens), **what}
+        try:
+            reply: RecallReply = self._call("stash.recall", params)
+        except CallFailed as failure:
+            if failure.kind != "over_budget":
+                raise
+            more_tokens = f"nothing of it fits into {budget_tokens} tokens; give `budget_tokens` more"
+            raise OutOfScope(more_tokens) from None
         goes_on = f"The rest: lines {reply.next_line}-" if reply.next_line else ""
-        return _with_notes(reply.text, [goes_on, *reply.notes])
+        return _with_notes_within(budget_tokens - reply.tokens, reply.text, [goes_on, *reply.notes])
 
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
-        texts, left = [], budget_tokens
+        texts: list[str] = []
+        notes: list[str] = []
+        left = _frame_tokens(budget_tokens)
         for where in self._places(session):
             params = {"query": query, "cwd": self._scope.folder, "budget_tokens": left, **where}
             try:
@@ -244,10 +283,14 @@ class Tools:
             if not all(map(self._scope.has_session, {excerpt.session for excerpt in reply.excerpts})):
                 continue
             left -= reply.tokens
-            texts.append(_with_notes(reply.text, reply.notes))
+            texts.append(reply.text.rstrip("\n"))
+            notes += reply.notes
             if left < BUDGET_TOKENS_MIN:
                 break
-        return "\n".join(texts) or f"Nothing found in this project that fits {budget_tokens} tokens."
+        if not texts:
+            return f"Nothing found in this project that fits {budget_tokens} tokens."
+        room = left + budget_tokens - _frame_tokens(budget_tokens)
+        return _with_notes_within(room, "\n".join(texts), list(dict.fromkeys(notes)))
 
     def _places(self, session: str) -> list[dict[str, str]]:
         """The params that hold a verb to the scope, once for each of its projects."""
@@ -294,11 +337,28 @@ def _result(text: str, *, is_error: bool = False) -> dict[str, Any]:
 def _hit_text(hit: HitReply) -> str:
     facts = (f"id {hit.id}", f"session {hit.session}", hit.state, f"{tokens_label(hit.tokens)} tokens")
     snippet = hit.snippet.translate({ord(MATCH_START): None, ord(MATCH_END): None}).strip()
-    return f"- {hit.label} ({', '.join(facts)}, {terminal.time_ago(hit.wall_s)})\n  {snippet}".rstrip()
+    head = terminal.printable_line(f"- {hit.label} ({', '.join(facts)}, {terminal.time_ago(hit.wall_s)})")
+    return f"{head}\n  {terminal.printable_line(snippet)}".rstrip()
 
 
 def _with_notes(text: str, notes: Sequence[str]) -> str:
     return "\n".join([text.rstrip("\n"), *filter(None, notes)])
+
+
+def _frame_tokens(budget_tokens: int) -> int:
+    """The part of a budget that is asked of the daemon: the rest is for notes."""
+    return budget_tokens - min(NOTES_BYTES_MAX, NOTES_BYTES_MIN + budget_tokens // NOTES_SHARE)
+
+
+def _with_notes_within(tokens: int, text: str, notes: Sequence[str]) -> str:
+    """A frame with the notes that certainly have no more tokens than this: a token has a byte or more."""
+    kept: list[str] = []
+    for note in map(terminal.printable_line, filter(None, notes)):
+        tokens -= len(note.encode("utf-8", "replace")) + 1
+        if tokens < 0:
+            break
+        kept.append(note)
+    return _with_notes(text, kept)
 
 
 def _status_lines(shown: ShowReply) -> list[str]:

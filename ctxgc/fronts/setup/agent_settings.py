@@ -168,7 +168,7 @@ def _require_free(path: Path, settings: dict[str, Any], place: tuple[str, ...], 
 
 def json_settings(path: Path, text: str) -> dict[str, Any]:
     """The values of a settings file; empty for an empty file. Raises `Refused`."""
-    if not text.strip():
+    if json_edit.is_blank(text):
         return {}
     try:
         json_edit.read(text)

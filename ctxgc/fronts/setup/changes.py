@@ -300,8 +300,8 @@ def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None,
             # A file that an installation made is the user's from the user's first setting in it.
             existed = standing.existed or not _is_bare(base, edit.format)
             before = standing.before if digest(present) == standing.written else base
-        empty = "{}\n" if edit.format == "json" else ""
-        text, noted = apply_changes(base if base.strip() else empty, edit)
+        is_empty = edit.format == "json" and json_edit.is_blank(base)
+        text, noted = apply_changes("{}\n" if is_empty else base, edit)
     except Uneditable as error:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
     noted = replace(noted, existed=existed, before=before)
@@ -330,4 +330,4 @@ def uninstall_file(edit: FileEdit) -> tuple[str | None, list[str]]:
 
 def _is_bare(text: str, file_format: str) -> bool:
     """Whether a file holds nothing: no line, and no member of a JSON object."""
-    return not text.strip() or (file_format == "json" and not json_edit.decode_json(text) and "/" not in text)
+    return json_edit.is_blank(text) or (file_format == "json" and not json_edit.decode_json(text) and "/" not in text)

@@ -60,6 +60,11 @@ class DeepestObject(NamedTuple):
     depth: int
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing but spaces, or a byte order mark."""
+    return not text.strip().strip("\ufeff").strip()
+
+
 def read(text: str) -> Node:
     """The tree of places of a text. Raises `Uneditable`."""
     node = _Reader(text).value(_skip_space(text, 0), 0)

@@ -1,6 +1,7 @@
 """One top-level key of a TOML text set or taken out, or one table added, and every other byte kept.
 
-The key's line stands before all other lines in the file, where a TOML text is always at its top level. The outcome,
+A new key's line stands before all other lines in the file, where a TOML text is always at its top level; of a line that
+is there, the value alone changes. Line ends are those of the file, and a byte order mark stays the first. The outcome,
 read again, differs from before in that key alone, or `Uneditable` is raised.
 """
 
@@ -13,6 +14,8 @@ from typing import Any
 
 from ctxgc.fronts.setup.json_edit import Uneditable
 
+BOM = "\ufeff"
+_TEXT_VALUE = re.compile(r"""=[ \t]*(?P<value>"(?!"")(?:[^"\\\n]|\\.)*"|'(?!'')[^'\n]*')""")
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
@@ -25,47 +28,66 @@ def toml_value(value: str | list[str]) -> str:
 def parse_top_level(text: str) -> dict[str, Any]:
     """The values of a TOML text. Raises `Uneditable`."""
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix(BOM))
     except tomllib.TOMLDecodeError as error:
         raise Uneditable(f"it is not TOML: {error}") from None
 
 
 def line_of(text: str, key: str) -> str | None:
     """The line that sets a top-level key, its end included; None where no line does."""
-    lines = [line for line in text.splitlines(keepends=True) if re.match(rf"\s*{re.escape(key)}\s*=", line)]
+    named = re.compile(rf"[ \t]*{re.escape(key)}[ \t]*=")
+    lines = [line for line in _lines(text.removeprefix(BOM)) if named.match(line)]
     before = parse_top_level(text)
     for line in lines if key in before else ():
         try:
-            if tomllib.loads(text.replace(line, "", 1)) == {k: v for k, v in before.items() if k != key}:
+            if parse_top_level(text.replace(line, "", 1)) == {k: v for k, v in before.items() if k != key}:
                 return line
-        except tomllib.TOMLDecodeError:
+        except Uneditable:
             continue
     return None
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as TOML has them: other signs that end a line elsewhere may stand in a comment."""
+    return [line for line in re.split(r"(?<=\n)", text) if line]
 
 
 def set_key(text: str, key: str, value: str) -> str:
     """The text with this top-level key set to a text value. Raises `Uneditable`."""
     before = parse_top_level(text)
-    newline = "\r\n" if "\r\n" in text else "\n"
-    own = f"{key} = {toml_value(value)}{newline}"
     if key in before:
         line = line_of(text, key)
         if line is None:
             raise Uneditable(f"`{key}` is not set by a line of its own")
-        fresh = text.replace(line, own, 1)
+        fresh = text.replace(line, _with_value(line, key, toml_value(value)), 1)
     else:
-        fresh = own + text
+        mark = BOM if text.startswith(BOM) else ""
+        fresh = f"{mark}{key} = {toml_value(value)}{_newline(text)}{text.removeprefix(BOM)}"
     return _require_value(fresh, before | {key: value})
 
 
+def _with_value(line: str, key: str, value: str) -> str:
+    """The line with another value: spaces, comment and line end stay."""
+    found = _TEXT_VALUE.search(line)
+    if found is None:
+        return f"{key} = {value}{line[len(line.rstrip()) :]}"
+    return line[: found.start("value")] + value + line[found.end("value") :]
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
 def restore_line(text: str, key: str, line: str | None) -> str:
-    """The text with an earlier line of a top-level key in the place of the present line, or without any."""
+    """The text with the value of an earlier line of a top-level key, or without the key. Raises `Uneditable`."""
     before = parse_top_level(text)
     present = line_of(text, key)
     if present is None:
         raise Uneditable(f"`{key}` is not set by a line of its own")
     expected = {name: value for name, value in before.items() if name != key} | tomllib.loads(line or "")
-    return _require_value(text.replace(present, line or "", 1), expected)
+    earlier = _TEXT_VALUE.search(line or "")
+    fresh = _with_value(present, key, earlier["value"]) if earlier else line or ""
+    return _require_value(text.replace(present, fresh, 1), expected)
 
 
 def add_table(text: str, path: tuple[str, ...], block: str) -> str:
@@ -75,13 +97,21 @@ def add_table(text: str, path: tuple[str, ...], block: str) -> str:
         present = present.get(key) if isinstance(present, dict) else None
     if present is not None:
         raise Uneditable(f"[{'.'.join(path)}] stands in it")
-    fresh = text + ("" if not text or text.endswith("\n") else "\n") + _parting(text) + block
-    return _require_value(fresh, _merged(parse_top_level(text), parse_top_level(block)))
+    newline, is_blank = _newline(text), not text.removeprefix(BOM)
+    head = text + ("" if is_blank or text.endswith("\n") else newline) + _parting(text)
+    fresh = head + block.replace("\n", newline)
+    expected = _merged(parse_top_level(text), parse_top_level(block))
+    try:
+        return _require_value(fresh, expected)
+    except Uneditable:
+        raise Uneditable(f"it is not laid out so that [{'.'.join(path)}] can stand behind everything else") from None
 
 
 def drop_table(text: str, block: str) -> str | None:
     """The text without a table that stands as it was added; None where it does not."""
     before, found, after = text.partition(block)
+    if not found:
+        before, found, after = text.partition(block.replace("\n", "\r\n"))
     if not found:
         return None
     fresh = before.removesuffix(_parting(before)) + after
@@ -89,7 +119,7 @@ def drop_table(text: str, block: str) -> str | None:
 
 
 def _parting(text: str) -> str:
-    return "\n" if text.strip() else ""
+    return _newline(text) if text.strip(f"{BOM} \t\r\n") else ""
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The MCP server at an address, `/mcp/TOKEN/FOLDER`, for clients that take a URL and start no process.
 
-    POST ──▶ the front's server, in a thread: is it the folder's token? ──▶ JSON; 202 where nothing is to be replied
+    POST ──▶ the front's server, in a thread: is it the folder's token? ──▶ status and JSON
     GET, DELETE ──▶ 405: the server opens no stream, and keeps no session between two requests
 
 The gateway's own guards stand before it: a page of a browser and another user do not come so far.
@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
 from aiohttp import web
 
 TOOLS_PREFIX = "/mcp/"
 """The beginning of the path."""
-Serve = Callable[[str, str, bytes], bytes | None]
-"""Replies to a message by token, folder and body; None where the message needs no reply. Raises `PermissionError` for a
-token that is not the folder's."""
+VERSION_HEADER = "mcp-protocol-version"
+Serve = Callable[[str, str, str, bytes], tuple[int, bytes]]
+"""Replies to a message by token, folder, the version that the client names, and body: status and JSON. Raises
+`PermissionError` for a token that is not the folder's."""
 AT_ONCE_MAX = 8
 """Messages that are served at a time; each has a thread."""
 
@@ -29,6 +31,8 @@ class ToolsEndpoint:
     def __init__(self, serve: Serve | None) -> None:
         self._serve = serve
         self._places = asyncio.Semaphore(AT_ONCE_MAX)
+        # Threads of their own: tools that wait for the daemon hold up no body of an agent's request.
+        self._threads = ThreadPoolExecutor(AT_ONCE_MAX, "tools")
 
     def takes(self, target: str) -> bool:
         """Whether a request to this path is for the tools."""
@@ -43,9 +47,8 @@ class ToolsEndpoint:
         body = await request.read()
         try:
             async with self._places:
-                reply = await asyncio.to_thread(self._serve, word, folder, body)
+                loop, version = asyncio.get_running_loop(), request.headers.get(VERSION_HEADER, "")
+                status, reply = await loop.run_in_executor(self._threads, self._serve, word, folder, version, body)
         except PermissionError:
             return web.json_response({"error": "`ctxgc mcp --url` prints the URL of a folder"}, status=403)
-        if reply is None:
-            return web.Response(status=202)
-        return web.Response(body=reply, content_type="application/json")
+        return web.Response(status=status, body=reply, content_type="application/json" if reply else None)

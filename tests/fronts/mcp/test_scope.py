@@ -207,3 +207,14 @@ def test_a_root_with_a_credential_in_its_name_leaves_the_other_roots_in_the_scop
     scope.set_roots([f"file://{FIRST}", "file:///own"])
 
     assert scope.projects() == ("/own",)
+
+
+@pytest.mark.parametrize("roots", [[], ["https://example.org"], [None, "file:relative"]])
+def test_where_the_client_has_closed_its_folders_only_the_one_of_the_start_is_left(roots):
+    scope = Scope(LeakyDaemon(), "/own", {})
+    scope.set_roots(["file:///other"])
+    assert scope.projects() == ("/other",)
+
+    scope.set_roots(roots)
+
+    assert scope.projects() == ("/own",)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.fronts.mcp import server as server_module
 from ctxgc.fronts.mcp.handlers import handlers
 from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, line_of
 from ctxgc.fronts.mcp.scope import Scope, folder_of
@@ -59,6 +60,11 @@ def test_to_any_other_version_the_newest_known_is_offered(version):
         (b"[]", -32600),
         (b'{"jsonrpc":"2.0","id":1}', -32600),
         (b'{"jsonrpc":"2.0","id":{},"method":"ping"}', -32600),
+        (b'{"jsonrpc":"2.0","id":NaN,"method":"ping"}', -32600),
+        (b'{"jsonrpc":"2.0","id":1e999,"method":"ping"}', -32600),
+        (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', -32600),
+        (b'{"jsonrpc":"1.0","id":1,"method":"ping"}', -32600),
+        (b'{"id":1,"method":"ping"}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"nothing/such"}', -32601),
         (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', -32602),
         (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"rm"}}', -32602),
@@ -71,6 +77,48 @@ def test_a_faulty_line_is_answered_with_its_error_and_the_next_line_is_served(li
 
     assert [reply["error"]["code"] for reply in replies if "error" in reply] == [code]
     assert {"jsonrpc": "2.0", "id": 2, "result": {}} in replies
+
+
+@pytest.mark.parametrize("id", [0, -1, 2**200, 1.0, 2.5, "", "é", "x" * 10_000])
+def test_a_reply_has_the_very_id_of_its_request(id):
+    [reply] = replies_to(request("ping", id=id))
+
+    assert (reply["id"], type(reply["id"])) == (id, type(id))
+
+
+@pytest.mark.parametrize("method", ["tools/list", "prompts/list", "resources/templates/list", "resources/list"])
+def test_a_page_that_no_reply_named_is_no_page(method):
+    first, wrong = replies_to(request(method, cursor=None), request(method, id=2, cursor="elsewhere"), call=no_sessions)
+
+    assert "result" in first
+    assert wrong["error"]["code"] == -32602
+
+
+def no_sessions(method, params):
+    return SimpleNamespace(config={"mcp": {"projects": "own"}}, sessions=[])
+
+
+def test_params_that_are_null_are_none():
+    line = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":null}'
+
+    assert replies_to(line)[0]["result"] == {}
+
+
+def test_each_question_for_roots_has_an_id_of_its_own_and_only_the_newest_is_answered():
+    config = SimpleNamespace(config={"mcp": {"projects": "own"}})
+    scope, sink = Scope(lambda method, params: config, "/p", {}), io.BytesIO()
+    changed = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}
+    answers = [
+        {"jsonrpc": "2.0", "id": f"ctxgc-roots-{number}", "result": {"roots": [{"uri": f"file:///{number}"}]}}
+        for number in (2, 1, 2)
+    ]
+    lines = [request("initialize", capabilities={"roots": {}}), changed, changed, *answers]
+    McpServer(dict, scope).serve(io.BytesIO(b"".join(map(line_of, lines))), sink)
+
+    asked = [json.loads(line)["id"] for line in sink.getvalue().splitlines()[1:]]
+    assert asked == ["ctxgc-roots-1", "ctxgc-roots-2"]
+    assert scope.has_project("/2")
+    assert not scope.has_project("/1")
 
 
 def test_notifications_unknown_ones_too_get_no_reply():
@@ -166,6 +214,19 @@ def test_a_cancelled_request_is_not_answered_whether_it_waits_or_runs():
         assert held.receive()["id"] == 3
 
 
+def test_a_client_that_leaves_ends_the_server_however_much_waits_for_a_daemon_that_is_stuck(monkeypatch):
+    monkeypatch.setattr(server_module, "LAST_REPLIES_S", 0.05)
+    with Held() as held:
+        for id in range(WAITING_MAX + 1):
+            held.send(request("tools/call", id=id))
+        assert held.began.wait(30)
+        held.to.close()
+
+        held.thread.join(30)
+
+        assert not held.thread.is_alive()
+
+
 def test_more_requests_than_may_wait_are_refused_at_once():
     with Held() as held:
         held.send(request("tools/call", id=0))
@@ -194,6 +255,49 @@ def test_more_requests_than_may_wait_are_refused_at_once():
 )
 def test_an_argument_that_the_schema_forbids_is_named(tool, arguments, fault):
     assert fault in fault_in(arguments, SCHEMAS[tool])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ([], "object"),
+        ("", "object"),
+        ({"query": "x", "limit": 2.5}, "whole number"),
+        ({"query": "x", "limit": float("nan")}, "whole number"),
+        ({"query": "x", "offset": 10**5}, "from 0 to 10000"),
+    ],
+)
+def test_a_call_with_faulty_arguments_says_so_to_the_model(arguments, fault):
+    [reply] = replies_to(request("tools/call", name="search", arguments=arguments))
+
+    assert reply["result"]["isError"]
+    assert fault in reply["result"]["content"][0]["text"]
+
+
+def test_a_whole_number_is_one_however_a_client_writes_it():
+    config = SimpleNamespace(config={"mcp": {"projects": "own"}})
+    asked = []
+
+    def call(method, params):
+        asked.append(params)
+        return config if method == "config.get" else SimpleNamespace(hits=[], next_offset=-1, notes=[])
+
+    tools = Tools(call, Scope(call, "/p", {}))
+    for limit in (5, 5.0):
+        tools.call_tool({"name": "search", "arguments": {"query": "x", "limit": limit}})
+
+    searches = [params for params in asked if "query" in params]
+    assert searches[0] == searches[1]
+    assert {type(params["limit"]) for params in searches} == {int}
+
+
+@given(lines=st.text(min_size=1, max_size=20).filter(str.strip))
+def test_lines_that_are_no_range_are_refused_in_words_for_a_model(lines):
+    [reply] = replies_to(request("tools/call", name="recall", arguments={"id": "x", "lines": lines}))
+
+    text = reply["result"]["content"][0]["text"]
+    assert ("no daemon" in text) != ("is a range" in text)
+    assert "rpc.discover" not in text
 
 
 @given(
@@ -235,7 +339,7 @@ def test_a_line_holds_no_line_end_and_no_lone_surrogate_whatever_its_message_say
 def test_roots_that_nobody_asked_for_widen_no_scope():
     config = SimpleNamespace(config={"mcp": {"projects": "own"}})
     scope = Scope(lambda method, params: config, "/p", {})
-    roots = {"jsonrpc": "2.0", "id": "ctxgc-roots", "result": {"roots": [{"uri": "file:///other"}]}}
+    roots = {"jsonrpc": "2.0", "id": "ctxgc-roots-1", "result": {"roots": [{"uri": "file:///other"}]}}
     asked = [request("initialize", capabilities={"roots": {}}), {"method": "notifications/initialized"}, roots]
 
     McpServer(dict, scope).answer(json.dumps([roots, request("ping")]).encode())

@@ -1,6 +1,7 @@
 """Edits of settings: one value changes, every other byte stays, and taking it back gives the text that was there."""
 
 import json
+import re
 import tomllib
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.fronts.setup.json_edit import Uneditable, decode_json, drop_member, set_member, value_at
-from ctxgc.fronts.setup.toml_edit import restore_line, set_key
+from ctxgc.fronts.setup.toml_edit import add_table, drop_table, restore_line, set_key
 from tests.effort import effort
 
 KEYS = st.sampled_from(["env", "a", "b", "model", 'quo"te', "ü"])
@@ -70,25 +71,78 @@ def test_a_text_that_could_be_damaged_is_not_edited(text):
 
 TOMLS = [
     "",
+    "\n\n",
+    "# mine",
     "# mine\nmodel = 'x'\n",
     'model = "gpt-5"\n\n[tui]\nopenai_base_url = "no"\n',
     'notes = """\nopenai_base_url = "not this"\n[x]\n"""\n[a]\nb = 1',
     "a = [\n  1, # one\n]\r\n[b]\r\n",
+    "# a\u2028openai_base_url = 'x'\u0085\n[a]\n\n",
+    "[mcp_servers.other]\ncommand = 'x'\n[[c]]\nd = 1\n",
 ]
+TOMLS += [text.replace("\r\n", "\n").replace("\n", "\r\n") for text in TOMLS]
+TOMLS += ["\ufeff" + text for text in TOMLS]
+KEY, SERVER = "openai_base_url", ("mcp_servers", "ctxgc")
+TABLE = '[mcp_servers.ctxgc]\ncommand = "ctxgc"\nargs = ["mcp"]\n'
+
+
+def toml(text):
+    return tomllib.loads(text.removeprefix("\ufeff"))
 
 
 @pytest.mark.parametrize("text", TOMLS)
 def test_a_top_level_key_is_set_whatever_follows_and_taking_it_out_gives_the_very_text(text):
-    fresh = set_key(text, "openai_base_url", "http://x")
+    fresh = set_key(text, KEY, "http://x")
 
-    assert tomllib.loads(fresh) == tomllib.loads(text) | {"openai_base_url": "http://x"}
-    assert restore_line(fresh, "openai_base_url", None) == text
+    assert toml(fresh) == toml(text) | {KEY: "http://x"}
+    assert restore_line(fresh, KEY, None) == text
 
 
-def test_a_key_that_was_set_gets_its_old_line_back_with_its_comment():
-    text = "model = 'x'\nopenai_base_url = 'http://old'  # company\n[a]\n"
+@pytest.mark.parametrize("text", TOMLS)
+def test_a_table_stands_behind_everything_in_the_files_own_line_ends_and_goes_again(text):
+    fresh = add_table(text, SERVER, TABLE)
 
-    fresh = set_key(text, "openai_base_url", "http://new")
+    assert toml(fresh)["mcp_servers"]["ctxgc"] == {"command": "ctxgc", "args": ["mcp"]}
+    assert fresh.startswith(text)
+    assert "\r\n" not in text or not re.search(r"(?<!\r)\n", fresh.removeprefix(text))
+    back = drop_table(fresh, TABLE)
+    assert back.rstrip("\r\n") == text.rstrip("\r\n")
 
-    assert tomllib.loads(fresh)["openai_base_url"] == "http://new"
-    assert restore_line(fresh, "openai_base_url", "openai_base_url = 'http://old'  # company\n") == text
+
+@pytest.mark.parametrize(
+    "text", ["mcp_servers = { other = { command = 'x' } }\n", "mcp_servers = 1\n", f"a=1\n{TABLE}"]
+)
+def test_a_table_that_cannot_stand_behind_everything_is_refused_as_such(text):
+    with pytest.raises(Uneditable, match=r"mcp_servers\.ctxgc\]"):
+        add_table(text, SERVER, TABLE)
+
+
+LINES = [
+    "{} = 'http://old'  # company",
+    '  {}="http://old"#c',
+    '{}\t=\t"http://\\u0061 \\" # no comment" # one',
+    "{} = ''",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_of_a_key_that_is_set_the_value_alone_changes_and_comes_back(line, end, mark):
+    line = line.format(KEY)
+    text = f"{mark}model = 'x'{end}{line}{end}[a]{end}"
+
+    fresh = set_key(text, KEY, "http://new")
+
+    assert toml(fresh)[KEY] == "http://new"
+    start = line.index("=") + 1
+    assert line[:start] in fresh
+    assert fresh.count(end) == text.count(end)
+    assert (line.rpartition("#")[2] in fresh) or "#" not in line
+    assert restore_line(fresh, KEY, line + end) == text
+
+
+def test_a_comment_that_the_user_wrote_meanwhile_stays_beside_the_old_value():
+    fresh = set_key(f"{KEY} = 'http://old'\n", KEY, "http://new").rstrip("\n") + " # mine now\n"
+
+    assert restore_line(fresh, KEY, f"{KEY} = 'http://old'\n") == f"{KEY} = 'http://old' # mine now\n"

@@ -372,6 +372,35 @@ def test_settings_keep_their_rights_and_a_link_stays_a_link(run, home):
     assert Path(record).parent.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("parts", [("--mcp",), ("--hooks",), ("--gateway",), ("--mcp", "--hooks", "--gateway")])
+@pytest.mark.parametrize("agent", ["claude", "codex", "opencode"])
+def test_a_link_that_leads_nowhere_yet_leads_there_again_afterwards(agent, parts, run, home):
+    if agent == "opencode" and "--hooks" in parts:
+        return
+    names = (".claude/settings.json", ".claude.json", ".codex/config.toml", ".codex/hooks.json", FILES["opencode"])
+    for number, name in enumerate(names):
+        (home / name).unlink(missing_ok=True)
+        (home / name).symlink_to(home / "dotfiles" / f"{number}")
+
+    assert run("install", agent, *parts)[0] == 0
+    assert list((home / "dotfiles").iterdir())
+    assert run("uninstall", agent)[0] == 0
+
+    assert all((home / name).is_symlink() for name in names)
+    assert not (home / "dotfiles").exists()
+
+
+@pytest.mark.parametrize("text", ["", " \r\n", "\ufeff", "\ufeff\n"])
+@pytest.mark.parametrize("agent", FILES)
+def test_a_file_of_nothing_but_spaces_is_one_without_settings(agent, text, run, home):
+    (home / FILES[agent]).write_bytes(text.encode())
+
+    assert run("install", agent)[0] == 0
+    assert run("uninstall", agent)[0] == 0
+
+    assert (home / FILES[agent]).read_bytes() == text.encode()
+
+
 @pytest.mark.parametrize("how", [(), ("--dry-run",)])
 @pytest.mark.parametrize(("agents", "why"), [(("claude",), "claude is not installed"), ((), "no agent is installed")])
 def test_where_nothing_is_installed_an_uninstallation_says_so_in_one_sentence(agents, why, how, run):
