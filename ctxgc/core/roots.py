@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, Heap, Now
+from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, WORDED, Heap, Now
 from ctxgc.core.masks import and_masks, filter_table, mask_positions
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
@@ -38,6 +38,7 @@ _IS_PLAN = filter_table(lambda kind: kind == KINDS.index(Kind.PLAN))
 _IS_SUMMARY = filter_table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
 _IS_PINNED = filter_table(lambda flags: bool(flags & PINNED))
 _IS_PLAN_CALL = filter_table(lambda flags: bool(flags & PLANNING) and not flags & (PENDING | ERRORED))
+_IS_WORDED = filter_table(lambda flags: bool(flags & WORDED))
 _IS_PENDING = filter_table(lambda flags: bool(flags & PENDING))
 _IS_INSIDE = filter_table(lambda state: state <= EVICTED)
 _IS_OUTSIDE = filter_table(lambda state: state > EVICTED)
@@ -68,6 +69,8 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
 
 
 def _mark_flagged_roots(heap: Heap, roots: bytearray) -> None:
+    for slot in mask_positions(heap.flags.translate(_IS_WORDED)):
+        roots[slot] = USER
     for slot in mask_positions(heap.flags.translate(_IS_PENDING)):
         roots[slot] = PENDING_CALL
     for slot in mask_positions(heap.flags.translate(_IS_PINNED)):

@@ -65,6 +65,12 @@ def test_a_late_import_of_old_segments_does_not_hide_the_recent_ones_I2():
     assert story.roots(501)[0] == "recent"
 
 
+def test_the_answer_to_a_question_is_a_root_of_the_user_I16():
+    story = Story(a_call("AskUserQuestion", "the second"), a_call("mcp__forms__ask_user", "ten"), a_call("Bash", "ten"))
+
+    assert story.roots(LATER) == {0: "user", 1: "user"}
+
+
 def test_the_newest_summary_is_a_root_and_an_older_one_is_not():
     story = Story(a_segment("one", kind=Kind.SUMMARY), a_segment("two", kind=Kind.SUMMARY))
 
