@@ -301,6 +301,18 @@ def test_a_signature_in_the_id_of_a_call_keeps_its_turn():
     assert edited("openai_chat", turn, answer) == [turn, answer | {"content": GONE.text}]
 
 
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_note_of_the_system_within_a_signed_turn_does_not_end_the_turn(role):
+    note = {"role": role, "content": "be brief"}
+    thought = {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "sig"}]}
+    signed = {"role": "assistant", "content": "so", "reasoning_opaque": "b2ls"}
+    use, call = {"role": "assistant", "content": [USE]}, {"role": "assistant", "content": None, "tool_calls": [CALL]}
+
+    if role == "system":
+        assert edited("anthropic_messages", thought, note, use, RESULT)[:3] == [thought, note, use]
+    assert edited("openai_chat", signed, note, call, ANSWER)[:3] == [signed, note, call]
+
+
 def test_members_that_a_model_or_a_page_named_sign_nothing():
     named = {"signature": "def f()", "encrypted_index": "b2ls", "content": LARGE}
     beside = {"citations": [{"type": "web_search_result_location", "encrypted_index": "b2ls"}]}

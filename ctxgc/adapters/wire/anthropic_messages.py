@@ -110,7 +110,7 @@ def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: 
     fields = text.members(extent)
     role = text.string(fields.get("role"))
     content = fields.get("content")
-    builder.begin_message(index, role == "assistant")
+    builder.begin_message(index, role == "assistant", is_aside=role == "system")
     if content is None or role not in ("user", "assistant", "system"):
         builder.skipped[f"role {role}"[:40]] += 1
     elif role == "assistant":

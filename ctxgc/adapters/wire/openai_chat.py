@@ -118,7 +118,7 @@ def _read_message(
     text: JsonText, fields: dict[str, Extent], builder: ListBuilder, index: int, kinds: Mapping[int, Kind]
 ) -> None:
     role = text.string(fields.get("role"))
-    builder.begin_message(index, role == "assistant")
+    builder.begin_message(index, role == "assistant", is_aside=role in ("system", "developer"))
     if role in ("tool", "function"):
         content = fields.get("content")
         call_id = text.string(fields.get("tool_call_id")) if role == "tool" else LEGACY_CALL_ID
