@@ -1,5 +1,7 @@
 """Roots: everything the session stands on now, and nothing that is outside the window (I2)."""
 
+from fnmatch import fnmatchcase
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,6 +148,27 @@ def test_brackets_of_a_protected_path_are_letters_beside_a_star_and_a_choice_of_
 
     assert story.roots(LATER, protect_paths=("*/[slug]/*.tsx",)) == {0: "protected", 1: "protected"}
     assert story.roots(LATER, protect_paths=("*/[!s]/*.tsx",)) == {2: "protected"}
+
+
+@pytest.mark.parametrize(("path", "glob"), [
+    ("/app/(group)/[id]/q.ts", "*/(group)/[id]/[a-z].ts"),
+    ("/app/[id]/[[...opt]]/7.ts", "*/[id]/[[...opt]]/[0-9].ts"),
+    ("/app/[[...opt]]/q.ts", "*/[[][[]...opt]]/*.ts"),
+    ("/app/[маршрут]/[x].py", "*/[маршрут]/[[]x].py"),
+    ("/a*/[b]/c.py", "/a[*]/[b]/?.py"),
+])  # fmt: skip
+def test_of_several_brackets_in_a_glob_each_is_read_for_itself(path, glob):
+    story = Story(a_read(path), a_read("/other/z.md"))
+
+    assert story.roots(LATER, protect_paths=(glob,)) == {0: "protected"}
+
+
+@given(st.text("ab/*?[]!-\n.", max_size=8), st.text("ab/*?[]!-\n.", max_size=8))
+def test_a_glob_protects_whatever_fnmatch_says_and_whatever_its_brackets_spell(path, glob):
+    spelled = fnmatchcase(path, glob) or fnmatchcase(path, glob.replace("[", "[[]"))
+    protected = "protected" in Story(a_read(f"/{path}")).roots(LATER, protect_paths=(f"/{glob}",)).values()
+
+    assert protected or not (spelled and f"/{path}".isprintable())
 
 
 def test_a_recalled_segment_is_a_root_until_its_grace_ends():
