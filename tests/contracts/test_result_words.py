@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Tombstone
-from ctxgc.adapters.facts.result_words import QUESTION_TOOLS, REASON, holds_words
+from ctxgc.adapters.facts.result_words import QUESTION_TOOLS, REASON, holds_words, is_question_tool
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
@@ -84,6 +84,13 @@ def test_the_answer_to_a_question_stays_whichever_tool_asked_I16(words, tool):
         spliced = json.loads(evicted(wire, dumped(shape(words, tool), is_ascii=False), "client"))
 
         assert any(words in text for text in strings_of(spliced))
+
+
+@pytest.mark.parametrize(
+    "tool", ["mcp__deepwiki__ask_question", "mcp__perplexity__ask", "Bash", "questionnaire", "ask"]
+)
+def test_a_question_to_a_server_or_a_program_is_a_call_like_any_other(tool):
+    assert not is_question_tool(tool)
 
 
 @pytest.mark.parametrize("agent", ["claude_code", ""])

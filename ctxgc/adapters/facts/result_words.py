@@ -15,7 +15,7 @@ import re
 
 QUESTION_TOOLS = frozenset(
     {"askuserquestion", "ask_user_question", "ask_user", "askuser", "ask_followup_question", "ask_question"}
-    | {"ask_human", "ask", "question", "request_user_input", "user_input", "elicit", "elicitation", "clarify"}
+    | {"ask_human", "question", "request_user_input", "user_input", "elicit", "elicitation", "clarify"}
 )
 """Tools whose result is an answer of the user, by their lower-cased name."""
 
@@ -55,8 +55,13 @@ _HEAD_BYTES = 2400
 
 
 def is_question_tool(tool: str) -> bool:
-    """Whether a tool asks the user; of an MCP server's tool (`mcp__forms__ask_user`) the last name counts."""
-    return tool.lower().rpartition("__")[2] in QUESTION_TOOLS
+    """Whether a tool asks the user.
+
+    Of an MCP server's tool (`mcp__forms__ask_user`) the last name counts, if it names whom it asks: `ask_question` of a
+    server asks the server.
+    """
+    server, _, name = tool.lower().rpartition("__")
+    return name in QUESTION_TOOLS and (not server or "user" in name or "human" in name)
 
 
 def holds_words(result: bytes) -> bool:
