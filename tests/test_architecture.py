@@ -38,7 +38,7 @@ THIRD_PARTY = {
     "gateway": {"msgspec", "zstandard"},
     "fronts": {"msgspec", "zstandard"},
 }
-GATEWAY_ONLY = {"aiohttp", "multidict", "yarl", "uvloop"}
+GATEWAY_ONLY = {"aiohttp", "multidict", "yarl", "uvloop", "brotli"}
 """An optional extra: the gateway alone may import it, and nothing else loads the gateway at its top."""
 GATEWAY = {
     "": set(),  # Files of no sub-room: settings, counters, the daemon's client, log and pid file.
@@ -50,7 +50,7 @@ GATEWAY = {
     "main": {"", "editing", "http"},
 }
 """The gateway's sub-rooms and their doors: nothing imports `main`."""
-GATEWAY_EXTRA = {"http": {"aiohttp", "multidict", "yarl"}, "main": {"uvloop"}}
+GATEWAY_EXTRA = {"http": {"aiohttp", "multidict", "yarl"}, "body": {"brotli"}, "main": {"uvloop"}}
 """Which sub-room imports what of the optional extra."""
 PURE = {
     *("__future__", "array", "bisect", "collections", "dataclasses", "enum", "errno", "fnmatch", "functools"),

@@ -32,7 +32,7 @@ STATES = tuple(State)
 RESIDENT, EVICTED, DEPARTED, FORGOTTEN = range(4)
 assert STATES == (State.RESIDENT, State.EVICTED, State.DEPARTED, State.FORGOTTEN)
 
-PINNED, OPAQUE, PENDING, ERRORED, PLANNING = (1 << bit for bit in range(5))
+PINNED, OPAQUE, PENDING, ERRORED, PLANNING, WORDED = (1 << bit for bit in range(6))
 
 NAMES_MAX = 0xFFFF
 """Tools, and tasks, that a heap tells apart; further references are dropped (I12)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, PLANNING, HeapEntry
+from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, PLANNING, WORDED, HeapEntry
 from ctxgc.core.reuse import feature_bits
 from ctxgc.core.segment import Segment, Status
 
@@ -17,6 +17,8 @@ def flags_of(segment: Segment, *, is_pinned: bool = False) -> int:
         flags |= OPAQUE
     if segment.facts.is_plan:
         flags |= PLANNING
+    if segment.facts.holds_words:
+        flags |= WORDED
     if segment.status is Status.PENDING:
         flags |= PENDING
     elif segment.status is Status.ERROR:

@@ -160,6 +160,13 @@ def openai_profile(model: str) -> str:
     return "openai_6_1" if numbers >= (6, 1) else "openai_5_6" if numbers >= (5, 6) else "openai"
 
 
+def profile_by_bills(profile: str, *, charges_writes: bool) -> str:
+    """The price profile of a request once its server's bills are known: OpenAI's own servers bill the writes of their
+    newer models, and a server that bills none has other prices.
+    """
+    return profile if charges_writes or profile not in ("openai_5_6", "openai_6_1") else "openai"
+
+
 def cache_life_s(profile: str, requested: str) -> float:
     """Seconds for which an unused prefix stays cached: with a plan, by the marks of the request."""
     requested = OLDER_NAMES.get(requested, requested)

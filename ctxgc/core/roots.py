@@ -5,9 +5,11 @@ A root that looks like garbage is a root.
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
+from fnmatch import translate
+from functools import lru_cache
 
-from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, Heap, Now
+from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, WORDED, Heap, Now
 from ctxgc.core.masks import and_masks, filter_table, mask_positions
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
@@ -32,12 +34,19 @@ ROOTS = (
 SYSTEM, USER, PINS, RECENT, PENDING_CALL, PLAN, FILE, SUMMARY, TASK, OPEN, PROTECTED, RECALLED = range(1, 13)
 
 UNSEEN_TURNS = 1
+GLOBS_MAX = 256
+"""Globs kept as patterns; configurations have few."""
+
+_BRACKETS = re.compile(r"(\[!?\]?[^\]]*\])")
+_END = translate("").removeprefix("(?s:)")
+"""What `translate` puts behind a pattern."""
 
 _BY_KIND = bytes({Kind.SYSTEM: SYSTEM, Kind.USER: USER}.get(kind, 0) for kind in KINDS).ljust(256, b"\0")
 _IS_PLAN = filter_table(lambda kind: kind == KINDS.index(Kind.PLAN))
 _IS_SUMMARY = filter_table(lambda kind: kind == KINDS.index(Kind.SUMMARY))
 _IS_PINNED = filter_table(lambda flags: bool(flags & PINNED))
 _IS_PLAN_CALL = filter_table(lambda flags: bool(flags & PLANNING) and not flags & (PENDING | ERRORED))
+_IS_WORDED = filter_table(lambda flags: bool(flags & WORDED))
 _IS_PENDING = filter_table(lambda flags: bool(flags & PENDING))
 _IS_INSIDE = filter_table(lambda state: state <= EVICTED)
 _IS_OUTSIDE = filter_table(lambda state: state > EVICTED)
@@ -68,6 +77,8 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
 
 
 def _mark_flagged_roots(heap: Heap, roots: bytearray) -> None:
+    for slot in mask_positions(heap.flags.translate(_IS_WORDED)):
+        roots[slot] = USER
     for slot in mask_positions(heap.flags.translate(_IS_PENDING)):
         roots[slot] = PENDING_CALL
     for slot in mask_positions(heap.flags.translate(_IS_PINNED)):
@@ -112,8 +123,17 @@ def _mark_file_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots
 
 
 def _is_glob_match(path: str, glob: str) -> bool:
-    """Whether a glob names a path: its brackets are letters of the path, or a choice of letters.
+    """Whether a glob names a path: each pair of its brackets is letters of the path, or a choice of letters.
 
-    Folders are named `[slug]` and `[...rest]`; a protected path may hold such a name beside a star.
+    Folders are named `[slug]` and `[...rest]`; a protected path may hold such a name beside a star or a choice.
     """
-    return fnmatchcase(path, glob) or ("[" in glob and fnmatchcase(path, glob.replace("[", "[[]")))
+    return _glob_pattern(glob).match(path) is not None
+
+
+@lru_cache(maxsize=GLOBS_MAX)
+def _glob_pattern(glob: str) -> re.Pattern[str]:
+    parts = [
+        f"(?:{re.escape(part)}|{translate(part)[: -len(_END)]})" if at % 2 else translate(part)[: -len(_END)]
+        for at, part in enumerate(_BRACKETS.split(glob))
+    ]
+    return re.compile("".join(parts) + _END)

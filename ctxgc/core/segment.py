@@ -214,6 +214,8 @@ class CallFacts(NamedTuple):
     is_search: bool = False
     is_delegation: bool = False
     """The call starts a sub-agent."""
+    holds_words: bool = False
+    """The result holds a person's words or rules of the project: the call stays whole."""
 
 
 NO_FACTS = CallFacts()

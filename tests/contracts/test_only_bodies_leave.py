@@ -260,6 +260,72 @@ def test_a_chat_turn_with_thinking_and_no_signature_goes_and_so_does_one_whose_s
         assert json.loads(out[0]["tool_calls"][0]["function"]["arguments"]) == {"content": GONE.marker}
 
 
+USE = {"type": "tool_use", "id": "a", "name": "Write", "input": {"content": LARGE}}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "long"}]}
+
+
+@pytest.mark.parametrize(
+    "signature", [*CALL_SIGNATURES, {"signature": "sig"}, {"encrypted_content": "b2ls"}], ids=json.dumps
+)
+def test_a_block_under_any_providers_signature_keeps_its_turn_at_anthropic(signature):
+    thought = {"type": "thinking", "thinking": "hm"}
+    for blocks in (
+        [thought, USE | signature],
+        [thought | signature, USE],
+        [{"type": "text", "text": "so"} | signature, USE],
+    ):
+        turn = {"role": "assistant", "content": blocks}
+
+        out = edited("anthropic_messages", turn, RESULT)
+
+        assert out[0] == turn
+        assert out[1]["content"][0]["content"] == GONE.text
+
+
+@pytest.mark.parametrize(
+    "signature", [*CALL_SIGNATURES, {"signature": "sig"}, {"encrypted_content": "b2ls"}], ids=json.dumps
+)
+def test_a_signed_item_keeps_itself_and_the_later_items_of_its_reply_over_responses(signature):
+    call = {"type": "function_call", "call_id": "a", "name": "w", "arguments": json.dumps({"content": LARGE})}
+    said = {"role": "assistant", "content": [{"type": "output_text", "text": "so"} | signature]}
+    answer = {"type": "function_call_output", "call_id": "a", "output": "long"}
+    thought = {"type": "reasoning", "summary": []} | signature
+    for reply in ([call | signature], [thought, call], [said, call]):
+        assert edited("openai_responses", *reply, answer) == [*reply, answer | {"output": GONE.text}]
+
+
+def test_a_signature_in_the_id_of_a_call_keeps_its_turn():
+    call, answer = CALL | {"id": "call_1__thought__c2ln"}, ANSWER | {"tool_call_id": "call_1__thought__c2ln"}
+    turn = {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [call]}
+
+    assert edited("openai_chat", turn, answer) == [turn, answer | {"content": GONE.text}]
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_note_of_the_system_within_a_signed_turn_does_not_end_the_turn(role):
+    note = {"role": role, "content": "be brief"}
+    thought = {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "sig"}]}
+    signed = {"role": "assistant", "content": "so", "reasoning_opaque": "b2ls"}
+    use, call = {"role": "assistant", "content": [USE]}, {"role": "assistant", "content": None, "tool_calls": [CALL]}
+
+    if role == "system":
+        assert edited("anthropic_messages", thought, note, use, RESULT)[:3] == [thought, note, use]
+    assert edited("openai_chat", signed, note, call, ANSWER)[:3] == [signed, note, call]
+
+
+def test_members_that_a_model_or_a_page_named_sign_nothing():
+    named = {"signature": "def f()", "encrypted_index": "b2ls", "content": LARGE}
+    beside = {"citations": [{"type": "web_search_result_location", "encrypted_index": "b2ls"}]}
+    turn = {"role": "assistant", "content": [{"type": "text", "text": "so"} | beside, USE | {"input": named}]}
+    call = CALL | {"function": CALL["function"] | {"arguments": json.dumps(named)}}
+
+    out = edited("anthropic_messages", turn, RESULT)
+    chat = edited("openai_chat", {"role": "assistant", "content": None, "tool_calls": [call]}, ANSWER)
+
+    assert out[0]["content"][1]["input"] == named | {"content": GONE.marker}
+    assert json.loads(chat[0]["tool_calls"][0]["function"]["arguments"]) == named | {"content": GONE.marker}
+
+
 @pytest.mark.parametrize("is_signed_first", [True, False])
 def test_signed_thinking_covers_the_other_messages_of_its_run_and_not_those_behind_the_results(is_signed_first):
     thinking = {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "sig"}]}

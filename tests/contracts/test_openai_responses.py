@@ -126,6 +126,14 @@ def test_an_item_that_is_not_understood_leaves_the_whole_request_alone(item):
         parsed(USER, item)
 
 
+def test_the_bare_id_of_an_item_that_the_server_keeps_is_a_member_of_the_list():
+    request = [USER, {"id": "msg_1"}, call("{}"), output("long")]
+
+    out = json.loads(evicted(request, "c"))
+
+    assert out == [*request[:3], request[3] | {"output": "gone"}]
+
+
 OF_THE_MODEL = [
     *("shell_call", "apply_patch_call", "mcp_call", "mcp_list_tools", "mcp_approval_request", "code_interpreter_call"),
     *("file_search_call", "computer_call", "image_generation_call", "program", "item_reference", "invented_tomorrow"),

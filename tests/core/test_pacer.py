@@ -20,6 +20,7 @@ from ctxgc.core.pacer import (
     decide,
     effects_of_eviction,
     openai_profile,
+    profile_by_bills,
     reuse_chances,
 )
 from ctxgc.core.paths import PathIndex
@@ -325,3 +326,11 @@ def a_session(sizes, *, kinds=None, tail=0) -> Heap:
 )
 def test_a_model_of_openai_is_billed_by_its_version(model, profile):
     assert openai_profile(model) == profile
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_server_that_bills_no_writes_has_not_the_prices_of_openais_newer_models(profile):
+    is_newer = profile in ("openai_5_6", "openai_6_1")
+
+    assert profile_by_bills(profile, charges_writes=True) == profile
+    assert profile_by_bills(profile, charges_writes=False) == ("openai" if is_newer else profile)

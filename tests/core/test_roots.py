@@ -1,5 +1,7 @@
 """Roots: everything the session stands on now, and nothing that is outside the window (I2)."""
 
+from fnmatch import fnmatchcase
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,12 @@ def test_a_late_import_of_old_segments_does_not_hide_the_recent_ones_I2():
     story = Story(a_call("Bash", "new", turn=500), *(a_call("Bash", f"old {n}", turn=n) for n in range(100)))
 
     assert story.roots(501)[0] == "recent"
+
+
+def test_the_answer_to_a_question_is_a_root_of_the_user_I16():
+    story = Story(a_call("AskUserQuestion", "the second"), a_call("mcp__forms__ask_user", "ten"), a_call("Bash", "ten"))
+
+    assert story.roots(LATER) == {0: "user", 1: "user"}
 
 
 def test_the_newest_summary_is_a_root_and_an_older_one_is_not():
@@ -140,6 +148,27 @@ def test_brackets_of_a_protected_path_are_letters_beside_a_star_and_a_choice_of_
 
     assert story.roots(LATER, protect_paths=("*/[slug]/*.tsx",)) == {0: "protected", 1: "protected"}
     assert story.roots(LATER, protect_paths=("*/[!s]/*.tsx",)) == {2: "protected"}
+
+
+@pytest.mark.parametrize(("path", "glob"), [
+    ("/app/(group)/[id]/q.ts", "*/(group)/[id]/[a-z].ts"),
+    ("/app/[id]/[[...opt]]/7.ts", "*/[id]/[[...opt]]/[0-9].ts"),
+    ("/app/[[...opt]]/q.ts", "*/[[][[]...opt]]/*.ts"),
+    ("/app/[маршрут]/[x].py", "*/[маршрут]/[[]x].py"),
+    ("/a*/[b]/c.py", "/a[*]/[b]/?.py"),
+])  # fmt: skip
+def test_of_several_brackets_in_a_glob_each_is_read_for_itself(path, glob):
+    story = Story(a_read(path), a_read("/other/z.md"))
+
+    assert story.roots(LATER, protect_paths=(glob,)) == {0: "protected"}
+
+
+@given(st.text("ab/*?[]!-\n.", max_size=8), st.text("ab/*?[]!-\n.", max_size=8))
+def test_a_glob_protects_whatever_fnmatch_says_and_whatever_its_brackets_spell(path, glob):
+    spelled = fnmatchcase(path, glob) or fnmatchcase(path, glob.replace("[", "[[]"))
+    protected = "protected" in Story(a_read(f"/{path}")).roots(LATER, protect_paths=(f"/{glob}",)).values()
+
+    assert protected or not (spelled and f"/{path}".isprintable())
 
 
 def test_a_recalled_segment_is_a_root_until_its_grace_ends():

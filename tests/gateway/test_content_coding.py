@@ -12,6 +12,8 @@ from ctxgc.gateway.body.content_coding import (
     READ_CODINGS,
     BadCoding,
     BodyTooLong,
+    body_coding,
+    brotli,
     decode_body,
     encode_body,
 )
@@ -26,9 +28,15 @@ def raw_deflate(body):
     return packer.compress(body) + packer.flush()
 
 
+def stamped_never(body):
+    return gzip.compress(body, mtime=0)
+
+
 PACKERS = {
-    "zstd": zstandard.compress, "gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress,
+    "zstd": zstandard.compress, "gzip": stamped_never, "x-gzip": stamped_never, "deflate": zlib.compress,
 }  # fmt: skip
+if brotli:
+    PACKERS["br"] = brotli.compress
 
 
 @pytest.fixture
@@ -122,11 +130,40 @@ def test_an_edited_body_that_is_refused_goes_again_as_it_came(stage):
     assert stage.passed == {"refused": 1}
 
 
-def test_a_coding_that_is_not_read_passes_and_is_counted(stage):
-    stage.send(RESPONSES, b"\x0b\x02\x80{}\x03", OPENAI | {"content-encoding": "br"})
+@pytest.mark.parametrize("coding", ["compress", "gzip, compress", "gzip, gzip, gzip, gzip", "aws-chunked", "; gzip"])
+def test_a_coding_that_is_not_read_passes_and_is_counted(stage, coding):
+    stage.send(RESPONSES, b"\x0b\x02\x80{}\x03", OPENAI | {"content-encoding": coding})
 
     assert stage.upstream.last == b"\x0b\x02\x80{}\x03"
     assert stage.passed == {"encoded": 1}
+
+
+def test_without_the_library_of_brotli_its_bodies_pass(monkeypatch):
+    monkeypatch.setattr("ctxgc.gateway.body.content_coding.READ_CODINGS", frozenset({"gzip"}))
+
+    assert (body_coding("br"), body_coding("gzip")) == (None, "gzip")
+
+
+@given(
+    st.lists(st.sampled_from([*sorted(READ_CODINGS), "identity", ""]), max_size=3), st.binary(min_size=1, max_size=99)
+)
+def test_codings_one_in_the_other_are_taken_off_in_turn(names, plain):
+    body = plain
+    for name in names:
+        body = PACKERS.get(name, bytes)(body)
+    coding = body_coding(" , ".join(names).upper())
+
+    assert decode_body(body, coding, BOUND) == plain
+    assert decode_body(encode_body(plain, coding), coding, BOUND) == plain
+
+
+def test_a_session_in_two_codings_is_collected_like_a_plain_one(stage):
+    agent, headers = ResponsesAgent(), OPENAI | {"content-encoding": "gzip, zstd"}
+    for number in range(4):
+        got = stage.ask(RESPONSES, zstandard.compress(gzip.compress(agent.body())), headers)
+        agent.run(1, start=number)
+
+    assert b"[evicted" in gzip.decompress(decode_body(got, "zstd", 2**25))
 
 
 def test_a_websocket_is_told_to_come_by_http(stage):

@@ -194,6 +194,26 @@ def test_a_title_asked_for_under_the_sessions_id_is_no_session_and_is_counted_as
         assert stage.counters.untouched == 1
 
 
+@pytest.mark.parametrize("tools", ["[]", "null", "{}", " [ ] ", None])
+@pytest.mark.parametrize(
+    "prefill",
+    [
+        [],
+        [{"role": "assistant", "content": "{"}],
+        [{"role": "assistant", "content": [{"type": "text", "text": "<title>"}]}],
+    ],
+)
+def test_a_side_call_is_known_however_it_writes_that_it_has_no_tools_and_how_the_reply_begins(tools, prefill):
+    with Stage(ScriptedDaemon(), mode="shadow") as stage:
+        asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "A title?"}, *prefill]}
+        listed = "" if tools is None else f', "tools": {tools}'
+        stage.send(MESSAGES, (json.dumps(asked)[:-1] + listed + "}").encode(), CLAUDE)
+        stage.settle()
+
+        assert not stage.daemon.told
+        assert stage.passed == {"side_call": 1}
+
+
 def test_a_session_whose_request_is_not_read_is_named_with_the_reason_until_one_is_read_again():
     with Stage(ScriptedDaemon(), mode="shadow") as stage:
         agent = ClaudeAgent().run(2)

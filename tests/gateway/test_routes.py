@@ -42,6 +42,10 @@ def test_a_request_goes_where_its_path_or_its_headers_say(target, headers, upstr
         ("https://o.example/api/v1", "/openai/responses", "https://o.example/api/v1/responses"),
         ("https://o.example/api/v1", "/openai/v1beta/x", "https://o.example/api/v1/v1beta/x"),
         ("https://o.example/api/v1/v1x", "/openai/v1/models", "https://o.example/api/v1/v1x/v1/models"),
+        ("https://o.example/api/v1", "/openai/v1", "https://o.example/api/v1"),
+        ("https://o.example/api/v1", "/openai/v1?limit=1", "https://o.example/api/v1?limit=1"),
+        ("https://o.example/api/v1/", "/openai//v1/responses", "https://o.example/api/v1/responses"),
+        ("https://o.example", "/openai//chat/completions", "https://o.example/chat/completions"),
         ("https://o.example", "/openai/v1/v1/x", "https://o.example/v1/v1/x"),
     ],
 )

@@ -111,6 +111,31 @@ DIALECTS = {
         [{"usage": PROMPT | {"cache_read_input_tokens": 300, "cache_creation_input_tokens": 500}}],
         ReplyUsage(200, 300, 500, 7),
     ),
+    "vLLM": ([{"usage": PROMPT | {"num_cached_tokens": 300}}], ReplyUsage(700, 300, 0, 7)),
+    "Groq's own part": (
+        [{"choices": [], "x_groq": {"usage": PROMPT | {"prompt_tokens_details": {"cached_tokens": 300}}}}],
+        ReplyUsage(700, 300, 0, 7),
+    ),
+    "whole numbers with a point": (
+        [{"usage": {"prompt_tokens": 1000.0, "completion_tokens": 7.0, "cached_tokens": 300.0}}],
+        ReplyUsage(700, 300, 0, 7),
+    ),
+    "a write by lives without their sum": (
+        [
+            {
+                "message": {
+                    "usage": {
+                        "input_tokens": 200,
+                        "cache_read_input_tokens": 300,
+                        "cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 100},
+                        "output_tokens": 7,
+                    }
+                }
+            },
+            {"usage": {"cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}}},
+        ],
+        ReplyUsage(200, 300, 500, 7),
+    ),
     "usage null until the last": ([{"usage": None}, {"usage": PROMPT}], ReplyUsage(1000, 0, 0, 7)),
 }
 

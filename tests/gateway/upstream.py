@@ -22,6 +22,7 @@ import zstandard
 from aiohttp import web
 
 from ctxgc.core.provider_cache import LONG_LIFE_S, entries_after_request, findable_prefixes, refusal_of_marks
+from ctxgc.gateway.body.content_coding import brotli
 from tests.contracts import wire_rules
 from tests.gateway.cached_prompt import ANTHROPIC_WIRE, plain, prompt_of, provider_of
 
@@ -35,7 +36,7 @@ DECODERS = {
     "zstd": lambda body: zstandard.ZstdDecompressor().stream_reader(body).read(),
     **dict.fromkeys(("gzip", "x-gzip"), gzip.decompress),
     "deflate": zlib.decompress,
-}
+} | ({"br": brotli.decompress} if brotli else {})
 READ, WRITE, LONG_WRITE = 0.1, 1.25, 2.0
 """Prices of a cached read and of a cache write, for five minutes or an hour, relative to input."""
 
@@ -127,7 +128,8 @@ class Upstream:
             return self._error(self.script.pop(0), "not this one", **{"retry-after": "17"})
         session = request.headers.get("x-claude-code-session-id") or request.headers.get("x-ctxgc-session", "")
         try:
-            body = DECODERS[request.headers.get("content-encoding", "")](body)
+            for coding in reversed(request.headers.get("content-encoding", "").split(",")):
+                body = DECODERS[coding.strip()](body)
             asked = json.loads(body)
             session = session or asked.get("prompt_cache_key", "")
             self._check(wire, asked, session, body)

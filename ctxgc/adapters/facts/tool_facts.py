@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ctxgc.adapters.facts.patch_paths import files_of_patch, is_patch, parse_script
+from ctxgc.adapters.facts.result_words import holds_words, is_question_tool
 from ctxgc.adapters.facts.shell_facts import attempt_of, is_pure_read, recalled_segment_name
 from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
 from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
@@ -96,9 +97,10 @@ class Facts:
         elif self.reads_to_default and result.count(b"\n") >= READ_LINES_DEFAULT - 1:
             paths = tuple(use._replace(last_line=use.first_line + READ_LINES_DEFAULT - 1) for use in paths)
         is_cut = self.call.is_pure_read and _is_cut(result)
-        if paths is self.paths and not is_cut:
+        has_words = self.call.holds_words or holds_words(result)
+        if paths is self.paths and not is_cut and has_words == self.call.holds_words:
             return self
-        return replace(self, paths=paths, call=self.call._replace(is_cut=is_cut))
+        return replace(self, paths=paths, call=self.call._replace(is_cut=is_cut, holds_words=has_words))
 
 
 NO_CALL_FACTS = Facts()
@@ -130,6 +132,7 @@ def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
         is_plan=name in PLAN_TOOLS,
         is_search=name in SEARCH_TOOLS,
         is_delegation=name in SUB_AGENT_TOOLS,
+        holds_words=is_question_tool(tool),
     )
 
 
@@ -148,7 +151,8 @@ def client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> 
         return segment
     facts = segment.facts
     if segment.kind is Kind.TOOL_CALL:
-        facts = call_facts(segment.tool, command, paths)._replace(is_cut=segment.facts.is_cut)
+        before = segment.facts
+        facts = call_facts(segment.tool, command, paths)._replace(is_cut=before.is_cut, holds_words=before.holds_words)
     return replace(segment, paths=paths, command=command, facts=facts)
 
 

@@ -2,7 +2,7 @@
 
     <system-reminder> a file shown, a changed file, selected lines, diagnostics  ─▶ attachment, by name
                       the user sent a new message while you were working          ─▶ user: the words alone
-                      anything else (CLAUDE.md, rules, listings, hooks, todos)    ─▶ system
+                      anything else (CLAUDE.md, rules, listings, hooks, todos)    ─▶ system, a shown file of rules too
     <bash-stdout>, <local-command-stdout>, <task-notification>                    ─▶ attachment, by its command or task
     a skill's text, where the skill was just launched                             ─▶ attachment, `skill: NAME`
     other tags of its own ─▶ system                                        all else ─▶ user
@@ -17,6 +17,7 @@ import json
 import re
 from typing import Any
 
+from ctxgc.adapters.facts.rule_files import is_rule_file
 from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.host_texts.wrappers import (
     TextReading,
@@ -109,7 +110,8 @@ class ClaudeTexts:
         if (words := typed_words(inner)) is not None:
             return TextReading(Kind.USER, words)
         facts = self._facts_of_shown_file(inner.strip())
-        return TextReading(Kind.SYSTEM, text) if facts is None else TextReading(Kind.ATTACHMENT, text, facts)
+        is_shown = facts is not None and not any(is_rule_file(use.path) for use in facts.paths)
+        return TextReading(Kind.ATTACHMENT, text, facts) if facts and is_shown else TextReading(Kind.SYSTEM, text)
 
     def _facts_of_shown_file(self, said: str) -> Facts | None:
         """The file or output that a reminder shows; None for a text without either."""

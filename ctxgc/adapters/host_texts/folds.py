@@ -1,4 +1,5 @@
-"""Tool results that end in other texts than the tool's output: Claude Code folds reminders into the result before.
+"""Tool results that end in other texts than the tool's output: Claude Code folds reminders into the result before, and
+agents put the user's reason behind a refusal.
 
     "output\\n\\n<system-reminder>\\nThe user sent a new message while you were working:\\n…\\n</system-reminder>"
      └ the tool's own: may go         └ a fold: the user's words, or a rule; never edited
@@ -11,21 +12,15 @@ block (a cache mark, citations, an unknown member) has no span, and every byte o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import RESULT_HEAD_SPAN, RESULT_REST_SPAN, RESULT_SPAN, Span
-from ctxgc.adapters.host_texts.wrappers import TYPED_STARTS
+from ctxgc.adapters.facts.result_words import fold_start
 from ctxgc.adapters.json_values import block_text
 from ctxgc.adapters.wire.json_spans import Extent, JsonText
 
 _OPEN, _CLOSE = "<system-reminder>", "</system-reminder>"
-_TYPED = re.compile(rf"(?:^|(?<=\n)){_OPEN}\s*(?:{'|'.join(map(re.escape, TYPED_STARTS))})")
-_TOOLS_OWN = re.compile(
-    rf"{_OPEN}\s*(?:Whenever you read a file, you should consider|Warning: the file exists but)", re.DOTALL
-)
-"""A tool's own words behind a file's text: evicted with the text."""
 
 
 class FoldedResult(NamedTuple):
@@ -40,7 +35,7 @@ class FoldedResult(NamedTuple):
 def split_folds(content: Any) -> FoldedResult:
     """A result without its folds, and the folds, in order; without spans."""
     if isinstance(content, str):
-        at = _fold_start(content)
+        at = fold_start(content)
         return (
             FoldedResult(content)
             if at < 0
@@ -94,37 +89,7 @@ def _list_spans(text: JsonText, extent: Extent, texts: list[str | None], starts:
 
 
 def _block_starts(content: list[Any]) -> list[int]:
-    return [_fold_start(block_text(block) or "") for block in content]
-
-
-def _fold_start(text: str) -> int:
-    """The place where the folds of a result begin; -1 without folds.
-
-    The user's words may hold any text, so all text behind such a heading is kept.
-    """
-    if _OPEN not in text:
-        return -1
-    typed = _TYPED.search(text) if text.rstrip().endswith(_CLOSE) else None
-    start = typed.start() if typed else -1
-    end = len(text) if start < 0 else start
-    while (end := _last_reminder_start(text, end)) >= 0:
-        if start >= 0 or not _TOOLS_OWN.match(text, end):
-            start = end
-    return start
-
-
-def _last_reminder_start(text: str, end: int) -> int:
-    """Where the reminder begins that ends here, with white space apart, on a line of its own; -1 if none does."""
-    while end and text[end - 1].isspace():
-        end -= 1
-    start = text.rfind(_OPEN, 0, end)
-    if start < 0 or text.find(_CLOSE, start, end) != end - len(_CLOSE):
-        return -1
-    before = start
-    while before and text[before - 1] in " \t":
-        before -= 1
-    is_apart = not before or text[before - 1] == "\n" or text.endswith(_CLOSE, 0, before)
-    return start if is_apart else -1
+    return [fold_start(block_text(block) or "") for block in content]
 
 
 def _reminders(tail: str) -> list[str]:

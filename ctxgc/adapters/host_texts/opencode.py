@@ -2,6 +2,8 @@
 
     Called the Read tool with the following input: {"filePath": …}     attachment, by the file's name
     <path>FILE</path> …                                                 attachment, where that file was just named
+    the same of a file of rules, or with rules of its folder behind     system
+    a reminder that the user sent the following message                 user: the words alone
     <system-reminder>…</system-reminder>, and other synthetic texts     system
 
 An export marks such texts as synthetic; a request has no such mark, and so only a text that fits word for word counts
@@ -13,8 +15,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ctxgc.adapters.facts.result_words import fold_start
+from ctxgc.adapters.facts.rule_files import is_rule_file
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
-from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, parse_wrappers
+from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, parse_wrappers, typed_words
 from ctxgc.core.segment import Kind
 
 MENTIONED = "Called the Read tool with the following input: "
@@ -36,10 +40,13 @@ class OpenCodeTexts:
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
         if before is not None and (is_synthetic or _is_shown(text, before)):
-            return TextReading(Kind.ATTACHMENT, text, before)
+            is_rule = is_rule_file(before.paths[0].path) or fold_start(text) >= 0
+            return TextReading(Kind.SYSTEM if is_rule else Kind.ATTACHMENT, text, before)
         is_reminder = (
             {wrapper.tag for wrapper in parse_wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
         )
+        if is_reminder and (words := typed_words(text)) is not None:
+            return TextReading(Kind.USER, words)
         return TextReading(Kind.SYSTEM if is_synthetic or is_reminder else Kind.USER, text)
 
     def read_fold(self, text: str) -> TextReading:

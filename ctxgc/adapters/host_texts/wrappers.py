@@ -13,13 +13,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from ctxgc.adapters.facts.result_words import REASON, TYPED_STARTS
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.core.segment import COMMAND_CHARS_MAX, Kind
 
 _OPENING = re.compile(r"<([A-Za-z][\w -]{0,63}?)((?:\s+[\w-]+\s*=\s*\"[^\"<>]*\")*)\s*>")
-TYPED_STARTS = ("The user sent a new message while you were working:", "The user sent the following message:")
-"""How Claude Code begins what the user typed while the model worked. The rule protects more and evicts nothing, and so
-counts for all agents."""
 _TYPED_ENDS = (
     "IMPORTANT: After completing your current task, you MUST address the user's message above.",
     "This is how Claude Code surfaces messages the user sends mid-turn",
@@ -102,13 +100,14 @@ def parse_wrappers(text: str) -> list[Wrapper]:
 
 
 def typed_words(text: str) -> str | None:
-    """The words that the user typed while the model worked, without the host's words around; None for any other
-    text."""
+    """The words that the user typed while the model worked, or as the reason of a refusal, without the host's words
+    around; None for any other text."""
     said = text.strip()
     said = said.removeprefix("<system-reminder>").removesuffix("</system-reminder>").strip()
     start = next((start for start in TYPED_STARTS if said.startswith(start)), None)
     if start is None:
-        return None
+        reason = REASON.match(said)
+        return said[reason.end() :].strip() if reason else None
     words, _, last = said[len(start) :].rpartition("\n")
     return (words.rstrip() if last.startswith(_TYPED_ENDS) else said[len(start) :]).strip("\n")
 

@@ -36,6 +36,7 @@ from ctxgc.adapters.wire.rendering import (
     object_input,
     splice_window,
 )
+from ctxgc.adapters.wire.signatures import is_signed
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.own_mark import MARKABLE
 from ctxgc.core.provider_cache import LONG_LIFE_S, SHORT_LIFE_S
@@ -51,6 +52,8 @@ it off before the model and the cache see the prompt."""
 _OPAQUE_OF_USER = frozenset({"image", "document", "search_result", "container_upload"})
 _OPAQUE_OF_RESULT = frozenset({"image", "document", "search_result", "tool_reference"})
 _OPAQUE_OF_ASSISTANT = frozenset({"redacted_thinking"})
+_SIGNABLE = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
+"""Blocks of the model itself; other blocks hold what servers returned, sealed or not."""
 _MARK = b'"cache_control"'
 _BLANK = b'" \\nrt'
 """Characters of a JSON string of white space. A word of these letters alone is taken for blank: no harm is done."""
@@ -107,7 +110,7 @@ def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: 
     fields = text.members(extent)
     role = text.string(fields.get("role"))
     content = fields.get("content")
-    builder.begin_message(index, role == "assistant")
+    builder.begin_message(index, role == "assistant", is_aside=role == "system")
     if content is None or role not in ("user", "assistant", "system"):
         builder.skipped[f"role {role}"[:40]] += 1
     elif role == "assistant":
@@ -166,7 +169,7 @@ def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> N
         builder.add_text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
         builder.end_block(content)
     blocks = _content_blocks(text, content, builder)
-    if any(block == "redacted_thinking" or text.string(fields.get("signature")) for block, _, fields in blocks):
+    if any(block in _SIGNABLE and is_signed(text, fields) for block, _, fields in blocks):
         builder.note_signature()
     for block, extent, fields in blocks:
         if block == "text":

@@ -58,15 +58,19 @@ class ListBuilder(SegmentBuilder):
         self._run: list[str] = []
         """Ids of what the assistant said in this run of its messages."""
         self._is_signed = False
+        self._is_in_run = False
 
-    def begin_message(self, index: int, is_assistant: bool) -> None:
-        """The next message of the list begins. Each of the assistant's is a turn."""
+    def begin_message(self, index: int, is_assistant: bool, *, is_aside: bool = False) -> None:
+        """The next message of the list begins. Each of the assistant's is a turn.
+
+        A message of the system between two of the assistant's (`is_aside`) does not end a run under a signature.
+        """
         if is_assistant and not self._speaks_assistant:
             self._open.clear()  # Hosts reuse ids: a late result must not answer a call of an older reply.
         turn = self._birth.turn + self._speaks_assistant
         self._birth = Birth(turn, reply=f"m{index}" if is_assistant else "")
-        if is_assistant != self._speaks_assistant:
-            self._run, self._is_signed = [], False
+        if not is_aside and is_assistant != self._is_in_run:
+            self._run, self._is_signed, self._is_in_run = [], False, is_assistant
         self._speaks_assistant = is_assistant
         self._message = index
 

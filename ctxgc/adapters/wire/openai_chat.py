@@ -14,7 +14,6 @@ or a copy of signed thinking is never edited; the results of its calls may go.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +39,7 @@ from ctxgc.adapters.wire.rendering import (
     object_input,
     splice_window,
 )
+from ctxgc.adapters.wire.signatures import is_signed
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role
 
@@ -54,11 +54,6 @@ _KINDS = {
     "assistant": (Kind.ASSISTANT, Role.ASSISTANT),
 }
 _THINKING_FIELDS = ("reasoning_content", "reasoning")
-_PLAIN_FIELDS = frozenset({"role", "name", "refusal", "id", "type", "text", "arguments", "index", *_THINKING_FIELDS})
-"""Members of an assistant's message, its parts and calls, that hold no other and sign nothing."""
-_SIGNATURE = re.compile(r"signatures?$|^encrypted|_opaque$|^reasoning_details$|^thinking_blocks$", re.IGNORECASE)
-"""The name of a member that only the model's own server reads, or that holds thinking as the server gave it."""
-_SEALED_TYPES = ("redacted_thinking", "reasoning.encrypted")
 _OPAQUE_OF_USER = frozenset({"image_url", "input_audio", "file"})
 
 
@@ -123,14 +118,14 @@ def _read_message(
     text: JsonText, fields: dict[str, Extent], builder: ListBuilder, index: int, kinds: Mapping[int, Kind]
 ) -> None:
     role = text.string(fields.get("role"))
-    builder.begin_message(index, role == "assistant")
+    builder.begin_message(index, role == "assistant", is_aside=role in ("system", "developer"))
     if role in ("tool", "function"):
         content = fields.get("content")
         call_id = text.string(fields.get("tool_call_id")) if role == "tool" else LEGACY_CALL_ID
         builder.add_result(call_id, read_folded_result(text, content, unfolds=builder.has_folds))
     elif role in _KINDS:
         if role == "assistant":
-            if _is_signed(text, fields):
+            if is_signed(text, fields):
                 builder.note_signature()
             _parse_thinking(text, fields, builder)
         kind, speaker = _KINDS[role]
@@ -158,25 +153,6 @@ def _add_text(text: JsonText, extent: Extent | None, builder: ListBuilder, kind:
         builder.add_user_text(text.string(extent), extent)
     else:
         builder.add_text(kind, role, text.string(extent), extent)
-
-
-def _is_signed(text: JsonText, fields: dict[str, Extent]) -> bool:
-    """Whether a signature stands anywhere in an assistant's message."""
-    is_said = text.first_byte(fields["content"]) == b'"' if "content" in fields else True
-    unsaid = fields.keys() - _PLAIN_FIELDS - ({"content"} if is_said else set())
-    parts: list[Any] = [{name: text.value(fields[name]) for name in unsaid}]
-    while parts:
-        part = parts.pop()
-        if isinstance(part, list):
-            parts += part
-        elif isinstance(part, dict):
-            if part.get("type") in _SEALED_TYPES:
-                return True
-            for name in part.keys() - _PLAIN_FIELDS:
-                if part[name] and _SIGNATURE.search(name):
-                    return True
-                parts.append(part[name])
-    return False
 
 
 def _parse_thinking(text: JsonText, fields: dict[str, Extent], builder: ListBuilder) -> None:

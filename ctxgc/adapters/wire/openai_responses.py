@@ -3,8 +3,8 @@
     reasoning, message assistant, function_call a, function_call b     a, b ─┐  one tool call each: the call, and the
     function_call_output a, function_call_output b  ◀────────────────────────┘  output item that follows
 
-A reply is a run of the model's items. Reasoning is never edited, nor the later items of a reply with encrypted
-reasoning: only outputs are evictable. An item of any other type is an opaque member of its turn and stays unchanged, be
+A reply is a run of the model's items. Reasoning is never edited, nor a signed item or the later items of its reply:
+only outputs are evictable. An item of any other type is an opaque member of its turn and stays unchanged, be
 it OpenAI's own tool or an unknown item: the items around mean the same with and without the item. A `compaction` item
 is a summary that only the server reads. A request whose beginning the server keeps (`previous_response_id`) is left
 alone.
@@ -40,6 +40,7 @@ from ctxgc.adapters.wire.rendering import (
     object_input,
     splice_window,
 )
+from ctxgc.adapters.wire.signatures import is_signed
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role
 
@@ -164,7 +165,7 @@ def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
 
 
 def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReader) -> None:
-    kind = text.string(fields.get("type")) or ("message" if "role" in fields else "")
+    kind = text.string(fields.get("type")) or _kind_of_untyped(fields)
     if kind == "message":
         _parse_message(text, fields, run)
     elif kind == "agent_message":
@@ -176,6 +177,7 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
         _parse_reasoning(text, fields, run)
     elif kind in _CALLS:
         run.note_speaker(True)
+        run.is_sealed |= is_signed(text, fields)
         _parse_call(text, extent, fields, kind, run)
     elif kind in _OUTPUTS:
         run.note_speaker(False)
@@ -194,6 +196,11 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
         raise BadTranscript("an item of `input` has no type")
 
 
+def _kind_of_untyped(fields: Members) -> str:
+    """The API takes a message without a type, and the bare id of an item that the server keeps."""
+    return "message" if "role" in fields else _REFERENCE if "id" in fields else ""
+
+
 def _parse_opaque(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
     """An item that is not edited: the model's, or the host's answer to the model."""
     is_models = run.is_assistant if kind == _REFERENCE else not kind.endswith(_ANSWERS)
@@ -208,6 +215,7 @@ def _parse_message(text: JsonText, fields: Members, run: _ItemReader) -> None:
     if role != "user" and role not in _SPEAKERS:
         raise BadTranscript(f"a message of role {role[:40]!r} is not understood")
     run.note_speaker(role == "assistant")
+    run.is_sealed |= role == "assistant" and is_signed(text, fields)
     _parse_content(text, fields, run, _SPEAKERS.get(role, _THE_USER))
 
 
@@ -237,7 +245,7 @@ def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _Speake
 
 def _parse_reasoning(text: JsonText, fields: Members, run: _ItemReader) -> None:
     """The readable part; the rest is the server's, and seals the items behind it in the reply."""
-    run.is_sealed |= bool(text.string(fields.get("encrypted_content")))
+    run.is_sealed |= is_signed(text, fields)
     parts = [text.value(fields[name]) for name in ("summary", "content") if name in fields]
     items = [part.get("text") for each in parts if isinstance(each, list) for part in each if isinstance(part, dict)]
     said = "\n\n".join(item for item in items if isinstance(item, str) and item.strip())

@@ -25,8 +25,9 @@ READABLE = frozenset({"identity", "gzip", "x-gzip", "deflate"})
 """Codings in which a reply's bill can be read."""
 
 
-_READ_NAMES = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
-"""Names of tokens read from the cache: OpenAI's and Moonshot's, DeepSeek's, and that of proxies before Anthropic."""
+_READ_NAMES = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")
+"""Names of tokens read from the cache: OpenAI's and Moonshot's, DeepSeek's, that of proxies before Anthropic, and of
+vLLM."""
 _WRITTEN_NAMES = ("cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens")
 
 
@@ -116,11 +117,13 @@ class UsageScanner:
 
 
 def _holders(event: Any) -> list[Any]:
-    """Parts of an event that may hold usage: the top, Anthropic's message, Responses' response, Moonshot's choices."""
+    """Parts of an event that may hold usage: the top, Anthropic's message, Responses' response, Groq's part, Moonshot's
+    choices."""
     if not isinstance(event, dict):
         return []
     choices = event.get("choices")
-    return [event, event.get("message"), event.get("response"), *(choices if isinstance(choices, list) else ())]
+    parts = [event.get(name) for name in ("message", "response", "x_groq")]
+    return [event, *parts, *(choices if isinstance(choices, list) else ())]
 
 
 def _merge(counts: dict[str, Any], usage: dict[str, Any]) -> None:
@@ -147,7 +150,7 @@ def _normal(counts: dict[str, Any]) -> ReplyUsage | None:
     return ReplyUsage(
         _count(counts["input_tokens"]),
         _count(counts.get("cache_read_input_tokens")),
-        _count(counts.get("cache_creation_input_tokens")),
+        _count(counts.get("cache_creation_input_tokens")) or _sum_of_lives(counts.get("cache_creation")),
         _count(counts.get("output_tokens")),
     )
 
@@ -162,5 +165,11 @@ def _whole_prompt(counts: dict[str, Any], prompt: str, completion: str) -> Reply
     return ReplyUsage(plain, read, written, _count(counts.get(completion)))
 
 
+def _sum_of_lives(creation: Any) -> int:
+    """Tokens written for each life of an entry (`ephemeral_5m_input_tokens`); some proxies leave out their sum."""
+    return sum(map(_count, creation.values())) if isinstance(creation, dict) else 0
+
+
 def _count(value: Any) -> int:
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0

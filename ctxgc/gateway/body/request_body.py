@@ -66,8 +66,12 @@ class BodyContents(NamedTuple):
     @property
     def has_replies(self) -> bool:
         """Whether the model has replied in this window: a window without any reply is a first request, or a side
-        call."""
-        return any(segment.role is Role.ASSISTANT or segment.kind is Kind.TOOL_CALL for segment in self.window.segments)
+        call. Words put into the model's mouth at the end of a list are no reply.
+        """
+        segments = self.window.segments
+        last = max((at for at, segment in enumerate(segments) if segment.role is Role.USER), default=0)
+        is_answered = any(segment.role is Role.ASSISTANT for segment in segments[:last])
+        return is_answered or any(segment.kind is Kind.TOOL_CALL for segment in segments)
 
 
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:

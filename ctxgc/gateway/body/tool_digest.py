@@ -37,7 +37,7 @@ _DECODER = msgspec.json.Decoder(list[_Tool])
 
 def tool_digest(tools: bytes) -> bytes:
     """A digest of a list of tools as JSON; empty without tools."""
-    if not tools.strip(b"[] \r\n\t"):
+    if not tools.strip(b"[]{} \r\n\t") or tools == b"null":
         return b""
     try:
         listed = _DECODER.decode(tools)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ctxgc.gateway.body.content_coding import READ_CODINGS
+from ctxgc.gateway.body.content_coding import body_coding
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
 from ctxgc.gateway.body.splice_memo import Memo, OwnMark, splice_edits, splice_from_memo
 from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
@@ -53,7 +53,7 @@ class Triage(NamedTuple):
     sub_agent: str = ""
     """The sub-agent that asks, if the headers name one."""
     coding: str = ""
-    """The content coding of the body; empty for a plain body."""
+    """The content codings of the body; empty for a plain body."""
 
 
 class UpstreamRequest(NamedTuple):
@@ -92,8 +92,8 @@ class RequestEditor:
             return Triage(wire, None, "", Reason.OWN_FAULT, holds_body=False)
 
     def _triage(self, wire: str, headers: Mapping[str, str], length: int, path_session: str) -> Triage:
-        coding = headers.get("content-encoding", "").strip().lower().replace("identity", "")
-        if coding and coding not in READ_CODINGS:
+        coding = body_coding(headers.get("content-encoding", ""))
+        if coding is None:
             return Triage(wire, None, "", Reason.ENCODED, holds_body=False)
         if length > EDITED_BYTES_MAX:
             return Triage(wire, None, "", Reason.TOO_LARGE, holds_body=False)

@@ -17,6 +17,7 @@ from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.rendering import encode_json
+from ctxgc.core.pacer import profile_by_bills
 from ctxgc.core.provider_cache import MARKS_MAX
 from ctxgc.core.segment import Segment, Status
 from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache_fields
@@ -101,7 +102,7 @@ def window_params(
         if (was_sent := late_fields(branch)) is not None:
             params["was_sent"] = was_sent
     if contents.profile:
-        params["profile"] = contents.profile
+        params["profile"] = profile_by_bills(contents.profile, charges_writes=branch.charges_writes)
     if placement.mode != branch.synced_mode:
         params["mode"] = placement.mode  # Sent when it changes, so that a command may set another mode in between.
     return params

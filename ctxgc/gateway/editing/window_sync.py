@@ -266,6 +266,7 @@ class WindowSyncer:
         )
         ids = [segment.id for segment in sendable]
         edited = None if placement.waits else sorted(await call.sent_edited_ids(HEAD_START_S))
+        branch.note_bill()
         params = window_params(branch, call, placement, sendable, edited) | {
             "can_recall": contents.can_recall or bool(contents.recall_tool)
         }

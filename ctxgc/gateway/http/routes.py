@@ -60,8 +60,8 @@ def route(method: str, target: str, headers: Mapping[str, str], upstreams: Mappi
     named = next((name for name in UPSTREAMS if path == f"/{name}" or path.startswith(f"/{name}/")), "")
     if named:
         # An empty path is the root: some clients ask `HEAD /` to see whether a server is there.
-        target = target[len(named) + 1 :]
-        target = target if target.startswith("/") else f"/{target}"
+        # Clients that join a base URL with a slash at its end to a path send two.
+        target = "/" + target[len(named) + 1 :].lstrip("/")
         path, _, _ = target.partition("?")
     if not path.startswith("/"):
         return Route("", why="this is no path of an API")
@@ -79,7 +79,7 @@ def route(method: str, target: str, headers: Mapping[str, str], upstreams: Mappi
 
 def _join_url(base: str, target: str) -> str:
     """The URL; a version in both the base and the target stands once, since users write either."""
-    has_both = base.endswith(_VERSION) and target.startswith(f"{_VERSION}/")
+    has_both = base.endswith(_VERSION) and f"{target.partition('?')[0]}/".startswith(f"{_VERSION}/")
     return base + (target.removeprefix(_VERSION) if has_both else target)
 
 

@@ -19,6 +19,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.gateway.billing.usage import ReplyUsage
 from ctxgc.gateway.body.branch_cache import BranchCache
@@ -90,6 +91,8 @@ class Branch:
     """The reply to the window of `synced_ids`."""
     late_edit: LateEdit | None = None
     """How the request of `synced_ids` was sent."""
+    charges_writes: bool = True
+    """Whether the last bill of a long new part had tokens written to the cache, or no such bill has come."""
     is_barred: bool = False
     """Whether the upstream refused an edited request and took the original: requests are edited no more."""
     synced_mode: str = ""
@@ -106,6 +109,12 @@ class Branch:
             and bool(self.last_request_s)
             and now_s - self.last_request_s > self.cache_ttl_s
         )
+
+    def note_bill(self) -> None:
+        """Learn from the bill of the last reply, if there is one, whether writes to the cache are charged."""
+        usage = self.reply.usage if self.reply is not None else None
+        if usage is not None and usage.input_tokens + usage.cache_creation_tokens >= LEAST_MIN_TOKENS:
+            self.charges_writes = usage.cache_creation_tokens > 0
 
     def keep_memo(self, memo: Memo | None) -> None:
         """Keep a memo for the next request, without a mark where marks are refused."""
