@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
+from ctxgc.adapters.foreign_blocks import foreign_blocks_of
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch
 from ctxgc.core.errors import BadTranscript
@@ -62,6 +63,7 @@ class DocumentTranscript:
             return []
         self._parts = []
         self._size = 0
+        self.skipped.update(foreign_blocks_of(events))
         return events
 
     def _value(self, data: bytes) -> Any:
