@@ -154,7 +154,7 @@ def requests_of(data: bytes, list_key: str) -> Requests:
             return Requests([{list_key: document}])
         is_line = data.endswith(b"\n") and b"\n" not in data.strip()
         holders = _holders_of([as_dict(document)], list_key)
-        return Requests(_named(holders, list_key) if is_line else holders, is_log=is_line)
+        return Requests(_with_session_names(holders, list_key) if is_line else holders, is_log=is_line)
     text = decode_stretch(data)
     if "\n" not in text:
         text = text.replace("\r", "\n")  # JSON has no raw carriage return in a string.
@@ -166,12 +166,12 @@ def requests_of(data: bytes, list_key: str) -> Requests:
         text, lambda one: request_in(one, list_key) is not None if has_requests else _is_message(one), is_final=True
     )
     rest = text[found.end :]
-    named = _named(_holders_of(found.records, list_key), list_key)
+    named_holders = _with_session_names(_holders_of(found.records, list_key), list_key)
     is_cut = not is_blank(rest) and "\n" not in rest.strip("\n")
-    return Requests(named, is_log=True, torn=found.torn + (not is_blank(rest) and not is_cut), is_cut=is_cut)
+    return Requests(named_holders, is_log=True, torn=found.torn + (not is_blank(rest) and not is_cut), is_cut=is_cut)
 
 
-def _named(holders: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
+def _with_session_names(holders: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
     """The holders of a log, each with a session: the name that it has, or one by the first message of its list."""
     return [{"session": document_digest(encode_json(holder[list_key][:1]))} | holder for holder in holders]
 
