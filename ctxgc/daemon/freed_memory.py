@@ -13,8 +13,8 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -64,14 +64,23 @@ def fill_free_blocks() -> None:
     """
     gc.collect()
     msgspec.json.decode(b"{" + b",".join(b'"k%d":0' % n for n in range(KEYS_FORGOTTEN)) + b"}")
+    # Blocks of 16 bytes cover a pool of the allocator to its last byte; of longer ones the end of a pool is left over.
+    _filling_blocks(object)
     overhead = sys.getsizeof(b"")
-    blocks: list[bytes] = []
-    for size in range(BLOCK_BYTES_MAX, overhead, -BLOCK_STEP_BYTES):
-        before = _memory_bytes()
-        while before > 0 and _memory_bytes() < before + ARENAS_A_SIZE * ARENA_BYTES:
-            blocks += [bytes(size - overhead) for _ in range(BLOCKS_A_LOOK)]
+    blocks = [
+        _filling_blocks(partial(bytes, size - overhead)) for size in range(BLOCK_BYTES_MAX, overhead, -BLOCK_STEP_BYTES)
+    ]
     del blocks
     fill_free_chunks()
+
+
+def _filling_blocks(make: Callable[[], object]) -> list[object]:
+    """New blocks of a size, until none of that size was free any more."""
+    blocks: list[object] = []
+    before = _memory_bytes()
+    while before > 0 and _memory_bytes() - sys.getsizeof(blocks) < before + ARENAS_A_SIZE * ARENA_BYTES:
+        blocks += [make() for _ in range(BLOCKS_A_LOOK)]
+    return blocks
 
 
 def fill_free_chunks() -> None:

@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ctxgc.adapters.transcripts.formats import detect_format
-from ctxgc.core.segment import Kind
-from tests.contracts.transcript_state import read, state_of
+from ctxgc.adapters.transcripts.formats import detect_format, open_transcript
+from ctxgc.core.segment import Kind, Status
+from tests.contracts.test_damaged_lines import harmless_damage
+from tests.contracts.test_transcripts import pieces
+from tests.contracts.transcript_state import check, read, state_of
 
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {"path": "plan.md"}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "moor at dawn"}
@@ -136,3 +140,79 @@ def test_a_call_on_a_line_is_no_request_for_its_input():
     [state] = state_of(read("openai_responses", lines(ASKED, call, answer))[0]).values()
 
     assert [segment.kind for segment in state.segments.values()] == [Kind.USER, Kind.TOOL_CALL]
+
+
+WRAPPED = [
+    lambda request: {"timestamp": 1, "request": request},
+    lambda request: {"id": "r", "request": {"method": "POST", "body": request}, "response": {"id": "x"}},
+    lambda request: {"body": json.dumps(request)},
+    lambda request: {"input": request, "output": None},
+]
+"""How loggers put a request into a record of their own."""
+REQUESTS = [
+    ("anthropic", {"model": "m", "system": "Be brief.", "messages": MESSAGES}),
+    ("openai_chat", {"model": "m", "messages": CHAT}),
+    ("openai_responses", {"model": "m", "input": [ASKED, {"type": "function_call", "call_id": "c", "name": "x"}]}),
+]
+
+
+@pytest.mark.parametrize(("source", "request_"), REQUESTS)
+@pytest.mark.parametrize("wrap", WRAPPED)
+def test_a_request_is_read_in_whatever_record_a_logger_put_it(source, request_, wrap):
+    bare, wrapped = lines(request_), lines(wrap(request_))
+
+    assert detect_format(wrapped) == source
+    [expected], [state] = (state_of(read(source, data)[0]).values() for data in (bare, wrapped))
+    assert state == expected
+
+
+LOGS = [
+    ("anthropic", lines(*MESSAGES, {"role": "assistant", "content": "At dawn."})),
+    ("anthropic", lines(*({"model": "m", "messages": MESSAGES[:count]} for count in (1, 2, 3)))),
+    ("anthropic", lines(*({"request": {"messages": MESSAGES[:count]}} for count in (1, 2, 3)))),
+    ("openai_chat", lines(*CHAT, {"role": "tool", "tool_call_id": "c", "content": "dawn"}, ANSWER)),
+    ("openai_responses", lines(ASKED, {"type": "function_call", "call_id": "c", "name": "x"}, ITEM)),
+]
+
+
+@pytest.mark.parametrize(("source", "log"), LOGS)
+@given(st.data())
+def test_a_damaged_line_of_a_log_costs_no_other(source, log, data):
+    damaged, stubs = data.draw(harmless_damage(log.splitlines(keepends=True)))
+
+    events, transcript = read(source, damaged)
+
+    assert state_of(events) == state_of(read(source, log)[0])
+    assert transcript.skipped["malformed"] <= stubs
+    check(events)
+
+
+@pytest.mark.parametrize(("source", "log"), LOGS)
+@given(st.data())
+def test_a_log_of_requests_may_be_read_to_any_byte_and_on(source, log, data):
+    transcript = open_transcript(source)
+
+    events = []
+    # A whole line without its newline may as well be a document, whose name is another.
+    cuts = data.draw(st.sets(st.integers(0, len(log)).filter(lambda cut: cut != log.index(b"\n")), max_size=6))
+    for piece in pieces(log, cuts):
+        events += transcript.feed(piece) + transcript.finish()
+
+    expected, reference = read(source, log)
+    assert state_of(events) == state_of(expected)
+    assert (transcript.records, transcript.skipped) == (reference.records, reference.skipped)
+    check(events)
+
+
+@pytest.mark.parametrize("source", ["anthropic", "openai_chat"])
+def test_a_call_that_the_model_spoke_after_is_not_awaited_for_ever(source):
+    asked = [CALL] if source == "anthropic" else None
+    call = {"role": "assistant", "content": asked} | ({} if asked else {"tool_calls": CHAT[1]["tool_calls"]})
+
+    waiting, spoken = (
+        state_of(read(source, json.dumps([ASKED, call, *more]).encode())[0]) for more in ([], [ASKED, ANSWER])
+    )
+
+    statuses = [[one.status for one in state.segments.values()] for [state] in (waiting.values(), spoken.values())]
+    assert Status.PENDING in statuses[0]
+    assert Status.PENDING not in statuses[1]

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,10 +67,24 @@ def test_same_bytes_same_events_however_cut(name, data):
     assert read(name, *pieces(whole, cuts))[0] == read(name, whole)[0]
 
 
+@st.composite
+def packings(draw, plain):
+    """The bytes in gzip, or in several frames of zstd with others between that hold nothing."""
+    if draw(st.booleans()):
+        return gzip.compress(plain, mtime=0)
+    packer = zstandard.ZstdCompressor(write_content_size=draw(st.booleans()))
+    frames = [packer.compress(piece) for piece in pieces(plain, draw(st.sets(st.integers(0, len(plain)), max_size=2)))]
+    for at in draw(st.lists(st.integers(0, len(frames)), max_size=2)):
+        held = draw(st.binary(max_size=9))
+        kind = bytes([draw(st.integers(0x50, 0x5F))])
+        frames.insert(at, kind + b"\x2a\x4d\x18" + len(held).to_bytes(4, "little") + held)
+    return b"".join(frames)
+
+
 @every_format
 @given(st.data())
 def test_packed_bytes_give_the_same_events_as_plain_ones(name, data):
-    packed = gzip.compress(sample(name), mtime=0)
+    packed = data.draw(packings(sample(name)))
     cuts = data.draw(st.sets(st.integers(0, len(packed)), max_size=10))
 
     assert read(name, *pieces(packed, cuts))[0] == read(name, sample(name))[0]

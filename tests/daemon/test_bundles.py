@@ -261,3 +261,17 @@ async def test_one_changed_letter_of_a_text_is_noticed(bench, kept_bench, tmp_pa
     [failed] = (await bench.call("import", paths=[str(path)]))["failed"]
 
     assert "checksum" in failed["error"]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_an_export_that_lost_a_line_reads_as_segments_but_for_that_line(bench, kept_bench, tmp_path, lost):
+    key = await a_clients_session(kept_bench)
+    path = await exported(kept_bench, tmp_path, {"session": str(key)})
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for at, line in enumerate(lines) if at != lost]
+    path.write_bytes(b"".join(kept))
+
+    reply = await bench.call("import", paths=[str(path)], format="segments")
+
+    assert reply["failed"] == []
+    assert reply["sessions"][0]["segments"] == sum(b'"kind":' in line for line in kept[1:])

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import zstandard
 
+from ctxgc.adapters.transcripts.formats import _CLAUDE_NOTES
 from ctxgc.core.errors import Cancelled
 from ctxgc.daemon.feeds import importing
 from ctxgc.daemon.server.rpc import CallContext
@@ -439,6 +440,9 @@ PASSED_OVER = {
     "agent-a1.meta.json": b'{"agentType":"worker","description":"x"}',
     "sessions-index.json": b'{"version":1,"entries":[{"sessionId":"s","fullPath":"/x"}]}',
     "empty.jsonl": b"",
+    "mark.jsonl": b"\xef\xbb\xbf",
+    "blank.jsonl": b"\xef\xbb\xbf\r\n \n",
+    **{f"{kind}.jsonl": json.dumps({"type": kind, "snapshot": {}}).encode() for kind in sorted(_CLAUDE_NOTES)},
     "notes.jsonl": note("summary") + note("file-history-snapshot"),
 }
 

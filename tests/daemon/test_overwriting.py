@@ -1,6 +1,8 @@
 """Memory is overwritten after a forget even if an attempt fails, and no log quotes what was forgotten."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -42,3 +44,31 @@ async def test_an_attempt_that_fails_is_made_again_and_its_error_is_logged_by_ty
     overwriting.cancel()
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [type(error).__name__]
     assert "needle" not in caplog.text
+
+
+SCAN = """
+import os, re, sys
+from ctxgc.daemon.freed_memory import fill_free_blocks, overwrite_what_is_freed
+overwrite_what_is_freed()
+prefix = os.urandom(6).hex()
+texts = [prefix + "%06d" % number + "z" * (number % 300) for number in range(200_000)]
+kept = texts[::1000]  # Some of each arena, so that the system does not get the rest back.
+del texts
+fill_free_blocks()
+pattern, found = re.compile(prefix.encode() + rb"([0-9]{6})"), set()
+for line in open("/proc/self/maps"):
+    bounds, rights, *rest = line.split()
+    if rights.startswith("rw"):
+        first, last = (int(part, 16) for part in bounds.split("-"))
+        with open("/proc/self/mem", "rb") as memory:
+            memory.seek(first)
+            found |= {int(number) for number in pattern.findall(memory.read(last - first))}
+print(len(found - set(range(0, 200_000, 1000))))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read through /proc")
+def test_no_freed_text_is_left_in_any_block_of_any_size_nor_behind_the_last_block_of_a_pool():
+    done = subprocess.run([sys.executable, "-c", SCAN], capture_output=True, text=True, timeout=60, check=True)
+
+    assert int(done.stdout) == 0

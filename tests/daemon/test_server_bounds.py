@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ctxgc.daemon.server import dispatch
+from ctxgc.daemon.server.hub import LONG_TURNS_MAX
 from ctxgc.daemon.server.rpc import Limits
 from ctxgc.protocol.blocking_client import CallFailed, LineClient
 from ctxgc.protocol.messages import VERBS
@@ -100,6 +101,19 @@ async def test_clients_that_read_nothing_are_cut_off_when_all_of_them_together_a
         assert unsent_bytes(daemon) < limits.all_unsent_bytes_max + 5 * MB
         assert len(daemon.server._hub.connections) > 1
         assert (await reader.ask(call(2, "long", bytes=2 * MB)))["id"] == 2
+
+
+@pytest.mark.parametrize("clients", [3, 24])
+async def test_what_clients_that_read_nothing_cost_together_does_not_grow_with_their_number(tmp_path, clients):
+    limits = Limits(all_unsent_bytes_max=8 * MB, unread_s_max=3600)
+    async with serving(tmp_path, limits=limits) as daemon:
+        reader, deaf = await daemon.connect(), [await deaf_client(daemon) for _ in range(clients)]
+        for wire in deaf:
+            wire.send(*(call(n, "long", bytes=MB) for n in range(16)))
+        await settle(daemon)
+
+        assert unsent_bytes(daemon) <= limits.all_unsent_bytes_max + LONG_TURNS_MAX * MB
+        assert (await reader.ask(call(1)))["id"] == 1
 
 
 async def test_a_client_that_reads_is_not_cut_off_however_much_others_leave_unread(tmp_path):

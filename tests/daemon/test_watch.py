@@ -286,6 +286,7 @@ async def test_a_sidecar_of_no_format_is_no_error_of_the_watch(bench, tmp_path):
 
 
 async def test_a_backlog_waits_between_its_slices_while_a_change_is_read(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("ctxgc.daemon.feeds.watch.BACKLOG_SLICE_BYTES", 500)
     monkeypatch.setattr("ctxgc.daemon.feeds.watch.SLICE_BYTES", 500)
     old, live = aged(tmp_path, "old", age_s=9, turns=20), aged(tmp_path, "live", age_s=0, turns=20)
     order, begun, go_on, real = [], asyncio.Event(), asyncio.Event(), FollowedFile.take
@@ -312,3 +313,42 @@ async def test_a_backlog_waits_between_its_slices_while_a_change_is_read(bench, 
 
     mine = [number == live.stat().st_ino for number in order]
     assert mine == sorted(mine[:1]) + [True] * sum(mine) + [False] * (len(mine) - sum(mine) - 1)
+
+
+@pytest.mark.parametrize("beside", [1, 4])
+async def test_changed_files_are_read_beside_each_other_and_the_fewest_new_bytes_come_first(
+    bench, tmp_path, monkeypatch, beside
+):
+    monkeypatch.setattr("ctxgc.daemon.feeds.watch.READ_BESIDE_MAX", beside)
+    paths = {turns: aged(tmp_path, f"s{turns}", age_s=0, turns=turns) for turns in (40, 1, 20, 5)}
+    watched, order, gate, real = WatchedPath(str(tmp_path)), [], asyncio.Event(), FollowedFile.take
+    await look(bench, watched, paths[40])
+    with paths[40].open("ab") as file:
+        file.write(worked(1, session="s40").data[-300:])
+
+    async def take(self, data, *, is_log):
+        order.append(self.identity[1])
+        if len(order) == beside:
+            gate.set()  # Only where all of them are read at the same time does the first one end.
+        await gate.wait()
+        await real(self, data, is_log=is_log)
+
+    monkeypatch.setattr(FollowedFile, "take", take)
+    async with asyncio.timeout(SOON_S):
+        await bench.watcher._read_all(watched, [str(path) for path in paths.values()])
+
+    by_new_bytes = [paths[turns].stat().st_ino for turns in (40, 1, 5, 20)]
+    assert (order if beside == 1 else sorted(order)) == (by_new_bytes if beside == 1 else sorted(by_new_bytes))
+
+
+async def test_a_file_that_was_closed_while_it_was_read_is_no_error(bench, tmp_path, monkeypatch):
+    path, watched, real = aged(tmp_path, "s0", age_s=0), WatchedPath(str(tmp_path)), FollowedFile.take
+
+    async def take(self, data, *, is_log):
+        watched.files.clear()
+        await real(self, data, is_log=is_log)
+
+    monkeypatch.setattr(FollowedFile, "take", take)
+    await look(bench, watched, path)
+
+    assert watched.error == ""

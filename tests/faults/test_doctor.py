@@ -5,6 +5,7 @@ from sqlite3 import connect
 
 import pytest
 
+from ctxgc.daemon.verbs.admin import _folder_check
 from ctxgc.stash import examination, sqlite
 from ctxgc.stash.sqlite import SqliteStash
 from tests.daemon.harness import bench_on
@@ -88,3 +89,16 @@ def test_a_page_that_is_overwritten_under_a_running_daemon_makes_doctor_fail(hom
     assert not report["ok"]
     content = next(check for check in report["checks"] if check["name"] == "content")
     assert (content["ok"], "--repair" in content["hint"]) == (False, True)
+
+
+@pytest.mark.parametrize(("mode", "said"), [(0o700, "mode 0700, ours"), (0o755, "mode 0755"), (None, "No such file")])
+def test_a_state_folder_that_is_gone_or_open_to_others_is_told_as_what_it_is(tmp_path, mode, said):
+    folder = tmp_path / "state"
+    if mode is not None:
+        folder.mkdir()
+        folder.chmod(mode)
+
+    check = _folder_check(str(folder))
+
+    assert check.ok is (mode == 0o700)
+    assert said in check.detail

@@ -42,6 +42,9 @@ class CodexDocument(DocumentTranscript):
         yield from rollout.finish()
         self.records = len(items)
 
+    def _count_blocks(self, events: list[Event]) -> None:
+        """The reader of rollouts has counted them."""
+
 
 def _bare_item(item: Any) -> Any:
     """The item as a rollout spells it: a message may lack its type, and a shell's output had one of its own."""

@@ -72,6 +72,8 @@ _CODEX_START = re.compile(
 _OLD_CODEX_KEYS = frozenset({"id", "timestamp", "instructions"})
 """The first line of a rollout from before September 2025."""
 _CLAUDE_START = re.compile(rb'\s*\{\s*"(?:parentUuid|leafUuid|isSidechain)"\s*:')
+_CLAUDE_NOTES = frozenset(kind for kind in ClaudeCode.bookkeeping if "-" in kind)
+"""Types that no other host writes, though a log may hold nothing else, and no session's name."""
 _CLAUDE_SPOKEN = ("user", "assistant")
 
 
@@ -93,7 +95,7 @@ def is_claude_code(head: bytes) -> bool:
     keys = ("sessionId", "parentUuid", "leafUuid")
     return any(
         isinstance(value.get("type"), str)
-        and any(map(value.__contains__, keys))
+        and (value["type"] in _CLAUDE_NOTES or any(map(value.__contains__, keys)))
         and (value["type"] not in _CLAUDE_SPOKEN or "content" in as_dict(value.get("message")))
         for value in head_objects(head)
     )

@@ -62,11 +62,13 @@ def response_content(part: dict[str, Any]) -> tuple[object, bool | None]:
     """(What a `functionResponse` tells the model, whether the response is an error)."""
     answer = as_dict(part.get("functionResponse"))
     response = answer.get("response")
-    said = next((as_dict(response)[key] for key in RESULT_TEXTS if key in as_dict(response)), None)
-    text = said if isinstance(said, str) else "" if response is None else canonical_json(response).decode()
+    rest = dict(as_dict(response))
+    said = rest.pop(next((key for key in RESULT_TEXTS if isinstance(rest.get(key), str)), ""), None)
+    text = said if said is not None else "" if response is None else canonical_json(response).decode()
+    beside = [{"type": "text", "text": canonical_json(rest).decode()}] if rest and said is not None else []
     media = list(parts_of(answer.get("parts") or []))
     is_error = True if isinstance(response, dict) and "error" in response and "output" not in response else None
-    return ([{"type": "text", "text": text}, *media] if media else text), is_error
+    return ([{"type": "text", "text": text}, *beside, *media] if beside or media else text), is_error
 
 
 class ContentReader:

@@ -17,6 +17,8 @@ import zstandard
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+ZSTD_MAGICS = (ZSTD_MAGIC, *(bytes([number]) + b"\x2a\x4d\x18" for number in range(0x50, 0x60)))
+"""A frame, or one of sixteen kinds of frames to pass over, with which parallel packers begin a file."""
 MAGIC_BYTES = 4
 
 INFLATE_BYTES = 2**20
@@ -103,7 +105,7 @@ class Inflater:
                 self._head = data
                 return
             self._head = None
-            self._packing = "gzip" if data.startswith(GZIP_MAGIC) else "zstd" if data.startswith(ZSTD_MAGIC) else ""
+            self._packing = "gzip" if data.startswith(GZIP_MAGIC) else "zstd" if data.startswith(ZSTD_MAGICS) else ""
             self._member = self._next_member() if self._packing else None
         for plain in self._inflate(data) if self._packing else (data,):
             yield self._as_utf8(plain)
@@ -142,5 +144,5 @@ class Inflater:
 
 
 def _may_be_packed(head: bytes) -> bool:
-    magics = (GZIP_MAGIC, ZSTD_MAGIC, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    magics = (GZIP_MAGIC, *ZSTD_MAGICS, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return any(magic.startswith(head) or head.startswith(magic) for magic in magics)

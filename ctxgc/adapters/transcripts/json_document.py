@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
+from ctxgc.adapters.foreign_blocks import foreign_blocks_of
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch
 from ctxgc.core.errors import BadTranscript
@@ -24,6 +25,8 @@ class DocumentTranscript:
     """The shared part of all document formats; a format's `_events` reads its document."""
 
     source = ""
+    is_growing = False
+    """Whether what was read is of records a line: more may follow, and the next `finish` reads all of them."""
 
     def __init__(self, document_bytes_max: int = DOCUMENT_BYTES_MAX) -> None:
         self.records = 0
@@ -60,9 +63,15 @@ class DocumentTranscript:
         except (ValueError, RecursionError, BadTranscript):
             self.skipped["malformed"] = 1
             return []
-        self._parts = []
-        self._size = 0
+        self._count_blocks(events)
+        if not self.is_growing:
+            self._parts = []
+            self._size = 0
         return events
+
+    def _count_blocks(self, events: list[Event]) -> None:
+        """Count the foreign blocks of what was read."""
+        self.skipped.update(foreign_blocks_of(events))
 
     def _value(self, data: bytes) -> Any:
         """The document; several records a file for a format that says so. Raises `ValueError`."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX, Event
+from ctxgc.adapters.foreign_blocks import foreign_blocks_of
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.adapters.transcripts.resync import Nesting, Salvage, cut_character, decode_stretch, is_blank, salvage_records
 
@@ -255,6 +256,8 @@ class LineTranscript:
         # The same list stays: chains write to it.
         events = list(self._events)
         self._events.clear()
+        for kind in foreign_blocks_of(events):
+            self._skip(kind)
         return events
 
 

@@ -169,6 +169,8 @@ class SegmentLines(LineTranscript):
                 self._events.append(self._reader.opened)
             elif "kind" in record:
                 self._events += self._reader.read_record(record)
+                for _ in range(self._reader.pop_lost_refs()):
+                    self._skip("lost_ref")
             elif not {FORGOTTEN_KEY, JOURNAL_KEY, END_KEY} & record.keys():
                 self._skip(record.get("type"))
         except BadTranscript:
@@ -215,8 +217,16 @@ class _Reader:
         self.opened = SessionOpened(session, **told)  # type: ignore[arg-type]  # All of them are strings.
         self._ids: set[str] = set() if ids is None else ids
         self._builder = SegmentBuilder(IdAllocator(self._ids.__contains__))
+        self._is_bundle = fields.get("version") == BUNDLE_VERSION
+        """An export: read as segments because of damage, where a reference may have lost its segment."""
+        self._lost_refs = 0
         self._turn = 0
         self._reply = ""
+
+    def pop_lost_refs(self) -> int:
+        """References since the last call whose segment was not read."""
+        lost, self._lost_refs = self._lost_refs, 0
+        return lost
 
     def read_record(self, record: object) -> list[Event]:
         """The segment, and the departure if the segment left the window."""
@@ -242,10 +252,15 @@ class _Reader:
             raise ValueError("a tool call has a result unless it is pending (I3)")
         if segment.id in self._ids:
             raise ValueError(f"a second segment {segment.id!r}")
+        refs = tuple(redact_texts(_strings(fields.get("refs"))))
+        if self._is_bundle:
+            known = tuple(ref for ref in refs if ref in self._ids)
+            self._lost_refs += len(refs) - len(known)
+            refs = known
         self._ids.add(segment.id)
         segment = replace(
             self._with_facts(segment, fields),
-            refs=tuple(redact_texts(_strings(fields.get("refs")))),
+            refs=refs,
             importance=min(max(_number_of(fields.get("importance"), 0.5), 0.0), 1.0),
             task=as_text(fields.get("task")),
             tags=_strings(fields.get("tags")),

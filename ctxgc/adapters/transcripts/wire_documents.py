@@ -12,20 +12,30 @@ The content tells a list's API: each API spells a tool's call and result in its 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-from ctxgc.adapters.contract import Event, SegmentAdmitted, SessionOpened, WindowReplaced
+from ctxgc.adapters.contract import (
+    DOCUMENT_BYTES_MAX,
+    RESULT_PIECE,
+    Event,
+    SegmentAdmitted,
+    SessionOpened,
+    WindowReplaced,
+)
 from ctxgc.adapters.facts.segment_facts import add_facts
+from ctxgc.adapters.foreign_blocks import foreign_blocks
 from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest, document_of
+from ctxgc.adapters.transcripts.jsonl import lenient_object
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank, salvage_records
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.wire.openai_chat import OpenAiChat
 from ctxgc.adapters.wire.openai_responses import OpenAiResponses
 from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import Departure, Segment, Status
+from ctxgc.core.segment import Departure, Piece, Role, Segment, Status
 
 ANTHROPIC_BLOCKS = frozenset(
     {"tool_use", "tool_result", "thinking", "redacted_thinking", "server_tool_use", "mcp_tool_use", "document"}
@@ -39,6 +49,11 @@ CHAT_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "fun
 LIST_KEYS = ("messages", "input")
 ANSWER_KEYS = ("response", "output", "choices")
 """Members under which loggers and servers put an answer."""
+SESSION_KEYS = ("session_id", "conversation_id", "session")
+REQUEST_KEYS = ("request", "request_body", "body", "input", "params", "data")
+"""Members under which loggers put a request, as an object or as JSON in a text."""
+REQUEST_DEPTH_MAX = 3
+"""Of such members in each other."""
 UNREAD = "unread_answers"
 """The member of a holder that counts the answers which are not understood."""
 
@@ -75,7 +90,8 @@ def _messages_in(head: bytes) -> Iterator[dict[str, Any]]:
     if not start.startswith(("[", "{")):
         return
     for record in salvage_records(start, _is_message, is_final=True).records:
-        values = [record, *(item for key in LIST_KEYS for item in as_list(record.get(key)))]
+        request = next((found for key in LIST_KEYS if (found := request_in(record, key)) is not None), record)
+        values = [record, request, *(item for key in LIST_KEYS for item in as_list(request.get(key)))]
         yield from (value for value in values if isinstance(value, dict) and not _is_host_record(value))
 
 
@@ -98,10 +114,36 @@ def _block_types(message: dict[str, Any]) -> set[str]:
     return {as_text(as_dict(block).get("type")) for block in as_list(message.get("content"))}
 
 
-def list_holders(data: bytes, list_key: str) -> list[dict[str, Any]]:
+def request_in(record: Any, list_key: str, depth_left: int = REQUEST_DEPTH_MAX) -> dict[str, Any] | None:
+    """The request in a logger's record, which may be the record itself; None for a record without a list."""
+    if isinstance(record, str) and record.startswith("{"):
+        record = lenient_object(record.encode("utf-8", "surrogatepass"))
+    if not isinstance(record, dict):
+        return None
+    if isinstance(record.get(list_key), list) or (isinstance(record.get(list_key), str) and "model" in record):
+        return record
+    wrapped = (record[key] for key in REQUEST_KEYS if depth_left and key in record and not _is_message(record))
+    return next((found for one in wrapped if (found := request_in(one, list_key, depth_left - 1)) is not None), None)
+
+
+class Requests(NamedTuple):
+    """What a document or a log of lines holds."""
+
+    holders: list[dict[str, Any]]
+    """Objects with a list each."""
+    is_log: bool = False
+    """Records a line: more may follow."""
+    torn: int = 0
+    """Places of a log that hold no whole record."""
+    is_cut: bool = False
+    """The last line has no end yet."""
+
+
+def requests_of(data: bytes, list_key: str) -> Requests:
     """The document, or the requests a line, as objects that hold a list under this key; messages a line are one list.
 
-    An object from lines is named by the first message of its list: a log of lines grows. Raises `BadTranscript`.
+    An object from lines is named by the first message of its list: a log of lines grows. A damaged line costs itself.
+    Raises `BadTranscript`.
     """
     try:
         document = document_of(data)
@@ -109,13 +151,28 @@ def list_holders(data: bytes, list_key: str) -> list[dict[str, Any]]:
         pass
     else:
         if isinstance(document, list):
-            return [{list_key: document}]
-        return _holders_of([as_dict(document)], list_key)
+            return Requests([{list_key: document}])
+        is_line = data.endswith(b"\n") and b"\n" not in data.strip()
+        holders = _holders_of([as_dict(document)], list_key)
+        return Requests(_with_session_names(holders, list_key) if is_line else holders, is_log=is_line)
     text = decode_stretch(data)
-    found = salvage_records(text, lambda value: _is_message(value) or list_key in value, is_final=True)
-    if not found.records or found.torn or not is_blank(text[found.end :]):
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # JSON has no raw carriage return in a string.
+    whole = salvage_records(text, lambda _: False, is_final=True).records
+    if not whole or text.lstrip(NO_TEXT).startswith("["):
         raise BadTranscript("neither a document nor whole lines")
-    holders = _holders_of(found.records, list_key)
+    has_requests = any(request_in(record, list_key) is not None for record in whole)
+    found = salvage_records(
+        text, lambda one: request_in(one, list_key) is not None if has_requests else _is_message(one), is_final=True
+    )
+    rest = text[found.end :]
+    named_holders = _with_session_names(_holders_of(found.records, list_key), list_key)
+    is_cut = not is_blank(rest) and "\n" not in rest.strip("\n")
+    return Requests(named_holders, is_log=True, torn=found.torn + (not is_blank(rest) and not is_cut), is_cut=is_cut)
+
+
+def _with_session_names(holders: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
+    """The holders of a log, each with a session: the name that it has, or one by the first message of its list."""
     return [{"session": document_digest(encode_json(holder[list_key][:1]))} | holder for holder in holders]
 
 
@@ -123,13 +180,14 @@ def _holders_of(records: list[dict[str, Any]], list_key: str) -> list[dict[str, 
     """Each request with its answers: those in the request's record, and the messages on the lines behind."""
     holders: list[dict[str, Any]] = []
     for record in records:
-        sent = record.get(list_key)
-        if isinstance(sent, str) and not _is_message(record):
-            sent = [{"role": "user", "content": sent}]
-        if isinstance(sent, list):
+        request = request_in(record, list_key)
+        if request is not None and not (isinstance(request[list_key], str) and _is_message(record)):
+            sent = request[list_key]
+            sent = [{"role": "user", "content": sent}] if isinstance(sent, str) else sent
             answers = [_answers_in(record[name]) for name in ANSWER_KEYS if name in record]
-            holders.append(record | {list_key: [*sent, *chain.from_iterable(filter(None, answers))], UNREAD: 0})
-            holders[-1][UNREAD] += answers.count(None)
+            names = {name: record[name] for name in SESSION_KEYS if name in record}
+            holders.append(request | names | {list_key: [*sent, *chain.from_iterable(filter(None, answers))]})
+            holders[-1][UNREAD] = answers.count(None)
             continue
         if not holders:
             holders.append({list_key: [], UNREAD: 0})
@@ -158,8 +216,19 @@ def _answers_in(value: Any) -> list[Any] | None:
 
 def session_of(holder: dict[str, Any], digest: str) -> str:
     """The session that an object with a list belongs to, by the names that loggers use."""
-    names = (as_text(holder.get(key)) for key in ("session_id", "conversation_id", "session", "id"))
+    names = (as_text(holder.get(key)) for key in (*SESSION_KEYS, "id"))
     return clean_name(next(filter(None, names), "")) or digest
+
+
+def _with_ended_calls(segments: list[Segment]) -> list[Segment]:
+    """A call that the model spoke after has no result to come: an error without output, as in a log."""
+    last_turn = max((segment.born_turn for segment in segments if segment.role is Role.ASSISTANT), default=0)
+    return [
+        replace(segment, body=(*segment.body, Piece(RESULT_PIECE, b"")), status=Status.ERROR)
+        if segment.status is Status.PENDING and segment.born_turn < last_turn
+        else segment
+        for segment in segments
+    ]
 
 
 class _WireDocument(DocumentTranscript):
@@ -167,8 +236,29 @@ class _WireDocument(DocumentTranscript):
 
     list_key = ""
 
+    def __init__(self, document_bytes_max: int = DOCUMENT_BYTES_MAX) -> None:
+        super().__init__(document_bytes_max)
+        self._admitted: dict[tuple[str, str], Segment] = {}
+        self._opened: set[str] = set()
+        self._read_bytes = 0
+
+    def finish(self) -> list[Event]:
+        """Read the document, or a log of lines as far as the log has come: events of what is new."""
+        if self._size == self._read_bytes:
+            return []
+        self._read_bytes = self._size
+        self.skipped.clear()
+        return super().finish()
+
     def _value(self, data: bytes) -> Any:
-        return list_holders(data, self.list_key)
+        requests = requests_of(data, self.list_key)
+        self.is_growing = requests.is_log
+        self.skipped.update({"malformed": requests.torn} if requests.torn else {})
+        self.skipped.update({"truncated": 1} if requests.is_cut else {})
+        return requests.holders
+
+    def _count_blocks(self, events: list[Event]) -> None:
+        self.skipped.update(foreign_blocks(self._admitted.values()))
 
     def _segments(self, holder: dict[str, Any]) -> list[Segment]:
         """The segments of one list, with facts. Raises `BadTranscript`."""
@@ -176,7 +266,6 @@ class _WireDocument(DocumentTranscript):
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
         windows: dict[str, dict[str, Segment]] = {}
-        admitted: dict[tuple[str, str], Segment] = {}
         for holder in document:
             if not isinstance(holder.get(self.list_key), list | str):
                 raise BadTranscript(f"no list `{self.list_key}` in this document")
@@ -184,16 +273,17 @@ class _WireDocument(DocumentTranscript):
             if holder.get(UNREAD):
                 self.skipped["answer"] += holder[UNREAD]
             session = session_of(holder, digest)
-            if session not in windows:
+            if session not in self._opened:
+                self._opened.add(session)
                 yield SessionOpened(session, model=clean_name(as_text(holder.get("model"))))
-            windows[session] = {segment.id: segment for segment in self._segments(holder)}
+            windows[session] = {segment.id: segment for segment in _with_ended_calls(self._segments(holder))}
             for segment in windows[session].values():
-                known = admitted.get((session, segment.id))
+                known = self._admitted.get((session, segment.id))
                 if known is None or (known.status is Status.PENDING and segment.status is not Status.PENDING):
-                    admitted[session, segment.id] = segment
+                    self._admitted[session, segment.id] = segment
                     yield SegmentAdmitted(session, segment)
         for session, window in windows.items():
-            if any(name == session and id_ not in window for name, id_ in admitted):
+            if any(name == session and id_ not in window for name, id_ in self._admitted):
                 slots = tuple((segment.id, place) for place, segment in enumerate(window.values()))
                 yield WindowReplaced(session, slots, Departure.HOST_COMPACTED)
 

@@ -16,6 +16,7 @@ from typing import Any
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
 from ctxgc.adapters.contract import INPUT_SPAN, Span, WireBlock, WireWindow
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
+from ctxgc.adapters.foreign_blocks import is_known_block
 from ctxgc.adapters.host_texts.folds import FoldedResult
 from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS, HostTexts, UnknownAgentTexts
 from ctxgc.adapters.json_values import as_dict, as_text
@@ -24,14 +25,6 @@ from ctxgc.adapters.wire.json_spans import Extent
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role, Segment, Status, text_bytes
 
-KNOWN_BLOCKS = frozenset(
-    {"image", "document", "search_result", "container_upload", "image_url", "input_audio", "file", "input_image"}
-    | {"input_file", "refusal", "thinking", "redacted_thinking", "server_tool_use", "mcp_tool_use", "tool_reference"}
-    | {"item_reference", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "reasoning"}
-    | {"compaction", "context_compaction", "compaction_summary"}
-)  # fmt: skip
-KNOWN_ENDINGS = ("_tool_result", "_call", "_call_output")
-"""Endings of the types of what servers called and returned."""
 FOREIGN_RESULTS = frozenset({"tool_result", "toolResult", "toolResponse", "functionResponse", "function_response"})
 """Types or members of a tool's result in an API that spells results in another way."""
 
@@ -113,17 +106,15 @@ class ListBuilder(SegmentBuilder):
             self._spans[draft.id] = [Span("thinking", *extent)]
 
     def add_opaque(self, kind: Kind, role: Role, block: Any) -> None:
-        """A block that is not text: kept verbatim, never evicted. A block of no API read here is counted too.
+        """A block that is not text: kept verbatim, never evicted.
 
         A tool's result in the spelling of another API is nothing that the user said.
         """
         _check_depth(block, SKELETON_DEPTH_MAX - 2)
         members = as_dict(block)
-        type_ = as_text(members.get("type"))
-        if type_ not in KNOWN_BLOCKS and not type_.endswith(KNOWN_ENDINGS):
-            self.skipped[f"block {type_ or 'untyped'}"[:40]] += 1
-            if kind is Kind.USER and (type_ in FOREIGN_RESULTS or members.keys() & FOREIGN_RESULTS):
-                kind = Kind.ATTACHMENT
+        is_foreign_result = as_text(members.get("type")) in FOREIGN_RESULTS or bool(members.keys() & FOREIGN_RESULTS)
+        if kind is Kind.USER and is_foreign_result and not is_known_block(block):
+            kind = Kind.ATTACHMENT
         self._add_draft(self.draft_text(kind, role, b"", self._birth, {"opaque": [block]}))
 
     def add_call(

@@ -161,7 +161,7 @@ class Feed:
 
     async def _open_last_parser(self) -> None:
         """Open the parser for a file that ends in its head. A packed file without a record is damage, not empty."""
-        if not self._head.strip() and not self.truncation_reason:
+        if not self._head.strip(b"\xef\xbb\xbf \t\r\n") and not self.truncation_reason:
             raise NoTranscript("nothing is in it")
         try:
             await self._open_parser(is_last=True)

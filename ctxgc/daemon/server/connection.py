@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         """The answer of a waiting call; empty for a notification."""
         out = bytearray()
         try:
-            result = await answer
+            result = await self._hub.in_turn(request.method, answer)
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:

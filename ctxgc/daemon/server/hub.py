@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from socket import socket
 from typing import Any, Protocol, TypeVar
@@ -15,6 +15,11 @@ from ctxgc.daemon.server.events import Events
 from ctxgc.daemon.server.rpc import Dispatch, Limits, Slowlog, Traffic
 
 T = TypeVar("T")
+
+LONG_TURNS_MAX = 8
+"""Long replies of all clients that are made at the same time."""
+ROOM_LOOK_S = 0.1
+"""Interval of looks at what clients have read, while a long reply waits for room."""
 
 
 class Member(Protocol):
@@ -57,6 +62,7 @@ class Hub:
     """Connections beyond `connections_max`, the oldest first."""
     all_closed: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    long_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LONG_TURNS_MAX))
     is_stopping: bool = False
 
     @property
@@ -78,9 +84,24 @@ class Hub:
             return None
         return next((other for other in self.operators if other.is_idle), connection)
 
+    async def in_turn(self, method: str, answer: Awaitable[T]) -> T:
+        """The verb's reply. Of long ones a few are made at the same time, and none while all unread answers are too
+        much.
+        """
+        if not self.dispatch.is_long(method):
+            return await answer
+        async with self.long_turns:
+            while self._unsent_bytes() > self.limits.all_unsent_bytes_max:
+                self.cut_off_unread()
+                await asyncio.sleep(ROOM_LOOK_S)
+            return await answer
+
+    def _unsent_bytes(self) -> int:
+        return sum(connection.unsent_bytes for connection in self.connections)
+
     def cut_off_unread(self) -> None:
         """Cut off clients that have read nothing for a while, while all unread answers are beyond their bound."""
-        total = sum(connection.unsent_bytes for connection in self.connections)
+        total = self._unsent_bytes()
         if total <= self.limits.all_unsent_bytes_max:
             return
         until_s = time.monotonic() - self.limits.unread_s_max

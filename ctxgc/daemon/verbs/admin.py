@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -218,7 +219,7 @@ async def doctor(services: Services, control: Control, params: Doctor) -> Doctor
     counter = services.intake.counter
     skew_s = time.time() - services.clock()
     checks = [
-        _check("state folder", _is_private(str(services.config.daemon.lock_dir)), "mode 0700, ours", "chmod 700 it"),
+        _folder_check(str(services.config.daemon.lock_dir)),
         _check("socket", _is_private(control.socket_path), control.socket_path or "inherited", "restart the daemon"),
         _check("stash", not status.is_read_only, status.read_only_reason or status.path, status.read_only_hint),
         _check("schema", True, f"version {status.schema_version}", ""),
@@ -230,6 +231,15 @@ async def doctor(services: Services, control: Control, params: Doctor) -> Doctor
         _check("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
     ]
     return DoctorReply(all(check.ok for check in checks), checks)
+
+
+def _folder_check(path: str) -> CheckReply:
+    try:
+        mode = f"mode {stat.S_IMODE(os.stat(path).st_mode):04o}"
+    except OSError as error:
+        return _check("state folder", False, f"{path}: {error.strerror}", "`ctxgc down`, then `ctxgc up` makes one")
+    is_private = _is_private(path)
+    return _check("state folder", is_private, f"{mode}, ours" if is_private else f"{path}: {mode}", "chmod 700 it")
 
 
 async def _content_check(services: Services, params: Doctor) -> CheckReply:
