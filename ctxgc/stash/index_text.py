@@ -92,6 +92,11 @@ def entry_of(segment: Segment) -> IndexEntry:
     )
 
 
+def may_end_a_path(typed: str) -> bool:
+    """Whether a typed word may stand in the field `path`, which has the last parts of paths."""
+    return typed.strip("/").count("/") < PATH_PARTS
+
+
 def speaker_lexeme(word: str) -> str:
     """The lexeme of a name that begins a turn, from the lexeme of the name."""
     return f"{word}:"

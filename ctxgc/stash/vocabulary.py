@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ctxgc.core.search.lexemes import fold, is_spaceless, stem, word_start
 from ctxgc.core.search.query import SearchQuery, Term
-from ctxgc.stash.candidates import quote
+from ctxgc.stash.postings import quote
 
 LETTERS_MIN, LONG_WORD_LETTERS = 4, 8
 """A shorter word has too many neighbours; a long word may have two letters wrong."""
@@ -27,13 +27,13 @@ CORRECTED_MAX = 4
 _WORD = re.compile(r"[^\W_]+")
 
 
-def missing_terms(db: sqlite3.Connection, query: SearchQuery) -> list[Term]:
-    """The terms of a few words that no segment has, if segments have others; an account has words enough."""
+def missing_terms(db: sqlite3.Connection, query: SearchQuery, absent: Iterable[Term]) -> list[Term]:
+    """Of the terms that a scope lacks, those of a few words that no segment has; an account has words enough."""
     terms = query.terms
     if len(terms) < 2 or query.required or query.is_account:
         return []
     sql = "SELECT 1 FROM search WHERE search MATCH ? LIMIT 1"
-    missing = [term for term in terms if db.execute(sql, (quote(term),)).fetchone() is None]
+    missing = [term for term in absent if db.execute(sql, (quote(term),)).fetchone() is None]
     return missing if len(missing) < len(terms) else []
 
 

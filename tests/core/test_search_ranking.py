@@ -3,18 +3,18 @@
 import pytest
 from hypothesis import given
 
-from ctxgc.core.search.lexemes import lexemes
 from ctxgc.core.search.query import parse
 from ctxgc.core.search.ranking import Fields, IndexFacts, Weights, idf, score
+from ctxgc.core.search.readings import NO_READING, read_text
 from ctxgc.core.search.snippets import snippet
 from tests.stash.samples import any_text
 
 
 def value(query, known=None, speakers=(), **fields):
     wanted = parse(query)
-    read = {name: lexemes(text) if isinstance(text, str) else text for name, text in fields.items()}
     weights = Weights(wanted, dict.fromkeys(wanted.terms, 1.0), frozenset(speakers))
-    return score(weights, Fields(**({"text": ()} | read)), known or IndexFacts()).value
+    read = {name: read_text(text, weights.sought) if isinstance(text, str) else text for name, text in fields.items()}
+    return score(weights, Fields(**({"text": NO_READING} | read)), known or IndexFacts()).value
 
 
 FILLER = " filler" * 400

@@ -58,7 +58,7 @@ SPACELESS = (
 EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55"
 
 _LETTER = f"[^\\W_{''.join(SPACELESS)}]"
-_ASCII = re.compile(r"[a-z0-9]+")
+_ASCII_RUN = re.compile(r"[\x00-\x7f]+")
 _PLAIN = "".join(chr(at).lower() if chr(at).isalnum() else " " for at in range(128))
 """Words of ASCII in lower case with spaces between them: five times as fast as the pattern."""
 _TOKEN = re.compile(
@@ -110,18 +110,16 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def lexemes(text: str, starts: tuple[str, ...] = ()) -> list[str]:
-    """The lexemes of a text, in order; with `starts`, words that begin otherwise may stand as they are.
-
-    Most of the time of a search would go into stems of words that it does not look for.
-    """
+def lexemes(text: str) -> list[str]:
+    """The lexemes of a text, in order."""
     if not is_plain(text):
         return [lexeme for lexeme, _, _ in spans(text)]
-    words = text.translate(_PLAIN).split() if text.isascii() else _ASCII.findall(text.lower())
-    if not starts:
-        return list(map(stem, words))
-    stems = {word: made for word in set(words) if word.startswith(starts) and (made := stem(word)) != word}
-    return list(map(stems.get, words, words)) if stems else words
+    return list(map(stem, spaced(text).split()))
+
+
+def spaced(text: str) -> str:
+    """The words of a plain text in lower case, at their places, with a space for every other character."""
+    return (text if text.isascii() else text.encode("ascii", "replace").decode()).translate(_PLAIN)
 
 
 def word_start(lexeme: str) -> str:
@@ -131,7 +129,7 @@ def word_start(lexeme: str) -> str:
 
 def is_plain(text: str) -> bool:
     """Whether all words of a text are letters and digits of ASCII, whatever signs stand between them."""
-    return text.isascii() or not _FOREIGN.search(text)
+    return text.isascii() or not _FOREIGN.search(_ASCII_RUN.sub("", text))
 
 
 def spans(text: str) -> Iterator[tuple[str, int, int]]:

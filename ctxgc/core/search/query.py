@@ -241,8 +241,9 @@ def _bare_terms(token: str) -> Iterator[Term]:
     if humps:
         yield Term((run, humps), is_prefix=True, text=core)
     else:
-        # The last part of a path may be a name's start.
-        yield Term((run,), is_prefix=is_star or is_hash or is_letter or ("/" in core and len(run) > 1), text=core)
+        # The last part of a path may be a name's start, unless it has an ending.
+        is_start = "/" in core and len(run) > 1 and "." not in core.rpartition("/")[2][1:]
+        yield Term((run,), is_prefix=is_star or is_hash or is_letter or is_start, text=core)
 
 
 def _parts(token: str) -> Iterator[Term]:
