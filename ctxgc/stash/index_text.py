@@ -22,7 +22,7 @@ from ctxgc.core.block_texts import texts_in_blocks
 from ctxgc.core.search.lexemes import STEMMER_VERSION, composed, extras, fold, lexemes, stem
 from ctxgc.core.segment import Kind, Segment
 
-INDEX_VERSION = 4
+INDEX_VERSION = 5
 TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
     part * 1000**place for place, part in enumerate(reversed(STEMMER_VERSION))
 )

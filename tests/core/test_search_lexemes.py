@@ -119,3 +119,22 @@ def test_every_word_begins_as_its_stem_does_up_to_the_letters_that_a_stemmer_cha
     word = "".join(syllables) + ending
 
     assert word.startswith(word_start(stem(word)))
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        "база базы базам БАЗЕ",
+        "подключение подключения подключением",
+        "βάση βάσεις ΒΆΣΗ βαση",
+        "البيانات بيانات والبيانات بالبيانات",
+        "إعادة اعاده الإعادة",
+        "הנתונים נתונים והנתונים",
+        "yığın YIĞIN yigin",
+        "İstanbul ISTANBUL istanbul ıstanbul",
+        "Łódź łódź lodz",
+        "œuvre ŒUVRE oeuvre",
+    ],
+)
+def test_the_forms_of_a_word_are_one_lexeme_in_scripts_with_endings_articles_and_letters_of_their_own(forms):
+    assert len(set(lexemes(forms))) == 1
