@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.core.labels import MATCH_START
-from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term, excludable, parse
+from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, Term, excludable, parse
 from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score
 from ctxgc.core.search.readings import read_text, sought_by
 from ctxgc.core.search.snippets import Snippet, snippet
@@ -28,7 +28,7 @@ from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, read_plac
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.deadline import Deadline, OutOfTime
 from ctxgc.stash.filters import FILTERS_MAX, SearchScope, limits_of, scope_of, sids_around
-from ctxgc.stash.postings import quote
+from ctxgc.stash.postings import TEXT_COLUMNS, quote
 from ctxgc.stash.schema import meta
 from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, fields_of, spoken
 from ctxgc.stash.vocabulary import missing_terms, nearest_terms, replace_terms, spell
@@ -117,10 +117,19 @@ def _is_late(error: Exception) -> bool:
 
 
 def _parse(db: sqlite3.Connection, text: str) -> SearchQuery:
-    """The query of a text; a `-word` that any text has as a flag is a word."""
+    """The query of a text; a `-word` that any text has as a flag is a word, and so is every word of a copied run."""
     dashed = {token.lower() for token in text.split() if excludable(token)}
-    sql = "SELECT 1 FROM search WHERE search MATCH ? LIMIT 1"
-    return parse(text, [word for word in dashed if db.execute(sql, (quote(Term(((word,),))),)).fetchone()])
+    wanted = parse(text, [word for word in dashed if _is_in_index(db, (word,))])
+    if wanted.excluded:
+        copied = parse(text, excludes=False)
+        if len(copied.phrase) >= COPIED_LEXEMES_MIN and _is_in_index(db, copied.phrase):
+            return copied
+    return wanted
+
+
+def _is_in_index(db: sqlite3.Connection, run: tuple[str, ...]) -> bool:
+    match = f"{TEXT_COLUMNS} : ({quote(Term((run,)))})"
+    return db.execute("SELECT 1 FROM search WHERE search MATCH ? LIMIT 1", (match,)).fetchone() is not None
 
 
 def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchResult:

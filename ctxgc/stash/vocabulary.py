@@ -1,5 +1,6 @@
 """Terms that the index has, in place of terms of a query that it lacks.
 
+    deadbeef   ──▶ lexemes that begin so                 deadbeefcafe
     berht      ──▶ lexemes with these first letters ──fewest edits──▶ berth
     缓存问题   ──▶ 缓存, 存问, 问题      a run of a script without spaces: its pairs, as other scripts' words
 
@@ -19,11 +20,14 @@ from ctxgc.stash.postings import quote
 LETTERS_MIN, LONG_WORD_LETTERS = 4, 8
 """A shorter word has too many neighbours; a long word may have two letters wrong."""
 LENGTH_GAP_MAX = 2
+START_MIN = 3
+"""Letters of the start of a word that is looked for where no segment has the word."""
 WORDS_READ_MAX = 10_000
 """Lexemes read for one start of a word."""
 CORRECTED_MAX = 4
 """Words of a query that are looked for among the lexemes of the index."""
 
+_HASH_START = re.compile(r"(0x)?[0-9a-f]{6,}")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -46,10 +50,22 @@ def nearest_terms(db: sqlite3.Connection, terms: Sequence[Term]) -> dict[Term, t
         if len(run) > 1:
             if any(is_spaceless(lexeme[0]) for lexeme in run):
                 nearest[term] = tuple(Term(((lexeme,),), text=lexeme) for lexeme in run)
+        elif _begins_words(db, run[0]):
+            nearest[term] = (Term((run,), is_prefix=True, text=f"{run[0]}*"),)
         elif left and (lexeme := _nearest(db, run[0], fold(term.text))):
             nearest[term] = (Term(((lexeme,),), text=lexeme),)
             left -= 1
     return nearest
+
+
+def _begins_words(db: sqlite3.Connection, lexeme: str) -> bool:
+    """Whether lexemes begin with a word that is none itself. A numbered word is no start of another, but a hash is."""
+    if len(lexeme) < START_MIN or (lexeme[-1].isdigit() and not _HASH_START.fullmatch(lexeme)):
+        return False
+    if db.execute("SELECT 1 FROM search WHERE search MATCH ? LIMIT 1", (quote(Term(((lexeme,),))),)).fetchone():
+        return False
+    sql = "SELECT 1 FROM search_word WHERE term > ? AND term < ? LIMIT 1"
+    return db.execute(sql, (lexeme, lexeme[:-1] + chr(ord(lexeme[-1]) + 1))).fetchone() is not None
 
 
 def replace_terms(query: SearchQuery, nearest: Mapping[Term, tuple[Term, ...]]) -> SearchQuery:

@@ -54,6 +54,13 @@ def test_the_run_of_words_that_the_index_knows_beats_all_words_scattered():
     )
 
 
+def test_the_run_of_words_in_a_long_text_beats_a_short_call_that_has_the_words_in_every_field():
+    run, scattered = "open the harbour gate", "gate harbour gate open harbour open"
+    everywhere = value(run, text=scattered, input=scattered, path=scattered, said=scattered)
+
+    assert value(run, IndexFacts(has_phrase=True), text=run + FILLER) > everywhere
+
+
 def test_a_word_that_the_index_knows_beyond_the_scored_part_counts_once():
     [term] = parse("lamp").terms
 

@@ -427,3 +427,40 @@ async def test_a_run_of_words_comes_first_wherever_it_stands_in_however_long_a_t
     reply = await stash.search(Query(text="harbour gate of the ferry"))
 
     assert reply.hits[0].row.seq == 9
+
+
+@pytest.mark.parametrize(
+    "run", ["the token was NOT written to the file", "lock the cache -draft of this page", "if EITHER session has it"]
+)
+async def test_a_copied_run_is_text_whatever_words_are_in_it_and_comes_before_calls_about_these_words(stash, run):
+    about = json.dumps({"input": {"command": f"{run.title().replace(' ', ', x, ')}"}}).encode()
+    call = {"kind": Kind.TOOL_CALL, "role": Role.ASSISTANT, "tool": "Bash"}
+    await stash.apply([put(n, "0", skeleton=about, **call) for n in range(9, 12)])
+    await stash.apply([put(12, "filler " * 900 + f"and {run}, as they say " + "filler " * 900, **call)])
+
+    reply = await stash.search(Query(text=run))
+
+    assert reply.hits[0].row.seq == 12
+    assert not [note for note in reply.notes if "left out" in note]
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"), [("deadbeef", "deadbeefcafe"), ("0x7fff", "0x7fff5fbff8c0"), ("kestr", "kestrel")]
+)
+async def test_a_word_that_no_segment_has_is_looked_for_as_the_start_of_a_word_and_the_reply_says_so(
+    stash, typed, text
+):
+    await stash.apply([put(9, f"saw {text} there")])
+
+    alone, beside = [await stash.search(Query(text=query)) for query in (typed, f"{typed} there")]
+
+    assert [hit.row.seq for hit in alone.hits] == [hit.row.seq for hit in beside.hits] == [9]
+    assert f"{typed}*" in alone.notes[0]
+
+
+@pytest.mark.parametrize("stored", ["1.2.3", "v1.2.3", "v1.2.3-rc.4"])
+@pytest.mark.parametrize("typed", ["1.2.3", "v1.2.3", "V1.2.3"])
+async def test_a_version_is_found_with_and_without_its_letter(stash, stored, typed):
+    await stash.apply([put(9, f"upgrade to {stored} now")])
+
+    assert [hit.row.seq for hit in (await stash.search(Query(text=typed))).hits] == [9]

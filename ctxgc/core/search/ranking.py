@@ -31,9 +31,11 @@ SPEAKER_FACTOR = 2.0
 PAIR_BONUS, PAIR_GAP_MAX = 1.0, 3
 ALL_BONUS = 0.3
 """Share of the sum of weights that a candidate with all terms gets: more, and a long text with all by chance wins."""
-PHRASE_BONUS, CHAIN_BONUS, LITERAL_BONUS = 2.0, 1.0, 0.5
-"""Shares of the sum of weights: the query's words as they stand, and in their order with a word or two between, come
-before any that are scattered."""
+PHRASE_BONUS = 16.0
+"""Shares of the sum of weights for the query's run of words as it stands: more than all fields of a term are worth, so
+that no text with the same words scattered comes before."""
+CHAIN_BONUS, LITERAL_BONUS = 1.0, 0.5
+"""For the words in their order with a word or two between; and, beside the run, for the same signs."""
 SIGNS_BONUS = 12.0
 """More than all fields of a term are worth: a copied run of words and signs comes before shorter texts of the words."""
 WHOLE_WORD_BONUS = 12.0

@@ -22,7 +22,7 @@ _SHAPE = "".join("a" if chr(at).isalnum() else " " for at in range(128))
 _WORD_BEGINS = " a"
 
 
-class _Known(dict[str, str]):
+class _LexemeByWord(dict[str, str]):
     """The lexeme of each word that was met, if the query asks for the lexeme; else the empty string."""
 
     def __init__(self, lexemes: frozenset[str], heads: tuple[str, ...], starts: tuple[str, ...]) -> None:
@@ -55,9 +55,9 @@ class Sought:
         return tuple(starts)
 
     @cached_property
-    def known(self) -> _Known:
+    def lexeme_of(self) -> _LexemeByWord:
         """Words with their lexemes, filled as texts are read."""
-        return _Known(self.lexemes, self.heads, self.starts)
+        return _LexemeByWord(self.lexemes, self.heads, self.starts)
 
 
 class Reading:
@@ -130,14 +130,14 @@ def read_text(text: str, sought: Sought) -> Reading:
 
 def _lexemes_by_place(words: str, sought: Sought) -> dict[int, str]:
     """The query's lexemes in words with spaces between them, each by the place of the space before it."""
-    known = sought.known
+    lexeme_of = sought.lexeme_of
     found: dict[int, str] = {}
     for start in sought.starts:
         needle = " " + start
         at = words.find(needle)
         while at >= 0:
             end = words.find(" ", at + 1)
-            if lexeme := known[words[at + 1 : end]]:
+            if lexeme := lexeme_of[words[at + 1 : end]]:
                 found[at] = lexeme
             at = words.find(needle, end)
     return found

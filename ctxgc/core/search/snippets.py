@@ -61,7 +61,7 @@ def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
     for begin in _begins(text, words, sought):
         if begin not in found:
             end = words.find(" ", begin)
-            if lexeme := sought.known[words[begin:end]] or _part_in(text[begin - 1 : end - 1], lexemes):
+            if lexeme := sought.lexeme_of[words[begin:end]] or _part_in(text[begin - 1 : end - 1], lexemes):
                 found[begin] = Match(begin - 1, end - 1, lexeme)
     return [found[begin] for begin in sorted(found)]
 
@@ -72,7 +72,7 @@ def _begins(text: str, words: str, sought: Sought) -> Iterator[int]:
         at = 0
         for word in words.split():
             at = words.find(word, at)
-            if sought.known[word] or not text[at - 1 : at - 1 + len(word)].islower():
+            if sought.lexeme_of[word] or not text[at - 1 : at - 1 + len(word)].islower():
                 yield at
             at += len(word)
         return
