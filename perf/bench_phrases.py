@@ -84,14 +84,14 @@ async def measure(folder: Path, seeds: int, *, shows_missed: bool) -> None:
                     if shows_missed and places[-1]:
                         print(f"seed {seed}, place {places[-1]} of {len(hits)}: {run!r}")
                 shares.append([sum(place < cut for place in places) / RUNS for cut in (1, HITS)])
-            record(
-                f"phrases/{'as_they_stand' if has_signs else 'words'}",
-                segments=len(segments),
-                seeds=seeds,
-                hit1_percent=round(100 * sum(share[0] for share in shares) / seeds, 1),
-                hit1_least_percent=round(100 * min(share[0] for share in shares), 1),
-                hit10_least_percent=round(100 * min(share[1] for share in shares), 1),
-            )
+            numbers = {
+                "segments": len(segments),
+                "seeds": seeds,
+                "hit1_percent": round(100 * sum(share[0] for share in shares) / seeds, 1),
+                "hit1_least_percent": round(100 * min(share[0] for share in shares), 1),
+                "hit10_least_percent": round(100 * min(share[1] for share in shares), 1),
+            }
+            record(f"phrases/{'as_they_stand' if has_signs else 'words'}", numbers)
         await real.stash.close()
 
 
