@@ -107,7 +107,8 @@ class Lookup:
 
     def _postings(self, columns: str, term: Term, form: str, limit: int) -> Postings:
         floor = self.floors.get(term, 0)
-        has_tags = not self.scope.is_tagged or self.walked(term) > POSTINGS_MAX
+        is_filterable = self.scope.is_tagged and bool(self.scope.tags)
+        has_tags = not is_filterable or self.walked(term) > POSTINGS_MAX
         sql, values = self._sql(f"{columns} : ({form})", ALL if floor else limit + 1, floor=floor, has_tags=has_tags)
         sql = f"SELECT count(*), min(rid), json_group_array(rid) FROM ({sql})"
         number, oldest, rids = self.db.execute(sql, values).fetchone()
