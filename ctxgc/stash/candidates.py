@@ -12,6 +12,7 @@ index only as quoted words. Runs on a reader connection's thread.
 # ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,35 +22,28 @@ from typing import NamedTuple
 from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term
 from ctxgc.core.search.ranking import NEAR, PATH_WEIGHT, PHRASE_BONUS, SAID_WEIGHT, Weights, idf
 from ctxgc.stash.filters import SearchScope
-from ctxgc.stash.index_text import TURN_KINDS, speaker_lexeme
+from ctxgc.stash.index_text import TURN_KINDS, may_end_a_path, speaker_lexeme
 from ctxgc.stash.newest_mark import newest_rid
+from ctxgc.stash.postings import DATED_COLUMNS, POSTINGS_MAX, TEXT_COLUMNS, WORD_COLUMNS, Lookup
 
-POSTINGS_MAX = 2_000
-"""A term in more segments of the scope is common: its segments are no candidates for having it."""
 POSTINGS_SUM_MAX = 24_000
 ALL_TERMS_MAX = 8
 """Common terms of a query that are looked for together."""
-RANKED_ROWS_MAX, RANKED_ROWS_MIN, RANKED_SHARE = 20_000, 8_000, 50
-"""The engine's bm25 walks every posting of every word (0.3 µs each): more takes too long."""
-PHRASE_ROWS_MAX = 20_000
-"""A run of words is looked for if one of them is in fewer segments."""
+RANKED_ROWS_MAX = 6_000
+"""The engine's bm25 walks every posting of every word (1 to 3 µs each): more takes too long."""
 
 LOT_MIN, LOT_PER_TERM, LOT_MAX = 16, 4, 100
 LOT_OF_ACCOUNT_MIN = 64
 """Candidates whose texts are read and ranked together. A longer query needs more: its terms are scattered."""
 CANDIDATES_MAX = 200
 """Candidates of a query, page by page."""
+READ_FOR_PHRASE_MAX = 16
 CALLS_AFTER = 8
 """Segments after what a model said among which its calls are."""
 SPEAKER_SEGMENTS_MIN, SPEAKER_SHARE = 8, 0.5
 """A word is a speaker's name if so many turns begin with it, and of the segments that have it this share does."""
 
 _TURNS = frozenset(kind.value for kind in TURN_KINDS)
-
-TEXT_COLUMNS = "{text input}"
-WORD_COLUMNS = "{text input path}"
-DATED_COLUMNS = "{text input label}"
-"""A date in an account is a word of it; a number that somebody types is looked for in texts alone."""
 
 
 class Place(NamedTuple):
@@ -81,7 +75,12 @@ class Candidates:
     whole: frozenset[int] = frozenset()
     """Segments that have every term, where common terms were looked for together."""
     phrase: frozenset[int] = frozenset()
+    """Segments that have the query's run of words."""
+    may_hold_phrase: frozenset[int] = frozenset()
+    """So few segments that their texts say whether the run stands in them: the engine would walk all with its words."""
     order: list[int] = field(default_factory=list)
+    holders: int = 0
+    """Segments that may hold the query as it was typed."""
     places: dict[int, Place] = field(default_factory=dict)
     rows: dict[tuple[int, int], Place] = field(default_factory=dict)
     """Places by session and seq."""
@@ -92,10 +91,10 @@ class Candidates:
     @property
     def lot(self) -> int:
         """How many candidates are ranked together: the same for every page of a query."""
-        if self.query.has_signs:
-            return LOT_MAX  # Only the texts say which of the segments with these words has the signs.
         least = LOT_OF_ACCOUNT_MIN if self.has_near else LOT_MIN
-        return min(LOT_MAX, least + LOT_PER_TERM * max(0, len(self.query.terms) - 1))
+        least += LOT_PER_TERM * max(0, len(self.query.terms) - 1)
+        # Only the texts say which of the segments with these words has the signs.
+        return min(LOT_MAX, max(least, self.holders) if self.query.has_signs else least)
 
     @property
     def has_near(self) -> bool:
@@ -147,35 +146,78 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
     """Fill `out` with the candidates of a query in a scope, in their rough order."""
     newest = newest_rid(db)  # Roughly the number of segments in the stash.
     out.total = _scope_size(db, scope, newest)
-    common: dict[Term, frozenset[int]] = {}
-    left = POSTINGS_SUM_MAX
-    for term in query.terms:
-        rids, is_whole = _postings(db, out, out.columns, term, max(1, min(POSTINGS_MAX, left)))
-        if is_whole:
-            left -= len(rids)
-            paths, _ = _postings(db, out, "path", term, POSTINGS_MAX)
-            out.postings[term], out.paths[term] = frozenset(rids), frozenset(paths)
-            out.df[term] = len(out.postings[term] | out.paths[term])
-        else:
-            common[term] = frozenset(rids)
-            out.df[term] = max(len(rids), len(rids) * out.total // max(1, newest - rids[-1]))
-    _weigh(db, query, out)
+    lookup = Lookup(db, query, scope, newest)
+    common = _look_up(lookup, out)
+    if lookup.was_bounded and not any(out.df.values()):
+        lookup = Lookup(db, query, scope, newest, is_bounded=False)
+        common = _look_up(lookup, out)
+    if query.phrase:
+        out.may_hold_phrase = _with_all_words(lookup, out)
+        if len(out.may_hold_phrase) > READ_FOR_PHRASE_MAX:
+            out.may_hold_phrase, out.phrase = frozenset(), lookup.run(query.phrase, POSTINGS_MAX)
+    _weigh(lookup, out)
     for term in [term for term in out.postings if term not in out.weights.terms]:
         del out.postings[term]
-    _find_phrase(db, query, out)
     for term in filter(lambda term: term.is_identifier, out.weights.terms):
         word = Term(term.ways[:1])
-        out.whole_words[term] = frozenset(_postings(db, out, WORD_COLUMNS, word, POSTINGS_MAX)[0])
-    common = {term: rids for term, rids in common.items() if term in out.weights.terms}
+        out.whole_words[term] = frozenset(lookup.newest_with(WORD_COLUMNS, word, POSTINGS_MAX))
+    common &= out.weights.terms.keys()
+    out.holders = (
+        len(out.phrase | out.may_hold_phrase)
+        if query.phrase
+        else LOT_MAX
+        if common
+        else max(map(len, out.postings.values()), default=0)
+    )
     if common:
-        _find_common(db, out, common, newest)
+        _find_common(lookup, out, common)
     rough = _rough_scores(out)
-    best = nlargest(out.lot, zip(rough.values(), rough, strict=True))
+    out.order = _best(rough)
+    best = out.order[: out.lot]
     if out.has_near:
-        _spread(db, rough, [rid for _, rid in best], out)
-    elif len(best) == out.lot and best[-1][0] == best[0][0] and not common:
-        _rank_equals(db, out, rough)
-    out.order = [rid for _, rid in nlargest(CANDIDATES_MAX, zip(rough.values(), rough, strict=True))]
+        _spread(db, rough, best, out)
+        out.order = _best(rough)
+    elif (
+        len(best) == out.lot
+        and rough[best[-1]] == rough[best[0]]
+        and not common
+        and _can_rank(lookup, out.weights.terms)
+    ):
+        _rank_equals(lookup, out, rough)
+        out.order = _best(rough)
+
+
+def _with_all_words(lookup: Lookup, out: Candidates) -> frozenset[int]:
+    """The segments with the words of a run that are not common; any segment if all are."""
+    run = f" {' '.join(lookup.query.phrase)} "
+    known = [
+        rids
+        for term, rids in out.postings.items()
+        if f" {' '.join(term.ways[0])} " in run and not lookup.floors.get(term)
+    ]
+    return frozenset.intersection(*known) if known else frozenset(range(READ_FOR_PHRASE_MAX + 1))
+
+
+def _best(rough: dict[int, float]) -> list[int]:
+    """The best candidates of a rough order; of equals the newest."""
+    return [rid for _, rid in nlargest(CANDIDATES_MAX, zip(rough.values(), rough, strict=True))]
+
+
+def _look_up(lookup: Lookup, out: Candidates) -> set[Term]:
+    """Look every term of a query up; the terms that are common."""
+    common = set()
+    left = POSTINGS_SUM_MAX
+    for term in lookup.query.terms:
+        found = lookup.find(out.columns, term, max(1, min(POSTINGS_MAX, left)))
+        if found.is_whole:
+            left -= found.number
+            out.postings[term] = found.rids
+            out.paths[term] = lookup.find("path", term).rids if may_end_a_path(term.text) else frozenset()
+            out.df[term] = len(out.postings[term] | out.paths[term])
+        else:
+            common.add(term)
+            out.df[term] = max(found.number, found.number * out.total // max(1, lookup.newest - found.oldest))
+    return common
 
 
 def _scope_size(db: sqlite3.Connection, scope: SearchScope, newest: int) -> int:
@@ -186,10 +228,11 @@ def _scope_size(db: sqlite3.Connection, scope: SearchScope, newest: int) -> int:
     return sum(db.execute(sql, (sid,)).fetchone()[0] for sid in scope.sids)
 
 
-def _weigh(db: sqlite3.Connection, query: SearchQuery, out: Candidates) -> None:
+def _weigh(lookup: Lookup, out: Candidates) -> None:
     """Weigh the rarest terms that there are; names of speakers are no words, if there are words besides."""
+    query = lookup.query
     present = sorted((term for term in query.terms if out.df.get(term)), key=lambda term: out.df[term])
-    speakers = {term: term.ways[0][0] for term in present if out.has_near and _is_speaker(db, out, term)}
+    speakers = {term: term.ways[0][0] for term in present if out.has_near and _is_speaker(lookup, out, term)}
     if len(speakers) == len(present):
         speakers = {}
     words = [term for term in present if term not in speakers]
@@ -202,44 +245,44 @@ def _weigh(db: sqlite3.Connection, query: SearchQuery, out: Candidates) -> None:
     )
 
 
-def _is_speaker(db: sqlite3.Connection, out: Candidates, term: Term) -> bool:
+def _is_speaker(lookup: Lookup, out: Candidates, term: Term) -> bool:
     if len(term.ways) > 1 or len(term.ways[0]) > 1 or term.is_prefix or out.df[term] < SPEAKER_SEGMENTS_MIN:
         return False
     label = Term(((speaker_lexeme(term.ways[0][0]),),))
     need = max(SPEAKER_SEGMENTS_MIN, int(min(out.df[term], POSTINGS_MAX) * SPEAKER_SHARE))
-    return len(_postings(db, out, "label", label, need)[0]) >= need
+    return lookup.find("label", label, need).number >= need
 
 
-def _find_phrase(db: sqlite3.Connection, query: SearchQuery, out: Candidates) -> None:
-    rarest = min((out.df.get(term, 0) for term in query.terms), default=0)
-    if query.phrase and rarest <= PHRASE_ROWS_MAX:
-        run = Term((query.phrase,))
-        out.phrase = frozenset(_postings(db, out, TEXT_COLUMNS, run, POSTINGS_MAX)[0])
-
-
-def _find_common(db: sqlite3.Connection, out: Candidates, common: dict[Term, frozenset[int]], newest: int) -> None:
+def _find_common(lookup: Lookup, out: Candidates, common: set[Term]) -> None:
     """Candidates for common terms: segments with all terms; where that is too few, the newest with any of them."""
     terms = list(out.weights.terms)
-    rows = sum(out.df[term] for term in terms)
-    can_rank = rows <= max(RANKED_ROWS_MIN, min(RANKED_ROWS_MAX, newest // RANKED_SHARE))
-    if len(terms) <= ALL_TERMS_MAX:
+    can_rank = _can_rank(lookup, terms)
+    rare = [out.postings[term] for term in terms if term in out.postings]
+    is_decided = bool(rare) and len(frozenset.intersection(*rare)) <= out.lot  # Their texts are read in any case.
+    if len(terms) <= ALL_TERMS_MAX and not is_decided:
         limit = CANDIDATES_MAX
-        match = _expression(out, f"{out.columns} : ({' AND '.join(map(quote, terms))})")
-        out.whole = frozenset(_rids(db, match, out.scope, limit, is_ranked=can_rank))
+        out.whole = frozenset(lookup.all_of(out.columns, terms, limit, is_ranked=can_rank))
         if len(out.whole) == limit and not can_rank:
             out.notes.append(f"many segments match; the newest {limit} of them were ranked")
     known = set(out.whole).union(*out.postings.values())
     if len(known) < out.lot:
-        out.postings.update(common)
+        out.postings |= {term: frozenset(lookup.newest_with(out.columns, term, POSTINGS_MAX)) for term in common}
         out.paths.update(dict.fromkeys(common, frozenset()))
-        out.notes.append(f"many segments have {', '.join(map(str, common))}; the newest of them were ranked")
+        out.notes.append(f"many segments have {_names(out, common)}; the newest of them were ranked")
 
 
-def _rank_equals(db: sqlite3.Connection, out: Candidates, rough: dict[int, float]) -> None:
+def _can_rank(lookup: Lookup, terms: Iterable[Term]) -> bool:
+    return sum(map(lookup.walked, terms)) <= RANKED_ROWS_MAX
+
+
+def _names(out: Candidates, terms: set[Term]) -> str:
+    return ", ".join(str(term) for term in out.query.terms if term in terms)
+
+
+def _rank_equals(lookup: Lookup, out: Candidates, rough: dict[int, float]) -> None:
     """Put the engine's best first among candidates that have the same words."""
     top = max(rough.values())
-    match = _expression(out, f"{TEXT_COLUMNS} : ({' AND '.join(map(quote, out.weights.terms))})")
-    for place, rid in enumerate(_rids(db, match, out.scope, CANDIDATES_MAX, is_ranked=True)):
+    for place, rid in enumerate(lookup.all_of(TEXT_COLUMNS, out.weights.terms, CANDIDATES_MAX, is_ranked=True)):
         if rid in rough:
             rough[rid] = max(rough[rid], top) + 1 - place / CANDIDATES_MAX
 
@@ -261,7 +304,7 @@ def _rough_scores(out: Candidates) -> dict[int, float]:
         for rid in rids:
             rough[rid] = rough.get(rid, 0.0) + out.weights.whole_word_bonus(term)
     bonus = out.weights.total * PHRASE_BONUS
-    for rid in out.phrase:
+    for rid in out.phrase | out.may_hold_phrase:
         rough[rid] = rough.get(rid, 0.0) + bonus
     return rough
 
@@ -294,15 +337,15 @@ def read_places(db: sqlite3.Connection, rids: Iterable[int], out: Candidates) ->
     for sid, seq, kind in db.execute(f"SELECT sid, seq, kind FROM segment WHERE rid IN ({marks})", missing):
         first, last = (len(NEAR), CALLS_AFTER) if kind in _TURNS else (CALLS_AFTER, 0)
         at.setdefault(sid, set()).update(range(seq - first, seq + last + 1))
+    runs = [[sid, first, last] for sid, seqs in at.items() for first, last in _runs(sorted(seqs))]
     sql = (
-        f"SELECT s.rid, s.seq, s.kind, s.role, {out.scope.sql(is_driving=True)}"
-        " FROM segment AS s WHERE s.sid = ? AND s.seq BETWEEN ? AND ?"
+        f"SELECT s.rid, s.sid, s.seq, s.kind, s.role, {out.scope.sql(is_driving=True)} FROM json_each(?) AS run"
+        " CROSS JOIN segment AS s ON s.sid = json_extract(run.value, '$[0]')"
+        " AND s.seq BETWEEN json_extract(run.value, '$[1]') AND json_extract(run.value, '$[2]')"
     )
-    for sid, seqs in at.items():
-        for first, last in _runs(sorted(seqs)):
-            for rid, seq, kind, role, is_hit in db.execute(sql, (*out.scope.values, sid, first, last)):
-                place = Place(rid, sid, seq, kind in _TURNS, role == "assistant", kind == "user", bool(is_hit))
-                out.places[rid] = out.rows[sid, seq] = place
+    for rid, sid, seq, kind, role, is_hit in db.execute(sql, (*out.scope.values, json.dumps(runs))):
+        place = Place(rid, sid, seq, kind in _TURNS, role == "assistant", kind == "user", bool(is_hit))
+        out.places[rid] = out.rows[sid, seq] = place
 
 
 def _runs(seqs: Sequence[int]) -> list[tuple[int, int]]:
@@ -314,48 +357,3 @@ def _runs(seqs: Sequence[int]) -> list[tuple[int, int]]:
         else:
             runs.append((seq, seq))
     return runs
-
-
-def _postings(db: sqlite3.Connection, out: Candidates, columns: str, term: Term, limit: int) -> tuple[list[int], bool]:
-    """The newest segments that have a term, and whether they are all of them."""
-    match = _expression(out, f"{columns} : ({quote(term)})")
-    rids = _rids(db, match, out.scope, limit + 1)
-    return rids[:limit], len(rids) <= limit
-
-
-def _rids(db: sqlite3.Connection, match: str, scope: SearchScope, limit: int, *, is_ranked: bool = False) -> list[int]:
-    """Rids of matching segments, the newest or the best first."""
-    sql, values = matching_sql(scope, is_ranked=is_ranked)
-    return [row[0] for row in db.execute(sql, (match, *values, limit))]
-
-
-def matching_sql(scope: SearchScope, *, is_ranked: bool) -> tuple[str, tuple[object, ...]]:
-    """The one shape of index query. CROSS JOIN keeps the index outside: a join the other way probes it once a row."""
-    order = "search.rank" if is_ranked else "search.rowid DESC"
-    ranked = " AND search.rank MATCH 'bm25(1, 4, 8, 1, 0)'" if is_ranked else ""
-    if scope.is_tagged:  # Forgotten segments are in no index.
-        return f"SELECT search.rowid FROM search WHERE search MATCH ?{ranked} ORDER BY {order} LIMIT ?", ()
-    return (
-        "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
-        f" WHERE search MATCH ?{ranked} AND {scope.sql(is_driving=False)} ORDER BY {order} LIMIT ?",
-        scope.values,
-    )
-
-
-def _expression(out: Candidates, wanted: str) -> str:
-    """An index expression within the scope's tags, with the required terms and without the excluded ones."""
-    match = f"({wanted})"
-    for term in out.query.required:
-        match = f"({match} AND ({TEXT_COLUMNS} : ({quote(term)})))"
-    if out.scope.tags:
-        match = f"({match} AND (meta : ({out.scope.tags})))"
-    if out.query.excluded:
-        match = f"({match} NOT ({{text input path label}} : ({' OR '.join(map(quote, out.query.excluded))})))"
-    return match
-
-
-def quote(term: Term) -> str:
-    """A term for the index. Lexemes have letters, digits and signs only: none can end the quotes."""
-    star = " *" if term.is_prefix else ""
-    ways = [f'"{" ".join(way)}"{star}' for way in term.ways]
-    return f"({' OR '.join(ways)})" if len(ways) > 1 else ways[0]

@@ -12,9 +12,9 @@ from typing import Protocol, TypeVar
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import digest
 from ctxgc.stash import body_codec, newest_mark
+from ctxgc.stash.deadline import Deadline
 from ctxgc.stash.health import Examination
 from ctxgc.stash.reading import chunks
-from ctxgc.stash.search import Deadline
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from ctxgc.core.block_texts import texts_in_blocks
 from ctxgc.core.search.lexemes import STEMMER_VERSION, composed, extras, fold, lexemes, stem
 from ctxgc.core.segment import Kind, Segment
 
-INDEX_VERSION = 4
+INDEX_VERSION = 5
 TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
     part * 1000**place for place, part in enumerate(reversed(STEMMER_VERSION))
 )
@@ -90,6 +90,11 @@ def entry_of(segment: Segment) -> IndexEntry:
         " ".join([*lexemes(path), *extras(path)]),
         " ".join(fields.label),
     )
+
+
+def may_end_a_path(typed: str) -> bool:
+    """Whether a typed word may stand in the field `path`, which has the last parts of paths."""
+    return typed.strip("/").count("/") < PATH_PARTS
 
 
 def speaker_lexeme(word: str) -> str:

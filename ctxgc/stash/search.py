@@ -18,45 +18,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.core.labels import MATCH_START
-from ctxgc.core.search.lexemes import extras, lexemes
-from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term, excludable, parse
+from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, Term, excludable, parse
 from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score
+from ctxgc.core.search.readings import read_text, sought_by
 from ctxgc.core.search.snippets import Snippet, snippet
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
+from ctxgc.stash.deadline import Deadline, OutOfTime
 from ctxgc.stash.filters import FILTERS_MAX, SearchScope, limits_of, scope_of, sids_around
+from ctxgc.stash.postings import TEXT_COLUMNS
 from ctxgc.stash.schema import meta
+from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, fields_of, spoken
 from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell
 
 SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
 FALLBACK_SEGMENTS = 300
-SCORED_CHARS_MAX = 32_768
-"""The part of a candidate's text that counts for its score."""
-SAID_CHARS_MAX = 500
 SAME_SCORE = 2
 """Scores that agree to so many decimals are the same: the newer segment comes first."""
-
-
-class Deadline:
-    """Interrupts its connection's statement when time is up: the progress handler of a reader connection."""
-
-    def __init__(self) -> None:
-        self._until = float("inf")
-
-    def __call__(self) -> bool:
-        """Whether time is up."""
-        return time.monotonic() > self._until
-
-    def set(self, seconds: float) -> None:
-        """Let the statements from now on run at most this long in sum."""
-        self._until = time.monotonic() + seconds
-
-
-class OutOfTime(Exception):
-    """The deadline passed between two statements."""
 
 
 @dataclass(slots=True)
@@ -83,6 +64,9 @@ class _Search:
     scope: SearchScope | None = None
     """The scope of these; None if no segment can pass them."""
     is_partial: bool = False
+    absent: tuple[Term, ...] = ()
+    """Terms that no segment of the scopes has that were looked in."""
+    decompress: body_codec.Transform = field(default_factory=body_codec.decompressor)
     readable: dict[int, index_text.Searchable] = field(default_factory=dict)
     """What was read to rank: the page shows snippets of it."""
 
@@ -133,12 +117,18 @@ def _is_late(error: Exception) -> bool:
 
 
 def _parse_in(run: _Search) -> SearchQuery:
-    """The query in its scope: a `-word` that a text there has as a flag is a word."""
-    dashed = {token.lower() for token in run.query.text.split() if excludable(token)}
-    if run.scope is None or not dashed:
+    """The query in its scope: a `-word` that a text there has as a flag is a word; so is each word of a copied run."""
+    text = run.query.text
+    dashed = {token.lower() for token in text.split() if excludable(token)}
+    if run.scope is None or not (dashed or run.wanted.excluded):
         return run.wanted
     words = Vocabulary(run.db, run.scope)
-    return parse(run.query.text, [word for word in dashed if words.has(Term(((word,),)))])
+    wanted = parse(text, [word for word in dashed if words.has(Term(((word,),)), TEXT_COLUMNS)])
+    if wanted.excluded:
+        copied = parse(text, excludes=False)
+        if len(copied.phrase) >= COPIED_LEXEMES_MIN and words.has(Term((copied.phrase,)), TEXT_COLUMNS):
+            return copied
+    return wanted
 
 
 def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchResult:
@@ -149,10 +139,12 @@ def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchRe
 def _best_page(run: _Search) -> SearchResult:
     """The page of best hits; where nothing matches, of what comes nearest to the query."""
     assert run.scope is not None
-    words = Vocabulary(run.db, run.scope)
-    nearest = nearest_terms(words, missing_terms(words, run.wanted))
-    run.wanted = replace_terms(run.wanted, nearest)
+    words, notes = Vocabulary(run.db, run.scope), list(run.notes)
     ranked = _ranked(run)
+    missing = [] if run.is_partial else missing_terms(words, run.wanted, run.absent)
+    if nearest := nearest_terms(words, missing):
+        run.wanted, run.notes = replace_terms(run.wanted, nearest), notes
+        ranked = _ranked(run)
     if ranked and nearest:
         run.notes.append(f"no segment has {_names(tuple(nearest))}; showing results for {_spelled(run, ranked)}")
     if not ranked and run.wanted.parts and not run.wanted.required:
@@ -186,6 +178,7 @@ def _names(terms: Sequence[Term]) -> str:
 def _ranked(run: _Search) -> list[Ranked]:
     """The order as far as the page needs it: hits of this project, then of others."""
     ranked: list[Ranked] = []
+    run.absent = run.wanted.terms
     for scope in _tiers(run):
         ranked += _ranked_in(run, scope, run.end + 1 - len(ranked))
         if len(ranked) > run.end or run.is_partial:
@@ -218,6 +211,7 @@ def _ranked_in(run: _Search, scope: SearchScope, need: int) -> list[Ranked]:
     ranked: list[Ranked] = []
     try:
         gather(run.db, run.wanted, scope, out)
+        run.absent = tuple(term for term in run.absent if not out.df.get(term))
         for start in range(0, len(out.order), out.lot):
             if len(ranked) >= need:
                 break
@@ -250,13 +244,16 @@ def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Rank
             raise OutOfTime
         segment = segments[rid]
         readable = run.readable[rid] = index_text.searchable(segment)
-        spoken = _spoken(segments[other] for other in said.get(rid, ()) if other in segments)
+        said_text = spoken(segments[other] for other in said.get(rid, ()) if other in segments)
         worded = readable if has_near else readable._replace(label=())
-        fields = fields_of(worded, spoken, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
+        fields = fields_of(worded, said_text, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
         near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
-        result = score(out.weights, fields, IndexFacts(known, near, rid in out.phrase, out.whole_words_of(rid)))
-        value = result.value + _literal_bonus(run, out, rid, readable)
+        has_phrase = rid in out.phrase or (rid in out.may_hold_phrase and _has_phrase(run, rid, fields))
+        result = score(out.weights, fields, IndexFacts(known, near, has_phrase, out.whole_words_of(rid)))
+        value = result.value
+        if has_phrase or not run.wanted.phrase:
+            value += _literal_bonus(run, out, readable)
         is_all = result.is_all and len(out.weights.terms) >= _content_terms(run.wanted, out)
         match = "all" if is_all else "some" if known or result.is_all else "near"
         yield Ranked(rid, round(value, SAME_SCORE), match, segment.wall_s)
@@ -267,44 +264,43 @@ def _content_terms(wanted: SearchQuery, out: Candidates) -> int:
     return min(len(wanted.terms) - len(out.weights.speakers), TERMS_MAX)
 
 
-def _literal_bonus(run: _Search, out: Candidates, rid: int, readable: index_text.Searchable) -> float:
+def _has_phrase(run: _Search, rid: int, fields: Fields) -> bool:
+    """Whether the query's run of words stands in a segment; of a long text all is read that the index has."""
+    phrase = run.wanted.phrase
+    if fields.text.has_run(phrase) or fields.input.has_run(phrase):
+        return True
+    if len(run.readable[rid].text) < SCORED_CHARS_MAX // 8:  # So short a text was read whole, whatever its letters.
+        return False
+    whole = _whole_text(run, rid)
+    return len(whole) > SCORED_CHARS_MAX // 8 and read_text(whole, sought_by((), phrase)).has_run(phrase)
+
+
+def _whole_text(run: _Search, rid: int) -> str:
+    """The text of a segment as far as the index has it."""
+    for (blob,) in run.db.execute("SELECT frame FROM body WHERE rid = ?", (rid,)):
+        return index_text.searchable(body_codec.decode_start(blob, 4 * index_text.INDEX_CHARS_MAX, run.decompress)).text
+    return ""
+
+
+def _literal_bonus(run: _Search, out: Candidates, readable: index_text.Searchable) -> float:
     """More for a text that holds the query as it was typed, signs and all."""
     literal = run.wanted.literal
-    if not literal or (run.wanted.phrase and rid not in out.phrase):
+    if not literal:
         return 0.0
-    has_it = any(literal in " ".join(field[:SCORED_CHARS_MAX].lower().split()) for field in readable[:2])
+    fields = [field[:SCORED_CHARS_MAX].lower() for field in readable[:2]]
+    if " " in literal:
+        fields = [" ".join(field.split()) for field in fields]
+    has_it = any(literal in field for field in fields)
     bonus = SIGNS_BONUS if run.wanted.phrase and run.wanted.has_outer_signs else LITERAL_BONUS
     return bonus * out.weights.total if has_it else 0.0
-
-
-def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:
-    """The lexemes of a segment's fields, as far as they count for a score."""
-    starts = weights.word_starts
-    text, path = readable.text[:SCORED_CHARS_MAX], "\n".join(readable.paths)
-    return Fields(
-        text=lexemes(text, starts),
-        input=lexemes(readable.input, starts),
-        path=lexemes(path) + extras(path),
-        said=lexemes(spoken, starts),
-        label=readable.label,
-        is_turn=is_turn,
-    )
-
-
-def _spoken(segments: Iterator[Segment]) -> str:
-    """The end of what a model said, from the last segment backward."""
-    spoken = ""
-    for segment in segments:
-        if len(spoken) >= SAID_CHARS_MAX:
-            break
-        spoken = f"{index_text.searchable(segment).text}\n{spoken}"
-    return spoken[-SAID_CHARS_MAX:]
 
 
 def _segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
     """The segments of some rids, of long ones the start."""
     segments: dict[int, Segment] = {}
-    decompress = body_codec.decompressor()
+    if not rids:
+        return segments
+    decompress = run.decompress
     marks = ", ".join("?" * len(rids))
     for rid, blob in run.db.execute(f"SELECT rid, frame FROM body WHERE rid IN ({marks})", tuple(rids)):
         try:
@@ -346,9 +342,7 @@ def _snippet(run: _Search, rid: int, readable: index_text.Searchable) -> Snippet
     if MATCH_START in (asked := snippet(readable.input, run.wanted)).text:
         return asked
     if len(readable.text) >= SCORED_CHARS_MAX // 8:
-        for (blob,) in run.db.execute("SELECT frame FROM body WHERE rid = ?", (rid,)):
-            whole = body_codec.decode_start(blob, 4 * index_text.INDEX_CHARS_MAX, body_codec.decompressor())
-            return snippet(index_text.searchable(whole).text, run.wanted)
+        return snippet(_whole_text(run, rid), run.wanted)
     return shown
 
 
@@ -379,7 +373,7 @@ def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
 
 def _recent(run: _Search, out: Candidates) -> list[Ranked]:
     """Out of time: the candidates so far by their rough order, else the newest segments with any of the words."""
-    known = out.order or sorted({*out.phrase, *out.whole}, reverse=True)
+    known = out.order or sorted({*out.phrase, *out.may_hold_phrase, *out.whole}, reverse=True)
     if known:
         run.notes.append("the search ran out of time; more segments may match")
         return [Ranked(rid, 0.0, "some", 0.0) for rid in known[: run.end + 1]]

@@ -27,12 +27,13 @@ from ctxgc.stash import files, maintenance, newest_mark, reading, schema
 from ctxgc.stash.backup import write_backup
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow
 from ctxgc.stash.db_thread import DbThread
+from ctxgc.stash.deadline import Deadline
 from ctxgc.stash.examination import examine
 from ctxgc.stash.file_watch import FileWatch
 from ctxgc.stash.group_commit import GroupCommit
 from ctxgc.stash.health import Examination, StashStatus
 from ctxgc.stash.index_text import TOKENIZER_VERSION
-from ctxgc.stash.search import SEARCH_S_MAX, Deadline, search
+from ctxgc.stash.search import SEARCH_S_MAX, search
 from ctxgc.stash.writing import Batch, Failpoint, Writer, ctxgc_error_of
 
 MEMORY = Path(":memory:")

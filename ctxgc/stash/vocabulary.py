@@ -1,5 +1,6 @@
 """Terms that the index has, in place of terms of a query that it lacks.
 
+    deadbeef   ──▶ lexemes that begin so                 deadbeefcafe
     berht      ──▶ lexemes with these first letters ──fewest edits──▶ berth
     缓存问题   ──▶ 缓存, 存问, 问题      a run of a script without spaces: its pairs, as other scripts' words
 
@@ -18,12 +19,14 @@ from typing import NamedTuple
 
 from ctxgc.core.search.lexemes import fold, is_spaceless, stem, word_start
 from ctxgc.core.search.query import SearchQuery, Term
-from ctxgc.stash.candidates import matching_sql, quote
 from ctxgc.stash.filters import SearchScope
+from ctxgc.stash.postings import matching_sql, quote
 
 LETTERS_MIN, LONG_WORD_LETTERS = 4, 8
 """A shorter word has too many neighbours; a long word may have two letters wrong."""
 LENGTH_GAP_MAX = 2
+START_MIN = 3
+"""Letters of the start of a word that is looked for where no segment has the word."""
 WORDS_READ_MAX = 10_000
 """Lexemes read for one start of a word."""
 CORRECTED_MAX = 4
@@ -33,6 +36,7 @@ NEAREST_TRIED = 64
 COUNTED_MAX = 16
 """Segments of a lexeme that are counted: of two lexemes with more, neither is the more usual."""
 
+_HASH_START = re.compile(r"(0x)?[0-9a-f]{6,}")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -43,9 +47,18 @@ class Vocabulary:
         self._db = db
         self._scope = scope.sessions()
 
-    def has(self, term: Term) -> bool:
-        """Whether a segment of these sessions has a term."""
-        return self._count(term, 1) > 0
+    def has(self, term: Term, columns: str = "") -> bool:
+        """Whether a segment of these sessions has a term, in some columns of the index or in any."""
+        return self._count(term, 1, columns) > 0
+
+    def begins(self, lexeme: str) -> bool:
+        """Whether lexemes begin with a word that is none itself. A numbered word begins no other, but a hash does."""
+        if len(lexeme) < START_MIN or (lexeme[-1].isdigit() and not _HASH_START.fullmatch(lexeme)):
+            return False
+        sql = "SELECT 1 FROM search_word WHERE term > ? AND term < ? LIMIT 1"
+        if self._db.execute(sql, (lexeme, lexeme[:-1] + chr(ord(lexeme[-1]) + 1))).fetchone() is None:
+            return False
+        return not self.has(Term(((lexeme,),))) and self.has(Term(((lexeme,),), is_prefix=True))
 
     def nearest(self, lexeme: str, typed: str) -> str:
         """The lexeme that the fewest edits make of a word or of its stem; of equals none shorter, then the usual one.
@@ -67,10 +80,12 @@ class Vocabulary:
         counts = {lexeme: self._count(Term(((lexeme,),)), COUNTED_MAX) for lexeme in lexemes}
         return max(counts, key=lambda lexeme: counts[lexeme])
 
-    def _count(self, term: Term, limit: int) -> int:
+    def _count(self, term: Term, limit: int, columns: str = "") -> int:
         """The number of segments of these sessions that have a term, as far as the limit."""
         sql, values = matching_sql(self._scope, is_ranked=False)
-        match = f"({quote(term)})" + (f" AND (meta : ({self._scope.tags}))" if self._scope.tags else "")
+        match = f"{columns and f'{columns} : '}({quote(term)})" + (
+            f" AND (meta : ({self._scope.tags}))" if self._scope.tags else ""
+        )
         return len(self._db.execute(sql, (match, *values, limit)).fetchall())
 
 
@@ -84,12 +99,12 @@ class _Near(NamedTuple):
     """Segments of all sessions that have the lexeme."""
 
 
-def missing_terms(words: Vocabulary, query: SearchQuery) -> list[Term]:
-    """The terms of a few words that no segment has, if segments have others; an account has words enough."""
+def missing_terms(words: Vocabulary, query: SearchQuery, absent: Iterable[Term]) -> list[Term]:
+    """Of the terms that a scope lacks, those of a few words that its sessions lack; an account has words enough."""
     terms = query.terms
     if len(terms) < 2 or query.required or query.is_account:
         return []
-    missing = [term for term in terms if not words.has(term)]
+    missing = [term for term in absent if not words.has(term)]
     return missing if len(missing) < len(terms) else []
 
 
@@ -102,6 +117,8 @@ def nearest_terms(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[
         if len(run) > 1:
             if any(is_spaceless(lexeme[0]) for lexeme in run):
                 nearest[term] = tuple(Term(((lexeme,),), text=lexeme) for lexeme in run)
+        elif words.begins(run[0]):
+            nearest[term] = (Term((run,), is_prefix=True, text=f"{run[0]}*"),)
         elif left and (lexeme := words.nearest(run[0], fold(term.text))):
             nearest[term] = (Term(((lexeme,),), text=lexeme),)
             left -= 1

@@ -3,18 +3,18 @@
 import pytest
 from hypothesis import given
 
-from ctxgc.core.search.lexemes import lexemes
 from ctxgc.core.search.query import parse
 from ctxgc.core.search.ranking import Fields, IndexFacts, Weights, idf, score
+from ctxgc.core.search.readings import NO_READING, read_text
 from ctxgc.core.search.snippets import snippet
 from tests.stash.samples import any_text
 
 
 def value(query, known=None, speakers=(), **fields):
     wanted = parse(query)
-    read = {name: lexemes(text) if isinstance(text, str) else text for name, text in fields.items()}
     weights = Weights(wanted, dict.fromkeys(wanted.terms, 1.0), frozenset(speakers))
-    return score(weights, Fields(**({"text": ()} | read)), known or IndexFacts()).value
+    read = {name: read_text(text, weights.sought) if isinstance(text, str) else text for name, text in fields.items()}
+    return score(weights, Fields(**({"text": NO_READING} | read)), known or IndexFacts()).value
 
 
 FILLER = " filler" * 400
@@ -52,6 +52,13 @@ def test_the_run_of_words_that_the_index_knows_beats_all_words_scattered():
     assert value("failed to open git", IndexFacts(has_phrase=True), **everything) > 1.5 * value(
         "failed to open git", **everything
     )
+
+
+def test_the_run_of_words_in_a_long_text_beats_a_short_call_that_has_the_words_in_every_field():
+    run, scattered = "open the harbour gate", "gate harbour gate open harbour open"
+    everywhere = value(run, text=scattered, input=scattered, path=scattered, said=scattered)
+
+    assert value(run, IndexFacts(has_phrase=True), text=run + FILLER) > everywhere
 
 
 def test_a_word_that_the_index_knows_beyond_the_scored_part_counts_once():

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from ctxgc.core.segment import Access, Kind, PathUse, Role
-from ctxgc.stash import candidates, reading, vocabulary
+from ctxgc.stash import candidates, postings, reading, vocabulary
 from ctxgc.stash import search as planner
 from ctxgc.stash.contract import PutSession, Query, SessionRow
 from ctxgc.stash.filters import scope_of
@@ -49,7 +49,7 @@ async def test_a_text_query_is_driven_by_the_index_and_a_listing_never_scans_the
         scope = scope_of(db, Query(text="", **said))
 
         for is_ranked in (False, True):
-            sql, values = candidates.matching_sql(scope, is_ranked=is_ranked)
+            sql, values = postings.matching_sql(scope, is_ranked=is_ranked)
             steps = plan_of(db, sql, ("text : (word)", *values, 10))
             # One probe of the text index for each id once ran for 150 s.
             assert "VIRTUAL TABLE INDEX" in steps[0], steps
@@ -125,7 +125,7 @@ async def test_candidates_are_not_thrown_away_when_time_runs_out_while_their_tex
 async def test_common_words_are_ranked_among_the_newest_and_the_reply_says_so(stash, monkeypatch):
     monkeypatch.setattr(candidates, "POSTINGS_MAX", 50)
     monkeypatch.setattr(candidates, "CANDIDATES_MAX", 50)
-    monkeypatch.setattr(candidates, "RANKED_ROWS_MIN", 50)
+    monkeypatch.setattr(candidates, "RANKED_ROWS_MAX", 50)
     await stash.apply([put(n, "common word") for n in range(9, 200)])
 
     reply = await stash.search(Query(text="common word"))
@@ -398,3 +398,69 @@ async def test_a_long_query_takes_steps_in_proportion_to_the_segments_that_have_
     await stash.apply([put(n, "b c d e f " * 20) for n in range(9, 1500)])
 
     assert steps_of("b c d e f* g* NOT h") < 10 * steps_of("b")
+
+
+async def test_a_rare_run_of_common_words_is_found_however_old_it_is(stash, monkeypatch):
+    monkeypatch.setattr(postings, "POSTINGS_MAX", 20)
+    monkeypatch.setattr(postings, "WALKED_MAX", 40)
+    await stash.apply([put(9, "see git_log there")])
+    await stash.apply([put(n, f"log git {n}") for n in range(10, 300)])
+
+    reply = await stash.search(Query(text="git_log"))
+
+    assert [hit.row.seq for hit in reply.hits] == [9]
+
+
+async def test_the_start_of_a_last_word_is_looked_for_where_no_segment_has_the_run_as_it_stands(stash):
+    await stash.apply([put(9, "see stash/search.py"), put(10, "see stash/sear")])
+
+    assert [hit.row.seq for hit in (await stash.search(Query(text="stash/sear"))).hits] == [10]
+    assert [hit.row.seq for hit in (await stash.search(Query(text="stash/searc"))).hits] == [9]
+
+
+@pytest.mark.parametrize("filler", ["filler ", "füller ", "填充 "])
+@pytest.mark.parametrize("length", [100, 4_000, 40_000])
+async def test_a_run_of_words_comes_first_wherever_it_stands_in_however_long_a_text(stash, filler, length):
+    await stash.apply([put(9, filler * length + "harbour gate of the ferry")])
+    await stash.apply([put(n, f"gate ferry of harbour {n}") for n in range(10, 13)])
+
+    reply = await stash.search(Query(text="harbour gate of the ferry"))
+
+    assert reply.hits[0].row.seq == 9
+
+
+@pytest.mark.parametrize(
+    "run", ["the token was NOT written to the file", "lock the cache -draft of this page", "if EITHER session has it"]
+)
+async def test_a_copied_run_is_text_whatever_words_are_in_it_and_comes_before_calls_about_these_words(stash, run):
+    about = json.dumps({"input": {"command": f"{run.title().replace(' ', ', x, ')}"}}).encode()
+    call = {"kind": Kind.TOOL_CALL, "role": Role.ASSISTANT, "tool": "Bash"}
+    await stash.apply([put(n, "0", skeleton=about, **call) for n in range(9, 12)])
+    await stash.apply([put(12, "filler " * 900 + f"and {run}, as they say " + "filler " * 900, **call)])
+
+    reply = await stash.search(Query(text=run))
+
+    assert reply.hits[0].row.seq == 12
+    assert not [note for note in reply.notes if "left out" in note]
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"), [("deadbeef", "deadbeefcafe"), ("0x7fff", "0x7fff5fbff8c0"), ("kestr", "kestrel")]
+)
+async def test_a_word_that_no_segment_has_is_looked_for_as_the_start_of_a_word_and_the_reply_says_so(
+    stash, typed, text
+):
+    await stash.apply([put(9, f"saw {text} there")])
+
+    alone, beside = [await stash.search(Query(text=query)) for query in (typed, f"{typed} there")]
+
+    assert [hit.row.seq for hit in alone.hits] == [hit.row.seq for hit in beside.hits] == [9]
+    assert f"{typed}*" in alone.notes[0]
+
+
+@pytest.mark.parametrize("stored", ["1.2.3", "v1.2.3", "v1.2.3-rc.4"])
+@pytest.mark.parametrize("typed", ["1.2.3", "v1.2.3", "V1.2.3"])
+async def test_a_version_is_found_with_and_without_its_letter(stash, stored, typed):
+    await stash.apply([put(9, f"upgrade to {stored} now")])
+
+    assert [hit.row.seq for hit in (await stash.search(Query(text=typed))).hits] == [9]

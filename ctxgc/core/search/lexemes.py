@@ -4,9 +4,11 @@
         lexemes ──▶ getusernam  strass  数据 据库  no verifi      in order, for words and phrases
         extras  ──▶ get user name  --no-verify                    behind the text: parts of words, words with signs
 
-A lexeme is the English stem of a run of letters, digits and their marks, without case and accents; an underscore ends
-a run, and so does another script. Scripts without spaces become pairs of characters. Emoji are lexemes.
-Source: Porter 2001 (Snowball), by its own library; pairs of characters: CJK indexing as in Lucene's CJKAnalyzer.
+A lexeme is the stem of a run of letters, digits and their marks, without case and accents: English, in their scripts
+Russian and Greek, light stems of Arabic and Hebrew. An underscore ends a run, and so does another script. Scripts
+without spaces become pairs of characters. Emoji are lexemes.
+Sources: Porter 2001 (Snowball), by its own library; light stems, Larkey, Ballesteros & Connell 2007; pairs of
+characters: CJK indexing as in Lucene's CJKAnalyzer.
 """
 
 from __future__ import annotations
@@ -25,6 +27,23 @@ LEXEMES_REMEMBERED_MAX = 2**16
 STEM_TAIL = 2
 
 _stemmer = Stemmer.Stemmer("english", 0)
+_STEMMERS = {script: Stemmer.Stemmer(language, 0) for script, language in (("\u0370", "greek"), ("\u0400", "russian"))}
+"""The stemmers of other scripts, by the first letter of each script's block."""
+_BLOCKS = (("\u0370", "\u03ff"), ("\u0400", "\u052f"))
+_ARTICLE = re.compile("^(?:(?:[\u0648\u0628\u0643\u0641]?\u0627\u0644|\u0644\u0644)|\u05d5?\u05d4)(?=.{3})")
+_ARABIC_ENDING = re.compile(
+    "(?<=.{3})(?:\u0647\u0627|\u0627[\u0646\u062a]|[\u0648\u064a]\u0646|\u064a?[\u0647\u064a])$"
+)
+"""Articles of Arabic and Hebrew, which are one word with their noun, and the commonest endings of Arabic."""
+_ARABIC_FORMS = str.maketrans(
+    "\u0629\u0649\u0622\u0623\u0625\u0671\u0624\u0626",
+    "\u0647\u064a\u0627\u0627\u0627\u0627\u0648\u064a",
+    "\u0640\u0653\u0654\u0655\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652\u0670",
+)
+_UNDECOMPOSED = str.maketrans(
+    {"ı": "i", "ł": "l", "đ": "d", "ð": "d", "ø": "o", "ħ": "h", "ŧ": "t", "æ": "ae", "œ": "oe", "þ": "th"}
+)
+"""Letters that Unicode does not take apart, and that a keyboard without them spells so."""
 _LONGEST_WORD = "x" * (4 * WORD_CHARS_MAX)
 """As long as any word that the stemmer is given, in bytes of UTF-8."""
 
@@ -53,12 +72,16 @@ SPACELESS = (
     "\u0e80-\u0eff",
     "\u1000-\u109f",
     "\u1780-\u17ff",
+    "\u1950-\u19df\u1a20-\u1aaf\uaa80-\uaadf",
+    "\u1b00-\u1b7f",
+    "\ua980-\ua9df",
 )
-"""Han, Hiragana, Katakana, Hangul, Thai, Lao, Burmese, Khmer: no spaces between words, or endings without a space."""
+"""Han, Hiragana, Katakana, Hangul, Thai, Lao, Burmese, Khmer, Tai scripts, Balinese, Javanese: no spaces between words,
+or endings without a space."""
 EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55"
 
 _LETTER = f"[^\\W_{''.join(SPACELESS)}]"
-_ASCII = re.compile(r"[a-z0-9]+")
+_ASCII_RUN = re.compile(r"[\x00-\x7f]+")
 _PLAIN = "".join(chr(at).lower() if chr(at).isalnum() else " " for at in range(128))
 """Words of ASCII in lower case with spaces between them: five times as fast as the pattern."""
 _TOKEN = re.compile(
@@ -86,13 +109,24 @@ SIGNED = re.compile(
 
 @lru_cache(maxsize=LEXEMES_REMEMBERED_MAX)
 def stem(word: str) -> str:
-    """The stem of a lower-case word; of a long one its start, which is no word of English."""
-    return str(_stemmer.stemWord(word)) if len(word) < WORD_CHARS_MAX else word[:WORD_CHARS_MAX]
+    """The stem of a lower-case word; of a long one its start, which is no word of any language."""
+    if len(word) >= WORD_CHARS_MAX:
+        return word[:WORD_CHARS_MAX]
+    if "\u0590" <= word[:1] <= "\u06ff":
+        return _ARABIC_ENDING.sub("", _ARTICLE.sub("", word.translate(_ARABIC_FORMS))) or word
+    stemmer = _stemmer if word.isascii() else _STEMMERS.get(_block_start(word[0]), _stemmer)
+    return str(stemmer.stemWord(word))
+
+
+def _block_start(letter: str) -> str:
+    """The first letter of the block of Greek or Cyrillic that a letter is of; of another the letter."""
+    return next((first for first, last in _BLOCKS if first <= letter <= last), letter)
 
 
 def overwrite_last_word() -> None:
-    """Overwrite the stemmer's own copy of the last word, which the stemmer keeps until the next word comes."""
-    _stemmer.stemWord(_LONGEST_WORD)
+    """Overwrite the stemmers' own copies of their last words, which a stemmer keeps until the next word comes."""
+    for stemmer in (_stemmer, *_STEMMERS.values()):
+        stemmer.stemWord(_LONGEST_WORD)
 
 
 @lru_cache(maxsize=LEXEMES_REMEMBERED_MAX)
@@ -101,7 +135,7 @@ def fold(word: str) -> str:
     if word.isascii():
         return word.lower()
     plain = unicodedata.normalize("NFKD", word.casefold())
-    plain = re.sub("[\u0300-\u036f\u200d]", "", plain).casefold()
+    plain = re.sub("[\u0300-\u036f\u200d]", "", plain).casefold().translate(_UNDECOMPOSED)
     return _NOT_INDEXED.sub("", unicodedata.normalize("NFC", plain)) or word.casefold()
 
 
@@ -110,18 +144,16 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def lexemes(text: str, starts: tuple[str, ...] = ()) -> list[str]:
-    """The lexemes of a text, in order; with `starts`, words that begin otherwise may stand as they are.
-
-    Most of the time of a search would go into stems of words that it does not look for.
-    """
+def lexemes(text: str) -> list[str]:
+    """The lexemes of a text, in order."""
     if not is_plain(text):
         return [lexeme for lexeme, _, _ in spans(text)]
-    words = text.translate(_PLAIN).split() if text.isascii() else _ASCII.findall(text.lower())
-    if not starts:
-        return list(map(stem, words))
-    stems = {word: made for word in set(words) if word.startswith(starts) and (made := stem(word)) != word}
-    return list(map(stems.get, words, words)) if stems else words
+    return list(map(stem, spaced(text).split()))
+
+
+def spaced(text: str) -> str:
+    """The words of a plain text in lower case, at their places, with a space for every other character."""
+    return (text if text.isascii() else text.encode("ascii", "replace").decode()).translate(_PLAIN)
 
 
 def word_start(lexeme: str) -> str:
@@ -131,7 +163,7 @@ def word_start(lexeme: str) -> str:
 
 def is_plain(text: str) -> bool:
     """Whether all words of a text are letters and digits of ASCII, whatever signs stand between them."""
-    return text.isascii() or not _FOREIGN.search(text)
+    return text.isascii() or not _FOREIGN.search(_ASCII_RUN.sub("", text))
 
 
 def spans(text: str) -> Iterator[tuple[str, int, int]]:

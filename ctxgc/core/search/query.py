@@ -29,6 +29,8 @@ PHRASE_WORDS_MAX, PHRASE_LEXEMES_MAX = 16, 64
 PARTS_FROM_TOKENS = 3
 """In a query of so many words, a path or an identifier also counts by its parts."""
 EXCLUDED_LETTERS_MIN = 3
+COPIED_LEXEMES_MIN = 4
+"""A run of so many words that stands in a text was copied from it: a NOT in it is text."""
 ACCOUNT_WORDS_MIN, LONG_ACCOUNT_WORDS_MIN = 4, 8
 """Words of a query that make it an account: with a word of the stop list among them, and without."""
 
@@ -55,6 +57,8 @@ _TOKEN = re.compile(r'([A-Za-z]+:)?"([^"]*)"|(\S+)')
 _FILTER = re.compile(r"([A-Za-z]+):([^:].*)", re.DOTALL)
 _AROUND = "\"'`()[]{}<>,;"
 _HASH = re.compile(r"(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{6,40}")
+
+_VERSION = re.compile(r"[vV]?[0-9]+(\.[0-9]+)+")
 
 
 class Term(NamedTuple):
@@ -119,8 +123,11 @@ class _Token(NamedTuple):
     is_quoted: bool
 
 
-def parse(query: str, is_flag: Iterable[str] = ()) -> SearchQuery:
-    """Read a query; `is_flag`: `-words` that stand in texts as flags, and so are no exclusions here either."""
+def parse(query: str, is_flag: Iterable[str] = (), *, excludes: bool = True) -> SearchQuery:
+    """Read a query; `is_flag`: `-words` that stand in texts as flags, and so are no exclusions here either.
+
+    `excludes=False`: nothing in it is an exclusion, as in words that were copied out of a text.
+    """
     flags = frozenset(is_flag)
     filters: list[tuple[str, str]] = []
     bare: list[_Token] = []
@@ -131,10 +138,16 @@ def parse(query: str, is_flag: Iterable[str] = ()) -> SearchQuery:
         if skip:
             skip = False
             continue
-        if not token.is_quoted and token.text == "NOT" and _is_exclusion(tokens, at):
+        if excludes and not token.is_quoted and token.text == "NOT" and _is_exclusion(tokens, at):
             excluded[_plain_term(tokens[at + 1].text)] = None
             skip = True
-        elif not token.is_quoted and (at or filters) and excludable(token.text) and token.text.lower() not in flags:
+        elif (
+            excludes
+            and not token.is_quoted
+            and (at or filters)
+            and excludable(token.text)
+            and token.text.lower() not in flags
+        ):
             excluded[_plain_term(token.text[1:])] = None
         else:
             bare.append(token)
@@ -238,11 +251,15 @@ def _bare_terms(token: str) -> Iterator[Term]:
     humps = tuple(map(stem, map(fold, camel_parts(core)))) if core.isalnum() else ()
     is_hash = bool(_HASH.fullmatch(core))
     is_letter = len(core) == 1 and is_spaceless(core)
-    if humps:
+    if _VERSION.fullmatch(core):
+        other = (run[0].removeprefix("v") if run[0][0] == "v" else f"v{run[0]}", *run[1:])
+        yield Term((run, other), text=core)
+    elif humps:
         yield Term((run, humps), is_prefix=True, text=core)
     else:
-        # The last part of a path may be a name's start.
-        yield Term((run,), is_prefix=is_star or is_hash or is_letter or ("/" in core and len(run) > 1), text=core)
+        # The last part of a path may be a name's start, unless it has an ending.
+        is_start = "/" in core and len(run) > 1 and "." not in core.rpartition("/")[2][1:]
+        yield Term((run,), is_prefix=is_star or is_hash or is_letter or is_start, text=core)
 
 
 def _parts(token: str) -> Iterator[Term]:

@@ -1,7 +1,7 @@
 """Ranking: how well a candidate answers a query. Engines propose candidates; the order comes from here.
 
-    fields of a candidate ──read──▶ Reading: where its lexemes meet the query's
-    Reading, weights of the terms ──score──▶ BM25 by fields, neighbours of a turn, runs of words, its label
+    fields of a candidate ──core.search.readings──▶ Reading: where its lexemes meet the query's
+    Readings, weights of the terms ──score──▶ BM25 by fields, neighbours of a turn, runs of words, its label
 
 The constants are measured (`docs/design/search.md`). Source: BM25F, Robertson, Zaragoza & Taylor 2004.
 """
@@ -9,13 +9,13 @@ The constants are measured (`docs/design/search.md`). Source: BM25F, Robertson, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from ctxgc.core.search.lexemes import word_start
 from ctxgc.core.search.query import SearchQuery, Term
+from ctxgc.core.search.readings import NO_READING, Reading, Sought, read_lexemes, sought_by
 
 TEXT_SATURATION = 0.6
 TURN_LENGTH_WEIGHT, RESULT_LENGTH_WEIGHT = 0.2, 0.4
@@ -31,9 +31,11 @@ SPEAKER_FACTOR = 2.0
 PAIR_BONUS, PAIR_GAP_MAX = 1.0, 3
 ALL_BONUS = 0.3
 """Share of the sum of weights that a candidate with all terms gets: more, and a long text with all by chance wins."""
-PHRASE_BONUS, CHAIN_BONUS, LITERAL_BONUS = 2.0, 1.0, 0.5
-"""Shares of the sum of weights: the query's words as they stand, and in their order with a word or two between, come
-before any that are scattered."""
+PHRASE_BONUS = 16.0
+"""Shares of the sum of weights for the query's run of words as it stands: more than all fields of a term are worth, so
+that no text with the same words scattered comes before."""
+CHAIN_BONUS, LITERAL_BONUS = 1.0, 0.5
+"""For the words in their order with a word or two between; and, beside the run, for the same signs."""
 SIGNS_BONUS = 12.0
 """More than all fields of a term are worth: a copied run of words and signs comes before shorter texts of the words."""
 WHOLE_WORD_BONUS = 12.0
@@ -42,12 +44,12 @@ WHOLE_WORD_BONUS = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What a search knows of a candidate, as lexemes in order. `said` is what the model said before the call."""
+    """What a search knows of a candidate. `said` is what the model said before the call; `label` is lexemes."""
 
-    text: Sequence[str]
-    input: Sequence[str] = ()
-    path: Sequence[str] = ()
-    said: Sequence[str] = ()
+    text: Reading
+    input: Reading = NO_READING
+    path: Reading = NO_READING
+    said: Reading = NO_READING
     label: Sequence[str] = ()
     is_turn: bool = False
     """Whether the segment is a person's or a model's words, and no call."""
@@ -73,19 +75,9 @@ class Weights:
     # Asked once for each field of each candidate.
 
     @cached_property
-    def lexemes(self) -> frozenset[str]:
+    def sought(self) -> Sought:
         """Every lexeme that any term asks for, or that stands in the run of words."""
-        return frozenset((*self.query.phrase, *(lexeme for term in self.terms for way in term.ways for lexeme in way)))
-
-    @cached_property
-    def word_starts(self) -> tuple[str, ...]:
-        """What a word begins with if it may be one of these lexemes."""
-        return tuple(set(map(word_start, self.lexemes)))
-
-    @cached_property
-    def heads(self) -> tuple[str, ...]:
-        """The starts of lexemes that terms ask for."""
-        return tuple({way[-1] for term in self.terms if term.is_prefix for way in term.ways})
+        return sought_by(self.terms, self.query.phrase)
 
     @cached_property
     def bigrams(self) -> frozenset[tuple[str, str]]:
@@ -113,49 +105,6 @@ class Score:
     is_all: bool
 
 
-class _Field:
-    """The places in a field at which lexemes of the query stand."""
-
-    def __init__(self, lexemes: Sequence[str], weights: Weights) -> None:
-        self.length = len(lexemes)
-        self.lexeme_at: dict[int, str] = {}
-        self.places: dict[str, list[int]] = {}
-        if not lexemes:
-            return
-        wanted = weights.lexemes.intersection(lexemes)
-        if heads := weights.heads:
-            wanted = wanted.union(word for word in set(lexemes) if word.startswith(heads))
-        if len(wanted) > 1:
-            self.lexeme_at = {at: word for at, word in enumerate(lexemes) if word in wanted}
-        elif wanted:
-            self.lexeme_at = dict.fromkeys(_places(lexemes, *wanted), *wanted)
-        for at, lexeme in self.lexeme_at.items():
-            self.places.setdefault(lexeme, []).append(at)
-
-    def times(self, term: Term) -> int:
-        """How often the term stands here; a term of several ways as often as the best of them."""
-        if not self.places:
-            return 0
-        return max(self._times(way, term.is_prefix) for way in term.ways)
-
-    def _times(self, way: tuple[str, ...], is_prefix: bool) -> int:
-        if len(way) == 1:
-            if is_prefix:
-                return sum(len(places) for lexeme, places in self.places.items() if lexeme.startswith(way[0]))
-            return len(self.places.get(way[0], ()))
-        return sum(self._is_run(at, way, is_prefix) for at in self.places.get(way[0], ()))
-
-    def _is_run(self, start: int, way: tuple[str, ...], is_prefix: bool) -> bool:
-        *whole, last = (self.lexeme_at.get(start + n, "") for n in range(len(way)))
-        return tuple(whole) == way[:-1] and (last.startswith(way[-1]) if is_prefix else last == way[-1])
-
-
-def _places(lexemes: Sequence[str], lexeme: str) -> Iterator[int]:
-    at = -1
-    for _ in range(lexemes.count(lexeme)):
-        yield (at := lexemes.index(lexeme, at + 1))
-
-
 def idf(df: int, total: int) -> float:
     """How much a term tells: high for rare ones, never negative."""
     df = min(df, total)
@@ -163,10 +112,9 @@ def idf(df: int, total: int) -> float:
 
 
 def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
-    """The score of a candidate. O(lexemes of the fields)."""
-    text, inputs, path, said, label = (
-        _Field(lexemes, weights) for lexemes in (fields.text, fields.input, fields.path, fields.said, fields.label)
-    )
+    """The score of a candidate. O(terms and their places in the fields)."""
+    text, inputs, path, said = fields.text, fields.input, fields.path, fields.said
+    label = read_lexemes(fields.label, weights.sought)
     total, has_all = 0.0, True
     if fields.is_turn:
         share, mean = TURN_LENGTH_WEIGHT, TURN_MEAN
@@ -206,7 +154,7 @@ def _saturated(times: int, length: int) -> float:
     return times * (FIELD_SATURATION + 1) / (times + FIELD_SATURATION * (0.5 + 0.5 * length / FIELD_MEAN))
 
 
-def _has_chain(text: _Field, phrase: tuple[str, ...]) -> bool:
+def _has_chain(text: Reading, phrase: tuple[str, ...]) -> bool:
     """Whether the words of a run stand in a text in their order, each within a few words of the one before."""
     ends = text.places.get(phrase[0], [])
     for lexeme in phrase[1:]:

@@ -6,23 +6,21 @@ text, query ──matches──▶ places of the query's words
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from ctxgc.core.labels import MATCH_END, MATCH_START
-from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_plain, is_spaceless, spans, stem, word_start
+from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_plain, is_spaceless, spaced, spans, stem
 from ctxgc.core.search.query import SearchQuery
+from ctxgc.core.search.readings import STARTS_MAX, Sought
 
 SNIPPET_CHARS = 200
 MATCHES_MAX = 2_000
 RUN_GAP_MAX = 2
 RUN_BONUS = 1.0
 """For each word that stands directly behind the word before it in the query."""
-
-_WORD = re.compile(r"[^\W_]+")
 
 
 class Match(NamedTuple):
@@ -56,29 +54,42 @@ def matches(text: str, query: SearchQuery) -> list[Match]:
 
 
 def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
-    """Matches in a text of plain letters: its distinct words are stemmed, and the few that match are looked for."""
-    matching: dict[str, str] = {}
-    starts = tuple({word_start(lexeme) for lexeme in lexemes if lexeme})
-    for word in set(_WORD.findall(text)):
-        if not word.startswith(starts) and word.islower():
-            continue
-        lexeme = stem(word.lower())
-        if lexeme in lexemes or (heads and lexeme.startswith(heads)):
-            matching[word] = lexeme
-        elif not word.islower():
-            part = next((stem(part) for part in camel_parts(word) if stem(part) in lexemes), "")
-            if part:
-                matching[word] = part
-    found = []
-    for word, lexeme in matching.items():
-        start = text.find(word)
-        while start >= 0:
-            end = start + len(word)
-            if not (text[end : end + 1].isalnum() or (start and text[start - 1].isalnum())):
-                found.append(Match(start, end, lexeme))
-            start = text.find(word, end)
-    found.sort()
-    return found
+    """Matches in a text of plain letters: only words with a part that begins like a word of the query are looked at."""
+    sought = Sought(frozenset(lexemes), heads)
+    words = f" {spaced(text)} "  # A letter of the text is one further in here.
+    found: dict[int, Match] = {}
+    for begin in _begins(text, words, sought):
+        if begin not in found:
+            end = words.find(" ", begin)
+            if lexeme := sought.lexeme_of[words[begin:end]] or _part_in(text[begin - 1 : end - 1], lexemes):
+                found[begin] = Match(begin - 1, end - 1, lexeme)
+    return [found[begin] for begin in sorted(found)]
+
+
+def _begins(text: str, words: str, sought: Sought) -> Iterator[int]:
+    """Where words begin that may have a lexeme of the query, or have it as a hump."""
+    if len(sought.starts) > STARTS_MAX:
+        at = 0
+        for word in words.split():
+            at = words.find(word, at)
+            if sought.lexeme_of[word] or not text[at - 1 : at - 1 + len(word)].islower():
+                yield at
+            at += len(word)
+        return
+    for start in sought.starts:
+        at = words.find(start)
+        while at >= 0:
+            if words[at - 1] == " ":
+                yield at
+            elif text[at - 1].isupper():
+                yield words.rfind(" ", 0, at) + 1
+            at = words.find(start, at + 1)
+
+
+def _part_in(word: str, lexemes: set[str]) -> str:
+    """The first part of a camelCase word that is one of these lexemes."""
+    parts = () if word.islower() else map(stem, camel_parts(word))
+    return next((part for part in parts if part in lexemes), "")
 
 
 def _runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) -> list[Match]:
@@ -130,6 +141,8 @@ def _densest(found: Sequence[Match], query: SearchQuery) -> tuple[int, int]:
     best, at = (-1.0, 0), (0, 0)
     for first, match in enumerate(found):
         last = bisect_left(starts, match.start + SNIPPET_CHARS * 3 // 4) - 1
+        if (last - first + 1) * (1 + RUN_BONUS) - RUN_BONUS <= best[0]:
+            continue  # So few matches are worth no more, whatever they are.
         worth = _worth(found[first : last + 1], bigrams)
         if (worth, -first) > best:
             best, at = (worth, -first), (first, last)

@@ -1,0 +1,38 @@
+"""The fields of a candidate for its score: readings of what a person would search of the segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ctxgc.core.search.lexemes import extras, lexemes
+from ctxgc.core.search.ranking import Fields, Weights
+from ctxgc.core.search.readings import NO_READING, read_lexemes, read_text
+from ctxgc.core.segment import Segment
+from ctxgc.stash import index_text
+
+SCORED_CHARS_MAX = 32_768
+"""The part of a candidate's text that counts for its score."""
+SAID_CHARS_MAX = 500
+
+
+def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:
+    """The readings of a segment's fields, as far as they count for a score."""
+    sought, path = weights.sought, "\n".join(readable.paths)
+    return Fields(
+        text=read_text(readable.text[:SCORED_CHARS_MAX], sought),
+        input=read_text(readable.input, sought),
+        path=read_lexemes(lexemes(path) + extras(path), sought) if path else NO_READING,
+        said=read_text(spoken, sought),
+        label=readable.label,
+        is_turn=is_turn,
+    )
+
+
+def spoken(segments: Iterator[Segment]) -> str:
+    """The end of what a model said, from the last segment backward."""
+    said = ""
+    for segment in segments:
+        if len(said) >= SAID_CHARS_MAX:
+            break
+        said = f"{index_text.searchable(segment).text}\n{said}"
+    return said[-SAID_CHARS_MAX:]
