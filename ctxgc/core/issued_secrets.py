@@ -54,6 +54,15 @@ def _forms_by_head() -> dict[bytes, list[tuple[CredentialKind, re.Pattern[bytes]
 
 
 _FORMS = _forms_by_head()
+_PROOF_CHARS = 5
+_PROOFS = tuple(
+    left.encode()
+    for kind in CREDENTIAL_KINDS
+    if not kind.must_look_random
+    for left in kind.left.split()
+    if len(left) >= _PROOF_CHARS and left[-1] in "-_"
+)
+"""Left parts that no word begins with: what follows may be letters alone."""
 _SHAPES = [(kind, hint.encode(), re.compile(f"(?<![A-Za-z0-9])(?:{form})".encode())) for kind, hint, form, _ in SHAPES]
 _EXAMPLE = b"EXAMPLE"
 """The end of the keys in the documentation of AWS."""
@@ -106,7 +115,7 @@ def find_issued(data: bytes) -> list[SecretSpan]:
         else:
             # `snake_case` is told without the engine, which is half of the work on code.
             is_plain = run.islower() and run.replace(b"_", b"").isalpha()
-        if not is_plain and _VARIED.search(run):
+        if not is_plain and (_VARIED.search(run) or run.startswith(_PROOFS)):
             start = at
             if at and data[at - 1] in _JOINTS and (data[at - 1] != _SLASH or data[at - 2 : at - 1] in _BEFORE_SLASH):
                 start = max(before, at - LEFT_CHARS_MAX)
