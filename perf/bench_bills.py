@@ -192,6 +192,7 @@ def measure(name: str) -> None:
             "priced_collections": len(done),
             "editing_requests": ours.editing,
             "foretold_requests": ours.foretold,
+            "unforetold_requests": ours.editing - ours.foretold,
             "refused_requests": ours.refused,
             "took_s": perf_counter() - started_s,
         },

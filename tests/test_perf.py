@@ -10,6 +10,7 @@ import pytest
 from ctxgc.core.heap import Now
 from perf import bench_mark, bench_plan
 from perf import record as record_module
+from perf.bench_bills import SESSIONS
 from perf.heaps import session_like
 from perf.record import record
 from perf.run import broken_limits, main
@@ -80,6 +81,18 @@ def broken(bench, numbers):
     limits = tomllib.loads((Path(bench_mark.__file__).parent / "limits.toml").read_text())
     assert bench in limits
     return broken_limits([{"bench": bench, "numbers": numbers}], {bench: limits[bench]}, are_all=False)
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_bill_of_a_session_that_is_not_collected_or_is_refused_breaks_its_limit(name):
+    limits = tomllib.loads((Path(bench_mark.__file__).parent / "limits.toml").read_text())
+    at_limits = limits[f"bills/{name}"]
+    never_collected = at_limits | {"of_straight_percent": 100.0}
+    refused = at_limits | {"refused_requests": 1}
+    unforetold = at_limits | {"unforetold_requests": 4}
+
+    assert not broken(f"bills/{name}", at_limits)
+    assert all(broken(f"bills/{name}", numbers) for numbers in (never_collected, refused, unforetold))
 
 
 def twice(function):

@@ -27,6 +27,10 @@ REFUSALS = (
     "The user rejected this tool call. User feedback: {}",
     "The user denied this operation and provided the following feedback:\n<feedback>\n{}\n</feedback>",
     "Error: the human operator declined this call. Operator message: {}",
+    "The user doesn't want to proceed with this tool use. The tool use was rejected (eg. if it was a file edit, the "
+    "new_string was NOT written to the file). The user provided the following reason for the rejection:  {}",
+    "The agent proposed a plan that was rejected by the user. The user chose to stay in plan mode rather than proceed "
+    "with implementation.\n\nRejected plan:\n1. Dig.\n\nUser feedback:\n{}",
 )
 BEHIND = (
     "The user approved this operation and provided the following context:\n<feedback>\n{}\n</feedback>",
@@ -34,8 +38,19 @@ BEHIND = (
     "<system-reminder>\nInstructions from: /w/sub/AGENTS.md\n{}\n</system-reminder>",
     "<system-reminder>\nThe user sent a new message while you were working:\n{}\n</system-reminder>",
     "<system-reminder>\nThe user sent a new message while you were working:\n{}\n</system-reminder>\n(output cut)",
+    "## Approved Plan (edited by user):\n{}",
+    "## Approved Plan (edited by user):\n# Plan\n\n1. Dig.\n\n## Tests\n{}\n",
+    "## Plan (modified by the user)\n{}",
+    "The user made the following updates to your content:\n\n{}",
+    "User modified the `new_string` content to be: {}",
 )
-RESULTS = (*REFUSALS, *(f"{LONG}\n\n{behind}" for behind in BEHIND), '{{"status": "denied", "feedback": "{}"}}')
+HEADS = (
+    "User has answered your questions: {}. You can now continue with the user's answers in mind.",
+    "Your questions have been answered: {}. You can now continue with these answers in mind.",
+    "The file /w/a.py has been updated.  The user modified your proposed changes before accepting them. . Here's a "
+    "snippet of the edited file:\n{}",
+)
+RESULTS = (*REFUSALS, *HEADS, *(f"{LONG}\n\n{behind}" for behind in BEHIND), '{{"status": "denied", "feedback": "{}"}}')
 AGENTS = ("claude_code", "opencode", "codex", "pi", "copilot_cli", "qwen_code", "client", "")
 WORDS = PLAIN.map("keep {} of mine".format)
 
@@ -108,12 +123,21 @@ def test_beside_the_words_the_tools_own_goes(agent, shape, is_list):
     assert "proceed with this tool use" not in spliced
 
 
+@given(WORDS, st.sampled_from(BEHIND), st.integers(1, 40))
+def test_words_behind_an_output_are_seen_however_long_the_output_is(words, behind, times):
+    assert holds_words(f"{LONG * times}\n\n{behind.format(words)}".encode())
+
+
 @pytest.mark.parametrize("output", [
     "The user table has 3 rows",
     "user denied: 3 times",
     "Permission denied (publickey). User feedback forms are in docs/",
     f"{LONG}the user said: no",
     "all is well with the following message: 3 tests passed",
+    "## Approved Plan:\n1. Dig.",
+    "12: ## Approved Plan (edited by user):",
+    "The user doesn't want to proceed with this tool use. The tool use was rejected.",
+    "a row\nUser feedback:\nnone",
 ])  # fmt: skip
 def test_an_output_that_only_speaks_of_users_goes_like_any_other(output):
     assert not holds_words(output.encode())

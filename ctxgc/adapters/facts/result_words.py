@@ -3,6 +3,7 @@
     "output\\n\\n<system-reminder>\\nThe user sent a new message …"       a fold: what an agent puts behind the output
     "The user rejected … To tell you how to proceed, the user said:\\n…"   the reason of a refusal
     "output\\n\\n--- Newly Discovered Project Context ---\\n…"             rules of a folder, behind a file of it
+    "… approved your plan …\\n\\n## Approved Plan (edited by user):\\n…"   a proposal as the user changed it
     whatever a tool returns that asks the user                            the answer
 
 An agent that is known to fold, and an unknown agent, have their results split (`host_texts/folds.py`). Of any other
@@ -25,10 +26,19 @@ counts for all agents."""
 REASON = re.compile(
     r"(?:to tell you how to proceed, )?(?:the )?(?:user|human|operator)(?:'s)? "
     r"(?:said|says|wrote|replied|responded|added|feedback|reason|message|comment|remark|instructions?)\s*:"
-    r"|(?:with|and (?:gave|provided)) (?:the |this )?(?:following )?(?:feedback|reason|message|comment|context)\s*:",
+    r"|(?:with|and (?:gave|provided)) (?:the |this )?(?:following )?(?:feedback|reason|message|comment|context)\s*:"
+    r"|(?:the )?(?:user|human|operator) (?:gave|provided) (?:the |this |a )?(?:following )?"
+    r"(?:feedback|reason|message|comment|context)(?: for [^\n:]{1,60})?\s*:",
     re.IGNORECASE,
 )
 """How agents begin the words of a user who refused a call, or allowed a call with a remark."""
+EDITED = re.compile(
+    r"^(?:#{1,6} [^\n]{0,80}\((?:edited|modified|changed|revised) by (?:the )?user\):?[ \t\r]*$"
+    r"|The user made the following (?:updates|changes|edits) to your \w+:"
+    r"|User modified the `\w+` (?:content )?to be:)",
+    re.MULTILINE,
+)
+"""How agents begin a proposal (a plan, a file's text) as the user changed the proposal before accepting it."""
 RULES_START, RULES_END = "--- Newly Discovered Project Context ---", "--- End Project Context ---"
 """Lines around the rules of a folder that Gemini CLI puts behind a file's text."""
 
@@ -38,18 +48,31 @@ _TOOLS_OWN = re.compile(
     rf"{_OPEN}\s*(?:Whenever you read a file, you should consider|Warning: the file exists but)", re.DOTALL
 )
 """A tool's own words behind a file's text: evicted with the text."""
-_REFUSED = re.compile(
+_REFUSAL = (
     r"\s*+(?=[^\n]{0,600}?\b(?:user|human|operator)\b)"
     r"(?=[^\n]{0,600}?(?:\breject|\bdenied\b|\bdeclin|\brefus|\bcancel|\bapprov|n't want|not want))"
-    rf"[^\n]{{0,600}}?({REASON.pattern})\s*\S",
+)
+_REFUSAL_LINE = re.compile(_REFUSAL, re.IGNORECASE)
+_REFUSED = re.compile(rf"{_REFUSAL}[^\n]{{0,600}}?({REASON.pattern})\s*\S", re.IGNORECASE)
+"""A refusal is the whole result: its first line names the user, says no (or yes, but …), and leads to the reason."""
+_REASON_LINE = re.compile(rf"\n({REASON.pattern})\s*\S", re.IGNORECASE)
+"""The reason on a line of its own, behind what was refused."""
+_ANSWERED = re.compile(
+    r"\s*+((?:the )?user has answered your questions?\s*:|your questions? ha(?:s|ve) been answered\s*:)\s*\S",
     re.IGNORECASE,
 )
-"""A refusal is the whole result: its first line names the user, says no (or yes, but …), and leads to the reason."""
+"""An answer says so itself where the name of the tool that asked is unknown."""
+_ACCEPTED_CHANGED = re.compile(r"\s*+[^\n]{0,600}?(The user modified your proposed changes)")
+"""The first line of an edit that the user changed; the lines behind show the user's text."""
 _REMARK = re.compile(rf"(?:^|(?<=\n))(?=[^\n]*\buser\b)[^\n]{{0,200}}?({REASON.pattern})\s*<feedback>", re.IGNORECASE)
 _REMARK_END = "</feedback>"
 _JSON_REASON = re.compile(r'\s*\{\s*"status"\s*:\s*"\w+"\s*,(?:\s*"message"\s*:\s*"[^"]*"\s*,)?\s*"feedback"\s*:\s*"')
-_SIGNS = (b"<system-reminder>", b"</feedback>", b'"feedback"', RULES_END.encode())
-_SPEAKER = re.compile(rb"user|human|operator", re.IGNORECASE)
+_EDITED_SIGNS = ("by user)", "by the user)", "The user made the following", "User modified the `")
+_SIGNS = (
+    *(b"<system-reminder>", b"</feedback>", b'"feedback"', RULES_END.encode()),
+    *(sign.encode() for sign in _EDITED_SIGNS),
+)
+_SPEAKER = re.compile(rb"user|human|operator|been answered", re.IGNORECASE)
 _HEAD_BYTES = 2400
 """A first line of 600 characters is no longer."""
 
@@ -77,15 +100,28 @@ def fold_start(text: str) -> int:
 
     The user's words may hold any text, so all text behind such a heading is kept.
     """
-    starts = (_reason_start(text), _rules_start(text), _reminders_start(text))
+    starts = (_reason_start(text), _head_start(text), _edited_start(text), _rules_start(text), _reminders_start(text))
     return min((start for start in starts if start >= 0), default=-1)
 
 
 def _reason_start(text: str) -> int:
     if refused := _REFUSED.match(text):
         return refused.start(1)
+    if _REFUSAL_LINE.match(text) and (reason := _REASON_LINE.search(text)):
+        return reason.start(1)
     remark = _REMARK.search(text) if text.rstrip().endswith(_REMARK_END) else None
     return remark.start(1) if remark else -1
+
+
+def _head_start(text: str) -> int:
+    head = _ANSWERED.match(text) or _ACCEPTED_CHANGED.match(text)
+    return head.start(1) if head else -1
+
+
+def _edited_start(text: str) -> int:
+    # A scan for beginnings of lines costs more than a search for a sign that hardly any result has.
+    edited = EDITED.search(text) if any(sign in text for sign in _EDITED_SIGNS) else None
+    return edited.start() if edited else -1
 
 
 def _rules_start(text: str) -> int:

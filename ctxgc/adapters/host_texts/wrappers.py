@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ctxgc.adapters.facts.result_words import REASON, TYPED_STARTS
+from ctxgc.adapters.facts.result_words import EDITED, REASON, TYPED_STARTS
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.core.segment import COMMAND_CHARS_MAX, Kind
 
@@ -100,14 +100,14 @@ def parse_wrappers(text: str) -> list[Wrapper]:
 
 
 def typed_words(text: str) -> str | None:
-    """The words that the user typed while the model worked, or as the reason of a refusal, without the host's words
-    around; None for any other text."""
+    """The words that the user typed while the model worked, as the reason of a refusal, or in place of a proposal,
+    without the host's words around; None for any other text."""
     said = text.strip()
     said = said.removeprefix("<system-reminder>").removesuffix("</system-reminder>").strip()
     start = next((start for start in TYPED_STARTS if said.startswith(start)), None)
     if start is None:
-        reason = REASON.match(said)
-        return said[reason.end() :].strip() if reason else None
+        lead = REASON.match(said) or EDITED.match(said)
+        return said[lead.end() :].strip() if lead else None
     words, _, last = said[len(start) :].rpartition("\n")
     return (words.rstrip() if last.startswith(_TYPED_ENDS) else said[len(start) :]).strip("\n")
 
