@@ -166,6 +166,24 @@ def test_a_compaction_without_history_keeps_what_user_and_host_said_and_its_mess
     assert rollout.window() == ["go", "we talked"]
 
 
+@pytest.mark.parametrize("history", [{}, {"replacement_history": [message("user", "go")]}])
+def test_a_result_that_comes_after_a_compaction_joins_no_call_of_the_window_before(history):
+    rollout = Rollout()
+    rollout.message("user", "go")
+    rollout.call("c", cmd="make")
+    rollout.line("compacted", {"message": ""} | history)
+    rollout.output("c", "Process exited with code 0\nOutput:\nlate")
+
+    *calls, late = (segment for segment in rollout.admitted() if segment.kind is not Kind.USER)
+
+    assert [(call.kind, call.status) for call in calls] == [
+        (Kind.TOOL_CALL, Status.PENDING),
+        (Kind.TOOL_CALL, Status.ERROR),
+    ]
+    assert (late.kind, late.body[0].text) == (Kind.ATTACHMENT, "Process exited with code 0\nOutput:\nlate")
+    assert rollout.window() == ["go", late.body[0].text]
+
+
 def test_a_rollback_takes_the_last_prompts_and_all_that_followed():
     rollout = Rollout()
     for prompt in ("one", "two", "three"):

@@ -315,7 +315,6 @@ class Codex(LineTranscript):
         chain = self._session()
         prompts = [at for at, (name, _) in enumerate(chain.window) if self._kinds.get(name) is Kind.USER]
         if turns and prompts:
-            chain.note_prompt()
             chain.drop_calls()
             cut = prompts[-min(turns, len(prompts))]
             chain.replace_window(chain.window[:cut], Departure.REWOUND)
@@ -325,7 +324,6 @@ class Codex(LineTranscript):
         stay."""
         self._is_replying = False
         chain = self._session()
-        chain.note_prompt()
         chain.drop_calls()
         history = payload.get("replacement_history")
         before = [name for name, _ in chain.window]
