@@ -26,8 +26,8 @@ from ctxgc.adapters.contract import (
     Tombstone,
     WireWindow,
 )
+from ctxgc.adapters.json_spans import Extent, JsonText, json_string, splice_bytes
 from ctxgc.adapters.skeletons import join_input
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, splice_bytes
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
 
 NO_RESULT = "(no result yet)"
