@@ -139,14 +139,6 @@ def object_input(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"input": value}
 
 
-def encode_json(value: Any) -> bytes:
-    """JSON in key order: UTF-8, or ASCII escapes throughout where some text has no UTF-8."""
-    try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
 EditInput = Callable[[JsonText, Mapping[str, str]], bytes]
 """(a JSON string that holds all large inputs of a call, what stands for each piece) → the JSON string to put there."""
 
