@@ -5,9 +5,9 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
+from ctxgc.adapters.facts.codex_results import is_failure
 from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.transcripts.codex import Codex
-from ctxgc.adapters.transcripts.codex_results import is_failure
 from ctxgc.adapters.transcripts.formats import detect_format
 from ctxgc.adapters.wire.openai_responses import OpenAiResponses
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
