@@ -23,7 +23,7 @@ import msgspec
 from msgspec import UNSET
 
 from ctxgc.core.errors import BadRequest, Busy, CtxgcError, DeadlinePassed, ForeignPeer, ShuttingDown, SlowConsumer
-from ctxgc.daemon.server.events import Subscription
+from ctxgc.daemon.events import Subscription
 from ctxgc.daemon.server.hub import Hub
 from ctxgc.daemon.server.refusals import error_to_tell
 from ctxgc.daemon.server.rpc import SLOW_S, CallContext, SlowCall

@@ -11,7 +11,7 @@ from socket import socket
 from typing import Any, Protocol, TypeVar
 
 from ctxgc.core.errors import CtxgcError
-from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.events import Events
 from ctxgc.daemon.server.rpc import Dispatch, Limits, Slowlog, Traffic
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from contextlib import suppress
 from socket import socket
 from typing import Any, TypeVar, cast
 
+from ctxgc.daemon.events import Events
 from ctxgc.daemon.server.connection import Connection
-from ctxgc.daemon.server.events import Events
 from ctxgc.daemon.server.hub import Hub
 from ctxgc.daemon.server.rpc import CallContext as CallContext
 from ctxgc.daemon.server.rpc import Dispatch as Dispatch
