@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.events import Events
-from ctxgc.daemon.server.rpc import Dispatch, Limits, Slowlog, Traffic
+from ctxgc.daemon.rpc import Dispatch, Limits, Slowlog, Traffic
 
 T = TypeVar("T")
 
