@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import uvloop
 
-from ctxgc.daemon.server.rpc import CallContext
+from ctxgc.daemon.rpc import CallContext
 from ctxgc.daemon.server.single_instance import Instance
 from ctxgc.daemon.server.socket_server import Server
 from ctxgc.protocol.blocking_client import LineClient

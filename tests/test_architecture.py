@@ -40,16 +40,50 @@ THIRD_PARTY = {
 }
 GATEWAY_ONLY = {"aiohttp", "multidict", "yarl", "uvloop", "brotli"}
 """An optional extra: the gateway alone may import it, and nothing else loads the gateway at its top."""
-GATEWAY = {
-    "": set(),  # Files of no sub-room: settings, counters, the daemon's client, log and pid file.
-    "billing": set(),
-    "body": {""},
-    "identity": {"", "body", "billing"},
-    "editing": {"", "body", "identity"},
-    "http": {"", "billing", "body", "identity", "editing"},
-    "main": {"", "editing", "http"},
+SUB_ROOMS = {
+    "adapters": {
+        "": set(),  # Files of no sub-room: the contract, values of JSON, JSON with places, skeletons.
+        "facts": {""},
+        "builder": {"", "facts"},
+        "host_texts": {"", "facts"},
+        "wire": {"", "facts", "builder", "host_texts"},
+        "transcripts": {"", "facts", "builder", "host_texts", "wire"},
+    },
+    "core": {"": set(), "search": {""}},
+    "daemon": {
+        "sessions": set(),
+        "": {"sessions"},  # Services, settings, events, replies, the seam between socket and verbs.
+        "feeds": {"", "sessions"},
+        "verbs": {"", "sessions", "feeds"},
+        "server": {"", "sessions", "verbs"},
+        "main": {"", "sessions", "feeds", "verbs", "server"},
+    },
+    "fronts": {
+        "": set(),
+        "cli.terminal": set(),
+        "cli.context": {"cli.terminal"},
+        "mcp": {"cli.terminal", "cli.context"},
+        "setup": {"cli.context"},
+        "cli": {"cli.terminal", "cli.context", "mcp", "setup"},
+        "setup.agent_settings": {"cli", "cli.context", "setup"},
+        "setup.agent_tools": {"cli.context", "setup", "setup.agent_settings"},
+        "cli.install": {
+            *("cli", "cli.terminal", "cli.context", "setup", "setup.agent_settings", "setup.agent_tools"),
+        },
+    },
+    "gateway": {
+        "": set(),  # Settings, counters, the daemon's client, log and pid file.
+        "billing": set(),
+        "body": {""},
+        "identity": {"body", "billing"},
+        "editing": {"", "body", "identity"},
+        "http": {"", "billing", "body", "identity", "editing"},
+        "main": {"", "editing", "http"},
+    },
+    "protocol": {"replies": set(), "": {"replies"}},
 }
-"""The gateway's sub-rooms and their doors: nothing imports `main`."""
+"""The sub-rooms of each room and their doors, the lowest first: folders, and files that open what their folder may not.
+Nothing of the room imports what no row lists, such as a `main`."""
 GATEWAY_EXTRA = {"http": {"aiohttp", "multidict", "yarl"}, "body": {"brotli"}, "main": {"uvloop"}}
 """Which sub-room imports what of the optional extra."""
 PURE = {
@@ -100,23 +134,25 @@ def refused(path: Path, source: str) -> list[str]:
     return beyond
 
 
-def gateway_room_of(path: Path) -> str:
-    """The sub-room of a file of the gateway; `main` is one by itself."""
-    first, *rest = path.relative_to(PACKAGE / "gateway").parts
-    return first if rest else "main" if first == "main.py" else ""
+def sub_room_of(room: str, name: str) -> str:
+    """The sub-room that a dotted name below its room is in: a file with a row of its own, else its folder."""
+    parts = name.split(".")
+    candidates = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((each for each in candidates if each in SUB_ROOMS[room]), "")
 
 
-def refused_in_gateway(path: Path, source: str) -> list[str]:
-    """What a file of the gateway imports of another sub-room, or of the optional extra, without a door to it."""
-    room = gateway_room_of(path)
+def refused_in_room(path: Path, source: str) -> list[str]:
+    """What a file imports of another sub-room, or of the gateway's optional extra, without a door to it."""
+    room, *rest = path.relative_to(PACKAGE).with_suffix("").parts
+    sub_room = sub_room_of(room, ".".join(rest))
+    doors = SUB_ROOMS[room][sub_room] | {sub_room}
     beyond = []
     for name in imports(source):
         top = name.partition(".")[0]
-        if top in GATEWAY_ONLY:
-            is_open = top in GATEWAY_EXTRA.get(room, set())
-        elif name.startswith("ctxgc.gateway."):
-            first, *_ = name.removeprefix("ctxgc.gateway.").split(".")
-            is_open = (first if first in GATEWAY else "") in GATEWAY[room] | {room}
+        if room == "gateway" and top in GATEWAY_ONLY:
+            is_open = top in GATEWAY_EXTRA.get(sub_room, set())
+        elif name.startswith(f"ctxgc.{room}."):
+            is_open = sub_room_of(room, name.removeprefix(f"ctxgc.{room}.")) in doors
         else:
             is_open = True
         beyond += [] if is_open else [name]
@@ -168,33 +204,88 @@ def test_a_door_that_is_not_listed_is_refused(place, line):
     assert refused(PACKAGE / place, line)
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "gateway").rglob("*.py")), ids=lambda p: p.stem)
-def test_a_sub_room_of_the_gateway_opens_only_the_doors_it_has(path):
-    assert not refused_in_gateway(path, path.read_text())
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if room_of(path) in SUB_ROOMS], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_a_sub_room_opens_only_the_doors_it_has(path):
+    assert not refused_in_room(path, path.read_text())
 
 
-def test_the_gateways_sub_rooms_are_all_listed_and_open_onto_each_other_in_no_circle():
-    folders = {path.parent.name for path in (PACKAGE / "gateway").glob("*/__init__.py")}
+def test_sub_rooms_are_all_listed_and_open_onto_each_other_in_no_circle():
+    folders = {path.parent.relative_to(PACKAGE).parts for path in PACKAGE.glob("*/*/__init__.py")}
 
-    assert folders == GATEWAY.keys() - {"", "main"}
-    assert list(TopologicalSorter(GATEWAY).static_order())
+    assert folders == {(room, name) for room, table in SUB_ROOMS.items() for name in table if is_folder(room, name)}
+    for room, table in SUB_ROOMS.items():
+        assert list(TopologicalSorter(table).static_order())
+        assert set().union(*table.values()) <= table.keys()
+        for name in table.keys() - {""}:
+            place = PACKAGE / room / name.replace(".", "/")
+            assert place.is_dir() or place.with_suffix(".py").is_file(), f"{room}: no {name}"
+
+
+@pytest.mark.parametrize("room", SUB_ROOMS)
+def test_every_door_between_sub_rooms_is_used(room):
+    used = {name: set() for name in SUB_ROOMS[room]}
+    for path in (path for path in FILES if room_of(path) == room):
+        _, *rest = path.relative_to(PACKAGE).with_suffix("").parts
+        inner = [
+            name.removeprefix(f"ctxgc.{room}.")
+            for name in imports(path.read_text())
+            if name.startswith(f"ctxgc.{room}.")
+        ]
+        used[sub_room_of(room, ".".join(rest))] |= {sub_room_of(room, name) for name in inner}
+
+    assert all(doors <= used[name] for name, doors in SUB_ROOMS[room].items())
+
+
+def test_the_page_of_the_architecture_has_the_same_doors():
+    _, _, page = (ROOT / "docs" / "design" / "architecture.md").read_text().partition("| sub-room |")
+    rows = re.findall(r"^\| `(\w+)(?:/([\w.]+))?`[^|]* \| [^|]+ \| ([^|]+) \|$", page, re.M)
+    told = {
+        (room, name): set(re.findall(r"`([\w.]+)`", doors)) | ({""} if "plain files" in doors else set())
+        for room, name, doors in rows
+    }
+    listed = {(room, name): doors for room, table in SUB_ROOMS.items() for name, doors in table.items()}
+
+    assert {key: doors for key, doors in told.items() if key[0] in SUB_ROOMS.keys() - {"gateway"}} == {
+        key: doors for key, doors in listed.items() if key[0] != "gateway" and key != ("fronts", "")
+    }
+
+
+def is_folder(room: str, name: str) -> bool:
+    """Whether a row of a room's table is a folder."""
+    return bool(name) and (PACKAGE / room / name).is_dir()
 
 
 @pytest.mark.parametrize(
     ("place", "line"),
     [
-        ("identity/headers.py", "from ctxgc.gateway.editing import window_sync"),
-        ("editing/request_editor.py", "from ctxgc.gateway.http.server import Proxy"),
-        ("http/server.py", "from ctxgc.gateway import main"),
-        ("main.py", "from ctxgc.gateway.identity.headers import identity_of"),
-        ("settings.py", "from ctxgc.gateway.http.upstream import Upstreams"),
-        ("settings.py", "from yarl import URL"),
-        ("editing/window_sync.py", "import aiohttp"),
-        ("main.py", "import aiohttp"),
+        ("gateway/identity/headers.py", "from ctxgc.gateway.editing import window_sync"),
+        ("gateway/editing/request_editor.py", "from ctxgc.gateway.http.server import Proxy"),
+        ("gateway/http/server.py", "from ctxgc.gateway import main"),
+        ("gateway/main.py", "from ctxgc.gateway.identity.headers import identity_of"),
+        ("gateway/settings.py", "from ctxgc.gateway.http.upstream import Upstreams"),
+        ("gateway/settings.py", "from yarl import URL"),
+        ("gateway/editing/window_sync.py", "import aiohttp"),
+        ("gateway/main.py", "import aiohttp"),
+        ("adapters/wire/openai_responses.py", "from ctxgc.adapters.transcripts.codex import Codex"),
+        ("adapters/host_texts/folds.py", "from ctxgc.adapters.wire import rendering"),
+        ("adapters/skeletons.py", "from ctxgc.adapters.builder import Birth"),
+        ("adapters/facts/shell.py", "from ctxgc.adapters import builder"),
+        ("core/collector.py", "from ctxgc.core.search import ranking"),
+        ("daemon/verbs/admin.py", "from ctxgc.daemon.server.socket_server import Server"),
+        ("daemon/sessions/session.py", "from ctxgc.daemon.services import Services"),
+        ("daemon/services.py", "from ctxgc.daemon.server import hub"),
+        ("daemon/server/hub.py", "from ctxgc.daemon.main import main"),
+        ("fronts/mcp/tools.py", "from ctxgc.fronts.cli import sessions"),
+        ("fronts/cli/context.py", "from ctxgc.fronts.cli.agents import AGENTS"),
+        ("fronts/setup/changes.py", "from ctxgc.fronts.cli import agents"),
+        ("fronts/cli/status.py", "from ctxgc.fronts.setup.agent_settings import PLANS"),
+        ("protocol/replies/heap.py", "from ctxgc.protocol import messages"),
     ],
 )
 def test_a_door_between_sub_rooms_that_is_not_listed_is_refused(place, line):
-    assert refused_in_gateway(PACKAGE / "gateway" / place, line)
+    assert refused_in_room(PACKAGE / place, line)
 
 
 @each_file()

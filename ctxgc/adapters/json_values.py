@@ -31,6 +31,14 @@ def canonical_json(value: object) -> bytes:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
 
 
+def encode_json(value: Any) -> bytes:
+    """JSON in key order: UTF-8, or ASCII escapes throughout where some text has no UTF-8."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
 def clean_name(name: str) -> str:
     """A host's name made fit for a key: in UTF-8, without NUL, of bounded length."""
     return name.encode("utf-8", "backslashreplace").decode().replace("\0", "")[:NAME_CHARS_MAX]

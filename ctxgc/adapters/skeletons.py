@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN
+from ctxgc.adapters.json_spans import Extent, JsonText
 from ctxgc.adapters.json_values import as_dict, block_text
-from ctxgc.adapters.wire.json_spans import Extent, JsonText
 from ctxgc.core.segment import Piece, text_bytes
 
 SKELETON_DEPTH_MAX = 100

@@ -28,13 +28,13 @@ import uvloop
 from ctxgc import __version__
 from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load_config
 from ctxgc.core.errors import CtxgcError
+from ctxgc.daemon.events import Events
 from ctxgc.daemon.feeds.watch import Watcher
 from ctxgc.daemon.forgotten import overwrite_forgotten
 from ctxgc.daemon.freed_memory import cached_functions, overwrite_what_is_freed
 from ctxgc.daemon.redact_stored import redact_stored
+from ctxgc.daemon.rpc import Limits
 from ctxgc.daemon.server.dispatch import Verbs
-from ctxgc.daemon.server.events import Events
-from ctxgc.daemon.server.rpc import Limits
 from ctxgc.daemon.server.single_instance import Instance, InstanceError
 from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.server.systemd import listen_fds, sd_notify, watchdog_interval_s

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ctxgc.config import Config
 from ctxgc.core.pacer import PacerRules
-from ctxgc.daemon.server.events import Events
+from ctxgc.daemon.events import Events
 from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry

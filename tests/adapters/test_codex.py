@@ -5,9 +5,9 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
+from ctxgc.adapters.facts.codex_results import is_failure
 from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.transcripts.codex import Codex
-from ctxgc.adapters.transcripts.codex_results import is_failure
 from ctxgc.adapters.transcripts.formats import detect_format
 from ctxgc.adapters.wire.openai_responses import OpenAiResponses
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Role, Status
@@ -164,6 +164,24 @@ def test_a_compaction_without_history_keeps_what_user_and_host_said_and_its_mess
     rollout.line("compacted", {"message": "we talked"})
 
     assert rollout.window() == ["go", "we talked"]
+
+
+@pytest.mark.parametrize("history", [{}, {"replacement_history": [message("user", "go")]}])
+def test_a_result_that_comes_after_a_compaction_joins_no_call_of_the_window_before(history):
+    rollout = Rollout()
+    rollout.message("user", "go")
+    rollout.call("c", cmd="make")
+    rollout.line("compacted", {"message": ""} | history)
+    rollout.output("c", "Process exited with code 0\nOutput:\nlate")
+
+    *calls, late = (segment for segment in rollout.admitted() if segment.kind is not Kind.USER)
+
+    assert [(call.kind, call.status) for call in calls] == [
+        (Kind.TOOL_CALL, Status.PENDING),
+        (Kind.TOOL_CALL, Status.ERROR),
+    ]
+    assert (late.kind, late.body[0].text) == (Kind.ATTACHMENT, "Process exited with code 0\nOutput:\nlate")
+    assert rollout.window() == ["go", late.body[0].text]
 
 
 def test_a_rollback_takes_the_last_prompts_and_all_that_followed():

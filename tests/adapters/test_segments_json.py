@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import SegmentAdmitted, SessionOpened
+from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.transcripts.segments_json import SegmentDocument, SegmentLines, header_fields, segment_fields
-from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.segment import NO_FACTS, Access, CallFacts, Kind, PathUse, Piece, Role, Segment, Status
 
 HEADER = {"format": "ctxgc-segments", "version": 1, "session": "s"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json, splice_bytes
+from ctxgc.adapters.json_spans import Extent, JsonText, read_json, splice_bytes
 from ctxgc.core.errors import BadTranscript
 from tests.contracts.conversations import TEXT, odd_json
 

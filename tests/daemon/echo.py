@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ctxgc.core.errors import NotFound
-from ctxgc.daemon.server.rpc import CallContext, Limits
+from ctxgc.daemon.rpc import CallContext, Limits
 from ctxgc.daemon.server.single_instance import Instance
 from ctxgc.daemon.server.socket_server import Server
 

@@ -22,10 +22,10 @@ import msgspec
 
 from ctxgc.config import Config
 from ctxgc.core.errors import StorageFailed
+from ctxgc.daemon.events import Events
 from ctxgc.daemon.feeds.watch import Watcher
+from ctxgc.daemon.rpc import CallContext
 from ctxgc.daemon.server.dispatch import Verbs
-from ctxgc.daemon.server.events import Events
-from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import ContentCache

@@ -14,7 +14,7 @@ import zstandard
 from ctxgc.adapters.transcripts.formats import _CLAUDE_NOTES
 from ctxgc.core.errors import Cancelled
 from ctxgc.daemon.feeds import importing
-from ctxgc.daemon.server.rpc import CallContext
+from ctxgc.daemon.rpc import CallContext
 from ctxgc.fronts.cli.demo import SAMPLE
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from ctxgc.tokens.calibration import Calibration

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ctxgc.daemon.server.events import Events
-from ctxgc.daemon.server.rpc import Limits, SlowCall, Slowlog
+from ctxgc.daemon.events import Events
+from ctxgc.daemon.rpc import Limits, SlowCall, Slowlog
 from ctxgc.protocol.blocking_client import CallFailed, LineClient
 from ctxgc.protocol.limits import BAD_LINES_MAX, IN_FLIGHT_MAX
 from tests.daemon.echo import call, serving

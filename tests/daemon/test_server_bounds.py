@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from ctxgc.daemon.rpc import Limits
 from ctxgc.daemon.server import dispatch
 from ctxgc.daemon.server.hub import LONG_TURNS_MAX
-from ctxgc.daemon.server.rpc import Limits
 from ctxgc.protocol.blocking_client import CallFailed, LineClient
 from ctxgc.protocol.messages import VERBS
 from tests.daemon.echo import call, serving

@@ -14,6 +14,7 @@ from ctxgc.fronts.cli import agents, claude_settings
 from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.context import Refused
 from ctxgc.fronts.cli.main import main
+from ctxgc.fronts.cli.own_base_urls import READERS
 from ctxgc.gateway.secret import ensure_secret
 from ctxgc.protocol.build import build_id
 from tests.fronts.fake_daemon import FakeDaemon
@@ -579,3 +580,20 @@ def test_a_run_whose_gateway_edits_nothing_says_that_its_window_is_not_held(home
 def test_a_window_of_an_agent_that_sends_no_header_of_ours_is_refused_not_forgotten():
     with pytest.raises(Refused, match="--window is for claude, codex, opencode"):
         agents._with_limit("pi", agents.AgentSetup({}), 60_000)
+
+
+@pytest.mark.parametrize("relative", ["config", "./config", "~/config"])
+@pytest.mark.parametrize("agent", ["opencode", "crush", "goose"])
+def test_a_relative_folder_of_configurations_is_ignored_as_the_agents_ignore_one(home, monkeypatch, agent, relative):
+    files = {
+        "opencode": ("opencode/opencode.json", opencode_config),
+        "crush": ("crush/crush.json", json_config('{"providers": {"openai": {"base_url": "@"}}}')),
+        "goose": ("goose/config.yaml", "OPENAI_HOST: {}".format),
+    }
+    name, text_of = files[agent]
+    monkeypatch.chdir(home)
+    for folder, url in ((".config", ELSEWHERE), (relative, AT_THE_MAKER)):
+        in_a_file(f"{folder}/{name}", text_of)(home, url)
+    environment = {"HOME": str(home), "PWD": str(home), "XDG_CONFIG_HOME": relative}
+
+    assert [found.url for found in READERS[agent](environment)] == [ELSEWHERE]

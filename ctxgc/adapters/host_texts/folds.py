@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import RESULT_HEAD_SPAN, RESULT_REST_SPAN, RESULT_SPAN, Span
 from ctxgc.adapters.facts.result_words import fold_start
+from ctxgc.adapters.json_spans import Extent, JsonText
 from ctxgc.adapters.json_values import block_text
-from ctxgc.adapters.wire.json_spans import Extent, JsonText
 
 _OPEN, _CLOSE = "<system-reminder>", "</system-reminder>"
 

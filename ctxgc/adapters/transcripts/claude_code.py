@@ -380,7 +380,6 @@ class ClaudeCode(LineTranscript):
     def _take_compaction(self, session: _LogSession, metadata: dict[str, Any]) -> None:
         """The window is the segments that the host preserved, behind a place for the summary that comes next."""
         chain = session.chain
-        chain.note_prompt()
         chain.drop_calls()
         kept = as_dict(metadata.get("preservedSegment"))
         head = session.tree.node(as_text(kept.get("headUuid")))

@@ -19,6 +19,7 @@ import msgspec
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
+from ctxgc.adapters.facts.codex_results import call_input, is_failure
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import CodexTexts, read_agent_message
 from ctxgc.adapters.host_texts.wrappers import TextReading
@@ -33,7 +34,6 @@ from ctxgc.adapters.json_values import (
     unix_s,
 )
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.codex_results import call_input, is_failure
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role, text_bytes, text_id, tool_call_id
@@ -315,7 +315,6 @@ class Codex(LineTranscript):
         chain = self._session()
         prompts = [at for at, (name, _) in enumerate(chain.window) if self._kinds.get(name) is Kind.USER]
         if turns and prompts:
-            chain.note_prompt()
             chain.drop_calls()
             cut = prompts[-min(turns, len(prompts))]
             chain.replace_window(chain.window[:cut], Departure.REWOUND)
@@ -325,7 +324,6 @@ class Codex(LineTranscript):
         stay."""
         self._is_replying = False
         chain = self._session()
-        chain.note_prompt()
         chain.drop_calls()
         history = payload.get("replacement_history")
         before = [name for name, _ in chain.window]

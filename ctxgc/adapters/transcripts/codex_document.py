@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ctxgc.adapters.contract import Event
-from ctxgc.adapters.json_values import as_dict, as_text
+from ctxgc.adapters.json_values import as_dict, as_text, encode_json
 from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
-from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
 
 _SESSION = re.compile(rb'\s*\{\s*"session"\s*:\s*\{')

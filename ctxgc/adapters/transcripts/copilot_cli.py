@@ -249,7 +249,6 @@ class CopilotCli(LineTranscript):
         if start is None:
             self._skip("session.snapshot_rewind")
             return
-        chain.note_prompt()
         chain.drop_calls()
         chain.replace_window([slot for slot in chain.window if slot[1] < start], Departure.REWOUND)
 

@@ -142,7 +142,6 @@ class Droid(LineTranscript):
             return
         anchor = as_dict(record.get("anchorMessage"))
         start = self._messages.get(as_text(anchor.get("id")), len(self._ids))
-        chain.note_prompt()
         chain.drop_calls()
         present = {name for name, _ in chain.window}
         kept = [name for name in self._ids[start:] if name in present]

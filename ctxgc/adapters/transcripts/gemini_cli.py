@@ -127,7 +127,6 @@ class _SessionReader:
         kept = names[: names.index(name)] if name in self._messages else []
         gone = {id_ for key in names if key not in kept for id_ in self._messages[key].ids}
         self._messages = {key: self._messages[key] for key in kept}
-        self.chain.note_prompt()
         self.chain.drop_calls()
         self.chain.replace_window([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
 
@@ -216,7 +215,6 @@ class _SessionReader:
     def _take_history(self, records: list[Any]) -> None:
         """The host shortened its history: the window is this list, whose new messages sum up what left."""
         kept: dict[str, _Message] = {}
-        self.chain.note_prompt()
         self.chain.drop_calls()
         before = len(self.chain.window)
         for record in map(as_dict, records):

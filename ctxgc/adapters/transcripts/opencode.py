@@ -275,7 +275,6 @@ class _MessageReader:
         ids = self.ids[before:] + self.ids[tail_at:asked_at] + self.ids[asked_at:before]
         # What the host had taken from the window before does not come back with the tail.
         present = {name for name, _ in self.chain.window}
-        self.chain.note_prompt()
         self.chain.drop_calls()
         self.chain.rebuild_window([name for name in ids if name in present], Departure.HOST_COMPACTED)
 

@@ -137,7 +137,6 @@ class _Reader:
     def _compact(self, message: dict[str, Any], birth: Birth) -> None:
         """The window becomes the summary, and the recent text that the host kept."""
         texts = [as_text(message.get(key)) for key in ("summary", "recent", "include")]
-        self.chain.note_prompt()
         self.chain.drop_calls()
         ids = [name for text in texts for name in self._text(Kind.SUMMARY, Role.USER, text, birth)]
         if ids:

@@ -129,7 +129,6 @@ class Pi(LineTranscript):
         chain = self._session()
         ids = self._window_ids()
         if ids != [name for name, _ in chain.window]:
-            chain.note_prompt()
             chain.drop_calls()
             chain.rebuild_window(ids, reason)
 

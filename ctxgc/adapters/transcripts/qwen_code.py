@@ -138,7 +138,6 @@ class QwenCode(LineTranscript):
         ids = list(dict.fromkeys(ids))
         chain = session.chain
         if ids != [name for name, _ in chain.window]:
-            chain.note_prompt()
             chain.drop_calls()
             chain.rebuild_window(ids, reason)
 
@@ -197,7 +196,6 @@ class QwenCode(LineTranscript):
     def _compress(self, session: _LogSession, record: dict[str, Any], history: list[Any]) -> None:
         """The window becomes this history: what is a copy keeps its segment, what is news sums up what left."""
         chain, wall_s = session.chain, unix_s(record.get("timestamp"))
-        chain.note_prompt()
         chain.drop_calls()
         ids: list[str] = []
         for content in filter(is_content, history):

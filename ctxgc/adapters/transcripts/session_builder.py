@@ -172,11 +172,11 @@ class SessionBuilder(SegmentBuilder):
             self._end_call(call_id, draft)
 
     def drop_calls(self) -> None:
-        """The window is another window: no result is awaited any more."""
+        """The window is another window: no result is awaited any more, and no call stays open."""
+        self.note_prompt()
         self.end_late_calls()
         for lone in list(self._lone):
             self._admit_lone(lone)
-        self._open.clear()
 
     def admit_pending(self) -> None:
         """Admit the open calls as pending, each once."""

@@ -19,11 +19,10 @@ from typing import Any
 from ctxgc.adapters.contract import RESULT_PIECE, Event, ReplyBilled, SegmentAdmitted, SessionOpened
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.facts.tool_facts import facts_of_call
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, encode_json
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
 from ctxgc.adapters.wire.openai_chat import read_messages
-from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Segment, Status
 

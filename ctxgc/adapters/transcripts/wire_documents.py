@@ -26,14 +26,13 @@ from ctxgc.adapters.contract import (
 )
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.foreign_blocks import foreign_blocks
-from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name
+from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, encode_json
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest, document_of
 from ctxgc.adapters.transcripts.jsonl import lenient_object
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank, salvage_records
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.wire.openai_chat import OpenAiChat
 from ctxgc.adapters.wire.openai_responses import OpenAiResponses
-from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Departure, Piece, Role, Segment, Status
 

@@ -18,8 +18,9 @@ from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
 from ctxgc.adapters.host_texts.dialects import host_texts_of
 from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.host_texts.wrappers import typed_words
+from ctxgc.adapters.json_spans import Extent, JsonText, read_json
+from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.skeletons import locate_strings
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
@@ -30,7 +31,6 @@ from ctxgc.adapters.wire.rendering import (
     SpokenText,
     Thought,
     calls_of,
-    encode_json,
     group_replies,
     lines_of,
     object_input,

@@ -19,9 +19,9 @@ from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.foreign_blocks import is_known_block
 from ctxgc.adapters.host_texts.folds import FoldedResult
 from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS, HostTexts, UnknownAgentTexts
+from ctxgc.adapters.json_spans import Extent
 from ctxgc.adapters.json_values import as_dict, as_text
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, cut_result, is_deeper
-from ctxgc.adapters.wire.json_spans import Extent
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role, Segment, Status, text_bytes
 

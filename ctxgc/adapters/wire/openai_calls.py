@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ctxgc.adapters.contract import INPUT_SPAN
+from ctxgc.adapters.json_spans import Extent, JsonText, json_string, read_json, splice_bytes
+from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, locate_strings
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, read_json, splice_bytes
 from ctxgc.adapters.wire.list_builder import ListBuilder
-from ctxgc.adapters.wire.rendering import encode_json, object_input
+from ctxgc.adapters.wire.rendering import object_input
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import text_bytes
 

@@ -21,8 +21,9 @@ from typing import Any
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
 from ctxgc.adapters.host_texts.dialects import host_texts_of
 from ctxgc.adapters.host_texts.folds import read_folded_result
+from ctxgc.adapters.json_spans import Extent, JsonText, read_json
+from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (
@@ -33,7 +34,6 @@ from ctxgc.adapters.wire.rendering import (
     SpokenText,
     Thought,
     calls_of,
-    encode_json,
     group_replies,
     lines_of,
     object_input,

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.facts.codex_results import is_failure
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import ResponsesTexts, read_agent_message
 from ctxgc.adapters.host_texts.dialects import host_texts_of
 from ctxgc.adapters.host_texts.folds import FoldedResult, read_folded_result
-from ctxgc.adapters.json_values import block_text
+from ctxgc.adapters.json_spans import Extent, JsonText, read_json
+from ctxgc.adapters.json_values import block_text, encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
-from ctxgc.adapters.transcripts.codex_results import is_failure
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (
@@ -34,7 +34,6 @@ from ctxgc.adapters.wire.rendering import (
     Opaque,
     Thought,
     calls_of,
-    encode_json,
     group_replies,
     lines_of,
     object_input,

@@ -26,8 +26,8 @@ from ctxgc.adapters.contract import (
     Tombstone,
     WireWindow,
 )
+from ctxgc.adapters.json_spans import Extent, JsonText, json_string, splice_bytes
 from ctxgc.adapters.skeletons import join_input
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, json_string, splice_bytes
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
 
 NO_RESULT = "(no result yet)"
@@ -137,14 +137,6 @@ def calls_of(group: Iterable[Line]) -> list[Call]:
 def object_input(value: Any) -> dict[str, Any]:
     """A tool's input as the object that APIs want: any other value stands under the key `input`."""
     return value if isinstance(value, dict) else {"input": value}
-
-
-def encode_json(value: Any) -> bytes:
-    """JSON in key order: UTF-8, or ASCII escapes throughout where some text has no UTF-8."""
-    try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 EditInput = Callable[[JsonText, Mapping[str, str]], bytes]

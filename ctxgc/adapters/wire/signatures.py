@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ctxgc.adapters.wire.json_spans import Extent, JsonText
+from ctxgc.adapters.json_spans import Extent, JsonText
 
 _FREE_MEMBERS = frozenset({"input", "arguments", "action", "citations", "annotations", "cache_control", "caller"})
 _SIGNATURE = re.compile(r"signatures?$|^encrypted|_opaque$|^reasoning_details$|^thinking_blocks$", re.IGNORECASE)

@@ -23,6 +23,7 @@ from typing import IO, Any
 import msgspec
 
 from ctxgc.adapters.contract import SessionOpened
+from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.adapters.transcripts.jsonl import JsonLines, lenient_object
 from ctxgc.adapters.transcripts.segments_json import (
@@ -35,7 +36,6 @@ from ctxgc.adapters.transcripts.segments_json import (
     header_fields,
     segment_fields,
 )
-from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import SessionKey, State, session_number
 from ctxgc.daemon.feeds.bundle_records import EXPORT_AGAIN, BundleRecords, RowFields, SegmentRecord, session_row

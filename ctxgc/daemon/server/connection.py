@@ -23,10 +23,10 @@ import msgspec
 from msgspec import UNSET
 
 from ctxgc.core.errors import BadRequest, Busy, CtxgcError, DeadlinePassed, ForeignPeer, ShuttingDown, SlowConsumer
-from ctxgc.daemon.server.events import Subscription
+from ctxgc.daemon.events import Subscription
+from ctxgc.daemon.rpc import SLOW_S, CallContext, SlowCall
 from ctxgc.daemon.server.hub import Hub
 from ctxgc.daemon.server.refusals import error_to_tell
-from ctxgc.daemon.server.rpc import SLOW_S, CallContext, SlowCall
 from ctxgc.protocol.codec import Batch, Decoder, Frame, Refusal, Request, append_result, encode_batch, encode_error
 
 CANCEL = "$/cancel"

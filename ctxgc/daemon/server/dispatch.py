@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ctxgc.core.errors import BadParams, Busy, UnknownVerb
 from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.rpc import CallContext
 from ctxgc.daemon.server.refusals import error_to_tell
-from ctxgc.daemon.server.rpc import CallContext
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync

@@ -11,8 +11,8 @@ from socket import socket
 from typing import Any, Protocol, TypeVar
 
 from ctxgc.core.errors import CtxgcError
-from ctxgc.daemon.server.events import Events
-from ctxgc.daemon.server.rpc import Dispatch, Limits, Slowlog, Traffic
+from ctxgc.daemon.events import Events
+from ctxgc.daemon.rpc import Dispatch, Limits, Slowlog, Traffic
 
 T = TypeVar("T")
 

@@ -17,13 +17,10 @@ from contextlib import suppress
 from socket import socket
 from typing import Any, TypeVar, cast
 
+from ctxgc.daemon.events import Events
+from ctxgc.daemon.rpc import Dispatch, Limits, SlowCall, Traffic
 from ctxgc.daemon.server.connection import Connection
-from ctxgc.daemon.server.events import Events
 from ctxgc.daemon.server.hub import Hub
-from ctxgc.daemon.server.rpc import CallContext as CallContext
-from ctxgc.daemon.server.rpc import Dispatch as Dispatch
-from ctxgc.daemon.server.rpc import Limits as Limits
-from ctxgc.daemon.server.rpc import SlowCall, Traffic
 from ctxgc.daemon.server.single_instance import BACKLOG
 from ctxgc.protocol.blocking_client import peer_uid
 

@@ -119,7 +119,9 @@ def _home(environment: Mapping[str, str]) -> str:
 
 
 def _config_home(environment: Mapping[str, str]) -> str:
-    return environment.get("XDG_CONFIG_HOME") or os.path.join(_home(environment), ".config")
+    """The agents' folder of configurations: a relative one is ignored, by the XDG base directory specification."""
+    own = environment.get("XDG_CONFIG_HOME", "")
+    return own if own.startswith("/") else os.path.join(_home(environment), ".config")
 
 
 def _folders_above(environment: Mapping[str, str]) -> list[str]:

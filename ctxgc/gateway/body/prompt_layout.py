@@ -15,8 +15,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import WireBlock, WireWindow
+from ctxgc.adapters.json_spans import Extent, JsonText
 from ctxgc.adapters.wire.anthropic_messages import mark_lives
-from ctxgc.adapters.wire.json_spans import Extent, JsonText
 from ctxgc.core.provider_cache import Layer, Mark, Part, Prompt, Unit, units_of
 
 BYTES_PER_TOKEN = 4

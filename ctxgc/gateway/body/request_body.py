@@ -10,8 +10,8 @@ from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.adapters.wire.json_spans import Extent, JsonText, read_json
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacer import openai_profile
 from ctxgc.core.provider_cache import LONG_LIFE_S

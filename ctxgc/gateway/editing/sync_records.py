@@ -15,8 +15,8 @@ import msgspec
 
 from ctxgc.adapters.contract import WireWindow
 from ctxgc.adapters.facts.segment_facts import add_facts
+from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.transcripts.segments_json import segment_fields
-from ctxgc.adapters.wire.rendering import encode_json
 from ctxgc.core.pacer import profile_by_bills
 from ctxgc.core.provider_cache import MARKS_MAX
 from ctxgc.core.segment import Segment, Status

@@ -163,6 +163,19 @@ class SlowCall(NamedTuple):
     """Wall clock of its end."""
 
 
+class Served(Protocol):
+    """The server, as far as a verb may see it."""
+
+    limits: Limits
+
+    @property
+    def traffic(self) -> Traffic:
+        """Counts of connections, requests and errors."""
+
+    def slowlog(self) -> list[SlowCall]:
+        """The slowest requests since the start, slowest first."""
+
+
 class Slowlog:
     """The slowest requests since the start."""
 
