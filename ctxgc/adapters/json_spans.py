@@ -27,9 +27,11 @@ _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _ANY = msgspec.json.Decoder()
 
-_KEY = re.compile(rb'\s*[{,]\s*"[^"\\]*(?:\\.[^"\\]*)*"\s*:\s*', re.DOTALL)
-_BEFORE_ELEMENT = re.compile(rb"\s*[\[,]\s*")
-_CLOSING = re.compile(rb"(?:\s*\{)?\s*\}")
+_SPACE = b" \t\n\r"
+"""White space of JSON; Python's has two signs more."""
+_KEY = re.compile(rb'[ \t\n\r]*[{,][ \t\n\r]*"[^"\\]*(?:\\.[^"\\]*)*"[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
+_BEFORE_ELEMENT = re.compile(rb"[ \t\n\r]*[\[,][ \t\n\r]*")
+_CLOSING = re.compile(rb"(?:[ \t\n\r]*\{)?[ \t\n\r]*\}")
 _UNIT = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)|[^\\]+", re.DOTALL
 )
@@ -57,7 +59,7 @@ class JsonText:
     def __init__(self, data: bytes, scanned: bytes | None = None) -> None:
         self.data = data
         self._scanned = data if scanned is None else scanned
-        self.extent = Extent(len(data) - len(data.lstrip()), len(data.rstrip()))
+        self.extent = Extent(len(data) - len(data.lstrip(_SPACE)), len(data.rstrip(_SPACE)))
 
     def first_byte(self, extent: Extent) -> bytes:
         """The value's first byte, which tells its type: `{`, `[`, `"`, or a byte of a number or word."""
