@@ -71,6 +71,7 @@ def test_a_file_that_was_read_is_known_by_its_path():
     "words",
     [
         "The user denied this operation.",
+        "The user made the following updates to your content:\n\n@@ -1 +1 @@",
         "Done.\n<feedback>\nnot so\n</feedback>",
         "<answer>\nat dawn\n</answer>",
         "<user_message>\nnot so\n</user_message>",

@@ -24,10 +24,10 @@ TOOLS = (
 )  # fmt: skip
 """Tools whose results no person says."""
 _HEADER = re.compile(rf"\[({'|'.join(TOOLS)})(?: for '[^\0]{{0,4096}}?)?\] Result:[ \t]*\n?")
-_ANY_HEADER = re.compile(r"\[[a-z_]{3,40}(?: for '[^\0]{0,4096}?)?\] Result:")
+_ANY_HEADER = re.compile(r"\[[a-z_]{3,40}(?: for [^\0]{0,4096}?)?\] Result:")
 _PERSON = re.compile(
     r"<(?:feedback|user_feedback|user_message|answer|task)\b"
-    r"|The user (?:did|denied|provided|rejected|replied|responded|said|wants)\b"
+    r"|The user (?:approved|did|denied|edited|made|provided|rejected|replied|responded|said|wants)\b"
 )
 _FAILED = re.compile(r"\s*(?:The tool execution failed|<error>|<error_details>)")
 _HOST = re.compile(r"\s*<environment_details>")
