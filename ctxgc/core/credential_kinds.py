@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 LOOKED_UP = "2026-11-30"
-"""The date of the last comparison of every row with its source."""
+"""The date of the last comparison of every row with its source, but for rows from memory: no source was compared."""
 
 SOURCES = {
     "gitleaks": "gitleaks (MIT), config/gitleaks.toml of 420a0f55",
@@ -40,7 +40,11 @@ class CredentialKind(NamedTuple):
     source: str
     must_look_random: bool = False
     """The left part alone is no proof: words have it too."""
-    looked_up: str = LOOKED_UP
+
+    @property
+    def looked_up(self) -> str:
+        """The date of the last comparison with the source; empty for a form from memory."""
+        return "" if self.source == "recalled" else LOOKED_UP
 
 
 _ROWS = (
@@ -79,6 +83,7 @@ _ROWS = (
     ("cloudflare_key", "v1.0-", f"{LOWER_HEX}{{24}}-{LOWER_HEX}{{100,}}", "gitleaks"),
     ("cloudflare_token", "cfat_ cfk_ cfut_", f"{ALNUM}{{40,}}", "report"),
     ("vercel_token", "vca_ vci_ vck_ vcp_ vcr_", f"{ALNUM}{{24,}}", "report"),
+    ("vercel_token", "vercel_blob_rw_", f"{ALNUM}{{12,}}_{ALNUM}{{24,}}", "recalled"),
     ("scalingo_token", "tk-us-", f"{WORD}{{48}}", "gitleaks"),
     ("openshift_token", "sha256~", f"{WORD}{{43}}", "gitleaks"),
     ("planetscale_token", "pscale_oauth_ pscale_pw_ pscale_tkn_", r"[A-Za-z0-9_=.-]{32,}", "gitleaks"),
@@ -100,6 +105,7 @@ _ROWS = (
     ("ngrok_token", "cr_", f"{ALNUM}{{27}}(?![A-Za-z0-9])", "issuer", True),
     # Models
     ("anthropic_key", "sk-ant-", f"{WORD}{{20,}}", "gitleaks"),
+    ("langfuse_key", "sk-lf-", f"{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}", "recalled"),
     ("openai_key", "csk- pk-lf- sess- sk-", f"{DOTTED}{{20,}}", "report", True),
     ("cerebras_key", "csk-", "[a-z0-9]{40,}(?![A-Za-z0-9-])", "recalled"),
     ("helicone_key", "sk-helicone-", f"{WORD}{{20,}}", "recalled"),
@@ -108,6 +114,7 @@ _ROWS = (
     ("runpod_key", "rpa_", f"{ALNUM}{{36,}}", "recalled", True),
     ("e2b_key", "e2b_", f"{LOWER_HEX}{{40}}", "recalled"),
     ("browserbase_key", "bb_live_ bb_test_", f"{WORD}{{24,}}", "recalled", True),
+    ("daytona_key", "dtn_", f"{LOWER_HEX}{{40,}}(?![A-Za-z0-9])", "recalled"),
     ("cursor_key", "crsr_", f"{LOWER_HEX}{{40,}}", "seen"),
     ("cursor_key", "key_", f"{LOWER_HEX}{{64}}(?![A-Za-z0-9])", "seen"),
     ("openrouter_key", "sk-or-", f"{WORD}{{20,}}", "issuer"),
@@ -125,6 +132,7 @@ _ROWS = (
     ("pinecone_key", "pcsk_", "[A-Za-z0-9_]{40,}", "issuer"),
     ("voyage_key", "al- pa-", f"{WORD}{{40,}}", "issuer", True),
     ("jina_key", "jina_", f"{WORD}{{40,}}", "issuer"),
+    ("apify_token", "apify_api_", f"{ALNUM}{{30,}}", "recalled"),
     ("firecrawl_key", "fc-", f"{LOWER_HEX}{{32}}(?![A-Za-z0-9])", "issuer"),
     ("yandex_key", "AQVN", f"{WORD}{{35,38}}(?![A-Za-z0-9_-])", "gitleaks"),
     ("yandex_key", "y0_Ag", f"{WORD}{{40,}}", "issuer"),

@@ -23,18 +23,17 @@ def write_backup(db: sqlite3.Connection, path: Path, folder: Path | None) -> int
     """Copy the database into a private folder, and from there into the new file.
 
     SQLite opens a file and its journal by name, and follows links; the bytes go through a descriptor of our own making.
+    Raises `CtxgcError`, and leaves no file then.
     """
-    with (
-        os.fdopen(files.create_new(path), "wb") as target,
-        tempfile.TemporaryDirectory(prefix="backup-", dir=folder) as private,
-    ):
+    with os.fdopen(files.create_new(path), "wb") as target:
         made = os.fstat(target.fileno())
         try:
-            copy_path = Path(private) / "copy"
-            with contextlib.closing(sqlite3.connect(copy_path)) as copy:
-                db.backup(copy)
-            with copy_path.open("rb") as copied:
-                shutil.copyfileobj(copied, target, COPY_BYTES)
+            with tempfile.TemporaryDirectory(prefix="backup-", dir=folder) as private:
+                copy_path = Path(private) / "copy"
+                with contextlib.closing(sqlite3.connect(copy_path)) as copy:
+                    db.backup(copy)
+                with copy_path.open("rb") as copied:
+                    shutil.copyfileobj(copied, target, COPY_BYTES)
             target.flush()
             os.fsync(target.fileno())
             return os.fstat(target.fileno()).st_size
@@ -46,5 +45,5 @@ def write_backup(db: sqlite3.Connection, path: Path, folder: Path | None) -> int
             if isinstance(error, sqlite3.Error) and "is full" in str(error):  # The disk of the copy, not of the stash.
                 error = OSError(errno.ENOSPC, str(error))
             if isinstance(error, OSError):
-                raise error_of_os(error, str(path), field="path") from None
+                raise error_of_os(error, str(error.filename or path), field="path") from None
             raise

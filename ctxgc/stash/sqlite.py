@@ -217,7 +217,9 @@ class SqliteStash:
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
-        folder = self.path.parent if self._is_on_disk else None
+        parent = self.path.parent
+        # The folder may be gone, and the open files be the last copy of the stash.
+        folder = parent if self._is_on_disk and parent.is_dir() else None
         return await self._read(lambda db: write_backup(db, Path(path), folder))
 
     async def drop_caches(self, on_thread: Callable[[], None]) -> None:

@@ -460,9 +460,26 @@ async def test_what_a_host_keeps_beside_its_logs_is_passed_over_and_counted(benc
     assert [session["session"] for session in reply["sessions"]] == ["claude_code:a1"]
 
 
+@pytest.mark.parametrize("name", ["agent-a1.meta.json", "sessions-index.json", "s1.settings.json"])
+async def test_what_a_host_keeps_beside_its_logs_is_passed_over_where_a_shell_names_it_too(bench, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(PASSED_OVER.get(name, b'{"model":"m"}'))
+
+    reply = await imported(bench, path)
+
+    assert (reply["failed"], reply["passed_over_files"]) == ([], [str(path)])
+
+
+async def test_a_session_under_the_name_of_a_sidecar_is_read(bench, tmp_path):
+    path = tmp_path / "agent-a1.meta.json"
+    path.write_bytes(GOOD)
+
+    assert len((await imported(bench, path))["sessions"]) == 1
+
+
 async def test_a_document_named_by_itself_is_refused_with_the_formats_that_are_read(bench, tmp_path):
-    path = tmp_path / "sessions-index.json"
-    path.write_bytes(PASSED_OVER[path.name])
+    path = tmp_path / "settings.json"
+    path.write_bytes(b'{"version":1,"entries":[]}')
 
     [failure] = (await imported(bench, path))["failed"]
 

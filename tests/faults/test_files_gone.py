@@ -9,15 +9,17 @@ import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import threading
 import time
 
 import pytest
 
-from ctxgc.core.errors import StashGone
+from ctxgc.core.errors import Conflict, CtxgcError, StashGone
 from ctxgc.core.segment import SessionKey
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
 from ctxgc.stash import sqlite
+from ctxgc.stash.backup import write_backup
 from ctxgc.stash.contract import PutSession, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
 
@@ -81,6 +83,41 @@ async def test_no_change_is_acknowledged_once_a_file_of_the_stash_is_not_the_one
     with pytest.raises(StashGone):
         await stash.apply([row("after")])
     assert (await stash.status()).is_read_only
+
+
+async def refusal_of(call):
+    try:
+        await call
+    except CtxgcError as error:
+        return error
+
+
+@each_damage
+async def test_a_backup_after_the_damage_is_whole_or_fails_by_name_without_a_file(stash, damage, tmp_path):
+    await damaged(stash, damage, tmp_path)
+    path = tmp_path / "after"
+
+    for _ in range(2):
+        refused = await refusal_of(stash.backup(str(path)))
+        if refused is not None:
+            assert not isinstance(refused, Conflict), "the file of the attempt before is there"
+            assert "No such file" not in str(refused)
+            assert not path.exists()
+            continue
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert copy.execute("SELECT count(*) FROM session").fetchone() == (1,)
+        path.unlink()
+
+
+async def test_a_folder_that_goes_as_a_backup_begins_leaves_no_file(stash, tmp_path):
+    def copy(db):
+        return write_backup(db, tmp_path / "after", tmp_path / "gone")
+
+    with pytest.raises(CtxgcError):
+        await stash._read(copy)
+
+    assert not (tmp_path / "after").exists()
 
 
 @each_damage

@@ -391,6 +391,14 @@ def test_bash_completes_commands_options_and_choices(tmp_path):
     assert "fish" in complete("ctxgc", "completion", "")
 
 
+def test_the_help_of_add_says_which_session_the_text_goes_into(capsys):
+    from ctxgc.fronts.cli.main import main
+
+    main(["add", "--help"])
+
+    assert "default: the newest `client:` session" in " ".join(capsys.readouterr().out.split())
+
+
 def test_help_is_help_and_no_command_is_a_usage_error(capsys):
     from ctxgc.fronts.cli.main import main
 

@@ -158,6 +158,11 @@ class SegmentLines(LineTranscript):
         super().__init__()
         self._reader: _Reader | None = None
 
+    @property
+    def is_handwritten(self) -> bool:
+        """Whether the file is no export: whoever wrote the file may have made the segments up."""
+        return self._reader is not None and not self._reader.is_bundle
+
     def _read(self, line: bytes) -> bool:
         record = lenient_object(line)
         if record is None:
@@ -187,6 +192,8 @@ class SegmentDocument(DocumentTranscript):
     """A document with a list of `segments`. `source` is known after the reading."""
 
     source = SOURCE_DEFAULT
+    is_handwritten = True
+    """No export is a document."""
 
     def _events(self, document: Any, digest: str) -> Iterator[Event]:
         reader = _Reader(document)
@@ -217,7 +224,7 @@ class _Reader:
         self.opened = SessionOpened(session, **told)  # type: ignore[arg-type]  # All of them are strings.
         self._ids: set[str] = set() if ids is None else ids
         self._builder = SegmentBuilder(IdAllocator(self._ids.__contains__))
-        self._is_bundle = fields.get("version") == BUNDLE_VERSION
+        self.is_bundle = fields.get("version") == BUNDLE_VERSION
         """An export: read as segments because of damage, where a reference may have lost its segment."""
         self._lost_refs = 0
         self._turn = 0
@@ -253,7 +260,7 @@ class _Reader:
         if segment.id in self._ids:
             raise ValueError(f"a second segment {segment.id!r}")
         refs = tuple(redact_texts(_strings(fields.get("refs"))))
-        if self._is_bundle:
+        if self.is_bundle:
             known = tuple(ref for ref in refs if ref in self._ids)
             self._lost_refs += len(refs) - len(known)
             refs = known

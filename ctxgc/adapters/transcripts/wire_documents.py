@@ -6,7 +6,7 @@
     an answer: in its request's record, or on a line behind          the end of that request's list
 
 The content tells a list's API: each API spells a tool's call and result in its own way. Cline and Roo keep their lists
-(`api_conversation_history.json`) in the shape of Anthropic's.
+(`api_conversation_history.json`) in the shape of Anthropic's, with native calls or with calls in XML.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, en
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest, document_of
 from ctxgc.adapters.transcripts.jsonl import lenient_object
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank, salvage_records
+from ctxgc.adapters.transcripts.xml_calls import has_xml_result, with_native_calls
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.wire.openai_chat import OpenAiChat
 from ctxgc.adapters.wire.openai_responses import OpenAiResponses
@@ -45,6 +46,7 @@ RESPONSES_ITEMS = frozenset(
 )  # fmt: skip
 RESPONSES_TEXTS = frozenset({"input_text", "output_text", "input_image", "input_file"})
 CHAT_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+CHAT_ONLY_ROLES = frozenset({"system", "developer", "tool", "function"})
 LIST_KEYS = ("messages", "input")
 ANSWER_KEYS = ("response", "output", "choices")
 """Members under which loggers and servers put an answer."""
@@ -58,11 +60,12 @@ UNREAD = "unread_answers"
 
 
 def is_anthropic(head: bytes) -> bool:
-    """A message of Anthropic's shape with a block that no other API has, or a request with its `system`."""
+    """A message of Anthropic's shape with a block that no other API has, or a request with its `system`; or Cline's."""
+    messages = list(_messages_in(head))
     return any(
         _block_types(value) & ANTHROPIC_BLOCKS or ("messages" in value and _list_or_text(value.get("system")))
-        for value in _messages_in(head)
-    )
+        for value in messages
+    ) or (any(map(has_xml_result, messages)) and not any(value.get("role") in CHAT_ONLY_ROLES for value in messages))
 
 
 def is_responses(head: bytes) -> bool:
@@ -294,7 +297,9 @@ class AnthropicDocument(_WireDocument):
     list_key = "messages"
 
     def _segments(self, holder: dict[str, Any]) -> list[Segment]:
-        window = AnthropicMessages().parse(encode_json(holder))
+        said = holder[self.list_key]
+        messages = with_native_calls(said) if isinstance(said, list) else said
+        window = AnthropicMessages().parse(encode_json(holder | {self.list_key: messages}))
         self.skipped.update(window.skipped)
         return add_facts(window.segments, "")
 

@@ -28,11 +28,12 @@ from ctxgc.adapters.contract import (
 )
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect_format, open_transcript
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.core.errors import BadTranscript, NotFound, NoTranscript, UnknownFormat
+from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
 from ctxgc.core.redact import redact_text, redact_texts
-from ctxgc.core.segment import Departure, Renderer, Segment, SessionKey, Status
+from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
+from ctxgc.daemon.feeds.admission import check_refs, is_foreign, without_additions
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.session import Session
@@ -63,6 +64,8 @@ class FileReading:
     """Ids whose state or place in the heap may be out of date."""
     is_first: bool = True
     """The session had no segment before this reading."""
+    is_foreign: bool = False
+    """The session is a mirror that was there before, and the file is none of its agent's."""
     known_turns: int = 0
     """Replies that the session had before this reading, whose bills the calibration has seen."""
     added: int = 0
@@ -202,11 +205,14 @@ class Feed:
                     self._announced[name] = batch[-ANNOUNCED_MAX:]
                     continue
             reading = await self._reading_of(name)
+            if reading.is_foreign:
+                assert self._parser is not None
+                batch = without_additions(self._parser, batch, reading.session.heap.slot_of.__contains__)
             async with reading.session.changing() as tx:
                 # Outside the change the heap may hold segments that a failing commit takes back.
                 segments = [e.segment for e in batch if isinstance(e, SegmentAdmitted) and self._is_new(reading, e)]
                 if segments:
-                    _check_refs(reading.session, segments)
+                    check_refs(reading.session, segments)
                     await reading.session.ensure_text()
                 prepared = await self._run_on_worker(self._services.intake.prepare_all, segments)
                 self._apply_events(reading, tx, batch, iter(prepared))
@@ -224,8 +230,12 @@ class Feed:
             row = SessionRow(key=key, rendered_by=Renderer.AGENT, created_s=self._services.clock())
             session = await self._services.registry.open(row)
             await session.ensure_current()
+            is_first = len(session.heap) == 0
             reading = self.readings[name] = FileReading(
-                session, is_first=len(session.heap) == 0, known_turns=session.row.turn
+                session,
+                is_first=is_first,
+                is_foreign=not is_first and is_foreign(self._parser),
+                known_turns=session.row.turn,
             )
         return reading
 
@@ -303,22 +313,6 @@ class Feed:
         reading.dated = reading.added
         if is_news and not reading.is_timed:
             tx.note_time(self._services.clock())
-
-
-def _check_refs(session: Session, segments: Iterable[Segment]) -> None:
-    """Raise `BadTranscript` for a reference to what is no older segment of the session."""
-    earlier: set[str] = set()
-    for segment in segments:
-        for name in segment.refs:
-            try:
-                if name not in earlier:
-                    session.slot(name)
-            except NotFound:
-                raise BadTranscript(
-                    f"segment {segment.id!r} refers to {name!r}, which is no segment before it",
-                    hint="put a segment behind those that it refers to",
-                ) from None
-        earlier.add(segment.id)
 
 
 def _replace_window(reading: FileReading, event: WindowReplaced) -> None:

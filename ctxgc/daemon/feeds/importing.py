@@ -33,6 +33,8 @@ LOG_SUFFIX = ".jsonl"
 """A log that grows by whole lines."""
 PACKINGS = ("", ".gz", ".zst")
 SUFFIXES = tuple(kind + packing for kind in (LOG_SUFFIX, ".json") for packing in PACKINGS)
+SIDECARS = (".meta.json", ".settings.json", "sessions-index.json")
+"""How the documents' names end that Claude Code and Droid keep beside their logs."""
 PASSED_OVER_NAMED_MAX = 20
 """Files passed over that a reply names; the rest are counted."""
 
@@ -123,7 +125,8 @@ async def import_paths(
                 passed_over.append(_printable_path(file))
                 continue
             except (CtxgcError, OSError) as error:
-                if isinstance(error, UnknownFormat) and file != path and not _is_log(file):
+                is_own = file != path or os.path.basename(file).endswith(SIDECARS)  # A shell's pattern names both.
+                if isinstance(error, UnknownFormat) and is_own and not _is_log(file):
                     passed_over.append(_printable_path(file))  # A host keeps documents of its own beside its logs.
                 else:
                     failed.append(_failed_reply(file, error))

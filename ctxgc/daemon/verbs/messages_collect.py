@@ -32,7 +32,7 @@ from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
-from ctxgc.daemon.verbs.mutation import mutate, on_worker
+from ctxgc.daemon.verbs.mutation import mutate, on_worker, refuse_mirror
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_intake import RequestSegment, clock_new_segments, is_settled, prepare_segments
 from ctxgc.protocol.messages import MessagesCollect
@@ -75,6 +75,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
     window: WireWindow = await on_worker(services, wire.parse, params.messages)
     session = await services.registry.open(_session_row(services, params))
+    refuse_mirror(session)
     async with mutate(services, "messages.collect", params, session) as (session, tx):
         listed = await _identify_segments(services, session, window, params.cwd)
         slots = _update_session(session, tx, listed)

@@ -40,14 +40,19 @@ async def session_to_write(services: Services, params: OfSession) -> Session:
     """
     key = await services.registry.resolve(params.session, params.cwd, source="" if params.session else CLIENT)
     session = await services.registry.get(key)
-    if key.source != CLIENT and session.row.rendered_by is not Renderer.CLIENT:
+    refuse_mirror(session)
+    await session.ensure_current()
+    return session
+
+
+def refuse_mirror(session: Session) -> None:
+    """Raise `Conflict` for a session that another program renders: a client's text has no place there."""
+    if session.key.source != CLIENT and session.row.rendered_by is not Renderer.CLIENT:
         raise Conflict(
-            f"{key} is a mirror of another program's session: only that program writes into it",
+            f"{session.key} is a mirror of another program's session: only that program writes into it",
             hint="`session.open` opens a session of your own; `ctxgc add` without `--session` does",
             field="session",
         )
-    await session.ensure_current()
-    return session
 
 
 async def session_with_segment(

@@ -85,21 +85,22 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 class CommandSpec:
     """The parser's builder of a command, and the function that runs the command."""
 
-    __slots__ = ("arguments", "has_session", "literal", "notes", "run", "timeout_s")
+    __slots__ = ("arguments", "has_session", "literal", "notes", "run", "session_default", "timeout_s")
 
     def __init__(
         self,
         run: Callable[[Shell, argparse.Namespace], int],
         arguments: Callable[[argparse.ArgumentParser], None] | None = None,
         *,
-        has_session: bool = False,
+        has_session: bool | str = False,
         timeout_s: float = 30.0,
         notes: str = "",
         literal: str = "",
     ) -> None:
         self.run = run
         self.arguments = arguments
-        self.has_session = has_session
+        self.has_session = bool(has_session)
+        self.session_default = has_session if isinstance(has_session, str) else "the newest session of this directory"
         self.timeout_s = timeout_s
         self.notes = notes
         self.literal = literal
@@ -154,7 +155,7 @@ def build_parser(name: str, spec: CommandSpec) -> argparse.ArgumentParser:
             "--session",
             metavar="S",
             default="",
-            help="SOURCE:SESSION, a session id or a prefix of an id; default: the newest session of this directory",
+            help=f"SOURCE:SESSION, a session id or a prefix of an id; default: {spec.session_default}",
         )
     every = parser.add_argument_group("every command")
     every.add_argument("--json", action="store_true", help="print the daemon's reply as one JSON object")

@@ -326,7 +326,11 @@ def _cost_in_dollars(one: CollectionReply) -> str:
 
 
 COMMANDS = {
-    "add": CommandSpec(add, _add_arguments, has_session=True),
+    "add": CommandSpec(
+        add,
+        _add_arguments,
+        has_session="the newest `client:` session of this directory, opened if there is none",
+    ),
     "collect": CommandSpec(collect, _collect_arguments, has_session=True, timeout_s=COLLECT_S),
     "why": CommandSpec(why, _why_arguments, has_session=True),
     "pin": CommandSpec(pin, _segments_argument, has_session=True),
