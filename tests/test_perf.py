@@ -10,6 +10,7 @@ import pytest
 from ctxgc.core.heap import Now
 from perf import bench_mark, bench_plan
 from perf import record as record_module
+from perf import run as run_module
 from perf.heaps import session_like
 from perf.record import record
 from perf.run import broken_limits, main
@@ -39,6 +40,21 @@ def test_a_limit_cannot_be_passed_by_not_reporting():
 
 def test_what_cannot_run_here_is_not_held_to_its_limits():
     assert broken_limits(results(skipped="no redis-server"), LIMITS, are_all=True) == []
+
+
+READS_CORPUS = [
+    path.stem.removeprefix("bench_")
+    for path in sorted(Path(run_module.__file__).parent.glob("bench_*.py"))
+    if "CTXGC_CORPUS" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("bench", READS_CORPUS)
+def test_a_benchmark_of_recorded_sessions_passes_where_there_are_none(bench, monkeypatch, capsys):
+    monkeypatch.setenv("CTXGC_CORPUS", "")
+
+    assert main([bench]) == 0
+    assert "skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argv", [["--fast"], ["no_such_bench"]])
