@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ctxgc.core.heap import Now
-from perf import bench_mark, bench_plan
+from perf import bench_mark, bench_plan, bench_recall, recall
 from perf import record as record_module
 from perf import run as run_module
 from perf.heaps import session_like
@@ -110,6 +110,35 @@ def test_a_mark_that_looks_at_a_reference_twice_breaks_its_limit(monkeypatch):
     monkeypatch.setattr(bench_mark, "mark", twice(bench_mark.mark))
 
     assert broken("mark/10k", bench_mark.counted(heap.refs, roots))
+
+
+@pytest.mark.parametrize("gate", recall.GATES)
+def test_a_search_that_finds_less_than_its_gate_breaks_it_wherever_the_questions_are_from(gate, monkeypatch, capsys):
+    part, _, way = gate.partition(".")
+    kept, other = {"locomo": {"r10": 1.0}, "code": {"hit5_key": 1.0}}, ["locomo", "code"]
+    monkeypatch.setattr(recall, "_lines", lambda found: [])
+    monkeypatch.setattr(recall, "measure", lambda *folders: kept)
+    assert recall.main(other) == 0
+
+    monkeypatch.setitem(kept, part, {way: recall.GATES[gate] - 0.01})
+
+    assert recall.main(other) == 1
+    assert capsys.readouterr().err.startswith(gate)
+    monkeypatch.setattr(bench_recall, "measure", recall.measure)
+    monkeypatch.setenv("CTXGC_CORPUS", "recorded")
+    assert bench_recall.main([]) == 1
+
+
+def test_the_history_takes_every_share_of_a_search_under_a_name_of_one_level():
+    shares = {"r5": 0.7, "r10": 0.8}
+    found = {
+        "locomo": {**shares, "by_category": {"multi_hop": shares}, "interval": {"r5": [0, 1]}, "by_fold": {"a": shares}}
+    }
+
+    assert recall.flat(found) == {
+        **{f"locomo_{name}": share for name, share in shares.items()},
+        **{f"locomo_multi_hop_{name}": share for name, share in shares.items()},
+    }
 
 
 @pytest.mark.parametrize("work", ["scans", "scored_per_evictable", "made_per_victim", "over_target_tokens"])
