@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ctxgc.core.heap import Now
-from perf import bench_mark, bench_plan, bench_recall, recall
+from perf import bench_mark, bench_mcp, bench_plan, bench_recall, recall
 from perf import record as record_module
 from perf import run as run_module
 from perf.heaps import session_like
@@ -110,6 +110,21 @@ def test_a_mark_that_looks_at_a_reference_twice_breaks_its_limit(monkeypatch):
     monkeypatch.setattr(bench_mark, "mark", twice(bench_mark.mark))
 
     assert broken("mark/10k", bench_mark.counted(heap.refs, roots))
+
+
+def test_the_servers_benchmark_measures_recalls_that_bring_the_text_and_no_others(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench", "--json"])
+    monkeypatch.setattr(bench_mcp, "STARTS", 1)
+    monkeypatch.setattr(bench_mcp, "RECALLS", 3)
+    bench_mcp.main([])
+
+    numbers = json.loads(capsys.readouterr().out)["numbers"]
+    assert set(numbers) == {"ready_ms_p50", "ready_ms_max", "rss_mb", "recall_ms_p50", "recall_ms_p99"}
+    assert all(number > 0 for number in numbers.values())
+
+    monkeypatch.setattr(bench_mcp, "TEXT", "another text")
+    with pytest.raises(AssertionError, match="another text"):
+        bench_mcp.main([])
 
 
 @pytest.mark.parametrize("gate", recall.GATES)
