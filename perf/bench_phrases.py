@@ -75,7 +75,7 @@ async def measure(folder: Path, seeds: int, *, shows_missed: bool) -> None:
             await real.put(session, listed)
             segments |= {(session, segment.id): segment for segment in listed}
         texts = [searchable(segment).text for segment in segments.values() if segment.kind is Kind.TOOL_CALL]
-        for has_signs, way in WAYS.items():
+        for has_signs, way in WAYS.items() if texts else ():
             shares = []
             for seed in range(seeds):
                 places = []
@@ -95,6 +95,13 @@ async def measure(folder: Path, seeds: int, *, shows_missed: bool) -> None:
             }
             record(f"phrases/{way}", numbers)
         await real.stash.close()
+    if not texts:
+        skip()
+
+
+def skip() -> None:
+    for way in WAYS.values():
+        record(f"phrases/{way}", {"skipped": "CTXGC_CORPUS names no recorded sessions"})
 
 
 def main() -> None:
@@ -106,8 +113,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", default=os.environ.get("CTXGC_CORPUS", ""), metavar="SESSIONS_DIR")
     args = parser.parse_args()
     if not args.folder:
-        for way in WAYS.values():
-            record(f"phrases/{way}", {"skipped": "CTXGC_CORPUS is not set: no recorded sessions to look at"})
+        skip()
         return
     asyncio.run(measure(Path(args.folder), args.seeds, shows_missed=args.missed))
 

@@ -49,9 +49,10 @@ READS_CORPUS = [
 ]
 
 
+@pytest.mark.parametrize("has_corpus", [False, True], ids=["no corpus", "an empty one"])
 @pytest.mark.parametrize("bench", READS_CORPUS)
-def test_a_benchmark_of_recorded_sessions_passes_where_there_are_none(bench, monkeypatch, capsys):
-    monkeypatch.setenv("CTXGC_CORPUS", "")
+def test_a_benchmark_of_recorded_sessions_passes_where_there_are_none(bench, has_corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CTXGC_CORPUS", str(tmp_path) if has_corpus else "")
 
     assert main([bench]) == 0
     assert "skipped" in capsys.readouterr().out
