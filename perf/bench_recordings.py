@@ -54,10 +54,10 @@ def main() -> None:
     """Every agent at its own prices."""
     corpus = os.environ.get("CTXGC_CORPUS", "")
     for agent, profiles in PROFILES.items():
-        if not corpus:
-            record(f"recordings/{agent}", {"skipped": "CTXGC_CORPUS names no corpus"})
+        sessions = list(_sessions(os.path.join(corpus, agent))) if corpus else []
+        if not sessions:
+            record(f"recordings/{agent}", {"skipped": "CTXGC_CORPUS names no recorded sessions"})
             continue
-        sessions = list(_sessions(os.path.join(corpus, agent)))
         for profile in profiles:
             for name, (policy, cache) in _ways(Terms(profile)).items():
                 record(f"recordings/{agent}/{profile}/{name}", _numbers(sessions, Terms(profile), policy, cache))

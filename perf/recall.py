@@ -10,7 +10,8 @@ Everything goes through the stash and the search verb's own code. Plain FTS5 (an
 bm25, one column) stands beside each number. Intervals are 95 % bootstraps, over questions of conversations and over
 whole sessions. The folds are the conversations and every second session: the weight of a call's input and the
 pairs of words were fitted on the first half of the sessions, the other constants on folds of a study before.
-Without folders it reads those of CTXGC_CORPUS, and two numbers are gates.
+Without folders it reads those of CTXGC_CORPUS. Two numbers are gates, and exit 1 below them, whatever the folders are.
+`perf.run` starts the same as `perf.bench_recall`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import re
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +44,9 @@ CUTS = (1, 5, 10)
 CODE_CUT = 5
 RESAMPLES, FOLDS, SEED = 1_000, 2, 12
 GATES = {"locomo.r10": 0.74, "code.hit5_key": 0.65}
+NOT_RECORDED = ("interval", "by_fold")
+GROUPS = ("by_category", "by_sort")
+"""Their names say nothing beside the names in them."""
 
 Shares = dict[str, float]
 
@@ -165,6 +169,8 @@ async def code_recall(folder: Path, sessions_folder: Path) -> dict[str, Any]:
             filled, evicted = each.at, each.evicted
             by_session.setdefault(name, []).append(await _code_hits(real, plain, name, each))
     await real.stash.close()
+    if not by_session:
+        return {}
     groups = list(by_session.values())
     everything = [each for group in groups for each in group]
     ways = ("hit1", "hit5", "hit10", "hit1_key", "hit5_key", "hit10_key", "plain_fts5_hit5", "plain_fts5_hit5_key")
@@ -264,19 +270,38 @@ def main(argv: list[str]) -> int:
     corpus = os.environ.get("CTXGC_CORPUS", "")
     if not args.folders and not corpus:
         parser.error("CTXGC_CORPUS is not set: name two folders, LOCOMO_DIR SESSIONS_DIR")
-    chat_folder, code_folder = map(Path, args.folders or (Path(corpus) / "locomo", corpus))
+    found = measure(*map(Path, args.folders or (Path(corpus) / "locomo", corpus)))
+    print(json.dumps(found) if args.json else "\n".join(_lines(found)))
+    if args.record:
+        sys.stdout = sys.stderr  # The record's own line is for the history.
+        record("recall", flat(found))
+    return told_missed(found)
+
+
+def measure(chat_folder: Path, code_folder: Path) -> dict[str, Any]:
+    """All numbers of both folders; of a folder without questions none."""
     with tempfile.TemporaryDirectory(prefix="ctxgc-recall-") as name:
         talks = conversations(chat_folder)
-        found: dict[str, Any] = {
+        return {
             "locomo": asyncio.run(chat_recall(Path(name), talks)) if talks else {},
             "code": asyncio.run(code_recall(Path(name), code_folder)),
         }
-    print(json.dumps(found) if args.json else "\n".join(_lines(found)))
-    if args.record:
-        numbers = {f"{part}_{way}": value for part in found for way, value in found[part].items()}
-        sys.stdout = sys.stderr  # The record's own line is for the history.
-        record("recall", {name: value for name, value in numbers.items() if isinstance(value, float | int)})
-    missed = [] if args.folders else below_gates(found)
+
+
+def flat(found: Mapping[str, Any], before: str = "") -> dict[str, float]:
+    """The numbers under names of one level, as the history takes them: without intervals and folds."""
+    numbers: dict[str, float] = {}
+    for name, value in found.items():
+        if isinstance(value, dict) and name not in NOT_RECORDED:
+            numbers |= flat(value, before if name in GROUPS else f"{before}{name}_")
+        elif isinstance(value, float | int):
+            numbers[before + name] = value
+    return numbers
+
+
+def told_missed(found: dict[str, Any]) -> int:
+    """Print the gates that are missed; 1 if any is."""
+    missed = below_gates(found)
     for sentence in missed:
         print(sentence, file=sys.stderr)
     return 1 if missed else 0

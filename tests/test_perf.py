@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ctxgc.core.heap import Now
-from perf import bench_mark, bench_plan
+from perf import bench_mark, bench_mcp, bench_plan, bench_recall, recall
 from perf import record as record_module
+from perf import run as run_module
 from perf.bench_bills import SESSIONS
 from perf.heaps import session_like
 from perf.record import record
@@ -40,6 +41,22 @@ def test_a_limit_cannot_be_passed_by_not_reporting():
 
 def test_what_cannot_run_here_is_not_held_to_its_limits():
     assert broken_limits(results(skipped="no redis-server"), LIMITS, are_all=True) == []
+
+
+READS_CORPUS = [
+    path.stem.removeprefix("bench_")
+    for path in sorted(Path(run_module.__file__).parent.glob("bench_*.py"))
+    if "CTXGC_CORPUS" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("has_corpus", [False, True], ids=["no corpus", "an empty one"])
+@pytest.mark.parametrize("bench", READS_CORPUS)
+def test_a_benchmark_of_recorded_sessions_passes_where_there_are_none(bench, has_corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CTXGC_CORPUS", str(tmp_path) if has_corpus else "")
+
+    assert main([bench]) == 0
+    assert "skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argv", [["--fast"], ["no_such_bench"]])
@@ -107,6 +124,50 @@ def test_a_mark_that_looks_at_a_reference_twice_breaks_its_limit(monkeypatch):
     monkeypatch.setattr(bench_mark, "mark", twice(bench_mark.mark))
 
     assert broken("mark/10k", bench_mark.counted(heap.refs, roots))
+
+
+def test_the_servers_benchmark_measures_recalls_that_bring_the_text_and_no_others(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench", "--json"])
+    monkeypatch.setattr(bench_mcp, "STARTS", 1)
+    monkeypatch.setattr(bench_mcp, "RECALLS", 3)
+    bench_mcp.main([])
+
+    numbers = json.loads(capsys.readouterr().out)["numbers"]
+    assert set(numbers) == {"ready_ms_p50", "ready_ms_max", "rss_mb", "recall_ms_p50", "recall_ms_p99"}
+    assert all(number > 0 for number in numbers.values())
+
+    monkeypatch.setattr(bench_mcp, "TEXT", "another text")
+    with pytest.raises(AssertionError, match="another text"):
+        bench_mcp.main([])
+
+
+@pytest.mark.parametrize("gate", recall.GATES)
+def test_a_search_that_finds_less_than_its_gate_breaks_it_wherever_the_questions_are_from(gate, monkeypatch, capsys):
+    part, _, way = gate.partition(".")
+    kept, other = {"locomo": {"r10": 1.0}, "code": {"hit5_key": 1.0}}, ["locomo", "code"]
+    monkeypatch.setattr(recall, "_lines", lambda found: [])
+    monkeypatch.setattr(recall, "measure", lambda *folders: kept)
+    assert recall.main(other) == 0
+
+    monkeypatch.setitem(kept, part, {way: recall.GATES[gate] - 0.01})
+
+    assert recall.main(other) == 1
+    assert capsys.readouterr().err.startswith(gate)
+    monkeypatch.setattr(bench_recall, "measure", recall.measure)
+    monkeypatch.setenv("CTXGC_CORPUS", "recorded")
+    assert bench_recall.main([]) == 1
+
+
+def test_the_history_takes_every_share_of_a_search_under_a_name_of_one_level():
+    shares = {"r5": 0.7, "r10": 0.8}
+    found = {
+        "locomo": {**shares, "by_category": {"multi_hop": shares}, "interval": {"r5": [0, 1]}, "by_fold": {"a": shares}}
+    }
+
+    assert recall.flat(found) == {
+        **{f"locomo_{name}": share for name, share in shares.items()},
+        **{f"locomo_multi_hop_{name}": share for name, share in shares.items()},
+    }
 
 
 @pytest.mark.parametrize("work", ["scans", "scored_per_evictable", "made_per_victim", "over_target_tokens"])

@@ -26,7 +26,7 @@ from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 SHORT_LIFE_S, LONG_LIFE_S = 300.0, 3600.0
 """Lives that Anthropic's API sells; the long one is written at a price of its own."""
@@ -121,11 +121,6 @@ def units_of(layers: Iterable[Layer], before: Sequence[Unit] = ()) -> tuple[Unit
     return tuple(units)
 
 
-def text_blocks(content: Any) -> Any:
-    """A message's or a system prompt's content as blocks: providers take a bare string for a single block of text."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
 @dataclass(frozen=True, slots=True)
 class Provider:
     """The rules of a provider's cache."""
@@ -165,18 +160,6 @@ def anthropic_provider(model: str) -> Provider:
     """Anthropic's cache for this model."""
     least = next((tokens for names, tokens in _LEAST_TOKENS if names.search(model.lower())), LEAST_MIN_TOKENS)
     return replace(ANTHROPIC, least_tokens=least)
-
-
-def refusal_of_marks(provider: Provider, marks: Sequence[Mark]) -> str:
-    """Why the provider refuses a request with these marks; empty if the provider takes the request."""
-    if provider.name != ANTHROPIC.name:
-        return ""
-    if len(marks) > provider.marks_max:
-        return f"more than {provider.marks_max} blocks with cache_control"
-    lives = [mark.life_s for mark in sorted(marks, key=lambda mark: mark.blocks)]
-    if lives != sorted(lives, reverse=True):
-        return "a mark with a longer life stands behind one with a shorter life"
-    return ""
 
 
 class Entry(NamedTuple):

@@ -158,7 +158,7 @@ def _best_page(run: _Search) -> SearchResult:
         ranked = _ranked(run) if nearest else []
         if ranked:
             run.notes.append(f"nothing matches; showing results for {_spelled(run, ranked)}")
-    if len(run.wanted.terms) > 1 and any(each.match in ("some", "near") for each in ranked):
+    if run.wanted.word_count > 1 and any(each.match in ("some", "near") for each in ranked):
         whole = sum(each.match == "all" for each in ranked)
         have = "no segment has" if not whole else "one segment has" if whole == 1 else f"{whole} segments have"
         run.notes.append(f"{have} all words; the rest have some of them, or stand beside one that has")

@@ -40,7 +40,7 @@ def test_reading_by_places_gives_the_value_however_it_is_written(value, seed):
 
 @given(st.binary(max_size=60) | st.text('{}[]",:\\u0d8 1e9', max_size=40).map(str.encode))
 @example(b'""\x0b')
-@example(b'\x0c[]')
+@example(b"\x0c[]")
 def test_garbled_bytes_raise_bad_transcript_and_nothing_else(data):
     try:
         read_json(data, lambda text: rebuilt(text, text.extent))

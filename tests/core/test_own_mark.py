@@ -17,9 +17,9 @@ from ctxgc.core.provider_cache import (
     Prompt,
     entries_after_request,
     findable_prefixes,
-    refusal_of_marks,
     units_of,
 )
+from tests.gateway.cached_prompt import refusal_of_marks
 
 MANY = settings(max_examples=400, deadline=None)
 REACH = LOOKBACK_BLOCKS - 1

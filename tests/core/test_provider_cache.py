@@ -29,10 +29,9 @@ from ctxgc.core.provider_cache import (
     entries_after_request,
     findable_prefixes,
     learn_from_bill,
-    refusal_of_marks,
-    text_blocks,
     units_of,
 )
+from tests.gateway.cached_prompt import refusal_of_marks, text_blocks
 
 MANY = settings(max_examples=400, deadline=None)
 

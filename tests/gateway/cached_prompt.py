@@ -10,6 +10,7 @@ import json
 from typing import NamedTuple
 
 from ctxgc.core.provider_cache import (
+    ANTHROPIC,
     LONG_LIFE_S,
     OPENAI,
     SHORT_LIFE_S,
@@ -18,7 +19,6 @@ from ctxgc.core.provider_cache import (
     Part,
     Prompt,
     anthropic_provider,
-    text_blocks,
     units_of,
 )
 
@@ -29,6 +29,23 @@ NO_PROMPT = {"id", "status", "internal_chat_message_metadata_passthrough"}
 BILLING_LINE = "x-anthropic-billing-header:"
 """The first block of a system prompt of Claude Code's: its maker's API takes it off, other words in each request."""
 UNMARKABLE = {"thinking", "redacted_thinking"}
+
+
+def text_blocks(content):
+    """A message's or a system prompt's content as blocks: providers take a bare string for a single block of text."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def refusal_of_marks(provider, marks):
+    """Why the provider refuses a request with these marks; empty if the provider takes the request."""
+    if provider.name != ANTHROPIC.name:
+        return ""
+    if len(marks) > provider.marks_max:
+        return f"more than {provider.marks_max} blocks with cache_control"
+    lives = [mark.life_s for mark in sorted(marks, key=lambda mark: mark.blocks)]
+    if lives != sorted(lives, reverse=True):
+        return "a mark with a longer life stands behind one with a shorter life"
+    return ""
 
 
 class Block(NamedTuple):

@@ -21,10 +21,10 @@ from typing import NamedTuple
 import zstandard
 from aiohttp import web
 
-from ctxgc.core.provider_cache import LONG_LIFE_S, entries_after_request, findable_prefixes, refusal_of_marks
+from ctxgc.core.provider_cache import LONG_LIFE_S, entries_after_request, findable_prefixes
 from ctxgc.gateway.body.content_coding import brotli
 from tests.contracts import wire_rules
-from tests.gateway.cached_prompt import ANTHROPIC_WIRE, plain, prompt_of, provider_of
+from tests.gateway.cached_prompt import ANTHROPIC_WIRE, plain, prompt_of, provider_of, refusal_of_marks
 
 FORMATS = {
     "/v1/messages": "anthropic_messages",

@@ -306,6 +306,18 @@ async def test_words_left_out_are_named_in_the_reply(stash):
     assert "draft" in reply.notes[0]
 
 
+@pytest.mark.parametrize("typed", ["-draft", "--draft", "#draft", "--draft-mode"])
+async def test_one_word_with_a_sign_is_one_word_in_the_reply_too(stash, typed):
+    await stash.apply([put(9, "the draft mode is long"), put(10, "a draft-mode of a draft")])
+
+    alone = await stash.search(Query(text=typed))
+    beside = await stash.search(Query(text=f"{typed} word"))
+
+    assert {hit.row.seq for hit in alone.hits} & {9, 10}
+    assert not [note for note in alone.notes if "all words" in note]
+    assert [note for note in beside.notes if "all words" in note]
+
+
 async def test_filters_in_the_text_narrow_as_those_beside_it(stash):
     await stash.apply([put(9, "word here", kind=Kind.TOOL_CALL, tool="Bash", wall_s=1e9)])
 

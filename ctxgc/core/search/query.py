@@ -56,6 +56,8 @@ FIELDS = {
 _TOKEN = re.compile(r'([A-Za-z]+:)?"([^"]*)"|(\S+)')
 _FILTER = re.compile(r"([A-Za-z]+):([^:].*)", re.DOTALL)
 _AROUND = "\"'`()[]{}<>,;"
+_SIGNS = "-+#"
+"""The signs that are a part of a word."""
 _HASH = re.compile(r"(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{6,40}")
 
 _VERSION = re.compile(r"[vV]?[0-9]+(\.[0-9]+)+")
@@ -99,6 +101,11 @@ class SearchQuery(NamedTuple):
     def with_terms(self, terms: Iterable[Term]) -> SearchQuery:
         """The query with other terms, of which none is required."""
         return self._replace(terms=tuple(dict.fromkeys(terms)), required=(), phrase=(), literal="", parts=())
+
+    @property
+    def word_count(self) -> int:
+        """The number of words asked for: a word with its signs and the same without them are one."""
+        return len({str(term).strip(_SIGNS) for term in self.terms})
 
     @property
     def has_signs(self) -> bool:
@@ -241,7 +248,7 @@ def _bare_terms(token: str) -> Iterator[Term]:
     signed = next((word.lower() for word in SIGNED.findall(core) if len(word) == len(core)), "")
     if signed:
         yield Term(((signed,),), text=core)
-        core = core.strip("-+#")
+        core = core.strip(_SIGNS)
         if len(core) < 2 or not core[1:]:
             return
     is_star = token.endswith("*") and len(token) > 1

@@ -96,10 +96,12 @@ def _slash_command(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
 
 
 def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
-    """The edits that have an agent call `ctxgc hook`. Raises `Refused` for an agent without hooks."""
+    """The edits that have an agent call `ctxgc hook`. Raises `Refused` for an agent whose hooks are not served."""
     if agent == "opencode":
         raise Refused(
-            "OpenCode has no hooks", kind="usage", hint="`ctxgc install opencode --plugin` tells ctxgc of its sessions"
+            "OpenCode's hooks, which belong to plugins, are not served yet",
+            kind="usage",
+            hint="`ctxgc install opencode --plugin` tells ctxgc of its sessions",
         )
     variable, usual, name = {
         "claude": ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
