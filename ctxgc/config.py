@@ -51,7 +51,7 @@ def config_path(env: Mapping[str, str]) -> Path:
     return Path(discovery.config_file(env))
 
 
-def _kind_of(name: object) -> object:
+def _current_kind(name: object) -> object:
     return "tool_call" if name == "exchange" else name  # The older name, taken for one more version.
 
 
@@ -81,7 +81,7 @@ def similar_agent(name: str) -> str:
     return "" if name in AGENTS else next(iter(short or get_close_matches(name, AGENTS, n=1, cutoff=0.8)), "")
 
 
-def _known_agents(modes: dict[str, str]) -> dict[str, str]:
+def _require_known_agents(modes: dict[str, str]) -> dict[str, str]:
     for name in modes:
         # No request would ever come from an unknown agent, and its mode would silently never apply.
         if meant := similar_agent(name.partition(":")[0]):
@@ -89,7 +89,7 @@ def _known_agents(modes: dict[str, str]) -> dict[str, str]:
     return modes
 
 
-def _profile_of(name: object) -> object:
+def _current_profile(name: object) -> object:
     """The name in force for an older name of a price profile."""
     return "subscription" if name == "flat" else name
 
@@ -138,7 +138,7 @@ class DaemonConfig(_Section):
 class CollectConfig(_Section):
     """`[collect]`: the evictable kinds, and the segments that stay."""
 
-    kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_kind_of)], ...] = (
+    kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_current_kind)], ...] = (
         "tool_call",
         "attachment",
         "thinking",
@@ -165,7 +165,7 @@ class PacerConfig(_Section):
     """Whether sessions are collected without being asked."""
     profile: Annotated[
         Literal["auto", "cache_5m", "cache_1h", "openai", "openai_5_6", "openai_6_1", "subscription", "uncached"],
-        BeforeValidator(_profile_of),
+        BeforeValidator(_current_profile),
     ] = "auto"
     """How the provider bills a prompt. `auto`: as each request says. Any other profile wins over the request:
     `cache_5m` and `cache_1h`: Anthropic's caches, `openai`: OpenAI's prices of the request's model, `openai_5_6` and
@@ -254,7 +254,7 @@ class GatewayConfig(_Section):
     """
     mode: Literal["shadow", "on", "off"] = "shadow"
     """`shadow` computes and journals, `on` edits requests too, `off` only passes them on."""
-    modes: Annotated[dict[str, Literal["shadow", "on", "off"]], AfterValidator(_known_agents)] = {}
+    modes: Annotated[dict[str, Literal["shadow", "on", "off"]], AfterValidator(_require_known_agents)] = {}
     """Modes of agents (`codex`) or single sessions (`codex:ID`), before `mode`; read again when the file changes."""
     context_edits_allowed: Globs = ()
     """Types of edits under `context_management` beside which ctxgc may edit too.
@@ -304,7 +304,7 @@ def parse_config(text: str, file: Path, env: Mapping[str, str]) -> Config:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"{file}: not TOML: {error}") from None
-    overrides = _from_environment(env)
+    overrides = _environment_overrides(env)
     _drop_former_keys(values, overrides)
     for (section, key), (_, value) in overrides.items():
         table = values.setdefault(section, {})
@@ -345,7 +345,7 @@ def _drop_former_keys(values: dict[str, Any], overrides: dict[tuple[str, str], t
             _log.warning("%s: `%s.%s` has no effect any more; %s", variable or "configuration", section, key, instead)
 
 
-def _from_environment(env: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
+def _environment_overrides(env: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
     """(section, key) → (variable, value). A variable without the joint, like CTXGC_SOCKET, is not a setting."""
     overrides: dict[tuple[str, str], tuple[str, Any]] = {}
     for name in sorted(env):
@@ -370,14 +370,14 @@ def _fault_message(fault: dict[str, Any], file: Path, text: str, sources: Mappin
     where = next(named, f"{file}{_line_of_key(text, section, key)}")
     name = f"{section}.{key}" if key else section
     if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown {'key' if key else 'section'} `{name}`{_suggestion(section, key)}"
+        return f"{where}: unknown {'key' if key else 'section'} `{name}`{_suggest_key(section, key)}"
     if fault["type"] == "model_type":
         return f"{where}: `{name}` is a section; write [{name}] and its keys below"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{where}: `{name}`: {message[:1].lower()}{message[1:]}, not {shortened(fault['input'])}"
 
 
-def _suggestion(section: str, key: str) -> str:
+def _suggest_key(section: str, key: str) -> str:
     sections = Config.model_fields
     model = sections[section].annotation if key else Config
     assert isinstance(model, type)

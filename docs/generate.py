@@ -44,7 +44,7 @@ SHARED = (NoParams, OfSession, MutatingSession, OneSegment, SegmentIds, WatchAdd
 def pages() -> dict[str, str]:
     """Every generated page by its file's name."""
     return {
-        "cli.md": cli_reference.reference(),
+        "cli.md": cli_reference.reference_page(),
         "protocol.md": _filled(
             "protocol.md",
             verbs=_verbs(),

@@ -42,10 +42,10 @@ def measure(sources: list[Source], budget: int) -> None:
 
     pack()
     before = counter.encoded_chars
-    frame = pack().frame()
+    frame = pack().build_frame()
     encoded = counter.encoded_chars - before
     numbers = {
-        "pack_ms": best_s(lambda: pack().frame()) * 1e3,
+        "pack_ms": best_s(lambda: pack().build_frame()) * 1e3,
         "frame_tokens": frame.tokens,
         "excerpts": len(frame.choices),
         "encoded_per_char": encoded / len(frame.text),

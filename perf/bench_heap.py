@@ -76,7 +76,7 @@ def indexed() -> dict[str, float]:
         index.add_facts(number, segment)
         index.add_text(number, segment)
     gc.collect()
-    return {"bytes": (traced() - before) / INDEXED_SEGMENTS, **index.sizes()}
+    return {"bytes": (traced() - before) / INDEXED_SEGMENTS, **index.table_sizes()}
 
 
 if __name__ == "__main__":

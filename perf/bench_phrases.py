@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ctxgc.core.search.lexemes import lexemes
 from ctxgc.core.segment import Kind, Segment
-from ctxgc.stash.index_text import searchable
+from ctxgc.stash.index_text import searchable_fields
 from perf.recall import RealSearch
 from perf.recall_sets import sessions
 from perf.record import record
@@ -56,7 +56,7 @@ def _runs(results: Sequence[str], seed: int, *, has_signs: bool) -> list[str]:
 
 
 def _holds(segment: Segment, run: str) -> bool:
-    fields = searchable(segment)
+    fields = searchable_fields(segment)
     return any(_words(run) in _words(text) for text in (fields.text, fields.input))
 
 
@@ -74,7 +74,7 @@ async def measure(folder: Path, seeds: int, *, shows_missed: bool) -> None:
         for session, listed in sessions(folder):
             await real.put(session, listed)
             segments |= {(session, segment.id): segment for segment in listed}
-        texts = [searchable(segment).text for segment in segments.values() if segment.kind is Kind.TOOL_CALL]
+        texts = [searchable_fields(segment).text for segment in segments.values() if segment.kind is Kind.TOOL_CALL]
         for has_signs, way in WAYS.items() if texts else ():
             shares = []
             for seed in range(seeds):

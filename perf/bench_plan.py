@@ -13,7 +13,7 @@ from unittest.mock import patch
 from ctxgc.core import collector
 from ctxgc.core.collector import Plan, evictable_mask, plan
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import Allowance, PacerRules, decide
+from ctxgc.core.pacer import Allowance, PacerRules, decide_collection
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.roots import find_roots
@@ -81,7 +81,7 @@ def bench_pacer(heap: Heap, paths: PathIndex, now: Now) -> None:
     cache, grown = CacheState(heap.resident_tokens - 5_000), Allowance(grown_tokens=heap.evictable_tokens)
 
     def look():
-        return decide(heap, paths, now, PacerRules(), cache, grown)
+        return decide_collection(heap, paths, now, PacerRules(), cache, grown)
 
     decision = look()
     victims = len(decision.plan.victims) if decision else 0

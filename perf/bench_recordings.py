@@ -23,9 +23,9 @@ from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.policy_registry import SHIPPED, Terms, shipped_policy
-from ctxgc.replay.reading import read_file, transcripts_in
+from ctxgc.replay.reading import read_recorded_file, transcripts_in
 from ctxgc.replay.session_cache import CacheRules
-from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, play, script_of
+from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of, simulate_policy
 from ctxgc.replay.trial import Sums
 from perf.record import record
 
@@ -65,13 +65,13 @@ def main() -> None:
 
 def _sessions(folder: str) -> Iterator[list[EpisodeScript]]:
     for path in transcripts_in([folder]):
-        for episodes in read_file(path).sessions.values():
+        for episodes in read_recorded_file(path).sessions.values():
             yield [script_of(episode, RESULTS, demand_of(episode, RESULTS)) for episode in episodes]
 
 
 def _ways(terms: Terms) -> dict[str, tuple[Callable[[], Policy], CacheRules]]:
     """Policies, and the caches that their requests meet."""
-    own = terms.cache_of(SHIPPED)
+    own = terms.cache_rules_of(SHIPPED)
     host = own._replace(has_own_mark=False)
 
     def shipped() -> Policy:
@@ -96,10 +96,12 @@ def _numbers(
     for scripts in sessions:
         policy, own, nothing = make(), Sums(), Sums()
         for script in scripts:
-            own.add(play(script, policy, terms.prices, cache=cache))
-            nothing.add(play(script, NoCollection(), terms.prices, cache=cache._replace(has_own_mark=False)))
+            own.add_tally(simulate_policy(script, policy, terms.prices, cache=cache))
+            nothing.add_tally(
+                simulate_policy(script, NoCollection(), terms.prices, cache=cache._replace(has_own_mark=False))
+            )
             turns += len(script.steps)
-        own.note_worst_turn(nothing)
+        own.set_worst_turn(nothing)
         every.append((own, nothing.cost))
     return {
         "sessions": len(every),

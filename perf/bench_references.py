@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ctxgc.adapters.contract import SegmentAdmitted
-from ctxgc.adapters.transcripts.formats import open_transcript
+from ctxgc.adapters.transcripts.formats import make_transcript_parser
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse, Segment, Status
 from perf.record import Number, record
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
 
 def told(path: Path, agent: str) -> list[Segment]:
     """The completed segments of a transcript's main session, in the order in which they were admitted."""
-    transcript = open_transcript(agent)
+    transcript = make_transcript_parser(agent)
     with gzip.open(path) as file:
         events = transcript.feed(file.read()) + transcript.finish()
     admitted = [event for event in events if isinstance(event, SegmentAdmitted)]

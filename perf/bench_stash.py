@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, digest
+from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, content_digest
 from ctxgc.stash.contract import Put, PutSession, Query, SegmentRow, SessionRow
 from ctxgc.stash.sqlite import SqliteStash
 from perf.record import record
@@ -86,7 +86,7 @@ def put(key: SessionKey, seq: int, text: str) -> Put:
             key=key,
             seq=seq,
             segment=segment,
-            digest=digest(b"{}", body),
+            digest=content_digest(b"{}", body),
             skeleton_tokens=20,
             pieces=(("text", len(body[0].data), len(text) // 4),),
             tombstone_tokens=12,

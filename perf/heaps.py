@@ -47,7 +47,7 @@ def grow_session(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> 
         slot = heap.admit(entry, [(t, EdgeKind.IDENTIFIER) for t in sorted(targets) if t < number])
         if is_read:
             use = PathUse(f"/src/file{random.randint(0, segments // 20 + 3)}.py", Access.READ)
-            for old, reason in paths.superseded_by(use, slot):
-                heap.prove_garbage(old, Proof(reason, slot))
+            for old, reason in paths.superseded_reads(use, slot):
+                heap.record_proof(old, Proof(reason, slot))
             paths.record_use(use, slot, turn)
         yield slot

@@ -31,11 +31,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from ctxgc.core.search.query import STOP_WORDS
-from ctxgc.core.segment import Segment, SessionKey, State, digest
+from ctxgc.core.segment import Segment, SessionKey, State, content_digest
 from ctxgc.daemon.verbs.stash import search
 from ctxgc.protocol.messages import StashSearch
 from ctxgc.stash.contract import Put, SegmentRow, SetState
-from ctxgc.stash.index_text import searchable
+from ctxgc.stash.index_text import searchable_fields
 from ctxgc.stash.sqlite import SqliteStash
 from perf.recall_sets import CATEGORIES, Conversation, Return, conversations, returns, sessions
 from perf.record import record
@@ -61,7 +61,7 @@ class PlainIndex:
 
     def add(self, segments: Iterable[Segment]) -> None:
         for segment in segments:
-            fields = searchable(segment)
+            fields = searchable_fields(segment)
             self._db.execute("INSERT INTO plain VALUES (?)", (f"{fields.input}\n{fields.text}",))
             self._ids.append(segment.id)
 
@@ -105,7 +105,7 @@ class RealSearch:
 
 def _row(key: SessionKey, seq: int, segment: Segment) -> SegmentRow:
     pieces = tuple((piece.name, len(piece.data), len(piece.data) // 4) for piece in segment.body)
-    stamp = digest(segment.skeleton, segment.body)
+    stamp = content_digest(segment.skeleton, segment.body)
     return SegmentRow(
         key=key, seq=seq, segment=segment, digest=stamp, skeleton_tokens=20, pieces=pieces, tombstone_tokens=12
     )

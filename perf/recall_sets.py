@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import SegmentAdmitted
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, open_transcript
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, make_transcript_parser
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, Status
 
@@ -121,7 +121,7 @@ def _segments(data: bytes) -> list[Segment]:
     format = detect_format(data[:HEAD_BYTES])
     if format is None:
         return []
-    transcript = open_transcript(format)
+    transcript = make_transcript_parser(format)
     events = transcript.feed(data) + transcript.finish()
     admitted = [event for event in events if isinstance(event, SegmentAdmitted)]
     name = admitted[0].session if admitted else ""

@@ -21,10 +21,10 @@ from ctxgc.core.reuse import Weights, fixed_terms, ln_turns
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, Output, demand_of, greedy_cover, used_segments
-from ctxgc.replay.reading import read_file
+from ctxgc.replay.reading import read_recorded_file
 from ctxgc.replay.simulate import EpisodeScript, Simulation, script_of
 from ctxgc.replay.trace import Episode
-from ctxgc.replay.trial import enough_others, outputs_for_placebo
+from ctxgc.replay.trial import choose_placebo_sessions, outputs_of_episodes
 
 FOLDS = 5
 RIDGE = 3.0
@@ -51,7 +51,7 @@ class Played:
 
 def read(path: str) -> list[Session]:
     """The sessions of a transcript."""
-    return list(read_file(path).sessions.values())
+    return list(read_recorded_file(path).sessions.values())
 
 
 def with_placebos(sessions: Sequence[Session]) -> list[tuple[Session, list[Output]]]:
@@ -63,7 +63,7 @@ def with_placebos(sessions: Sequence[Session]) -> list[tuple[Session, list[Outpu
     for group in kin.values():
         turns = [sum(len(episode.turns) for episode in session) for session in group]
         for at, session in enumerate(group):
-            others = [outputs_for_placebo(group[other]) for other in enough_others(turns, at)]
+            others = [outputs_of_episodes(group[other]) for other in choose_placebo_sessions(turns, at)]
             told.append((session, [output for outputs in others for output in outputs]))
     return told
 
@@ -116,7 +116,7 @@ def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
         run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
-        run.clear(step.cleared)
+        run.clear_by_host(step.cleared)
         rows += [(terms, last_use.get(slot, -1) >= number) for slot, terms in _terms(run)]
         for provider in used_segments(script.demand.wants[number]):
             run.heap.touch(script.slots[provider], run.turn)

@@ -26,7 +26,7 @@ from ctxgc.core.segment import Access
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.policy_registry import NONE, SHIPPED, Terms
 from ctxgc.replay.reading import transcripts_in
-from ctxgc.replay.simulate import EpisodeScript, Simulation, SlotAdmission, Tally, play
+from ctxgc.replay.simulate import EpisodeScript, Simulation, SlotAdmission, Tally, simulate_policy
 from ctxgc.replay.statistics import Bootstrap
 from perf.samples import FOLDS, SCOPES, Played, deal, fit, prepare, read, with_placebos
 
@@ -85,9 +85,9 @@ class Witness:
     """Slots that show a file."""
     _slots: int = 0
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """A new window."""
-        self.inner.begin(script)
+        self.inner.begin_episode(script)
         self._readers, self._read, self._slots = {}, {}, 0
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -115,20 +115,22 @@ class Witness:
 def uncollected(played: Played, scope: str, profile: str) -> list[Tally]:
     """One session, never collected."""
     terms = Terms(profile)
-    cache = terms.cache_of(NONE)
-    return [play(script, NoCollection(), terms.prices, cache=cache) for script in played.scripts[scope]]
+    cache = terms.cache_rules_of(NONE)
+    return [simulate_policy(script, NoCollection(), terms.prices, cache=cache) for script in played.scripts[scope]]
 
 
 def score(played: Played, scope: str, profile: str, weights: Weights, phi: float, base: Sequence[Tally]) -> Score:
     """One session under one setting, beside the same session never collected."""
     terms = Terms(profile)
-    prices, ours = terms.prices, terms.cache_of(SHIPPED)
+    prices, ours = terms.prices, terms.cache_rules_of(SHIPPED)
     pacer = PacerRules(prices=prices, fault_price_tokens=phi, horizon_turns=TUNED[profile].horizon_turns)
     tallies: list[Tally] = []
     policy = Witness(Shipped(pacer=pacer))
     for script in played.scripts[scope]:
-        tallies.append(play(script, policy, prices, weights=weights, cache=ours))
-    placebos = [play(script, policy.inner, prices, weights=weights, cache=ours) for script in played.placebos[scope]]
+        tallies.append(simulate_policy(script, policy, prices, weights=weights, cache=ours))
+    placebos = [
+        simulate_policy(script, policy.inner, prices, weights=weights, cache=ours) for script in played.placebos[scope]
+    ]
     return Score(
         played.source,
         sum(tally.turns for tally in tallies),
@@ -202,8 +204,8 @@ def rate(scores: Iterable[Score], name: str) -> float:
 def summary(scores: Sequence[Score]) -> dict[str, Any]:
     """What the table prints of an agent: sums with bootstrap intervals over sessions, median and worst session."""
     draws = Bootstrap(len(scores))
-    cost = draws.ratio([s.cost for s in scores], [s.base for s in scores])
-    faults = draws.ratio([float(s.faults) for s in scores], [float(s.turns) for s in scores])
+    cost = draws.ratio_interval([s.cost for s in scores], [s.base for s in scores])
+    faults = draws.ratio_interval([float(s.faults) for s in scores], [float(s.turns) for s in scores])
     parts = sorted(100 * s.cost / s.base for s in scores)
     return {
         "sessions": len(scores),

@@ -50,7 +50,6 @@ A plain word of the trade (message, chunk, block, memory, handler) is no such wo
 """
 
 OTHERS_WORDS = {
-    ("gateway", "exchange"): "one HTTP request with its reply",
     ("gateway", "held"): "requests that wait for the daemon, and their bodies",
     ("protocol", "held"): "a deprecated field of two replies",
     ("stash", "held"): "a column, whose name no file changes",

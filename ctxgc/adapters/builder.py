@@ -18,7 +18,7 @@ from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.adapters.facts.background_commands import BackgroundCommands
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of_call
 from ctxgc.adapters.json_values import block_text, canonical_json, clean_name, content_blocks
-from ctxgc.adapters.skeletons import cut_input, cut_result
+from ctxgc.adapters.skeletons import split_input, split_result
 from ctxgc.core.redact import redact_base_id
 from ctxgc.core.segment import NO_FACTS, Kind, Piece, Role, Segment, Status, text_id, tool_call_id
 
@@ -71,7 +71,7 @@ class IdAllocator:
 
     def next_call_id(self, call_id: str) -> str:
         """The next id of a call."""
-        return self._next_id(fit_call_id(call_id))
+        return self._next_id(sanitize_call_id(call_id))
 
     def next_text_id(self, role: Role, kind: Kind, text: bytes) -> str:
         """The next id of a text, or of any other content."""
@@ -79,7 +79,7 @@ class IdAllocator:
 
     def newest_call_id(self, call_id: str) -> str | None:
         """The id of the last call with this call id, if there was one."""
-        base = fit_call_id(call_id)
+        base = sanitize_call_id(call_id)
         return tool_call_id(base, self._uses[base]) if base in self._uses else None
 
     def use_count(self, base: str) -> int:
@@ -94,7 +94,7 @@ class IdAllocator:
                 return segment_id
 
 
-def fit_call_id(call_id: str) -> str:
+def sanitize_call_id(call_id: str) -> str:
     """A host's call id made fit for a segment's id: no name made of it has a credential, or reads as one."""
     return redact_base_id(clean_name(call_id)) or "call"
 
@@ -117,7 +117,7 @@ class Draft:
     is_shown: bool = False
     """The open call is admitted as pending."""
 
-    def segment(self) -> Segment:
+    def build_segment(self) -> Segment:
         """The segment in its present state."""
         facts, is_call = self.facts, self.kind is Kind.TOOL_CALL
         return Segment(
@@ -141,7 +141,7 @@ class Draft:
 
     def add_result(self, content: object, is_error: bool | None) -> None:
         """Join the call with its result: a string, a list of blocks, or None."""
-        extra, text = cut_result(content)
+        extra, text = split_result(content)
         self.skeleton |= extra
         if is_error is not None:
             self.skeleton["is_error"] = is_error
@@ -203,7 +203,7 @@ class SegmentBuilder:
             )
         return draft
 
-    def draft_plain(self, plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
+    def draft_plain_segment(self, plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
         """A segment in the words of a client; the client's id, or an id by the content."""
         is_call = plain.kind is Kind.TOOL_CALL
         draft = _draft_of_plain_call(plain, birth, cwd) if is_call else _draft_of_text(plain.kind, plain.text, birth)
@@ -234,7 +234,7 @@ def _draft_of_text(kind: Kind, text: bytes, birth: Birth) -> Draft:
 
 
 def _draft_of_call(segment_id: str, call_id: str, tool: str, value: object, birth: Birth) -> Draft:
-    kept, pieces = cut_input(value)
+    kept, pieces = split_input(value)
     return Draft(
         id=segment_id,
         kind=Kind.TOOL_CALL,

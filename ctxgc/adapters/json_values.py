@@ -80,7 +80,7 @@ def as_count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
 
 
-def unix_s(value: object) -> float:
+def parse_unix_s(value: object) -> float:
     """Unix time of an ISO 8601 stamp, or of a number of seconds or milliseconds; 0.0 for any other value.
 
     A stamp without a zone is UTC; a number may come as a text.

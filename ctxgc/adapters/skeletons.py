@@ -29,7 +29,7 @@ Places = dict[str, Extent]
 """Where each piece of an input lies, by its name."""
 
 
-def cut_input(value: object) -> tuple[object, tuple[Piece, ...]]:
+def split_input(value: object) -> tuple[object, tuple[Piece, ...]]:
     """Move long strings of a tool's input to the body: (the rest, pieces).
 
     A piece is named by its path, `input.KEY` or `input.edits.0.old_string`; a plain string as input, `input.text`. An
@@ -41,15 +41,15 @@ def cut_input(value: object) -> tuple[object, tuple[Piece, ...]]:
             return value, ()
         return {"$piece": TEXT_INPUT_PIECE}, (Piece(TEXT_INPUT_PIECE, text_bytes(value)),)
     try:
-        kept = _cut_value(value, "input", pieces)
-    except (_Ambiguous, RecursionError):
+        kept = _split_value(value, "input", pieces)
+    except (_AmbiguousInput, RecursionError):
         return value, ()
-    if not all(is_piece_name(name) for name in pieces):
+    if not all(is_valid_piece_name(name) for name in pieces):
         return value, ()
     return kept, tuple(pieces.values())
 
 
-def cut_result(content: object) -> tuple[dict[str, object], bytes]:
+def split_result(content: object) -> tuple[dict[str, object], bytes]:
     """A tool's result as (members for the skeleton, the piece `result`).
 
     A list of blocks joins its texts; `result_blocks` then holds, in order, the byte length of each text and null
@@ -113,26 +113,26 @@ def join_input(value: Any, texts: Mapping[str, str]) -> Any:
     return value
 
 
-def is_deeper(value: Any, levels: int) -> bool:
+def exceeds_depth(value: Any, levels: int) -> bool:
     """Whether a JSON value nests deeper than this."""
     if not isinstance(value, dict | list):
         return False
     parts = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(is_deeper(part, levels - 1) for part in parts)
+    return levels == 0 or any(exceeds_depth(part, levels - 1) for part in parts)
 
 
-def is_piece_name(name: str) -> bool:
+def is_valid_piece_name(name: str) -> bool:
     """Keys come from a model: a piece's name must be short and have a UTF-8 form."""
     return len(name.encode("utf-8", "surrogatepass")) <= PIECE_NAME_BYTES_MAX and name == name.encode(
         "utf-8", "ignore"
     ).decode("utf-8")
 
 
-class _Ambiguous(Exception):
+class _AmbiguousInput(Exception):
     """The input holds our own mark."""
 
 
-def _cut_value(value: object, name: str, pieces: dict[str, Piece]) -> object:
+def _split_value(value: object, name: str, pieces: dict[str, Piece]) -> object:
     if isinstance(value, str):
         if len(value) < INPUT_PIECE_CHARS_MIN or name in pieces:
             return value
@@ -140,8 +140,8 @@ def _cut_value(value: object, name: str, pieces: dict[str, Piece]) -> object:
         return {"$piece": name}
     if isinstance(value, dict):
         if "$piece" in value:
-            raise _Ambiguous
-        return {key: _cut_value(item, f"{name}.{key}", pieces) for key, item in value.items()}
+            raise _AmbiguousInput
+        return {key: _split_value(item, f"{name}.{key}", pieces) for key, item in value.items()}
     if isinstance(value, list):
-        return [_cut_value(item, f"{name}.{at}", pieces) for at, item in enumerate(value)]
+        return [_split_value(item, f"{name}.{at}", pieces) for at, item in enumerate(value)]
     return value

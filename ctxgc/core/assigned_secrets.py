@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from ctxgc.core.randomness import (
     PASSWORD_CHARS_MIN,
-    is_code,
     is_placeholder,
     is_strong_password,
+    looks_like_code,
     looks_like_password,
     looks_random,
 )
@@ -189,7 +189,7 @@ def find_password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcom
     if not value.is_literal and text.isalpha():
         return NOTHING
     if value.joint == "set":
-        is_secret = len(text) >= PASSWORD_CHARS_MIN and not is_placeholder(text) and not is_code(text)
+        is_secret = len(text) >= PASSWORD_CHARS_MIN and not is_placeholder(text) and not looks_like_code(text)
     elif value.joint == "near":
         is_secret = is_strong_password(text)
     elif value.joint == "said":
@@ -247,7 +247,7 @@ def find_key(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     )
     if is_secret and looks_like_password(text, is_literal=True, is_shell=value.is_shell):
         return one_secret(value.start, value.end, "secret")
-    if len(text) >= _key_chars_min(data, value) and not is_code(text) and looks_random(text):
+    if len(text) >= _key_chars_min(data, value) and not looks_like_code(text) and looks_random(text):
         return one_secret(value.start, value.end, "secret")
     return [], value.end if value.end - value.start > LONG_VALUE_CHARS else 0
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import accumulate, compress, islice
 from typing import NamedTuple
 
-from ctxgc.core.garbage import proven_slots
+from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
 from ctxgc.core.mark import mark
 from ctxgc.core.masks import and_masks, filter_table
@@ -48,7 +48,7 @@ class Victim(NamedTuple):
     score: float
 
 
-class Ranked(NamedTuple):
+class RankedBodies(NamedTuple):
     """Evictable bodies in the order of eviction: columns of equal length."""
 
     slots: list[int]
@@ -110,21 +110,23 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     )
 
 
-def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> Ranked:
+def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> RankedBodies:
     """Proven garbage worth evicting, the lowest key first; takes all garbage off `candidates`.
 
     The key is the log of the odds that the body is needed again per token freed, without age: the lowest key is the
     cheapest token to have back. O(proofs · log proofs).
     """
     freed, gain = heap.freed, rules.min_gain_tokens
-    proven = proven_slots(heap, candidates, now, rules)
+    proven = garbage_slots(heap, candidates, now, rules)
     for slot in proven:
         candidates[slot] = 0
     slots = [slot for slot in proven if freed[slot] >= gain]
-    return _rank(heap, slots, [heap.key[slot] for slot in slots])
+    return _rank_slots(heap, slots, [heap.key[slot] for slot in slots])
 
 
-def rank_cold(heap: Heap, candidates: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules) -> Ranked:
+def rank_cold(
+    heap: Heap, candidates: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules
+) -> RankedBodies:
     """Every evictable body worth evicting, the lowest key first: as for garbage, but with age and marks.
 
     O(slots + candidates · log candidates).
@@ -136,15 +138,15 @@ def rank_cold(heap: Heap, candidates: bytes | bytearray, reached: bytes | bytear
     linked = (0.0, weights.reached)
     slots = [slot for slot in compress(range(len(heap)), candidates) if freed[slot] >= gain]
     keys = [key[slot] + linked[reached[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]
-    return _rank(heap, slots, keys)
+    return _rank_slots(heap, slots, keys)
 
 
-def _rank(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> Ranked:
+def _rank_slots(heap: Heap, slots: Sequence[int], keys: Sequence[float]) -> RankedBodies:
     """Ascending slots in the order of their keys; among equals the older slot goes first."""
     # Sorting costs what popping a third of a queue does, and numbers are sorted three times faster than pairs.
     order = sorted(range(len(slots)), key=keys.__getitem__)
     ranked = [slots[at] for at in order]
-    return Ranked(ranked, [keys[at] for at in order], [heap.freed[slot] for slot in ranked])
+    return RankedBodies(ranked, [keys[at] for at in order], [heap.freed[slot] for slot in ranked])
 
 
 def evictable_mask(heap: Heap, roots: bytes | bytearray) -> bytes:
@@ -157,7 +159,7 @@ def evictable_mask(heap: Heap, roots: bytes | bytearray) -> bytes:
     )
 
 
-def _first_victims(ranked: Ranked, tokens: int) -> Iterator[tuple[int, float, int]]:
+def _first_victims(ranked: RankedBodies, tokens: int) -> Iterator[tuple[int, float, int]]:
     """(slot, key, freed tokens) of the first that free so many tokens, or of all."""
     return islice(zip(*ranked, strict=True), bisect_left(list(accumulate(ranked.freed)), tokens) + 1)
 
@@ -189,7 +191,7 @@ def refusal_reason(heap: Heap, slot: int, rules: Rules) -> str:
         return heap.kind_of(slot).value
     if heap.freed[slot] <= 0:
         return "small"
-    return "pinned" if heap.is_set(slot, PINNED) else ""
+    return "pinned" if heap.has_flag(slot, PINNED) else ""
 
 
 def sweep(heap: Heap, victims: Sequence[Victim]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ctxgc.core.randomness import is_code, is_placeholder, looks_like_password
+from ctxgc.core.randomness import is_placeholder, looks_like_code, looks_like_password
 from ctxgc.core.secret_span import NOTHING, Outcome, one_secret
 
 LINE_CHARS_MAX = 400
@@ -197,6 +197,10 @@ def _group(match: re.Match[bytes]) -> str:
 def _secret(match: re.Match[bytes]) -> Outcome:
     name = _group(match)
     value = match[name]
-    if is_placeholder(value) or _ARGUMENT_WORD.match(value) or (name == "bare" and is_code(value) and b"(" in value):
+    if (
+        is_placeholder(value)
+        or _ARGUMENT_WORD.match(value)
+        or (name == "bare" and looks_like_code(value) and b"(" in value)
+    ):
         return NOTHING
     return one_secret(*match.span(name), "password")

@@ -203,7 +203,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN = {errno.EIO, errno.EROFS, errno.ESTALE}
 
 
-def error_of_os(error: OSError, what: str, *, hint: str = "", field: str = "") -> CtxgcError:
+def translate_os_error(error: OSError, what: str, *, hint: str = "", field: str = "") -> CtxgcError:
     """The error that a caller is told where the system refused the file or folder `what`.
 
     A daemon at a limit of the machine is `Busy`, and a disk that takes nothing `StorageFailed`: neither says that the

@@ -104,25 +104,25 @@ class Packer:
         """The telling text of every chosen line."""
         self.room = budget_tokens - count(render_frame([]))
 
-    def take_all(self, source: Source, lines: Sequence[DataLine]) -> bool:
+    def take_all_lines(self, source: Source, lines: Sequence[DataLine]) -> bool:
         """Take all lines, or none where they do not fit; whether they are taken."""
-        fitting = self._fit(source, lines, self.room)
+        fitting = self._fitting_lines(source, lines, self.room)
         if fitting.count == len(lines):
-            self._put(source, fitting)
+            self._add_lines(source, fitting)
         return fitting.count == len(lines)
 
-    def take_first(self, source: Source, lines: Iterable[DataLine], room: int | None = None) -> int:
+    def take_first_lines(self, source: Source, lines: Iterable[DataLine], room: int | None = None) -> int:
         """Take lines in order up to the first line beyond `room`; how many of the lines are in the frame now."""
-        fitting = self._fit(source, lines, self.room if room is None else min(room, self.room))
-        self._put(source, fitting)
+        fitting = self._fitting_lines(source, lines, self.room if room is None else min(room, self.room))
+        self._add_lines(source, fitting)
         return fitting.count
 
-    def take_part(self, source: Source, line: DataLine) -> bool:
+    def take_beginning(self, source: Source, line: DataLine) -> bool:
         """Take as much of a line's beginning as fits, in halves; whether any of it is taken."""
         text = line.text[: CHARS_PER_TOKEN * max(self.room, 0)]
         while len(text) >= PART_CHARS_MIN:
             text = text[: len(text) // 2]
-            if self.take_all(source, [DataLine(line.number, text, is_part=True)]):
+            if self.take_all_lines(source, [DataLine(line.number, text, is_part=True)]):
                 return True
         return False
 
@@ -131,7 +131,7 @@ class Packer:
         keys = [key for line in lines if (key := telling_part(line.text))]
         return sum(map(self._shown.__contains__, keys)) / len(keys) if keys else 0.0
 
-    def frame(self) -> Frame:
+    def build_frame(self) -> Frame:
         """The frame, at most `budget_tokens`, with the choices as shown; empty where nothing fits."""
         kept = list(self.choices.values())
         while kept:
@@ -143,7 +143,7 @@ class Packer:
             kept.pop()
         return Frame("", 0, [])
 
-    def _fit(self, source: Source, lines: Iterable[DataLine], room: int) -> _Fitting:
+    def _fitting_lines(self, source: Source, lines: Iterable[DataLine], room: int) -> _Fitting:
         """The first lines that fit into some room, those of them that are new, and the cost of the new lines."""
         fitting = _Fitting(tokens=self._header_tokens(source))
         known = self.choices[source.key].lines if source.key in self.choices else {}
@@ -172,7 +172,7 @@ class Packer:
             self._headers[source.key] = self._count(render_header(source.title, source.facts) + "\n")
         return self._headers[source.key]
 
-    def _put(self, source: Source, fitting: _Fitting) -> None:
+    def _add_lines(self, source: Source, fitting: _Fitting) -> None:
         if not fitting.lines:
             return
         choice = self.choices.setdefault(source.key, Choice(source))
@@ -231,7 +231,7 @@ def _pack_whole(packer: Packer, choice: Choice) -> bool:
     if source.tokens - choice.tokens > packer.room:
         return False
     rest = [line for line in all_lines(source) if line.number not in choice.lines]
-    return 2 * packer.repeated_share(rest) <= 1 and packer.take_all(source, rest)
+    return 2 * packer.repeated_share(rest) <= 1 and packer.take_all_lines(source, rest)
 
 
 def _pack_range(packer: Packer, source: Source, span: LineRange, words: Sequence[str]) -> bool:
@@ -243,11 +243,15 @@ def _pack_range(packer: Packer, source: Source, span: LineRange, words: Sequence
     if not lines or packer.repeated_share(lines) == 1:
         return True
     may_fit = sum(len(line.text) for line in lines) <= CHARS_PER_TOKEN * packer.room
-    if may_fit and packer.take_all(source, lines):
+    if may_fit and packer.take_all_lines(source, lines):
         return True
     at = max(range(len(lines)), key=lambda at: sum(word in lines[at].text.lower() for word in words))
     near = lines[max(0, at - CONTEXT_LINES) : at + CONTEXT_LINES + 1]
-    return packer.take_all(source, near) or packer.take_all(source, [lines[at]]) or packer.take_part(source, lines[at])
+    return (
+        packer.take_all_lines(source, near)
+        or packer.take_all_lines(source, [lines[at]])
+        or packer.take_beginning(source, lines[at])
+    )
 
 
 def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
@@ -256,20 +260,20 @@ def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
     0 where every line of the range is in the frame whole.
     """
     lines = number_lines(source.lines, span)
-    taken = packer.take_first(source, lines)
-    if not taken and lines and packer.take_part(source, lines[0]):
+    taken = packer.take_first_lines(source, lines)
+    if not taken and lines and packer.take_beginning(source, lines[0]):
         taken = 1
     return lines[taken].number if taken < len(lines) else 0
 
 
 def pack_neighbours(packer: Packer, source: Source, before: Sequence[Source], after: Sequence[Source]) -> int:
     """Pack a segment and its neighbours, the nearest first, each as far as it fits; how many neighbours did not fit."""
-    packer.take_first(source, map(shorten_line, all_lines(source)), room=packer.room // 2)
+    packer.take_first_lines(source, map(shorten_line, all_lines(source)), room=packer.room // 2)
     left_out = 0
     for neighbour in [one for pair in zip_longest(before, after) for one in pair if one is not None]:
         has_room = packer.room >= EXCERPT_TOKENS_MIN
         lines = map(shorten_line, all_lines(neighbour)) if has_room else ()
-        is_taken = packer.take_first(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
+        is_taken = packer.take_first_lines(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
         left_out += not is_taken and bool(neighbour.lines)
     return left_out
 
@@ -286,7 +290,7 @@ def pack_sections(packer: Packer, sections: Sequence[Section]) -> int:
     """Pack sections, the most needed first: each its share, then each what is left; how many do not fit at all."""
     for section in sections:
         share = max(int(packer.budget_tokens * section.share), SECTION_TOKENS_MIN)
-        packer.take_first(section.source, section.lines, room=share)
+        packer.take_first_lines(section.source, section.lines, room=share)
     for section in sections:
-        packer.take_first(section.source, section.lines)
+        packer.take_first_lines(section.source, section.lines)
     return sum(bool(section.lines) and section.source.key not in packer.choices for section in sections)

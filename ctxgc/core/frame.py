@@ -68,18 +68,18 @@ def render_header(title: str, facts: Sequence[str]) -> str:
 
 def render_line(line: DataLine) -> str:
     """A line of data behind its number; characters that could steer a terminal or end the line become visible."""
-    return f"{line.number}{'~' if line.is_part else ''}|{visible_text(line.text)}"
+    return f"{line.number}{'~' if line.is_part else ''}|{escape_control_chars(line.text)}"
 
 
 def clean_fact(text: str) -> str:
     """A fact on one line, with no brackets but round ones, and without the dot that parts facts."""
-    kept = visible_text(text[: 2 * FACT_CHARS_MAX])
+    kept = escape_control_chars(text[: 2 * FACT_CHARS_MAX])
     kept = kept if len(kept) <= FACT_CHARS_MAX else kept[: FACT_CHARS_MAX - 1] + "…"
     kept = kept.translate(_ASCII_IN_HEADER)
-    return kept if kept.isascii() else "".join(map(_harmless_in_header, kept))
+    return kept if kept.isascii() else "".join(map(_replace_header_sign, kept))
 
 
-def _harmless_in_header(sign: str) -> str:
+def _replace_header_sign(sign: str) -> str:
     category, name = unicodedata.category(sign), unicodedata.name(sign, "")
     if category in _OPENING or category in _CLOSING:
         return "(" if category in _OPENING else ")"
@@ -90,14 +90,14 @@ def _harmless_in_header(sign: str) -> str:
     return "," if sign == "·" else sign
 
 
-def visible_text(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """The text with visible signs for control, format and surrogate characters and further line ends; tabs stay."""
     if text.isprintable() or text.replace("\t", " ").isprintable():
         return text
-    return "".join(_visible(char) for char in text)
+    return "".join(_escape_control_char(char) for char in text)
 
 
-def _visible(char: str) -> str:
+def _escape_control_char(char: str) -> str:
     if char == "\t" or char in _KEPT_FORMATS or unicodedata.category(char) not in _STEERING:
         return char
     code = ord(char)

@@ -21,7 +21,7 @@ import re
 from ctxgc.core.heap import EVICTED, PENDING, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, conflict_base, digest, text_bytes
+from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, conflict_base, content_digest, text_bytes
 
 REASONS = (
     "duplicate",
@@ -54,7 +54,7 @@ class GarbageIndex:
         self._failed: dict[tuple[str, str, str], list[int]] = {}
         self._plans: dict[str, int] = {}
 
-    def admit(self, slot: int, segment: Segment) -> Found:
+    def find_proofs(self, slot: int, segment: Segment) -> Found:
         """Proofs that the tool call in `slot` brings, older slots first. Call before the paths are recorded.
 
         A conflicting content stands in no window: a proof by such a content would not hold, and would keep a later
@@ -63,7 +63,7 @@ class GarbageIndex:
         if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or conflict_base(segment.id):
             return []
         proofs = self.find_duplicate(slot, segment) + self._superseded_plans(slot, segment)
-        if _is_empty(segment):
+        if _is_empty_result(segment):
             proofs.append((slot, Proof("empty", -1)))
         if segment.status is Status.ERROR:
             failed = self._failed.setdefault(_attempt_key(segment), [])
@@ -88,7 +88,7 @@ class GarbageIndex:
         if not segment.body or conflict_base(segment.id):
             return []
         call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)
-        key = digest(call, segment.body)
+        key = content_digest(call, segment.body)
         old, self._likeness[key] = self._likeness.get(key, slot), slot
         return [(old, Proof("duplicate", slot))] if old < slot else []
 
@@ -102,7 +102,7 @@ class GarbageIndex:
 
     def _superseded_by_read(self, slot: int, use: PathUse) -> Found:
         proofs: Found = []
-        for old, reason in self._paths.superseded_by(use, slot):
+        for old, reason in self._paths.superseded_reads(use, slot):
             parts = self._unread_parts.get(old)
             if parts == 1:
                 del self._unread_parts[old]
@@ -120,7 +120,7 @@ class GarbageIndex:
         return [(old, Proof("superseded_write", slot))] if old < slot else []
 
 
-def _is_empty(segment: Segment) -> bool:
+def _is_empty_result(segment: Segment) -> bool:
     if segment.has_opaque:
         return False  # An image, or a document, alone: much was shown, and none of it prints.
     results = [piece for piece in segment.body if piece.name == "result"]
@@ -136,7 +136,7 @@ def _attempt_key(segment: Segment) -> tuple[str, str, str]:
 def garbage_proof(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None:
     """The proof that a slot is garbage, if a proof holds now."""
     proof = heap.proofs.get(slot)
-    if proof is None or heap.is_set(slot, PENDING):
+    if proof is None or heap.has_flag(slot, PENDING):
         return None
     if proof.by >= 0 and heap.state[proof.by] > EVICTED:
         return None
@@ -145,7 +145,7 @@ def garbage_proof(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None
     return proof
 
 
-def proven_slots(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) -> list[int]:
+def garbage_slots(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) -> list[int]:
     """The slots with a `garbage_proof`, ascending, of those that `among` marks with 1; no slot is pending.
 
     A plan asks for thousands at once: the same rule, without a call for each.

@@ -199,8 +199,8 @@ class Heap:
         self.tombstone[slot] = entry.tombstone_tokens
         self.freed[slot] = entry.body_tokens - entry.tombstone_tokens
         self.importance[slot] = entry.importance
-        self.tool[slot] = self._number_of_name("t:", entry.tool, self.tools)
-        self.task[slot] = self._number_of_name("k:", entry.task, self.tasks)
+        self.tool[slot] = self._intern_name("t:", entry.tool, self.tools)
+        self.task[slot] = self._intern_name("k:", entry.task, self.tasks)
         self.last_turn = max(self.last_turn, self.touched[slot])
         for later in range(slot, len(self.ids)):
             if self.born_peak[later] >= entry.born_turn:
@@ -210,14 +210,14 @@ class Heap:
         self.set_state(slot, entry.state)
         self._is_ordered = False
 
-    def _number_of_name(self, prefix: str, name: str, names: list[str]) -> int:
+    def _intern_name(self, prefix: str, name: str, names: list[str]) -> int:
         number = self._names.get(prefix + name)
         if number is None and len(names) <= NAMES_MAX:
             number = self._names[prefix + name] = len(names)
             names.append(name)
         return number or 0
 
-    def _weigh_slot(self, slot: int) -> None:
+    def _score_slot(self, slot: int) -> None:
         logit = fixed_logit(self.weights, self.reuse_facts(slot), self.importance[slot])
         self.logit[slot] = logit
         self.key[slot] = logit - log(max(self.freed[slot], 1))
@@ -236,7 +236,7 @@ class Heap:
         self.refs[slot] = tuple(self.slot_of[self.ids[target]] for target, _ in pairs)
         kinds = bytes(kind for _, kind in pairs)
         self.ref_kinds[slot] = self._shared_kinds.setdefault(kinds, kinds)
-        self._weigh_slot(slot)
+        self._score_slot(slot)
 
     def has_evictable_kind(self, slot: int) -> bool:
         """Whether bodies of the slot's kind are evicted at all."""
@@ -249,7 +249,7 @@ class Heap:
             return self.skeleton[slot] + self.body[slot]
         return self.skeleton[slot] + self.tombstone[slot] if state == EVICTED else 0
 
-    def _charge_sums(self, slot: int, sign: int) -> None:
+    def _add_to_sums(self, slot: int, sign: int) -> None:
         self.resident_tokens += sign * self.cost_of(slot)
         state = self.state[slot]
         if state == RESIDENT and self.evictable_kind_table[self.kind[slot]]:
@@ -259,11 +259,11 @@ class Heap:
 
     def set_state(self, slot: int, state: int) -> None:
         """Move a slot to a state; the sums follow. O(1)."""
-        self._charge_sums(slot, -1)
+        self._add_to_sums(slot, -1)
         if (self.state[slot] in (RESIDENT, EVICTED)) != (state in (RESIDENT, EVICTED)):
             self._is_ordered = False
         self.state[slot] = state
-        self._charge_sums(slot, 1)
+        self._add_to_sums(slot, 1)
 
     def set_place(self, slot: int, place: int) -> None:
         """Move a slot in the window."""
@@ -281,17 +281,17 @@ class Heap:
     def set_importance(self, slot: int, importance: float) -> None:
         """Worth that the estimate does not see: 0 to 1."""
         self.importance[slot] = importance
-        self._weigh_slot(slot)
+        self._score_slot(slot)
 
-    def set_namings(self, slot: int, namings: int) -> None:
+    def raise_namings(self, slot: int, namings: int) -> None:
         """Raise the slot's count of earlier segments that named a file of the slot (`PathIndex.record_naming`)."""
         if namings > self.namings[slot]:
             self.namings[slot] = namings
-            self._weigh_slot(slot)
+            self._score_slot(slot)
 
     def set_task(self, slot: int, task: str) -> None:
         """Put the slot into a task."""
-        self.task[slot] = self._number_of_name("k:", task, self.tasks)
+        self.task[slot] = self._intern_name("k:", task, self.tasks)
 
     def touch(self, slot: int, turn: int) -> None:
         """An observed use; a turn counts once, as in the stash. O(1)."""
@@ -299,7 +299,7 @@ class Heap:
         self.touched[slot] = max(self.touched[slot], turn)
         self.last_turn = max(self.last_turn, turn)
 
-    def prove_garbage(self, slot: int, proof: Proof) -> bool:
+    def record_proof(self, slot: int, proof: Proof) -> bool:
         """Remember a proof; the first one stands. True if it is new."""
         return self.proofs.setdefault(slot, proof) is proof
 
@@ -312,7 +312,7 @@ class Heap:
             self._is_ordered = True
         return self._order
 
-    def is_set(self, slot: int, flag: int) -> bool:
+    def has_flag(self, slot: int, flag: int) -> bool:
         """Whether a flag bit is set."""
         return bool(self.flags[slot] & flag)
 
@@ -328,7 +328,7 @@ class Heap:
         """(older slot, edge kind) of a slot's references."""
         return zip(self.refs[slot], self.ref_kinds[slot], strict=True)
 
-    def check(self) -> None:
+    def check_invariants(self) -> None:
         """Raise `AssertionError` unless every invariant of the heap holds. O(n); for tests."""
         n = len(self.ids)
         columns = (self.kind, self.state, self.flags, self.place, self.born, self.touched, self.touches, self.skeleton)

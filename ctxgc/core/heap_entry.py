@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, PLANNING, WORDED, HeapEntry
-from ctxgc.core.reuse import feature_bits
+from ctxgc.core.reuse import trait_bits
 from ctxgc.core.segment import Segment, Status
 
 
@@ -35,7 +35,7 @@ class SegmentTokens(NamedTuple):
     tombstone: int
 
 
-def entry_of(
+def heap_entry_of(
     segment: Segment,
     tokens: SegmentTokens,
     *,
@@ -64,7 +64,7 @@ def entry_of(
         tool=segment.tool,
         task=segment.task,
         flags=flags_of(segment, is_pinned=is_pinned),
-        traits=feature_bits(segment),
+        traits=trait_bits(segment),
         namings=namings,
         importance=segment.importance,
         touched_turn=segment.born_turn,

@@ -100,7 +100,7 @@ _HASH = re.compile(
 )
 
 
-def find_issued(data: bytes) -> list[SecretSpan]:
+def find_issued_secrets(data: bytes) -> list[SecretSpan]:
     """Secrets that their own form shows, in no order. Linear; about 200 MB/s on code."""
     spans: list[SecretSpan] = []
     classes = data.translate(_TOKEN_CLASS)

@@ -90,18 +90,18 @@ def price_of(model: str, own: Mapping[str, ModelPrice] | None = None) -> ModelPr
     if own and (price := own.get(model) or own.get(name)):
         return price
     name = re.sub(r"^(?:.*[/.])?(?=claude-|gpt-)", "", name)
-    bare = _without_suffix(name)
+    bare = _strip_suffix(name)
     for table in (own or {}, MODEL_PRICES):
-        if price := table.get(bare) or table.get(_without_minor(bare)):
+        if price := table.get(bare) or table.get(_strip_minor_version(bare)):
             return price
     return None
 
 
-def _without_suffix(name: str) -> str:
+def _strip_suffix(name: str) -> str:
     match = re.match(rf"(.+?){_SUFFIX.pattern}$", name)
     return match[1] if match else name
 
 
-def _without_minor(name: str) -> str:
+def _strip_minor_version(name: str) -> str:
     """The family of a Claude model: minor versions of a family cost alike unless a row says otherwise."""
     return re.sub(r"^(claude-(?:sonnet|fable|mythos)-\d)-\d$", r"\1", name)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from ctxgc.core.assigned_secrets import KEYS, PASSWORDS, find_key, find_password
 from ctxgc.core.command_secrets import OPTION_SIGN, PIPE_SIGN, find_option, find_piped
-from ctxgc.core.randomness import is_code, is_placeholder, looks_like_password, looks_random
+from ctxgc.core.randomness import is_placeholder, looks_like_code, looks_like_password, looks_random
 from ctxgc.core.secret_span import NOTHING, Outcome, SecretSpan, one_secret
 from ctxgc.core.web_secrets import (
     AT_SIGN,
@@ -85,7 +85,7 @@ _MANIFEST_VALUE = re.compile(rb":[ \t]{0,8}\\{0,3}[\"']?([^\s\"',\\]{4,16384})")
 _ESCAPED_SPACE = re.compile(rb"\\{1,7}[nrt]")
 
 
-def find_named(data: bytes) -> list[SecretSpan]:
+def find_named_secrets(data: bytes) -> list[SecretSpan]:
     """Secrets that the text around them names, in no order. Linear; about 100 MB/s on code."""
     lowered = data.lower()
     spans: list[SecretSpan] = []
@@ -119,7 +119,7 @@ def _login(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The password of a `.netrc`, of a call that logs in, and the token of a command that does."""
     at = match.start() - len("lo")
     if (token := _LOGIN_TOKEN.match(data, at)) and _LOGIN_COMMAND.search(lowered, max(0, at - 48), at):
-        is_secret = looks_random(token[1]) and not is_code(token[1])
+        is_secret = looks_random(token[1]) and not looks_like_code(token[1])
         return one_secret(*token.span(1), "password") if is_secret else NOTHING
     if call := _LOGIN_CALL.match(data, at):
         is_secret = looks_like_password(call[1], is_literal=True)
@@ -130,7 +130,7 @@ def _login(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     return one_secret(at + entry.start(1), at + entry.end(1), "password")
 
 
-def _phrase(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def _judge_mnemonic(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     return one_secret(*match.span(1), "mnemonic")
 
 
@@ -196,7 +196,7 @@ _RULES: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]],
     (SIGNATURE, find_signature),
     (CALLBACK, find_callback),
     *((rule, _pgpass) for rule in _PGPASS),
-    (_MNEMONIC, _phrase),
+    (_MNEMONIC, _judge_mnemonic),
     (_PHRASE_SIGN, _phrase_of_words),
     (_JWK_SIGN, _jwk),
     (_MANIFEST, _manifest),

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from ctxgc.core.provider_cache import Entries, Mark, Prompt, Provider, Readable, findable_prefixes
 
 
-def own_mark(
+def choose_own_mark(
     provider: Provider,
     entries: Entries,
     prompt: Prompt,
@@ -41,9 +41,9 @@ def own_mark(
     if best > reach:
         # A mark further on than the look-back would not find the entry, and one before the entry neither.
         wanted = min(max(last, best), best + provider.lookback_blocks - 1)
-        blocks = _last_carrier_block(can_carry, best, wanted)
+        blocks = _last_markable_block(can_carry, best, wanted)
     else:
-        blocks = _last_carrier_block(can_carry, 1, last)
+        blocks = _last_markable_block(can_carry, 1, last)
     if not blocks or any(mark.blocks == blocks for mark in host):
         return None
     behind = next((mark for mark in host if mark.blocks > blocks), host[-1])
@@ -54,7 +54,7 @@ def _deepest_block(found: Readable) -> int:
     return found.places[-1].blocks if found.places else 0
 
 
-def _last_carrier_block(can_carry: Sequence[bool], first: int, last: int) -> int:
+def _last_markable_block(can_carry: Sequence[bool], first: int, last: int) -> int:
     """The last block in this range that may carry a mark, counted from 1; 0: none may."""
     return next((blocks for blocks in range(min(last, len(can_carry)), first - 1, -1) if can_carry[blocks - 1]), 0)
 
@@ -63,7 +63,7 @@ MARKABLE = frozenset({"tool_result", "tool_use", "text", "image", "document"})
 """Types of blocks that may carry a mark. Thinking may not, nor a block inside a result."""
 
 
-def may_carry(block: object) -> bool:
+def may_carry_mark(block: object) -> bool:
     """Whether a message's block of Anthropic's API may carry a mark. A bare string is no block, and has no place for a
     mark; blank text is refused.
     """

@@ -28,7 +28,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, evictable_mask, plan
-from ctxgc.core.garbage import proven_slots
+from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
@@ -197,7 +197,7 @@ def _fault_cost(heap: Heap, rules: PacerRules) -> float:
     return round_trip + write * FAULT_CALL_TOKENS + rules.fault_price_tokens
 
 
-def _saving(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
+def _saving_of_eviction(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
     """The saving of an eviction: a cached read a turn of the horizon and, for tokens not cached, a write."""
     read, write, _ = rules.prices
     return freed_tokens * ((0.0 if is_cached else write) + read * rules.horizon_turns)
@@ -216,7 +216,7 @@ NO_BUDGET = Allowance()
 """The allowance of a session whose account is not looked at."""
 
 
-def decide(
+def decide_collection(
     heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cache: CacheState, allowance: Allowance = NO_BUDGET
 ) -> Decision | None:
     """The collection to make now; None for none.
@@ -229,7 +229,7 @@ def decide(
     todo = _plan_over_limit(heap, paths, now, pacer)
     if todo:
         return Decision("hard_limit", todo, effects_of_eviction(heap, todo.victims, cache))
-    if not cache.is_cold and not is_due(heap, allowance.grown_tokens):
+    if not cache.is_cold and not is_look_due(heap, allowance.grown_tokens):
         return None
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
     worth = _profitable_victims(heap, roots, now, pacer, cache)
@@ -248,7 +248,7 @@ def decide(
     return Decision("value", todo, effects_of_eviction(heap, victims, cache))
 
 
-def is_due(heap: Heap, grown_tokens: int) -> bool:
+def is_look_due(heap: Heap, grown_tokens: int) -> bool:
     """Whether a warm window has grown enough since the last look."""
     return grown_tokens >= due_tokens(heap)
 
@@ -285,12 +285,15 @@ def _profitable_victims(heap: Heap, roots: bytearray, now: Now, pacer: PacerRule
         for slot, start in zip(window, accumulate(costs, initial=0), strict=False)  # One more: the window's end.
         if candidates[slot] and freed[slot] >= gain_min
     }
-    garbage = frozenset(proven_slots(heap, candidates, now, pacer.rules))
+    garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
     needed = pacer.chances(heap, list(starts), now, mark(heap.refs, roots), garbage)
     cached_end = cache.read_tokens(heap.resident_tokens)
     # The formula at the top of this file; all bodies share the price of a token and of a fault.
     fault_cost, write = _fault_cost(heap, pacer), pacer.prices.write
-    saving, saving_uncached = _saving(1, pacer, is_cached=True), _saving(1, pacer, is_cached=False)
+    saving, saving_uncached = (
+        _saving_of_eviction(1, pacer, is_cached=True),
+        _saving_of_eviction(1, pacer, is_cached=False),
+    )
     found = []
     for (slot, start), chance in zip(starts.items(), needed, strict=True):
         saved = freed[slot] * (saving if start < cached_end else saving_uncached)
@@ -343,7 +346,9 @@ class Effects(NamedTuple):
         The rewrite once (nothing if the cache is cold), minus the tokens that later turns do not read. Faults are left
         out.
         """
-        saved = _saving(self.cached_freed, pacer, is_cached=True) + _saving(self.uncached_freed, pacer, is_cached=False)
+        saved = _saving_of_eviction(self.cached_freed, pacer, is_cached=True) + _saving_of_eviction(
+            self.uncached_freed, pacer, is_cached=False
+        )
         return round((pacer.prices.write - pacer.prices.read) * self.rewritten - saved, 1)
 
 

@@ -29,7 +29,7 @@ _VERBATIM = re.compile(r"//[?.]/(?:(unc/)|(?=[a-z]:/))")
 """In front of a drive or a server: as the system takes the path, whatever its length."""
 
 
-def is_windows(path: str) -> bool:
+def is_windows_path(path: str) -> bool:
     """Whether a path begins with a drive or a server, as on Windows."""
     return _WINDOWS.match(path) is not None
 
@@ -37,7 +37,7 @@ def is_windows(path: str) -> bool:
 def canonical_path(path: str) -> str:
     """The canonical spelling of a path: composed characters, and on Windows a single case, slash and prefix."""
     path = path if path.isascii() else unicodedata.normalize("NFC", path)
-    if not is_windows(path):
+    if not is_windows_path(path):
         return path
     path = path.replace("\\", "/").lower()
     verbatim = _VERBATIM.match(path)
@@ -113,7 +113,7 @@ class PathIndex:
                 return old.slot
         return -1
 
-    def superseded_by(self, use: PathUse, slot: int) -> list[tuple[int, str]]:
+    def superseded_reads(self, use: PathUse, slot: int) -> list[tuple[int, str]]:
         """Older reads of the path that this read makes useless, with why; they leave the uncovered set.
 
         A read whose lines are all shown again is `superseded_read`. If the file was changed in between, lines may have

@@ -37,7 +37,7 @@ class CacheState(NamedTuple):
     """Tokens of the prompt before the window: steps are counted from the prompt's start."""
 
     @classmethod
-    def of(cls, readable: Readable, hidden_tokens: int) -> CacheState:
+    def from_readable(cls, readable: Readable, hidden_tokens: int) -> CacheState:
         """The cache of a window that begins behind so many hidden tokens of the prompt."""
         ends = [place.tokens - hidden_tokens for place in readable.places]
         inside = tuple(end for end in ends if end > 0)
@@ -56,7 +56,7 @@ class CacheState(NamedTuple):
         tokens = self.hidden_tokens + min(self.prefix_tokens, edit_tokens)
         return tokens - tokens % self.step_tokens - self.hidden_tokens
 
-    def lost_by_any_edit(self, window_tokens: int, hidden_tokens: int) -> CacheState:
+    def worst_case_for_edit(self, window_tokens: int, hidden_tokens: int) -> CacheState:
         """The same cache where nothing is known of what an edit leaves readable: nothing at all, in the worst case."""
         if self.is_cold:
             return self

@@ -238,17 +238,17 @@ class Readable(NamedTuple):
     marked: tuple[tuple[Place, float], ...]
     """The ends of the request's marks with their lives, in the prompt's order."""
 
-    def deepest_before(self, start: Place) -> Place:
+    def deepest_place_before(self, start: Place) -> Place:
         """The deepest place that an edit from `start` on leaves readable. O(log entries)."""
         count = bisect_right(self.places, start)
         return self.places[count - 1] if count else START
 
     def read_tokens(self, start: Place) -> int:
         """Tokens that the next request reads after an edit from `start` on."""
-        tokens = self.deepest_before(start).tokens
+        tokens = self.deepest_place_before(start).tokens
         return tokens - tokens % self.provider.step_tokens
 
-    def bill(self, edit: Edit | None = None) -> Billed:
+    def predict_bill(self, edit: Edit | None = None) -> Billed:
         """The request's bill with this edit. O(log entries)."""
         start, freed = edit or (self.end, 0)
         read, end = self.read_tokens(start), self.end.tokens - freed
@@ -275,14 +275,14 @@ def findable_prefixes(
     if entries:
         found = [unit for unit in prompt.units if unit.prefix in entries and entries[unit.prefix].is_alive(now_s)]
     if provider.lookback_blocks and not is_mark_free:
-        found = [unit for unit in found if _is_in_reach(unit.end.blocks, prompt.marks, provider.lookback_blocks)]
+        found = [unit for unit in found if _is_within_lookback(unit.end.blocks, prompt.marks, provider.lookback_blocks)]
     found = found[-provider.considered_max :]
     marked = tuple((_mark_position(mark, prompt), mark.life_s) for mark in prompt.marks)
     deepest = found[-1].prefix if found else None
     return Readable(provider, tuple(unit.end for unit in found), deepest, prompt.end, marked)
 
 
-def _is_in_reach(blocks: int, marks: Sequence[Mark], lookback_blocks: int) -> bool:
+def _is_within_lookback(blocks: int, marks: Sequence[Mark], lookback_blocks: int) -> bool:
     return any(0 <= mark.blocks - blocks < lookback_blocks for mark in marks)
 
 
@@ -319,7 +319,7 @@ def learn_from_bill(
     if provider.marks_max and not prompt.marks and billed_read_tokens:
         return Lesson(UNMARKED, True)
     found = findable_prefixes(provider, entries, prompt, now_s)
-    expected = found.bill().read
+    expected = found.predict_bill().read
     if agrees_with_bill(expected, billed_read_tokens):
         return Lesson(provider, True)
     if 0 < billed_read_tokens < provider.least_tokens - AGREES_TOKENS:

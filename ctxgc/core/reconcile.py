@@ -66,7 +66,7 @@ class KnownSession:
     other_digests: Mapping[int, str] = field(default_factory=dict)
     """Digest, by slot, that the host gave to another content under the same id."""
 
-    def is_settled(self, id_: str) -> bool:
+    def has_complete_segment(self, id_: str) -> bool:
         """Whether the session has the segment, and the segment is not pending."""
         slot = self.heap.slot_of.get(id_)
         return slot is not None and not self.heap.flags[slot] & PENDING
@@ -102,7 +102,7 @@ def reconcile(host: HostList, session: KnownSession) -> Transitions:
     heap, is_whole = session.heap, host.is_whole
     digests, others = call_digests(host, session), session.other_digests
     conflicts = {slot for slot, digest in others.items() if digests.get(slot, digest) == digest}
-    doubtful = doubtful_slots(digests, session)
+    doubtful = uncompared_slots(digests, session)
     places: dict[int, int] = {}
     unknown: list[str] = []
     for id_, place in host.places.items():
@@ -112,8 +112,8 @@ def reconcile(host: HostList, session: KnownSession) -> Transitions:
             unknown.append(id_)
         elif slot >= 0:
             places[slot] = place
-    admit = tuple(id_ for id_ in host.contents if not session.is_settled(id_))
-    aside = tuple(id_ for id_ in host.contents if session.is_settled(id_) and heap.slot_of[id_] in conflicts)
+    admit = tuple(id_ for id_ in host.contents if not session.has_complete_segment(id_))
+    aside = tuple(id_ for id_ in host.contents if session.has_complete_segment(id_) and heap.slot_of[id_] in conflicts)
     if unknown and is_whole:
         return Transitions(admit=admit, aside=aside, unknown=tuple(unknown))
     listed_conflicts = tuple(slot for slot in places if slot in conflicts)
@@ -144,7 +144,7 @@ def call_digests(host: HostList, session: KnownSession) -> dict[int, str]:
     }
 
 
-def doubtful_slots(digests: Mapping[int, str], session: KnownSession) -> set[int]:
+def uncompared_slots(digests: Mapping[int, str], session: KnownSession) -> set[int]:
     """Slots whose digest was not compared with the stash yet, and can be compared."""
     stored, others = session.stored_digests, session.other_digests
     return {

@@ -12,8 +12,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ctxgc.core.issued_secrets import find_issued
-from ctxgc.core.named_secrets import find_named
+from ctxgc.core.issued_secrets import find_issued_secrets
+from ctxgc.core.named_secrets import find_named_secrets
 from ctxgc.core.secret_span import SecretSpan
 
 NAME_BYTES_MIN = 6
@@ -50,7 +50,7 @@ def redact(data: bytes) -> tuple[bytes, int]:
     """
     count = 0
     while spans := find_secrets(data):
-        data = _replace(data, spans)
+        data = _replace_spans(data, spans)
         count += len(spans)
     return data, count
 
@@ -59,8 +59,8 @@ def redact_text(text: str) -> str:
     """A name, a path, a title or a command without secrets. The same object if there was none."""
     if len(text) < NAME_BYTES_MIN:
         return text
-    data, count = redact(_bytes(text))
-    return _text(data) if count else text
+    data, count = redact(_encode_text(text))
+    return _decode_text(data) if count else text
 
 
 def redact_base_id(id_: str) -> str:
@@ -82,19 +82,21 @@ def redact_texts(texts: Iterable[str]) -> list[str]:
     """Each text as `redact_text` has it; many short clean texts cost one search."""
     texts = list(texts)
     joined = "\n".join(texts)
-    return texts if not find_secrets(_bytes(joined)) else list(map(redact_text, texts))
+    return texts if not find_secrets(_encode_text(joined)) else list(map(redact_text, texts))
 
 
 def marks_of(text: str) -> dict[str, str]:
     """The mark of each secret of a text, by the secret, for names that repeat words of the text."""
-    data = _bytes(text)
-    found = {_text(data[span.start : span.end]): f"{MARK_START}{span.kind}»" for span in find_secrets(data)}
+    data = _encode_text(text)
+    found = {_decode_text(data[span.start : span.end]): f"{MARK_START}{span.kind}»" for span in find_secrets(data)}
     return {secret: mark for secret, mark in found.items() if len(secret) >= NAME_BYTES_MIN}
 
 
 def find_secrets(data: bytes) -> list[SecretSpan]:
     """Where secrets lie, in order and without overlap; where two overlap, the earlier names the whole."""
-    return _merge([span for span in find_issued(data) + find_named(data) if not _is_mark(data, span)])
+    return _merge_spans(
+        [span for span in find_issued_secrets(data) + find_named_secrets(data) if not _is_mark(data, span)]
+    )
 
 
 def redact_json(document: bytes) -> tuple[bytes, int]:
@@ -117,7 +119,7 @@ def redact_json(document: bytes) -> tuple[bytes, int]:
 def redact_value(value: Any, name: str = "") -> tuple[Any, int]:
     """A JSON value without secrets, and how many were. `name` is what the value is the value of."""
     if isinstance(value, str):
-        return _redact_named(value, name)
+        return _redact_named_value(value, name)
     if isinstance(value, list):
         value, count = _redact_arguments(value)
         before = [part if isinstance(part, str) and part.startswith("-") else name for part in ["", *value]]
@@ -126,7 +128,7 @@ def redact_value(value: Any, name: str = "") -> tuple[Any, int]:
     if isinstance(value, dict):
         return _redact_object(value)
     if type(value) is int and value >= NUMBER_MIN and name:
-        text, count = _redact_named(str(value), name)
+        text, count = _redact_named_value(str(value), name)
         return (text, count) if count else (value, 0)
     return value, 0
 
@@ -135,13 +137,13 @@ def _redact_arguments(parts: list[Any], command: str = "") -> tuple[list[Any], i
     """A list of a command's arguments, read as the line that the list stands for."""
     if len(parts) + bool(command) < 2 or not all(isinstance(part, str) for part in parts):
         return parts, 0
-    texts = list(map(_bytes, [command, *parts]))
+    texts = list(map(_encode_text, [command, *parts]))
     spans = find_secrets(b" ".join(texts)[:ARGUMENTS_BYTES_MAX])
     cleaned: list[str] = []
     count = at = 0
     for text in texts:
         own = [s._replace(start=s.start - at, end=s.end - at) for s in spans if at <= s.start < s.end <= at + len(text)]
-        cleaned.append(_text(_replace(text, own)) if own else _text(text))
+        cleaned.append(_decode_text(_replace_spans(text, own)) if own else _decode_text(text))
         count += len(own)
         at += len(text) + 1
     return (cleaned[1:], count) if count else (parts, 0)
@@ -162,13 +164,13 @@ def _redact_object(value: dict[str, Any]) -> tuple[dict[str, Any], int]:
         clean_name = redact_text(name)
         if clean_name is not name:
             found += 1
-            clean_name = _unused(clean_name, value.keys() | cleaned.keys())
+            clean_name = _unused_name(clean_name, value.keys() | cleaned.keys())
         cleaned[clean_name] = clean_part
         count += found
     return cleaned, count
 
 
-def _unused(name: str, names: Iterable[str]) -> str:
+def _unused_name(name: str, names: Iterable[str]) -> str:
     """The name, or the name with an ordinal: two secrets are two names of an object."""
     number, names = 1, set(names)
     while (numbered := name if number == 1 else f"{name}~{number}") in names:
@@ -176,16 +178,16 @@ def _unused(name: str, names: Iterable[str]) -> str:
     return numbered
 
 
-def _redact_named(text: str, name: str) -> tuple[str, int]:
+def _redact_named_value(text: str, name: str) -> tuple[str, int]:
     """A string of an object: its name tells of it as a name in a text does."""
-    data, count = redact(_bytes(text))
+    data, count = redact(_encode_text(text))
     if name and data and b"\n" not in data:
         joint = b" " if name.startswith("-") else b": "
-        head = _bytes(name) + joint
+        head = _encode_text(name) + joint
         whole, found = redact(head + data)
         if found and whole.startswith(head):
             data, count = whole[len(head) :], count + found
-    return (_text(data) if count else text), count
+    return (_decode_text(data) if count else text), count
 
 
 def _is_mark(data: bytes, span: SecretSpan) -> bool:
@@ -194,7 +196,7 @@ def _is_mark(data: bytes, span: SecretSpan) -> bool:
     return start >= 0 and data.find(_MARK_END, start, span.end + len(_MARK_END)) + len(_MARK_END) >= span.end
 
 
-def _merge(spans: list[SecretSpan]) -> list[SecretSpan]:
+def _merge_spans(spans: list[SecretSpan]) -> list[SecretSpan]:
     merged: list[SecretSpan] = []
     for span in sorted(spans):
         if merged and span.start < merged[-1].end:
@@ -204,7 +206,7 @@ def _merge(spans: list[SecretSpan]) -> list[SecretSpan]:
     return merged
 
 
-def _replace(data: bytes, spans: list[SecretSpan]) -> bytes:
+def _replace_spans(data: bytes, spans: list[SecretSpan]) -> bytes:
     parts: list[bytes] = []
     at = 0
     for span in spans:
@@ -213,9 +215,9 @@ def _replace(data: bytes, spans: list[SecretSpan]) -> bytes:
     return b"".join((*parts, data[at:]))
 
 
-def _bytes(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _text(data: bytes) -> str:
+def _decode_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")

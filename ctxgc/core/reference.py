@@ -84,7 +84,7 @@ class ReferenceIndex:
         """Words and lines in the index: nearly all of the index's memory."""
         return len(self._words) + len(self._lines)
 
-    def sizes(self) -> dict[str, int]:
+    def table_sizes(self) -> dict[str, int]:
         """Entries held, by table."""
         uses = sum(len(history.uses) for history in self.paths.histories.values())
         return {
@@ -114,16 +114,16 @@ class ReferenceIndex:
             holder = self.paths.newest_holder(use, slot) if use.access is not Access.MENTION else -1
             if holder >= 0:
                 refs.append((holder, EdgeKind.SAME_FILE))
-        source = self._edit_source(slot, segment)
+        source = self._edit_source_slot(slot, segment)
         if source >= 0:
             refs.append((source, EdgeKind.EDIT_SOURCE))
-        refs += self._identifiers(slot, segment)
+        refs += self._identifier_refs(slot, segment)
         member = self._task_member.get(segment.task, -1) if segment.task else -1
         if 0 <= member < slot:
             refs.append((member, EdgeKind.CHAIN))
         return [ref for ref in dict.fromkeys(refs) if ref[0] != slot]
 
-    def _edit_source(self, slot: int, segment: Segment) -> int:
+    def _edit_source_slot(self, slot: int, segment: Segment) -> int:
         if not segment.edit_sources:
             return -1
         votes: Counter[int] = Counter()
@@ -134,7 +134,7 @@ class ReferenceIndex:
                     votes[holder] += 1
         return max(votes, key=lambda holder: (votes[holder], holder), default=-1)
 
-    def _identifiers(self, slot: int, segment: Segment) -> list[Ref]:
+    def _identifier_refs(self, slot: int, segment: Segment) -> list[Ref]:
         votes: dict[int, int] = {}
         for word in self._spoken_words(segment):
             holders = self._words.get(hash(word), ())

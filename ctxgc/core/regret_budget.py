@@ -26,8 +26,8 @@ from ctxgc.core.pacer import (
     Decision,
     PacerRules,
     Prices,
-    decide,
-    is_due,
+    decide_collection,
+    is_look_due,
 )
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
@@ -103,21 +103,21 @@ def decide_within_budget(
     """
     cache = request.cache
     if now.turn > account.turn:
-        account = _after_request(heap, now, pacer, account, request)
+        account = _account_after_request(heap, now, pacer, account, request)
     if request.is_sent:
         pacer = replace(pacer, recent_turns=max(pacer.recent_turns - 1, 0))
     grown = heap.evictable_tokens - account.asked_tokens
-    decision = decide(heap, paths, now, pacer, cache, Allowance(grown, account.slack))
+    decision = decide_collection(heap, paths, now, pacer, cache, Allowance(grown, account.slack))
     if decision:
         account = account.after_edit(decision.effects.edit_cost(pacer.prices))
         freed = sum(victim.freed_tokens for victim in decision.plan.victims)
         return decision, account._replace(asked_tokens=heap.evictable_tokens - freed)
-    if cache.is_cold or (not request.is_sent and is_due(heap, grown)):
+    if cache.is_cold or (not request.is_sent and is_look_due(heap, grown)):
         account = account._replace(asked_tokens=heap.evictable_tokens)
     return None, account
 
 
-def _after_request(heap: Heap, now: Now, pacer: PacerRules, account: Account, request: PacerRequest) -> Account:
+def _account_after_request(heap: Heap, now: Now, pacer: PacerRules, account: Account, request: PacerRequest) -> Account:
     """The account once the unedited request is billed, the hidden prefix with the window."""
     cache, sent, window = request.cache, request.sent_prefix_tokens, heap.resident_tokens
     cached = cache.read_tokens(window) if sent is None else min(sent, window)

@@ -75,7 +75,7 @@ SHIPPED = Weights(
 """Fitted on 202 817 body-turns of 40 sessions of two agents; only these seventeen numbers are learned."""
 
 
-def feature_bits(segment: Segment) -> int:
+def trait_bits(segment: Segment) -> int:
     """The trait bits of a segment's facts."""
     reads = [use for use in segment.paths if use.access is Access.READ]
     traits = HAS_PATH if segment.paths else 0

@@ -149,13 +149,13 @@ class Address(NamedTuple):
 _ADDRESS = re.compile(r"([1-9][0-9]{8})-([0-9]{1,10})")
 
 
-def address_in(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
     """The address in a text, if the text is an address."""
     match = _ADDRESS.fullmatch(text)
     return Address(int(match[1]), int(match[2])) if match else None
 
 
-def session_number(key: SessionKey) -> int:
+def legacy_session_number(key: SessionKey) -> int:
     """The number of a session from before numbers were drawn: nine digits made of the name.
 
     Whoever knows or guesses the name knows this number: tombstones that stand in windows keep such numbers valid.
@@ -269,7 +269,7 @@ def text_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def digest(skeleton: bytes, body: Iterable[Piece]) -> bytes:
+def content_digest(skeleton: bytes, body: Iterable[Piece]) -> bytes:
     """A segment's content digest, 16 bytes: equal iff skeleton, piece names and piece data are equal.
 
     Lengths are hashed before contents, so that a byte moved from a piece to the next changes the digest.

@@ -7,7 +7,7 @@ in rendered text; and a tombstone never changes with time, so that a prompt cach
 
 from __future__ import annotations
 
-from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, Access, Address, Kind, PathUse, Segment, address_in
+from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, Access, Address, Kind, PathUse, Segment, parse_address
 
 LABEL_CHARS_MAX = 72
 """A label for people."""
@@ -31,33 +31,35 @@ def segment_label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str
     `LABEL_CHARS_MAX` characters and `bytes_max` bytes: of a path the end, of a command the beginning.
     """
     is_tool_call = segment.kind is Kind.TOOL_CALL
-    head = _printable(segment.tool or ("tool call" if is_tool_call else segment.kind.value))
+    head = _replace_unprintable(segment.tool or ("tool call" if is_tool_call else segment.kind.value))
     touched = [use for use in segment.paths if use.access is not Access.MENTION or not is_tool_call]
     # A command of that length was cut, and its text may be a piece of the body: a label holds nothing of it.
     command = segment.command if len(segment.command) < COMMAND_CHARS_MAX else ""
     if command and (is_tool_call or not touched):
-        return _cut_after(f"{head}: {_printable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
+        return _truncate_end(f"{head}: {_replace_unprintable(' '.join(command.split()))}", LABEL_CHARS_MAX, bytes_max)
     if not touched:
         is_cut = is_tool_call and segment.command and not command
-        return _cut_after(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
+        return _truncate_end(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
     more = f" +{len(touched) - 1}" if len(touched) > 1 and is_tool_call else ""
-    head = _cut_after(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_tool_call else ": ")
-    path = _printable(path_label(touched[0]))
-    return head + _cut_before(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
+    head = _truncate_end(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_tool_call else ": ")
+    path = _replace_unprintable(path_label(touched[0]))
+    return (
+        head + _truncate_start(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
+    )
 
 
-def _printable(text: str) -> str:
+def _replace_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _cut_after(text: str, chars_max: int, bytes_max: int) -> str:
+def _truncate_end(text: str, chars_max: int, bytes_max: int) -> str:
     """As much of the beginning as fits, with an ellipsis if that is not all."""
     if len(text) <= chars_max and len(text.encode()) <= bytes_max:
         return text
     return text[: chars_max - 1].encode()[: bytes_max - 3].decode("utf-8", "ignore") + "…"
 
 
-def _cut_before(text: str, chars_max: int, bytes_max: int) -> str:
+def _truncate_start(text: str, chars_max: int, bytes_max: int) -> str:
     if len(text) <= chars_max and len(text.encode()) <= bytes_max:
         return text
     return "…" + text[1 - chars_max :].encode()[3 - bytes_max :].decode("utf-8", "ignore")
@@ -74,7 +76,7 @@ def address_in_tombstone(text: str) -> Address | None:
     """The address in a tombstone, if the text may be a tombstone."""
     if not (text.startswith(_BEGINS) and text.endswith("]")):
         return None
-    return address_in(text.rpartition(" ")[2].removesuffix("]"))
+    return parse_address(text.rpartition(" ")[2].removesuffix("]"))
 
 
 def tombstone_text(segment: Segment, address: Address, body_tokens: int, *, can_recall: bool = True) -> str:
@@ -98,11 +100,11 @@ def tombstone_affixes(address: Address, *, can_recall: bool = True) -> tuple[str
 
 def tombstone_words(segment: Segment, body_tokens: int) -> str:
     """The segment's own part of its tombstone: label and size."""
-    label = _without_open_brackets(segment_label(segment, TOMBSTONE_LABEL_BYTES_MAX))
+    label = _balance_brackets(segment_label(segment, TOMBSTONE_LABEL_BYTES_MAX))
     return f" {label}, {size_label(body_tokens)} tokens"
 
 
-def _without_open_brackets(text: str) -> str:
+def _balance_brackets(text: str) -> str:
     """The text without a bracket that would close the tombstone's own, or leave the tombstone open: round brackets
     stand there.
     """

@@ -43,7 +43,7 @@ class Trust(NamedTuple):
         pause = min(self.pause_turns * 2, PAUSE_TURNS_MAX) if self.pause_turns else PAUSE_TURNS
         return Trust(misses, pause, turn + pause)
 
-    def pause_words(self, turn: int) -> str:
+    def pause_reason(self, turn: int) -> str:
         """Why the pacer stands back at this turn, and for how long; empty where the pacer does not."""
         if not self.is_paused(turn):
             return ""

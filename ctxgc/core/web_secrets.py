@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 
-from ctxgc.core.randomness import is_code, is_placeholder, is_strong_password, looks_like_password, looks_random
+from ctxgc.core.randomness import is_placeholder, is_strong_password, looks_like_code, looks_like_password, looks_random
 from ctxgc.core.secret_span import NOTHING, Outcome, SecretSpan, one_secret
 
 COOKIE_CHARS_MIN = 8
@@ -124,7 +124,9 @@ def find_authorization(data: bytes, lowered: bytes, match: re.Match[bytes]) -> O
             and _PLAIN_AUTH.search(lowered, max(0, start - URL_CHARS_MAX), match.end()) is not None
         )
     else:
-        is_secret = name == "digest" or (not is_code(value) and (looks_random(value) or _is_user_password(value)))
+        is_secret = name == "digest" or (
+            not looks_like_code(value) and (looks_random(value) or _is_user_password(value))
+        )
     return one_secret(start, end, "authorization") if is_secret else ([], end if len(value) > LONG_VALUE_CHARS else 0)
 
 
@@ -144,7 +146,7 @@ def find_cookies(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome
         for part in _COOKIE_PART.finditer(data, match.start(1), match.end(1))
         if len(part[2]) >= COOKIE_CHARS_MIN
         and not is_placeholder(part[2])
-        and (looks_random(part[2]) or (_COOKIE_NAME.match(part[1]) and not is_code(part[2])))
+        and (looks_random(part[2]) or (_COOKIE_NAME.match(part[1]) and not looks_like_code(part[2])))
     ]
     return spans, 0
 
@@ -161,6 +163,6 @@ def find_signature(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outco
 def find_callback(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The code that a login brings back in a query."""
     value = data[match.start(1) : match.end(1)]
-    if data[match.start() - 1 : match.start()] not in (b"?", b"&") or is_code(value) or not looks_random(value):
+    if data[match.start() - 1 : match.start()] not in (b"?", b"&") or looks_like_code(value) or not looks_random(value):
         return NOTHING
     return one_secret(*match.span(1), "authorization")

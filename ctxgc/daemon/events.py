@@ -58,15 +58,15 @@ class Events:
             wake()
         return event.seq
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def add_listener(self, wake: Callable[[], None]) -> None:
         """Call `wake` at every event; `wake` must only take note."""
         self._listeners.add(wake)
 
-    def unlisten(self, wake: Callable[[], None]) -> None:
+    def remove_listener(self, wake: Callable[[], None]) -> None:
         """Take `listen` back; no effect without a subscription."""
         self._listeners.discard(wake)
 
-    def since(self, seq: int) -> Iterator[PublishedEvent]:
+    def events_since(self, seq: int) -> Iterator[PublishedEvent]:
         """Kept events from `seq` on, oldest first. O(distance to the nearer end), as a deque is."""
         for position in range(max(0, seq - self.oldest_seq), len(self._ring)):
             yield self._ring[position]
@@ -85,7 +85,7 @@ class Subscription:
         """Whether events wait to be sent."""
         return self._next_seq != self._events.next_seq
 
-    def take(self, room_bytes: int) -> bytes:
+    def take_lines(self, room_bytes: int) -> bytes:
         """The next lines to send, about `room_bytes` of them, and move on behind these."""
         lines: list[bytes] = []
         taken_bytes = 0
@@ -93,7 +93,7 @@ class Subscription:
             # Fallen out of the ring, or a number of an earlier run of the daemon.
             lines.append(encode_gap(self._next_seq, self._events.oldest_seq - 1))
             self._next_seq = self._events.oldest_seq
-        for event in self._events.since(self._next_seq):
+        for event in self._events.events_since(self._next_seq):
             if taken_bytes >= room_bytes:
                 break
             self._next_seq = event.seq + 1

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ctxgc.core.search.lexemes import overwrite_last_word
-from ctxgc.daemon.freed_memory import cached_functions, empty_function_caches, fill_free_blocks, fill_free_chunks
+from ctxgc.daemon.freed_memory import cached_functions, clear_function_caches, fill_free_blocks, fill_free_chunks
 from ctxgc.daemon.services import Services
 
 SETTLE_S = 1.0
@@ -27,7 +27,7 @@ READ_BUFFER_BYTES = 512 * 2**10
 _log = logging.getLogger("ctxgc.daemon")
 
 
-async def overwrite_forgotten(services: Services, functions: Sequence[Any]) -> None:
+async def scrub_after_forgets(services: Services, functions: Sequence[Any]) -> None:
     """Overwrite memory after every forget, for as long as the daemon runs.
 
     `functions` are cached ones that the collector is about to lose sight of.
@@ -37,7 +37,7 @@ async def overwrite_forgotten(services: Services, functions: Sequence[Any]) -> N
         await services.has_forgotten.wait()
         services.has_forgotten.clear()
         try:
-            await _overwrite(services, functions)
+            await _scrub_memory(services, functions)
             failure = ""
         except Exception as error:  # Forgotten text is still in memory: the next attempt may succeed.
             if failure != type(error).__qualname__:  # The type alone: a message may quote what was forgotten.
@@ -47,33 +47,33 @@ async def overwrite_forgotten(services: Services, functions: Sequence[Any]) -> N
             services.has_forgotten.set()
 
 
-async def _overwrite(services: Services, functions: Sequence[Any]) -> None:
+async def _scrub_memory(services: Services, functions: Sequence[Any]) -> None:
     loop = asyncio.get_running_loop()
     await asyncio.sleep(SETTLE_S)
     end = loop.time() + ERASED_S_MAX
-    while await _has_erasures(services) and loop.time() < end:  # noqa: ASYNC110 - the stash tells nobody
+    while await _has_pending_erasures(services) and loop.time() < end:  # noqa: ASYNC110 - the stash tells nobody
         await asyncio.sleep(SETTLE_S)
-    if await _has_erasures(services):
+    if await _has_pending_erasures(services):
         services.has_forgotten.set()
     for empty in services.caches:
         empty()
-    empty_function_caches([*functions, *cached_functions()])
+    clear_function_caches([*functions, *cached_functions()])
     overwrite_last_word()
-    for session in services.registry.awake:
+    for session in services.registry.awake_sessions:
         await session.ensure_current()  # The heap of before the forget holds names.
     for _ in range(ROUNDS):
-        await _read_over()
+        await _overwrite_read_buffer()
         await services.stash.drop_caches(fill_free_chunks)
         fill_free_chunks()
         await loop.run_in_executor(services.worker, fill_free_blocks)
         await asyncio.sleep(SETTLE_S)
 
 
-async def _has_erasures(services: Services) -> bool:
+async def _has_pending_erasures(services: Services) -> bool:
     return (await services.stash.status()).erasures_pending > 0
 
 
-async def _read_over() -> None:
+async def _overwrite_read_buffer() -> None:
     ours, other = socket.socketpair()
     with other:
         reader, writer = await asyncio.open_connection(sock=ours)

@@ -37,14 +37,14 @@ KEYS_FORGOTTEN = 20_000
 """Made-up names, read so that a decoder's cache of names holds no other."""
 
 
-def overwrite_what_is_freed() -> None:
+def overwrite_on_free() -> None:
     """Have the C library overwrite chunks as they are freed; nothing happens where it cannot."""
-    library = _library()
+    library = _c_library()
     if library is not None and hasattr(library, "mallopt"):
         library.mallopt(M_PERTURB, FILLER)
 
 
-def empty_function_caches(functions: Iterable[Any]) -> None:
+def clear_function_caches(functions: Iterable[Any]) -> None:
     """Empty what `lru_cache` keeps for these functions: words of a query, the last commands that were split."""
     for function in functions:
         function.cache_clear()
@@ -52,7 +52,7 @@ def empty_function_caches(functions: Iterable[Any]) -> None:
 
 def cached_functions() -> list[Any]:
     """Our functions whose results `lru_cache` keeps; of those imported so far, and not frozen yet."""
-    wrapper = type(lru_cache(_library))
+    wrapper = type(lru_cache(_c_library))
     found = (one for one in gc.get_objects() if isinstance(one, wrapper))
     return [one for one in found if one.__module__.partition(".")[0] == __name__.partition(".")[0]]
 
@@ -77,15 +77,15 @@ def fill_free_blocks() -> None:
 def _filling_blocks(make: Callable[[], object]) -> list[object]:
     """New blocks of a size, until none of that size was free any more."""
     blocks: list[object] = []
-    before = _memory_bytes()
-    while before > 0 and _memory_bytes() - sys.getsizeof(blocks) < before + ARENAS_A_SIZE * ARENA_BYTES:
+    before = _process_memory_bytes()
+    while before > 0 and _process_memory_bytes() - sys.getsizeof(blocks) < before + ARENAS_A_SIZE * ARENA_BYTES:
         blocks += [make() for _ in range(BLOCKS_A_LOOK)]
     return blocks
 
 
 def fill_free_chunks() -> None:
     """Overwrite the small chunks that glibc keeps for this thread, and give its free pages back."""
-    library = _library()
+    library = _c_library()
     if library is None or not hasattr(library, "malloc_trim"):
         return
     library.malloc.restype = ctypes.c_void_p
@@ -99,14 +99,14 @@ def fill_free_chunks() -> None:
     library.malloc_trim(0)
 
 
-def _library() -> ctypes.CDLL | None:
+def _c_library() -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(None) if sys.platform == "linux" else None
     except OSError:
         return None
 
 
-def _memory_bytes() -> int:
+def _process_memory_bytes() -> int:
     """The process's size; 0 where nobody says it, and then no block is filled."""
     try:
         with open("/proc/self/statm", "rb") as statm:

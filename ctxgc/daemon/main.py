@@ -30,9 +30,9 @@ from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load_config
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.events import Events
 from ctxgc.daemon.feeds.watch import Watcher
-from ctxgc.daemon.forgotten import overwrite_forgotten
-from ctxgc.daemon.freed_memory import cached_functions, overwrite_what_is_freed
-from ctxgc.daemon.redact_stored import redact_stored
+from ctxgc.daemon.forgotten import scrub_after_forgets
+from ctxgc.daemon.freed_memory import cached_functions, overwrite_on_free
+from ctxgc.daemon.redact_stored import run_redaction
 from ctxgc.daemon.rpc import Limits
 from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.single_instance import Instance, InstanceError
@@ -46,7 +46,7 @@ from ctxgc.daemon.settings import apply_config, pacer_rules, session_settings
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.protocol.blocking_client import BadSocketPath
 from ctxgc.protocol.discovery import socket_path
-from ctxgc.stash.repair import check, repair
+from ctxgc.stash.repair import check_stash, repair_stash
 from ctxgc.stash.sqlite import SqliteStash
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks
@@ -90,25 +90,25 @@ class Daemon:
 
     async def run(self, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop."""
-        self._handle_signals()
+        self._install_signal_handlers()
         stash = SqliteStash(_stash_path(self.config), reserve_bytes=self.config.stash.reserve_bytes)
         await stash.open()
         worker = ThreadPoolExecutor(1, thread_name_prefix="ctxgc-worker")
         scrubber: asyncio.Task[None] | None = None
         try:
-            services = self._build(stash, worker)
+            services = self._build_services(stash, worker)
             if self._is_reload_due:
                 self._reload_on_signal()
             limits = Limits(
                 frame_bytes_max=self.config.daemon.frame_bytes_max,
-                connections_max=room_for_clients(self.config.daemon.clients_max),
+                connections_max=fit_clients_to_descriptors(self.config.daemon.clients_max),
             )
             server = Server(limits=limits, events=services.events)
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
-            server.serve(Verbs(services, control, server.run))
-            scrubber = asyncio.create_task(overwrite_forgotten(services, cached_functions()))
-            async with self._serving(server, sockets):
+            server.set_dispatch(Verbs(services, control, server.run_task))
+            scrubber = asyncio.create_task(scrub_after_forgets(services, cached_functions()))
+            async with self._serve_sockets(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)
                 await self._wait_until_stopped(server, watcher)
@@ -120,7 +120,7 @@ class Daemon:
             await stash.close()
             worker.shutdown(wait=True)
 
-    def _build(self, stash: SqliteStash, worker: ThreadPoolExecutor) -> Services:
+    def _build_services(self, stash: SqliteStash, worker: ThreadPoolExecutor) -> Services:
         config = self.config
         counter = TokenCounter(lambda: load_ranks(os.environ))
         registry = Registry(stash, session_settings(config), time.time, segments_max=config.daemon.heap_segments_max)
@@ -137,7 +137,7 @@ class Daemon:
         return self._services
 
     @asynccontextmanager
-    async def _serving(self, server: Server, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
+    async def _serve_sockets(self, server: Server, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
         for listener in sockets:
             await server.start(listener)
         # What is alive now stays alive: the cyclic collector need not look at it again and again.
@@ -150,7 +150,7 @@ class Daemon:
             sd_notify("STOPPING=1", os.environ)
             await server.stop()
 
-    def _handle_signals(self) -> None:
+    def _install_signal_handlers(self) -> None:
         """From the first moment: the socket can be connected to before the stash is open."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -183,7 +183,7 @@ class Daemon:
                 self.stop()
 
 
-async def serve(
+async def run_daemon(
     config: Config,
     config_file: Path | None,
     path: str,
@@ -192,19 +192,19 @@ async def serve(
 ) -> None:
     """Run a daemon to its end, on the locks of `instances`."""
     async with asyncio.TaskGroup() as tasks:
-        renewing = tasks.create_task(_renew(tuple(instances)))
+        renewing = tasks.create_task(_renew_locks(tuple(instances)))
         await Daemon(config, config_file, path, tasks).run(sockets)
         renewing.cancel()
 
 
-async def _renew(instances: Sequence[Instance]) -> None:
+async def _renew_locks(instances: Sequence[Instance]) -> None:
     while True:
         await asyncio.sleep(RENEW_S)
         for instance in instances:
-            instance.renew()
+            instance.renew_lock_file()
 
 
-def room_for_clients(clients_max: int) -> int:
+def fit_clients_to_descriptors(clients_max: int) -> int:
     """The clients that the system leaves descriptors for, after the daemon's own; at most `clients_max`.
 
     A verb that finds no descriptor for its file can do nothing; a client that is one too many is told so.
@@ -217,7 +217,7 @@ def room_for_clients(clients_max: int) -> int:
     return clients_max if soft == resource.RLIM_INFINITY else max(1, min(clients_max, soft - OWN_DESCRIPTORS))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ctxgcd", description="The ctxgc daemon. `ctxgc up` starts it for you.")
     parser.add_argument("--socket", default="", metavar="PATH", help="where to listen")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
@@ -233,9 +233,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0, 1 refused, 75 another daemon runs, 78 configuration."""
-    arguments = _parser().parse_args(argv)
+    arguments = _build_argument_parser().parse_args(argv)
     os.umask(0o077)
-    overwrite_what_is_freed()
+    overwrite_on_free()
     try:
         config = load_config(arguments.config, os.environ)
         if arguments.state_dir:
@@ -244,10 +244,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             daemon = config.daemon.model_copy(update={"state_dir": folder})
             config = config.model_copy(update={"daemon": daemon})
         if arguments.check or arguments.repair:
-            return _check_or_repair(config, is_repair=arguments.repair)
+            return _check_or_repair_stash(config, is_repair=arguments.repair)
         if arguments.redact:
-            return _redact(config, is_dry=arguments.dry_run)
-        return _serve_alone(config, arguments.config, arguments.socket)
+            return _redact_stash(config, is_dry=arguments.dry_run)
+        return _lock_and_serve(config, arguments.config, arguments.socket)
     except (BadConfig, BadSocketPath) as error:
         print(f"ctxgcd: {error}", file=sys.stderr)
         return EXIT_CODE
@@ -259,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_REFUSED
 
 
-def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
+def _lock_and_serve(config: Config, config_file: Path | None, flag: str) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the loop heeds it, it would end us.
     inherited = listen_fds(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
@@ -272,8 +272,8 @@ def _serve_alone(config: Config, config_file: Path | None, flag: str) -> int:
         sockets = inherited or [at_socket.listen(path)]
         instances = {state, at_socket}
         for instance in instances:
-            instance.announce(path or os.fsdecode(sockets[0].getsockname()))
-        uvloop.run(serve(config, config_file, path, sockets, instances))
+            instance.announce_address(path or os.fsdecode(sockets[0].getsockname()))
+        uvloop.run(run_daemon(config, config_file, path, sockets, instances))
     except* CtxgcError as group:
         raise _first_error(group) from None
     finally:
@@ -293,12 +293,12 @@ def _stash_path(config: Config) -> Path:
     return folder if folder == MEMORY else folder / STASH_NAME
 
 
-def _check_or_repair(config: Config, *, is_repair: bool) -> int:
+def _check_or_repair_stash(config: Config, *, is_repair: bool) -> int:
     path = _stash_path(config)
     state = Instance(str(config.daemon.lock_dir))
     try:
         if is_repair:
-            outcome = repair(path)
+            outcome = repair_stash(path)
             lost = f"{outcome.bodies_lost} {'was' if outcome.bodies_lost == 1 else 'were'} lost"
             print(f"{outcome.bodies} of {outcome.segments} segments have their content; {lost}")
             if outcome.missing:
@@ -308,7 +308,7 @@ def _check_or_repair(config: Config, *, is_repair: bool) -> int:
             else:
                 print(f"{outcome.rebuilt} rows were rebuilt from content; the damaged file is kept: {outcome.backup}")
             return 0
-        report = check(path)
+        report = check_stash(path)
         for trouble in report.troubles:
             print(trouble)
         verdict = "sound" if report.is_sound else "damaged; `ctxgcd --repair` saves what can be read"
@@ -318,11 +318,11 @@ def _check_or_repair(config: Config, *, is_repair: bool) -> int:
         state.close()
 
 
-def _redact(config: Config, *, is_dry: bool) -> int:
+def _redact_stash(config: Config, *, is_dry: bool) -> int:
     state = Instance(str(config.daemon.lock_dir))
     try:
         counter = TokenCounter(lambda: load_ranks(os.environ))
-        print(redact_stored(_stash_path(config), counter, is_dry=is_dry))
+        print(run_redaction(_stash_path(config), counter, is_dry=is_dry))
         return 0
     finally:
         state.close()

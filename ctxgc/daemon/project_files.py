@@ -14,7 +14,7 @@ CLOCK_SLACK_S = 2.0
 """A file's time may be this much later than the record of the call that wrote the file."""
 
 
-def read_unchanged(path: str, project: str, until_s: float) -> bytes | None:
+def read_unchanged_file(path: str, project: str, until_s: float) -> bytes | None:
     """The content of a project's file that has not changed since `until_s`, else None. Blocks; raises nothing."""
     root, real = os.path.realpath(project), os.path.realpath(path)
     if not (project and until_s > 0 and os.path.isabs(path) and real.startswith(root.rstrip("/") + "/")):

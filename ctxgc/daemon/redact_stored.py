@@ -17,9 +17,9 @@ PROGRESS_ROWS = 10_000
 """Segments between two lines of progress."""
 
 
-def redact_stored(path: Path, counter: TokenCounter, *, is_dry: bool) -> str:
+def run_redaction(path: Path, counter: TokenCounter, *, is_dry: bool) -> str:
     """Redact the stash, or count what a run would redact; the sentence that says what was found."""
-    report = redact_stash(path, row_redactor(counter), _say_progress, is_dry=is_dry)
+    report = redact_stash(path, row_redactor(counter), _print_progress, is_dry=is_dry)
     verb = "would be redacted" if is_dry else "redacted"
     end = "nothing was changed" if is_dry else "the old bytes are gone from the file, its index and its log"
     return f"{report.secrets} secrets in {report.segments} segments and {report.names} other names {verb}; {end}"
@@ -47,6 +47,6 @@ def row_redactor(counter: TokenCounter) -> Callable[[SegmentRow], tuple[SegmentR
     return clean_row
 
 
-def _say_progress(done: int, total: int) -> None:
+def _print_progress(done: int, total: int) -> None:
     if done == total or done % PROGRESS_ROWS < SLICE_ROWS:
         print(f"{done} of {total} segments read", file=sys.stderr, flush=True)

@@ -69,7 +69,7 @@ class CallContext(msgspec.Struct):
         return self.client.client_uid
 
     @property
-    def is_wanted(self) -> bool:
+    def is_answer_wanted(self) -> bool:
         """Whether somebody waits for the answer."""
         return not (self.is_cancelled or self.client.is_gone)
 
@@ -81,7 +81,7 @@ class CallContext(msgspec.Struct):
         """As `Caller.unsubscribe`."""
         self.client.unsubscribe()
 
-    def check(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Raise Cancelled or DeadlinePassed if the client wants no answer any more.
 
         For a verb to call after each wait and before its point of no return. No other check stops a verb that runs: a
@@ -108,7 +108,7 @@ class Dispatch(Protocol):
         without its message, because the message may quote a session's text.
         """
 
-    def is_long(self, method: str) -> bool:
+    def has_long_reply(self, method: str) -> bool:
         """Whether the reply may be as long as a line: only a few such calls of a connection run at once."""
 
     def is_for_operators(self, method: str) -> bool:
@@ -172,7 +172,7 @@ class Served(Protocol):
     def traffic(self) -> Traffic:
         """Counts of connections, requests and errors."""
 
-    def slowlog(self) -> list[SlowCall]:
+    def slowest_calls(self) -> list[SlowCall]:
         """The slowest requests since the start, slowest first."""
 
 
@@ -183,7 +183,7 @@ class Slowlog:
         self._calls_max = calls_max
         self._heap: list[SlowCall] = []
 
-    def note(self, call: SlowCall) -> None:
+    def note_call(self, call: SlowCall) -> None:
         """Keep `call` if the call is among the slowest. O(log calls)."""
         if len(self._heap) < self._calls_max:
             heapq.heappush(self._heap, call)

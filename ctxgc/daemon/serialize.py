@@ -18,7 +18,7 @@ from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.collecting import Outcome
-from ctxgc.daemon.sessions.departures import departed_of
+from ctxgc.daemon.sessions.departures import count_departed
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.params import RENDERERS
@@ -76,9 +76,9 @@ def show_reply(
 ) -> ShowReply:
     """A session with its window. The journal has the newest collections, the newest first. O(segments)."""
     heap, row = session.heap, session.row
-    departed = departed_of(heap)
+    departed = count_departed(heap)
     states = Counter(STATES[state] for state in heap.state)
-    billed = session.billed_window(heap.resident_tokens)
+    billed = session.billed_window_tokens(heap.resident_tokens)
     evictable, garbage = freeable_tokens(heap, session.index.paths, session.now(), session.rules)
     return ShowReply(
         **asdict(session_reply(row)),
@@ -98,7 +98,7 @@ def show_reply(
         hidden_tokens=row.hidden_tokens,
         ratio=round(session.calibration.ratio, 4),
         pressure=round(billed / row.budget_tokens, 4) if row.budget_tokens else 0.0,
-        kinds=kind_tokens(session),
+        kinds=tokens_by_kind(session),
         children=children,
         faults=row.faults,
         collections=session.last_collection,
@@ -119,11 +119,11 @@ def _saved_usd(session: Session, journal: Sequence[Collection], price: ModelPric
         for record in journal
         if record.id not in undone and not record.undoes
     ]
-    saved = dollars_of(session, -sum(costs), price)
+    saved = cost_in_dollars(session, -sum(costs), price)
     return saved and round(saved, 4)
 
 
-def kind_tokens(session: Session) -> list[KindTokens]:
+def tokens_by_kind(session: Session) -> list[KindTokens]:
     """The tokens of each kind in the window, the dearest first."""
     heap = session.heap
     slots_by_kind: dict[str, list[int]] = {}
@@ -136,7 +136,7 @@ def kind_tokens(session: Session) -> list[KindTokens]:
     return sorted(rows, key=lambda row: (-row.resident_tokens, row.kind))
 
 
-def _path_use(use: PathUse) -> PathUseReply:
+def _path_use_reply(use: PathUse) -> PathUseReply:
     last = 0 if use.last_line == LINE_MAX else use.last_line
     return PathUseReply(use.path, use.access.value, use.first_line, last)
 
@@ -162,9 +162,9 @@ def segment_reply(session: Session, row: SegmentRow) -> SegmentReply:
         tool=segment.tool,
         status=segment.status.value,
         command=segment.command,
-        paths=[_path_use(use) for use in segment.paths],
+        paths=[_path_use_reply(use) for use in segment.paths],
         digest=row.digest.hex(),
-        is_pinned=heap.is_set(slot, PINNED),
+        is_pinned=heap.has_flag(slot, PINNED),
         has_opaque=segment.has_opaque,
         garbage=proof.reason if proof else "",
         garbage_by=heap.ids[proof.by] if proof and proof.by >= 0 else "",
@@ -190,7 +190,7 @@ def piece_reply(piece: Piece, tokens: int, offset: int, limit_bytes: int) -> Pie
         return PieceReply(piece.name, len(piece.data), tokens, next_offset, data_b64=b64encode(part).decode())
 
 
-def header_reply(session: Session, row: SegmentRow) -> ContentReply:
+def segment_header_reply(session: Session, row: SegmentRow) -> ContentReply:
     """A segment with the sizes of its pieces, and no content."""
     pieces = [PieceReply(name, size, tokens, next_offset=0) for name, size, tokens in row.pieces]
     return ContentReply(**asdict(segment_reply(session, row)), session=str(session.key), pieces=pieces)
@@ -216,10 +216,10 @@ def plan_reply(
     """A plan, made or carried out; `labels` name the victims that are listed."""
     todo = outcome.plan
     is_billed = unit == "billed"
-    whole = session.billed_window if is_billed else int
+    whole = session.billed_window_tokens if is_billed else int
     part = session.calibration.to_billed if is_billed else int
     before, after, target = (whole(n) for n in (todo.before_tokens, todo.remaining_tokens, todo.target_tokens))
-    protected_by = _protected_by(todo, part, session.row.hidden_tokens if is_billed else 0)
+    protected_by = _tokens_by_protection(todo, part, session.row.hidden_tokens if is_billed else 0)
     return PlanReply(
         session=str(session.key),
         unit=unit,
@@ -240,11 +240,11 @@ def plan_reply(
         mode=MODES[session.row.rendered_by.value],
         effect=(UNDONE if outcome.trigger == "undo" else EFFECTS)[session.row.rendered_by],
         changed=_plan_sentence(len(todo.victims), before - after, is_dry, is_protected=bool(protected_by)),
-        next=_next_step(outcome, protected_by, target, after),
+        next=_next_step_hint(outcome, protected_by, target, after),
     )
 
 
-def _next_step(outcome: Outcome, protected_by: Mapping[str, int], target: int, after: int) -> str | None:
+def _next_step_hint(outcome: Outcome, protected_by: Mapping[str, int], target: int, after: int) -> str | None:
     if protected_by:
         names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in protected_by.items())
         stay = f"the {tokens_label(after)} that stay are {names}"
@@ -254,7 +254,7 @@ def _next_step(outcome: Outcome, protected_by: Mapping[str, int], target: int, a
     return None
 
 
-def _protected_by(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
+def _tokens_by_protection(todo: Plan, part: Callable[[int], int], hidden_tokens: int) -> dict[str, int]:
     """The window's protections in the reply's unit. Parts add up to the whole: each part is rounded with the parts
     before.
     """
@@ -312,7 +312,7 @@ def price_reply(session: Session, price: ModelPrice | None) -> PriceReply | None
     return price and PriceReply(session.row.model, price.input, price.output, price.as_of)
 
 
-def dollars_of(session: Session, raw_cost: float | None, price: ModelPrice | None) -> float | None:
+def cost_in_dollars(session: Session, raw_cost: float | None, price: ModelPrice | None) -> float | None:
     """A cost in raw input-token equivalents as dollars; None where cost or price is unknown."""
     return None if raw_cost is None or price is None else price.dollars(raw_cost * session.calibration.ratio)
 
@@ -326,7 +326,7 @@ def collection_reply(
     """A line of the journal; with labels its victims too. Tokens are raw."""
     victims = None
     if labels is not None:
-        victims = [_victim_reply(session, e, int, labels) for e in sorted(record.evictions, key=_size_key)]
+        victims = [_victim_reply(session, e, int, labels) for e in sorted(record.evictions, key=_freed_tokens_key)]
     return CollectionReply(
         collection=record.id,
         wall_s=record.wall_s,
@@ -341,17 +341,17 @@ def collection_reply(
         predicted_cost=record.predicted_cost,
         actual_cost=record.actual_cost,
         undoes=record.undoes,
-        predicted_usd=dollars_of(session, record.predicted_cost, price),
-        actual_usd=dollars_of(session, record.actual_cost, price),
+        predicted_usd=cost_in_dollars(session, record.predicted_cost, price),
+        actual_usd=cost_in_dollars(session, record.actual_cost, price),
         victims=victims,
     )
 
 
-def _size_key(eviction: Eviction) -> tuple[int, int]:
+def _freed_tokens_key(eviction: Eviction) -> tuple[int, int]:
     return (-eviction.freed_tokens, eviction.seq)
 
 
-def labels_of(rows: Iterable[SegmentRow]) -> dict[int, str]:
+def labels_by_seq(rows: Iterable[SegmentRow]) -> dict[int, str]:
     """Labels by seq."""
     return {row.seq: segment_label(row.segment) for row in rows}
 

@@ -63,5 +63,5 @@ def apply_config(services: Services, fresh: Config) -> tuple[list[str], list[str
     live = [name for name in changed if name in LIVE_SECTIONS]
     services.config = old.model_copy(update={name: getattr(fresh, name) for name in live})
     services.pacer = pacer_rules(services.config)
-    services.registry.adopt(session_settings(services.config))
+    services.registry.adopt_settings(session_settings(services.config))
     return live, [name for name in changed if name not in LIVE_SECTIONS]

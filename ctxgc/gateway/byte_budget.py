@@ -10,14 +10,14 @@ class ByteBudget:
         self.limit = limit
         self.used = 0
 
-    def take(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Count bytes in; False, without counting, where the bytes do not fit."""
         if self.used + size > self.limit:
             return False
         self.used += size
         return True
 
-    def give(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Count bytes out that `take` counted in."""
         self.used -= size
 
@@ -29,14 +29,14 @@ class BudgetShare:
         self._budget = budget
         self.size = 0
 
-    def grow(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Count further bytes in, or out if fewer; False, without counting, where the bytes do not fit."""
-        if not self._budget.take(size):
+        if not self._budget.reserve(size):
             return False
         self.size += size
         return True
 
     def release(self) -> None:
         """Count all bytes out."""
-        self._budget.give(self.size)
+        self._budget.release(self.size)
         self.size = 0

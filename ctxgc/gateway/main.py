@@ -28,7 +28,7 @@ from ctxgc.gateway import pidfile
 from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
-from ctxgc.gateway.http.listener import listening
+from ctxgc.gateway.http.listener import open_listener
 from ctxgc.gateway.http.server import Proxy
 from ctxgc.gateway.http.tools_endpoint import Serve
 from ctxgc.gateway.http.upstream import Upstreams, client_session
@@ -64,17 +64,17 @@ class RunningGateway:
 
 def require_settings(*, config: str = "", host: str = "", port: int | None = None, mode: str = "") -> None:
     """Raise `BadConfig` where a gateway could not begin with these settings. Makes no file, and no secret."""
-    settings_of(_config_with(config, host, port), mode)
+    settings_of(_config_with_address(config, host, port), mode)
 
 
-def _config_with(config: str, host: str, port: int | None) -> Config:
+def _config_with_address(config: str, host: str, port: int | None) -> Config:
     """The configuration, with the address of the command line in place of its own. Raises `BadConfig`."""
     overrides: dict[str, Any] = ({"host": host} if host else {}) | ({"port": port} if port is not None else {})
     read = load_config(Path(config) if config else None, os.environ)
     return read.model_copy(update={"gateway": read.gateway.model_copy(update=overrides)})
 
 
-def run(
+def run_gateway(
     *,
     config: str = "",
     socket: str = "",
@@ -91,16 +91,16 @@ def run(
     path = Path(config) if config else None
 
     def settings() -> Settings:
-        read = _config_with(config, host, port)
-        return settings_of(read, mode, _secret(str(read.daemon.lock_dir)))
+        read = _config_with_address(config, host, port)
+        return settings_of(read, mode, _secret_or_empty(str(read.daemon.lock_dir)))
 
-    config_in_force = _config_with(config, host, port)
+    config_in_force = _config_with_address(config, host, port)
     folder = str(config_in_force.daemon.lock_dir)
-    first = settings_of(config_in_force, mode, _secret(folder))
+    first = settings_of(config_in_force, mode, _secret_or_empty(folder))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            served = serving(first, DaemonClient(socket), serve_tools)
-            runner.run(_serve(served, folder, path or config_path(os.environ), settings))
+            served = open_gateway(first, DaemonClient(socket), serve_tools)
+            runner.run(_serve_until_signal(served, folder, path or config_path(os.environ), settings))
     except (CannotListen, OSError):
         raise
     except Exception:
@@ -109,7 +109,7 @@ def run(
     return 0
 
 
-def _secret(folder: str) -> str:
+def _secret_or_empty(folder: str) -> str:
     """The secret of the state folder; empty, which no request can name, where the folder cannot keep a secret."""
     try:
         return ensure_secret(folder)
@@ -118,7 +118,7 @@ def _secret(folder: str) -> str:
         return ""
 
 
-async def _serve(
+async def _serve_until_signal(
     served: AbstractAsyncContextManager[RunningGateway], folder: str, path: Path, settings: Callable[[], Settings]
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -137,7 +137,7 @@ async def _serve(
         except OSError as error:
             print_failure = error
             stop.set()
-        with _pidfile(folder, url):
+        with _published_pidfile(folder, url):
             await _wait_for_stop(stop, gateway, path, settings)
     if print_failure is not None:  # Out here: the task group would wrap the error.
         raise print_failure
@@ -155,14 +155,14 @@ async def _wait_for_stop(
         except TimeoutError:
             if (now := _file_version(path)) != seen:
                 seen = now
-                _reload(gateway, settings)
+                _reload_settings(gateway, settings)
 
 
 @contextmanager
-def _pidfile(folder: str, url: str) -> Iterator[None]:
+def _published_pidfile(folder: str, url: str) -> Iterator[None]:
     """The pid file, by which `ctxgc status` and `--stop` find this gateway. Without the file the gateway serves too."""
     try:
-        lock = pidfile.publish(folder, url)
+        lock = pidfile.create_pidfile(folder, url)
     except OSError as error:
         _log.warning("`ctxgc status` will not show this gateway: %s: %s", folder, error.strerror)
         yield
@@ -170,11 +170,11 @@ def _pidfile(folder: str, url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        pidfile.unpublish(folder, lock)
+        pidfile.remove_pidfile(folder, lock)
 
 
 @asynccontextmanager
-async def serving(
+async def open_gateway(
     settings: Settings, daemon: VerbCaller, serve_tools: Serve | None = None
 ) -> AsyncIterator[RunningGateway]:
     """A gateway on this loop for the life of the context; port 0 takes a free port."""
@@ -202,7 +202,7 @@ async def serving(
             proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session), serve_tools)
             gateway.port = int(listener.getsockname()[1])
             try:
-                async with listening(proxy.app(), listener):
+                async with open_listener(proxy.app(), listener):
                     yield gateway
             finally:
                 for task in background:
@@ -218,7 +218,7 @@ def _file_version(path: Path) -> tuple[int, int]:
     return (status.st_mtime_ns, status.st_size)
 
 
-def _reload(gateway: RunningGateway, settings: Callable[[], Settings]) -> None:
+def _reload_settings(gateway: RunningGateway, settings: Callable[[], Settings]) -> None:
     """Put the changed file's settings in force, all but the address; a broken file has no effect."""
     try:
         fresh = settings()

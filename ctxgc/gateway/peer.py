@@ -35,12 +35,12 @@ _REPLY_BYTES = 4096
 
 def peer_uid(own: Address, peer: Address) -> int | None:
     """The uid of the process that opened this connection from `peer`; None where that cannot be known."""
-    return _uid(own, peer, ESTABLISHED)
+    return _uid_of_socket(own, peer, ESTABLISHED)
 
 
 def listener_uid(address: Address) -> int | None:
     """The uid of the process that listens at exactly this address; None where that cannot be known."""
-    return _uid(("::" if ":" in address[0] else "0.0.0.0", 0), address, LISTENING)  # noqa: S104 (no address is bound)
+    return _uid_of_socket(("::" if ":" in address[0] else "0.0.0.0", 0), address, LISTENING)  # noqa: S104 (no address is bound)
 
 
 def is_own_peer(own: Address, peer: Address) -> bool:
@@ -48,7 +48,7 @@ def is_own_peer(own: Address, peer: Address) -> bool:
     return peer_uid(own, peer) == os.geteuid()
 
 
-def _uid(own: Address, peer: Address, state: int) -> int | None:
+def _uid_of_socket(own: Address, peer: Address, state: int) -> int | None:
     if sys.platform != "linux":
         return None
     try:

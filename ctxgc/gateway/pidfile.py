@@ -43,12 +43,12 @@ def pid_space() -> str:
         return os.uname().nodename
 
 
-def publish(folder: str, url: str) -> int:
+def create_pidfile(folder: str, url: str) -> int:
     """Lock a file that names this process and its address; the file's descriptor, to be kept open. Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    for path in _files(folder):
-        if _read(path) is None:  # Its gateway was killed.
-            _remove(path)
+    for path in _pidfiles(folder):
+        if _read_pidfile(path) is None:  # Its gateway was killed.
+            _remove_file(path)
     scratch, path = (os.path.join(folder, f"{dot}{NAME_PREFIX}{os.getpid()}{NAME_SUFFIX}") for dot in (".", ""))
     lock = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -58,30 +58,32 @@ def publish(folder: str, url: str) -> int:
         os.rename(scratch, path)
     except BaseException:
         os.close(lock)
-        _remove(scratch)
+        _remove_file(scratch)
         raise
     return lock
 
 
-def unpublish(folder: str, lock: int) -> None:
+def remove_pidfile(folder: str, lock: int) -> None:
     """Remove the file of this process, and its lock."""
-    _remove(os.path.join(folder, f"{NAME_PREFIX}{os.getpid()}{NAME_SUFFIX}"))
+    _remove_file(os.path.join(folder, f"{NAME_PREFIX}{os.getpid()}{NAME_SUFFIX}"))
     os.close(lock)
 
 
 def running_gateways(folder: str) -> list[GatewayProcess]:
     """Gateways that serve here now, the oldest first; none where the folder cannot be read."""
     space = pid_space()
-    found = [gateway for gateway in map(_read, _files(folder)) if gateway is not None and gateway.space == space]
+    found = [
+        gateway for gateway in map(_read_pidfile, _pidfiles(folder)) if gateway is not None and gateway.space == space
+    ]
     return sorted(found, key=lambda gateway: gateway.since_s)
 
 
 def is_running(gateway: GatewayProcess) -> bool:
     """Whether the gateway serves still."""
-    return _read(gateway.path) is not None
+    return _read_pidfile(gateway.path) is not None
 
 
-def _files(folder: str) -> list[str]:
+def _pidfiles(folder: str) -> list[str]:
     try:
         names = os.listdir(folder)
     except OSError:
@@ -89,7 +91,7 @@ def _files(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in names if name.startswith(NAME_PREFIX) and name.endswith(NAME_SUFFIX)]
 
 
-def _read(path: str) -> GatewayProcess | None:
+def _read_pidfile(path: str) -> GatewayProcess | None:
     """The gateway that locks this file; None without a gateway, or for another user's file."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -110,7 +112,7 @@ def _read(path: str) -> GatewayProcess | None:
     return None
 
 
-def _remove(path: str) -> None:
+def _remove_file(path: str) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:

@@ -105,13 +105,13 @@ class LineClient:
     def call(self, method: str, params: Mapping[str, Any] | None = None, timeout_s: float | None = None) -> Any:
         """The result of a call. Raises CallFailed (TimedOut, Unreachable among them); ValueError for NaN."""
         gives_up_at = time.monotonic() + (timeout_s or self._timeout_s)
-        id, line = self._request(method, params or {}, gives_up_at)
+        id, line = self._encode_request(method, params or {}, gives_up_at)
         self._send(line, gives_up_at)
         while True:
             answer = self._next_answer(gives_up_at)
             if answer.get("id") == id or answer.get("id") is None:
                 if "result" not in answer:
-                    raise _failure(answer)
+                    raise _decode_failure(answer)
                 return answer["result"]
 
     def call_many(
@@ -125,21 +125,21 @@ class LineClient:
         for method, params in calls:
             gives_up_at = time.monotonic() + (timeout_s or self._timeout_s)
             if len(waiting) >= PIPELINE_MAX:
-                yield self._oldest(waiting, gives_up_at)
-            id, line = self._request(method, params, gives_up_at)
-            self._send_while_answers_come(line, waiting, gives_up_at)
+                yield self._take_oldest_result(waiting, gives_up_at)
+            id, line = self._encode_request(method, params, gives_up_at)
+            self._send_while_reading(line, waiting, gives_up_at)
             waiting[id] = UNANSWERED
         while waiting:
-            yield self._oldest(waiting, time.monotonic() + (timeout_s or self._timeout_s))
+            yield self._take_oldest_result(waiting, time.monotonic() + (timeout_s or self._timeout_s))
 
-    def _request(self, method: str, params: Mapping[str, Any], gives_up_at: float) -> tuple[int, bytes]:
+    def _encode_request(self, method: str, params: Mapping[str, Any], gives_up_at: float) -> tuple[int, bytes]:
         self._last_id += 1
         deadline_ms = max(1, int((gives_up_at - time.monotonic()) * 1000))
         request = {"id": self._last_id, "method": method, "params": params, "deadline_ms": deadline_ms}
         text = json.dumps(request, separators=(",", ":"), allow_nan=False)
         return self._last_id, text.encode() + b"\n"
 
-    def _oldest(self, waiting: dict[int, Any], gives_up_at: float) -> Any:
+    def _take_oldest_result(self, waiting: dict[int, Any], gives_up_at: float) -> Any:
         id = next(iter(waiting))
         while waiting[id] is UNANSWERED:
             self._match_answer(self._next_answer(gives_up_at), waiting)
@@ -148,11 +148,11 @@ class LineClient:
     def _match_answer(self, answer: dict[str, Any], waiting: dict[int, Any]) -> None:
         id = answer.get("id")
         if id is None:
-            raise _failure(answer)  # The error is about the connection, not about one call.
+            raise _decode_failure(answer)  # The error is about the connection, not about one call.
         if isinstance(id, int) and id in waiting:
-            waiting[id] = _failure(answer) if "error" in answer else answer.get("result")
+            waiting[id] = _decode_failure(answer) if "error" in answer else answer.get("result")
 
-    def _send_while_answers_come(self, line: bytes, waiting: dict[int, Any], gives_up_at: float) -> None:
+    def _send_while_reading(self, line: bytes, waiting: dict[int, Any], gives_up_at: float) -> None:
         """Send without waiting for room while answers are due.
 
         The daemon stops reading a client that does not read: if both sides only wrote, neither would move again.
@@ -180,26 +180,26 @@ class LineClient:
             raise TimedOut("the daemon took no request in time") from error
         except OSError as error:
             if not self._lines:
-                self._read_rest()
+                self._read_refusal()
             if not self._lines:
                 raise Unreachable(f"the daemon hung up: {error.strerror or error}") from error
 
-    def _read_rest(self) -> None:
+    def _read_refusal(self) -> None:
         # A daemon that refuses a connection sends the reason and closes: that may lie unread behind the failed write.
         try:
-            self._read_some(time.monotonic() + 0.1)
+            self._read_lines(time.monotonic() + 0.1)
         except CallFailed:
             return
 
     def _next_answer(self, gives_up_at: float) -> dict[str, Any]:
         while True:
             while not self._lines:
-                self._read_some(gives_up_at)
+                self._read_lines(gives_up_at)
             answer = json.loads(self._lines.pop(), object_hook=Record)
             if isinstance(answer, dict) and "method" not in answer:
                 return answer
 
-    def _read_some(self, gives_up_at: float) -> None:
+    def _read_lines(self, gives_up_at: float) -> None:
         connection = self.connect()
         connection.settimeout(_remaining_s(gives_up_at))
         try:
@@ -222,7 +222,7 @@ def _remaining_s(gives_up_at: float) -> float:
     return max(0.001, gives_up_at - time.monotonic())
 
 
-def _failure(answer: dict[str, Any]) -> CallFailed:
+def _decode_failure(answer: dict[str, Any]) -> CallFailed:
     error = answer.get("error")
     if not isinstance(error, dict):
         return CallFailed("internal", -32603, "the daemon sent an answer without a result")

@@ -19,13 +19,13 @@ DIGEST_BYTES = 4
 def build_id() -> str:
     """The version, with a digest of the package's code as it lies on disk at the first call in this process."""
     digest = blake2b(digest_size=DIGEST_BYTES)
-    for path in _sources():
+    for path in _source_paths():
         with open(path, "rb") as source:
             digest.update(source.read())
     return f"{__version__}+{digest.hexdigest()}"
 
 
-def _sources() -> Iterator[str]:
+def _source_paths() -> Iterator[str]:
     package = os.path.dirname(os.path.dirname(__file__))
     for folder, folders, names in os.walk(package):
         folders.sort()

@@ -63,7 +63,7 @@ class Client(asyncio.Protocol):
     def close(self) -> None:
         """Hang up; calls that wait fail with Unreachable."""
         self._transport.close()
-        self._fail(Unreachable("the client was closed", ""))
+        self._fail_waiting_calls(Unreachable("the client was closed", ""))
 
     async def call(self, method: str, params: Any = None, *, timeout_s: float | None = None) -> Any:
         """The result of a call. Any number may run at once; requests beyond the daemon's bound wait.
@@ -76,7 +76,7 @@ class Client(asyncio.Protocol):
             async with asyncio.timeout(wait_s):
                 async with self._in_flight:
                     await self._may_write.wait()
-                    return await self._answer(method, {} if params is None else params, wait_s)
+                    return await self._send_and_await(method, {} if params is None else params, wait_s)
         except TimeoutError:
             raise TimedOut(f"{method} was not answered within {wait_s:g} s") from None
 
@@ -89,7 +89,7 @@ class Client(asyncio.Protocol):
         await self.call("subscribe", params)
         while True:
             event = await self._events.get()
-            self._read_if_room()
+            self._pause_or_resume_reading()
             if event is None:
                 raise self._failure or Unreachable("the daemon hung up")
             yield event
@@ -102,20 +102,20 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Fail the calls that wait."""
-        self._fail(Unreachable("the daemon hung up"))
+        self._fail_waiting_calls(Unreachable("the daemon hung up"))
 
     def data_received(self, data: bytes) -> None:
         """Hand every answer to its caller and every event to the iteration."""
         for line in self._lines.feed(data):
             message = decode_message(line)
             if message.method:
-                self._take_event(message)
+                self._queue_event(message)
             elif isinstance(message.id, int):
-                self._take_answer(message, self._answers.pop(message.id, None))
+                self._resolve_answer(message, self._answers.pop(message.id, None))
             elif message.error is not UNSET:
-                self._fail(_failure(message))
+                self._fail_waiting_calls(_decode_failure(message))
         if self._lines.is_too_long:
-            self._fail(Unreachable(f"the daemon sent a line of more than {ANSWER_BYTES_MAX} bytes", ""))
+            self._fail_waiting_calls(Unreachable(f"the daemon sent a line of more than {ANSWER_BYTES_MAX} bytes", ""))
             self._transport.abort()
 
     def pause_writing(self) -> None:
@@ -126,7 +126,7 @@ class Client(asyncio.Protocol):
         """Let callers go on: the daemon reads again."""
         self._may_write.set()
 
-    async def _answer(self, method: str, params: Any, wait_s: float) -> Any:
+    async def _send_and_await(self, method: str, params: Any, wait_s: float) -> Any:
         if self._failure is not None:
             raise self._failure
         self._last_id += 1
@@ -143,24 +143,24 @@ class Client(asyncio.Protocol):
                 self._transport.write(encode_request(UNSET, "$/cancel", {"id": id}))
             raise
 
-    def _take_answer(self, message: Message, answer: asyncio.Future[Any] | None) -> None:
+    def _resolve_answer(self, message: Message, answer: asyncio.Future[Any] | None) -> None:
         if answer is None or answer.done():
             return
         if message.result is UNSET:
-            answer.set_exception(_failure(message))
+            answer.set_exception(_decode_failure(message))
         else:
             answer.set_result(msgspec.json.decode(message.result))
 
-    def _take_event(self, message: Message) -> None:
+    def _queue_event(self, message: Message) -> None:
         params = msgspec.json.decode(message.params, type=dict[str, Any])
         if message.method == "event.gap":
             event = ReceivedEvent(params.get("to", 0), "gap", params)
         else:
             event = ReceivedEvent(params.pop("seq", 0), params.pop("topic", ""), params)
         self._events.put_nowait(event)
-        self._read_if_room()
+        self._pause_or_resume_reading()
 
-    def _read_if_room(self) -> None:
+    def _pause_or_resume_reading(self) -> None:
         # The bound of the queue, but for the events of one read. Answers come behind events on the wire: a client that
         # subscribes and then stops iterating stops its own calls too.
         if self._transport.is_closing():
@@ -170,7 +170,7 @@ class Client(asyncio.Protocol):
         else:
             self._transport.resume_reading()
 
-    def _fail(self, failure: CallFailed) -> None:
+    def _fail_waiting_calls(self, failure: CallFailed) -> None:
         self._failure = self._failure or failure
         self._may_write.set()  # The connection is gone: a caller that waits for room would wait in vain.
         for answer in self._answers.values():
@@ -180,7 +180,7 @@ class Client(asyncio.Protocol):
         self._events.put_nowait(None)
 
 
-def _failure(message: Message) -> CallFailed:
+def _decode_failure(message: Message) -> CallFailed:
     error = message.error
     if error is UNSET:
         return CallFailed("internal", -32603, "the daemon sent an answer without a result")
@@ -194,14 +194,14 @@ async def connect(socket: str = "", *, timeout_s: float = 30.0) -> Client:
     missing: Unreachable | None = None
     for path in candidate_sockets(socket, os.environ):
         try:
-            return await _connected(path, timeout_s)
+            return await _open_client(path, timeout_s)
         except Unreachable as failure:
             missing = missing or failure
     assert missing is not None
     raise missing
 
 
-async def _connected(path: str, timeout_s: float) -> Client:
+async def _open_client(path: str, timeout_s: float) -> Client:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):

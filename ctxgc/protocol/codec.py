@@ -161,10 +161,10 @@ class LineSplitter:
                     self.is_too_long = True
                     return lines[:number]
         if tail:
-            self._keep(tail)
+            self._buffer_tail(tail)
         return lines
 
-    def _keep(self, tail: bytes) -> None:
+    def _buffer_tail(self, tail: bytes) -> None:
         self._partial_bytes += len(tail)
         if self._partial_bytes > self._frame_bytes_max:
             self.is_too_long = True
@@ -196,7 +196,7 @@ class Decoder:
                 return [self._close_stream(BadLine(WHO_WE_ARE, hint=TRY_PING))]
         frames: list[Frame] = []
         for line in self._lines.feed(data):
-            frame = self._frame(line)
+            frame = self._decode_line(line)
             if frame is not None:
                 frames.append(frame)
                 if self.is_closed:
@@ -206,16 +206,16 @@ class Decoder:
             frames.append(self._close_stream(FrameTooLarge(text, hint="send large text with segment.add_file")))
         return frames
 
-    def _frame(self, line: bytes) -> Frame | None:
+    def _decode_line(self, line: bytes) -> Frame | None:
         try:
-            frame = _frame_of(line)
+            frame = _decode_frame(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._bad_line(line, error) if line.strip() else None
+            return self._refuse_bad_line(line, error) if line.strip() else None
         self._bad_lines_in_row = 0
         self._is_first_line = False
         return frame
 
-    def _bad_line(self, line: bytes, error: Exception) -> Refusal:
+    def _refuse_bad_line(self, line: bytes, error: Exception) -> Refusal:
         is_first, self._is_first_line = self._is_first_line, False
         if is_first and HTTP_LINE.match(line):
             return self._close_stream(BadLine(WHO_WE_ARE, hint=TRY_PING))
@@ -232,7 +232,7 @@ class Decoder:
         return Refusal(error, closes=True)
 
 
-def _frame_of(line: bytes) -> Frame:
+def _decode_frame(line: bytes) -> Frame:
     """A line's frame. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError for a line that is not JSON."""
     try:
         if not line.isascii():
@@ -248,11 +248,11 @@ def _frame_of(line: bytes) -> Frame:
     items = [item for item in msgspec.structs.astuple(_HEADS.decode(line)) if item is not None]
     if not 1 <= len(items) <= BATCH_MAX:
         return Refusal(BadRequest(f"a batch holds 1 to {BATCH_MAX} requests"))
-    return Batch([_batch_item(bytes(item)) for item in items])
+    return Batch([_decode_batch_item(bytes(item)) for item in items])
 
 
-def _batch_item(line: bytes) -> Request | Refusal:
-    frame = _frame_of(line)
+def _decode_batch_item(line: bytes) -> Request | Refusal:
+    frame = _decode_frame(line)
     return Refusal(BadRequest("a batch holds requests, not batches")) if isinstance(frame, Batch) else frame
 
 
@@ -283,8 +283,8 @@ def append_result(out: bytearray, id: int | str, result: Any) -> None:
 
 def encode_error(id: int | str | None, error: CtxgcError) -> bytes:
     """An error's line: `code` for JSON-RPC, `data.kind` for programs, `message` and `data.hint` for people."""
-    data = ErrorData(error.kind, error.is_retryable, _utf8_text(error.field), _utf8_text(error.hint))
-    return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _utf8_text(str(error)), data))) + b"\n"
+    data = ErrorData(error.kind, error.is_retryable, _escape_surrogates(error.field), _escape_surrogates(error.hint))
+    return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _escape_surrogates(str(error)), data))) + b"\n"
 
 
 def encode_batch(lines: Sequence[bytes]) -> bytes:
@@ -313,6 +313,6 @@ def decode_message(line: bytes) -> Message:
     return _MESSAGES.decode(line)
 
 
-def _utf8_text(text: str) -> str:
+def _escape_surrogates(text: str) -> str:
     # An error may quote a file name, and file names may hold bytes that are not UTF-8.
     return text.encode("utf-8", "backslashreplace").decode()

@@ -87,14 +87,14 @@ def _xdg_folder(environment: Mapping[str, str], name: str) -> str:
     return path if path.startswith("/") else ""
 
 
-def write_lock(lock: int, socket: str) -> None:
+def write_lock_file(lock: int, socket: str) -> None:
     """Name the daemon's pid and socket in its lock file; an empty `socket` wipes an earlier holder's address."""
     os.ftruncate(lock, 0)
     if socket:
         os.pwrite(lock, os.fsencode(f"{os.getpid()}\n{socket}\n"), 0)
 
 
-def read_lock(folder: str) -> tuple[int, str]:
+def read_lock_file(folder: str) -> tuple[int, str]:
     """(pid, socket) that the last daemon of this state folder wrote, (0, "") without any; that daemon may be gone."""
     try:
         lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -118,7 +118,7 @@ def candidate_sockets(flag: str, environment: Mapping[str, str]) -> Iterator[str
     usual = socket_path(flag, environment)
     yield usual
     if not socket_is_explicit(flag, environment):
-        _, written = read_lock(state_folder(environment))
+        _, written = read_lock_file(state_folder(environment))
         if written not in ("", usual):
             yield written
 
@@ -128,10 +128,10 @@ def socket_is_explicit(flag: str, environment: Mapping[str, str]) -> bool:
     return bool(flag or environment.get("CTXGC_SOCKET"))
 
 
-def unreachable_daemon(environment: Mapping[str, str]) -> str:
+def unreachable_daemon_sentence(environment: Mapping[str, str]) -> str:
     """A sentence about a daemon that holds the state folder and cannot be reached; empty without such a daemon."""
     folder = state_folder(environment)
-    pid, written = read_lock(folder)
+    pid, written = read_lock_file(folder)
     if not pid or not _is_daemon(pid):
         return ""
     return f"ctxgcd (pid {pid}) has the state folder {folder}, but cannot be reached at its socket {written} from here"

@@ -48,7 +48,7 @@ class Verbatim(NamedTuple):
     value: Any
 
 
-def _objects(given: Verbatim) -> bytes:
+def _require_objects(given: Verbatim) -> bytes:
     if not isinstance(given.value, list) or not all(isinstance(item, dict) for item in given.value):
         raise PydanticCustomError("objects", "input should be a list of objects")
     return given.text
@@ -56,7 +56,7 @@ def _objects(given: Verbatim) -> bytes:
 
 VerbatimObjects = Annotated[
     bytes,
-    PlainValidator(_objects),
+    PlainValidator(_require_objects),
     WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": True}}),
 ]
 """A list of objects as JSON text: the list goes back to its caller with its numbers, escapes and order of keys (I5).

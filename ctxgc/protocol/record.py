@@ -20,6 +20,6 @@ class Record(dict):  # type: ignore[type-arg]  # Its subscript would need `typin
     __getattr__ = dict.get
 
 
-def members(reply: Any) -> dict[str, Any]:
+def json_members(reply: Any) -> dict[str, Any]:
     """The members of a reply as they came: what `--json` prints."""
     return dict(reply)

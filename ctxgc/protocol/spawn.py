@@ -53,7 +53,7 @@ def ensure_daemon(
         hint = "choose another with --socket or CTXGC_SOCKET"
         raise CallFailed("config", 0, f"no socket can be made in {folder}: {error.strerror}", hint) from error
     try:
-        _lock_until(lock, gives_up_at)
+        _wait_for_lock(lock, gives_up_at)
         if _is_listening(path):  # The command that held the lock before may have started the daemon.
             return False
         _wait_for_daemon(path, _spawn_daemon(path, arguments, command), gives_up_at)
@@ -72,7 +72,7 @@ def _is_listening(path: str) -> bool:
     return True
 
 
-def _lock_until(lock: int, gives_up_at: float) -> None:
+def _wait_for_lock(lock: int, gives_up_at: float) -> None:
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,16 +107,16 @@ def _wait_for_daemon(path: str, pid: int, gives_up_at: float) -> None:
             # The loser of a race exits with EXIT_BUSY; then the winner's socket is about to appear.
             code = 0 if is_running else os.waitstatus_to_exitcode(status)
             if code == EXIT_CONFIG:
-                raise CallFailed("config", 0, f"the daemon did not start: {_log_tail(path)}", CONFIG_HINT)
+                raise CallFailed("config", 0, f"the daemon did not start: {_last_log_line(path)}", CONFIG_HINT)
             if code not in (0, EXIT_BUSY):
-                raise Unreachable(f"the daemon did not start: {_log_tail(path)}", "`ctxgc doctor` looks into it")
+                raise Unreachable(f"the daemon did not start: {_last_log_line(path)}", "`ctxgc doctor` looks into it")
         if time.monotonic() + wait_s > gives_up_at:
-            raise Unreachable(f"the daemon did not come up in time: {_log_tail(path)}")
+            raise Unreachable(f"the daemon did not come up in time: {_last_log_line(path)}")
         time.sleep(wait_s)
         wait_s = min(wait_s * 1.5, WAIT_S_MAX)
 
 
-def _log_tail(path: str) -> str:
+def _last_log_line(path: str) -> str:
     log_path = os.path.join(os.path.dirname(path), LOG_NAME)
     with open(log_path, "rb") as log:
         log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_WORDS_BYTES_MAX))

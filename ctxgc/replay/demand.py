@@ -72,26 +72,26 @@ class Demand:
 
 
 @lru_cache(maxsize=WORDS_CACHED_MAX)
-def _words(text: str) -> tuple[str, ...]:
+def _cached_code_words(text: str) -> tuple[str, ...]:
     return tuple(code_words(_FOLDERS.sub(" ", text)))
 
 
-def words_of(text: str) -> tuple[str, ...]:
+def code_words_of(text: str) -> tuple[str, ...]:
     """Distinct code words, paths by their base names."""
-    return _words(text)
+    return _cached_code_words(text)
 
 
-def lines_of(text: str) -> list[str]:
+def distinctive_lines(text: str) -> list[str]:
     """Distinct lines long enough to tell one place from another."""
     return [line for line in source_lines(text) if len(line) >= LINE_CHARS_MIN]
 
 
-def _split_text(sized: CountedSegment, scope: EvictionScope) -> tuple[str, str]:
+def _split_evictable_text(sized: CountedSegment, scope: EvictionScope) -> tuple[str, str]:
     """(fixed text, evictable text) of a segment under a scope."""
     segment = sized.segment
     if segment.has_opaque or segment.kind not in scope.kinds:
-        return "\n".join([_skeleton(sized), *(piece.text for piece in segment.body)]), ""
-    fixed: list[str] = [_skeleton(sized)]
+        return "\n".join([_skeleton_text(sized), *(piece.text for piece in segment.body)]), ""
+    fixed: list[str] = [_skeleton_text(sized)]
     body: list[str] = []
     for piece in segment.body:
         stays = piece.name.startswith("input.") and not scope.inputs
@@ -99,28 +99,28 @@ def _split_text(sized: CountedSegment, scope: EvictionScope) -> tuple[str, str]:
     return "\n".join(fixed), "\n".join(body)
 
 
-def _skeleton(sized: CountedSegment) -> str:
+def _skeleton_text(sized: CountedSegment) -> str:
     """A call's text besides its large inputs. Its id is no word of anyone: pairs are no demand."""
     if sized.segment.kind is not Kind.TOOL_CALL:
         return ""
     call = json.loads(sized.segment.skeleton)
-    return "\n".join((str(call.get("name", "")), *_strings(call.get("input"))))
+    return "\n".join((str(call.get("name", "")), *_strings_of_json(call.get("input"))))
 
 
-def _strings(value: object) -> Iterator[str]:
+def _strings_of_json(value: object) -> Iterator[str]:
     """Keys and strings of a JSON value, unescaped: in escaped text a line's first word begins with the `n` of `\\n`."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield str(key)
-            yield from _strings(inner)
+            yield from _strings_of_json(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _strings(inner)
+            yield from _strings_of_json(inner)
 
 
-class Voice(NamedTuple):
+class WordsAndLines(NamedTuple):
     """Words and lines of a voice of a reply."""
 
     words: tuple[str, ...]
@@ -131,10 +131,10 @@ class Voice(NamedTuple):
 class Output:
     """A reply's words and quotes: the whole reply but the results."""
 
-    spoken: Voice
+    spoken: WordsAndLines
     """Text, and calls without their large inputs."""
-    inputs: Voice
-    thinking: Voice
+    inputs: WordsAndLines
+    thinking: WordsAndLines
     edit_lines: tuple[str, ...]
 
     @property
@@ -142,7 +142,7 @@ class Output:
         """Distinct words of all voices, in order."""
         return dict.fromkeys((*self.spoken.words, *self.inputs.words, *self.thinking.words))
 
-    def fixed_voices(self, scope: EvictionScope) -> list[Voice]:
+    def fixed_parts(self, scope: EvictionScope) -> list[WordsAndLines]:
         """The voices whose text no collector may evict."""
         return [
             self.spoken,
@@ -159,7 +159,7 @@ def output_of(turn: Turn) -> Output:
     quoted: dict[str, None] = {}
     for sized in turn.reply:
         segment = sized.segment
-        spoken.append(_skeleton(sized))
+        spoken.append(_skeleton_text(sized))
         for piece in segment.body:
             if piece.name == "result":
                 continue
@@ -167,14 +167,14 @@ def output_of(turn: Turn) -> Output:
             is_thought = segment.kind is Kind.THINKING and not segment.has_opaque
             (inputs if is_input else thinking if is_thought else spoken).append(piece.text)
         for source in segment.edit_sources:
-            quoted.update(dict.fromkeys(lines_of(source)))
-    return Output(_voice_of(spoken), _voice_of(inputs), _voice_of(thinking), tuple(quoted))
+            quoted.update(dict.fromkeys(distinctive_lines(source)))
+    return Output(_words_and_lines(spoken), _words_and_lines(inputs), _words_and_lines(thinking), tuple(quoted))
 
 
-def _voice_of(texts: Sequence[str]) -> Voice:
-    return Voice(
-        tuple(dict.fromkeys(word for text in texts for word in words_of(text))),
-        tuple(dict.fromkeys(line for text in texts for line in lines_of(text))),
+def _words_and_lines(texts: Sequence[str]) -> WordsAndLines:
+    return WordsAndLines(
+        tuple(dict.fromkeys(word for text in texts for word in code_words_of(text))),
+        tuple(dict.fromkeys(line for text in texts for line in distinctive_lines(text))),
     )
 
 
@@ -189,18 +189,20 @@ class _DemandIndex:
         self.fixed_lines: set[str] = set()
         self.cleared: set[int] = set()
 
-    def add(self, sized: CountedSegment, scope: EvictionScope) -> None:
-        fixed, body = _split_text(sized, scope)
-        self.add_fixed_text(Voice(words_of(fixed), tuple(lines_of(fixed))))
+    def add_segment(self, sized: CountedSegment, scope: EvictionScope) -> None:
+        fixed, body = _split_evictable_text(sized, scope)
+        self.add_fixed_text(WordsAndLines(code_words_of(fixed), tuple(distinctive_lines(fixed))))
         self.add_body(sized, body)
 
     def add_result(self, sized: CountedSegment, scope: EvictionScope) -> None:
         """Of a reply whose voices another's took the place of."""
-        self.add_body(sized, _split_text(sized, scope)[1])
+        self.add_body(sized, _split_evictable_text(sized, scope)[1])
         if sized.segment.has_opaque:
-            self.add_fixed_text(_voice_of([piece.text for piece in sized.segment.body if piece.name == "result"]))
+            self.add_fixed_text(
+                _words_and_lines([piece.text for piece in sized.segment.body if piece.name == "result"])
+            )
 
-    def add_fixed_text(self, said: Voice) -> None:
+    def add_fixed_text(self, said: WordsAndLines) -> None:
         """This text stays in every prompt."""
         self.fixed_words.update(said.words)
         self.fixed_lines.update(said.lines)
@@ -211,30 +213,30 @@ class _DemandIndex:
             return
         at = len(self.ids)
         self.ids.append(sized.segment.id)
-        for word in words_of(body):
+        for word in code_words_of(body):
             self.words.setdefault(word, []).append(at)
-        for line in lines_of(body):
+        for line in distinctive_lines(body):
             self.lines.setdefault(line, []).append(at)
 
-    def clear(self, ids: Iterable[str]) -> None:
+    def clear_bodies(self, ids: Iterable[str]) -> None:
         """The host dropped these bodies: later replies did not have them."""
         gone = set(ids)
         self.cleared.update(at for at, id_ in enumerate(self.ids) if gone and id_ in gone)
 
-    def wants(self, output: Output) -> tuple[Want, ...]:
+    def demand_of_output(self, output: Output) -> tuple[Want, ...]:
         """The demand of an output in earlier segments; rare words are words that few segments hold, cleared or not."""
         found = []
         for word in output.words:
             holders = self.words.get(word, ())
             if word not in self.fixed_words and len(holders) <= HOLDERS_MAX:
-                found.append(Want(1, self._within_reach(holders), word))
+                found.append(Want(1, self._uncleared_holders(holders), word))
         for line in output.edit_lines:
             holders = self.lines.get(line, ())
             if line not in self.fixed_lines:
-                found.append(Want(LINE_WEIGHT, self._within_reach(holders), line))
+                found.append(Want(LINE_WEIGHT, self._uncleared_holders(holders), line))
         return tuple(want for want in found if want.providers)
 
-    def _within_reach(self, holders: Iterable[int]) -> tuple[int, ...]:
+    def _uncleared_holders(self, holders: Iterable[int]) -> tuple[int, ...]:
         return tuple(holder for holder in holders if holder not in self.cleared)
 
 
@@ -244,15 +246,15 @@ def demand_of(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] 
     wants = []
     for number, turn in enumerate(episode.turns):
         for sized in turn.before:
-            index.add(sized, scope)
-        index.clear(turn.cleared)
+            index.add_segment(sized, scope)
+        index.clear_bodies(turn.cleared)
         output = output_of(turn) if outputs is None else outputs[number % len(outputs)]
-        wants.append(index.wants(output))
-        for said in output.fixed_voices(scope):
+        wants.append(index.demand_of_output(output))
+        for said in output.fixed_parts(scope):
             index.add_fixed_text(said)
         for sized in turn.reply:
             if outputs is None:
-                index.add(sized, scope)
+                index.add_segment(sized, scope)
             else:
                 index.add_result(sized, scope)
     return Demand(tuple(index.ids), tuple(wants))

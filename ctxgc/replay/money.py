@@ -11,7 +11,7 @@ from ctxgc.replay.trial import TrialResult
 from ctxgc.tokens.calibration import prior_ratio
 
 
-def money_of(results: Sequence[TrialResult], scope: str = "all") -> dict[str, Any] | None:
+def bill_in_dollars(results: Sequence[TrialResult], scope: str = "all") -> dict[str, Any] | None:
     """The bill of the prompts with the shipped policy and without any, over sessions whose models have a known price.
 
     Costs are raw tokens: the ratio of the model's family makes billed tokens of them. None without a known price.

@@ -27,7 +27,7 @@ from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
-from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, collectable_results, name_victims
+from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, collectable_results, victims_of_slots
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, cold_steps
 
 NEVER = 10**9
@@ -48,7 +48,7 @@ class BeladySize:
     _uses: dict[int, list[int]] = field(default_factory=dict)
     """Steps of each slot's uses, latest first: past ones are popped."""
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """Look up every use."""
         self._uses = {}
         for number in range(len(script.uses) - 1, -1, -1):
@@ -57,9 +57,9 @@ class BeladySize:
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Until the bodies fit."""
-        return JustEnough(self.name, self._order, self.budget_tokens).victims(run)
+        return JustEnough(self.name, self._eviction_rank, self.budget_tokens).victims(run)
 
-    def _order(self, run: Simulation, slot: int) -> float:
+    def _eviction_rank(self, run: Simulation, slot: int) -> float:
         ahead = self._uses.get(slot, [])
         while ahead and ahead[-1] < run.step:
             ahead.pop()
@@ -75,7 +75,7 @@ class Liveness:
     is_cold_only: bool = False
     _last_use: dict[int, int] = field(default_factory=dict)
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """Look up the last uses."""
         self._last_use = last_uses(script)
 
@@ -83,7 +83,7 @@ class Liveness:
         """Every dead body, once the model has seen the body."""
         if self.is_cold_only and not run.cache.is_cold:
             return ()
-        return name_victims(
+        return victims_of_slots(
             run, (slot for slot in collectable_results(run) if self._last_use.get(slot, -1) < run.step), self.name
         )
 
@@ -99,18 +99,18 @@ class PerfectPacer:
     _last_use: dict[int, int] = field(default_factory=dict)
     _step: int = 0
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """Look up the last uses."""
         self._last_use = last_uses(script)
-        self._inner = Shipped(self.name, replace(self.pacer, chances=self._chances), self.rules)
-        self._inner.begin(script)
+        self._inner = Shipped(self.name, replace(self.pacer, chances=self._reuse_chances), self.rules)
+        self._inner.begin_episode(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """The victims of the core's pacer."""
         self._step = run.step
         return self._inner.victims(run)
 
-    def _chances(
+    def _reuse_chances(
         self, heap: Heap, slots: Sequence[int], now: Now, reached: Sequence[int], garbage: Container[int]
     ) -> list[float]:
         return [float(self._last_use.get(slot, -1) >= self._step) for slot in slots]
@@ -220,7 +220,7 @@ def _member_sets(wants: Sequence[Want], slots: Sequence[int]) -> set[tuple[int, 
     return found
 
 
-def certified_cost(script: EpisodeScript, prices: Prices) -> float:
+def cost_lower_bound(script: EpisodeScript, prices: Prices) -> float:
     """No policy's bill on this episode is lower, in input-token equivalents. For prices with read ≤ write.
 
     Proof. A token is written when it first joins a prompt (what joins stands behind whatever was cached) and costs at
@@ -270,7 +270,7 @@ class _Interval(NamedTuple):
     tokens_max: int
 
 
-def certified_faults(script: EpisodeScript, budget_tokens: int) -> int:
+def faults_lower_bound(script: EpisodeScript, budget_tokens: int) -> int:
     """No policy that holds the budget faults less often on this episode. A larger budget never raises the number.
 
     To hold the budget means that in no prompt the counted bodies exceed the budget, but for bodies that no policy may
@@ -283,11 +283,11 @@ def certified_faults(script: EpisodeScript, budget_tokens: int) -> int:
     intervals could put there. Faults of disjoint spans add up, so of a span and its two halves the better bound holds.
     """
     timeline = body_timelines(script)
-    room = _room(script, timeline, budget_tokens)
+    room = _free_tokens_by_prompt(script, timeline, budget_tokens)
     certain: list[_Interval] = []
     intervals: list[_Interval] = []
     for claim in disjoint_claims(script, timeline):
-        kept = [(_budget_tokens(body), since) for body, since in claim.member_spans(timeline)]
+        kept = [(_budgeted_tokens(body), since) for body, since in claim.member_spans(timeline)]
         first = min(since for _, since in kept)
         fits = [
             (tokens, since)
@@ -298,15 +298,15 @@ def certified_faults(script: EpisodeScript, budget_tokens: int) -> int:
         tokens_max = max((tokens for tokens, _ in fits), default=0)
         interval = _Interval(first, claim.at, token_turns, tokens_max)
         (intervals if fits else certain).append(interval)
-    return len(certain) + _faults_within(intervals, room, 0, len(script.steps))
+    return len(certain) + _faults_lower_bound_within(intervals, room, 0, len(script.steps))
 
 
-def _budget_tokens(body: Body) -> int:
+def _budgeted_tokens(body: Body) -> int:
     """A body's part of a budget; 0 if an eviction would not even free a token."""
     return body.body_tokens if body.body_tokens > body.tombstone_tokens else 0
 
 
-def _room(script: EpisodeScript, timeline: Sequence[Body], budget_tokens: int) -> list[int]:
+def _free_tokens_by_prompt(script: EpisodeScript, timeline: Sequence[Body], budget_tokens: int) -> list[int]:
     """Of each prompt, the budget's rest for bodies that a policy chooses to keep."""
     bound = [0] * (len(script.steps) + 1)
     for body in timeline:
@@ -318,7 +318,7 @@ def _room(script: EpisodeScript, timeline: Sequence[Body], budget_tokens: int) -
     return [max(budget_tokens - tokens, 0) for tokens in accumulate(bound[:-1])]
 
 
-def _faults_within(intervals: Sequence[_Interval], room: Sequence[int], first: int, end: int) -> int:
+def _faults_lower_bound_within(intervals: Sequence[_Interval], room: Sequence[int], first: int, end: int) -> int:
     """A lower bound on the faults of the intervals that lie within the prompts [first, end)."""
     if not intervals or end - first < 1:
         return 0
@@ -334,4 +334,7 @@ def _faults_within(intervals: Sequence[_Interval], room: Sequence[int], first: i
     middle = (first + end) // 2
     left = [interval for interval in intervals if interval.last < middle]
     right = [interval for interval in intervals if interval.first >= middle]
-    return max(direct, _faults_within(left, room, first, middle) + _faults_within(right, room, middle, end))
+    return max(
+        direct,
+        _faults_lower_bound_within(left, room, first, middle) + _faults_lower_bound_within(right, room, middle, end),
+    )

@@ -39,7 +39,7 @@ def collectable_older_results(run: Simulation, keep: int) -> list[int]:
     return [slot for slot in collectable_results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.TOOL_CALL]
 
 
-def name_victims(run: Simulation, slots: Iterable[int], reason: str) -> list[Victim]:
+def victims_of_slots(run: Simulation, slots: Iterable[int], reason: str) -> list[Victim]:
     """The slots as victims, for the same reason."""
     heap = run.heap
     return [Victim(slot, reason, -1, heap.freed[slot], 0.0) for slot in slots]
@@ -51,7 +51,7 @@ class NoCollection:
 
     name: str = "none"
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -71,7 +71,7 @@ class JustEnough:
     order: Order
     budget_tokens: int = BUDGET_TOKENS
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -86,7 +86,7 @@ class JustEnough:
                 break
             chosen.append(slot)
             over -= heap.body[slot]
-        return name_victims(run, chosen, self.name)
+        return victims_of_slots(run, chosen, self.name)
 
 
 def by_age(run: Simulation, slot: int) -> float:
@@ -110,7 +110,7 @@ def by_size(run: Simulation, slot: int) -> float:
     return -run.heap.body[slot]
 
 
-def by_chance(run: Simulation, slot: int) -> float:
+def by_random(run: Simulation, slot: int) -> float:
     """At random, but the same in every run."""
     name = f"{run.script.name}/{run.turn}/{slot}".encode()
     return int.from_bytes(blake2b(name, digest_size=6).digest(), "little")
@@ -124,7 +124,7 @@ class PlanJustEnough:
     budget_tokens: int = BUDGET_TOKENS
     rules: Rules = field(default_factory=Rules)
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -144,14 +144,14 @@ class ClearOld:
     """100 k billed tokens in raw ones."""
     keep: int = 3
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """All but the newest, over the trigger."""
         if run.prompt_tokens <= self.trigger_tokens:
             return ()
-        return name_victims(run, collectable_older_results(run, self.keep), self.name)
+        return victims_of_slots(run, collectable_older_results(run, self.keep), self.name)
 
 
 @dataclass(slots=True)
@@ -161,12 +161,12 @@ class Masking:
     name: str = "mask_last_10"
     keep: int = 10
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """All but the newest ten."""
-        return name_victims(run, collectable_older_results(run, self.keep), self.name)
+        return victims_of_slots(run, collectable_older_results(run, self.keep), self.name)
 
 
 @dataclass(slots=True)
@@ -175,14 +175,14 @@ class ProvenOnly:
 
     name: str = "rules_only"
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Proven garbage."""
         rules = Rules()
         dead = [slot for slot in collectable_results(run) if garbage_proof(run.heap, slot, run.now, rules)]
-        return name_victims(run, dead, self.name)
+        return victims_of_slots(run, dead, self.name)
 
 
 @dataclass(slots=True)
@@ -195,7 +195,7 @@ class KeyWatermarks:
     low_tokens: int = 17_000
     rules: Rules = field(default_factory=Rules)
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """No preparation."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -223,7 +223,7 @@ class Shipped:
     _dials: PacerRules = field(default_factory=PacerRules)
     _recalls: int = 0
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """Take the episode's hidden prefix into account; a session's first episode opens a new account."""
         self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens, rules=self.rules)
         self.account = self.account._replace(asked_tokens=0, turn=-1) if script.number else Account()
@@ -247,7 +247,7 @@ def baselines() -> list[JustEnough | PlanJustEnough | NoCollection | ClearOld | 
         JustEnough("lru", by_touch),
         JustEnough("gdsf", by_density),
         JustEnough("biggest_first", by_size),
-        JustEnough("random", by_chance),
+        JustEnough("random", by_random),
         PlanJustEnough(),
         Masking(),
         ClearOld(),

@@ -43,7 +43,7 @@ class Terms:
         """The prices of a prompt."""
         return PRICE_PROFILES[self.profile].prices
 
-    def cache_of(self, policy: str) -> CacheRules:
+    def cache_rules_of(self, policy: str) -> CacheRules:
         """The cache that a policy's requests meet, and whether the requests carry our own mark: only ctxgc's do."""
         if self.bill == BILL_IDEAL:
             return IDEAL
@@ -57,10 +57,10 @@ class Terms:
 
 def shipped_policy(terms: Terms) -> Policy:
     """ctxgc with the dials that ship for these prices."""
-    return Shipped(SHIPPED, _dials(terms))
+    return Shipped(SHIPPED, _rules_of_terms(terms))
 
 
-def _dials(terms: Terms) -> PacerRules:
+def _rules_of_terms(terms: Terms) -> PacerRules:
     name = terms.profile if terms.profile in TUNED else PROFILE_DEFAULT
     return replace(tuned_rules(name), prices=terms.prices)
 
@@ -73,7 +73,7 @@ def policies_of(terms: Terms) -> list[Policy]:
             policy.budget_tokens = terms.budget_tokens
         everyone.append(policy)
     everyone.append(shipped_policy(terms))
-    everyone += oracles(terms.budget_tokens, _dials(terms))
+    everyone += oracles(terms.budget_tokens, _rules_of_terms(terms))
     return [policy for policy in everyone if terms.is_reported(policy.name) or policy.name in REFERENCES]
 
 
@@ -96,9 +96,9 @@ class TimedPolicy:
     spent_us: list[float]
     """Microseconds by turn."""
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """Pass on."""
-        self.inner.begin(script)
+        self.inner.begin_episode(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Ask the inner policy for victims, and record the microseconds that the policy took."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, open_transcript
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, make_transcript_parser
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.segment import Address, Segment
@@ -44,11 +44,11 @@ def token_counter() -> TokenCounter:
     return TokenCounter(lambda: load_ranks(os.environ))
 
 
-def read_file(path: str) -> RecordedFile:
+def read_recorded_file(path: str) -> RecordedFile:
     """Read a transcript. Raises no error: an unknown or broken file says so in `trouble`."""
     reading = RecordedFile(path)
     try:
-        _read_into(reading)
+        _read_episodes(reading)
     except (OSError, CtxgcError) as failure:
         reading.trouble = str(failure)
     except Exception as failure:
@@ -59,21 +59,21 @@ def read_file(path: str) -> RecordedFile:
     return reading
 
 
-def _read_into(reading: RecordedFile) -> None:
+def _read_episodes(reading: RecordedFile) -> None:
     with open(reading.path, "rb") as file:
         head = file.read(HEAD_BYTES)
         format = detect_format(head)
         if format is None:
             reading.trouble = "not a transcript of a known format"
             return
-        parser, inflater = open_transcript(format), Inflater()
+        parser, inflater = make_transcript_parser(format), Inflater()
         recorder = Recorder(parser.source, token_counter().count, _tombstone_tokens)
         data = head
         while data:
             for plain in inflater.feed(data):
-                recorder.take(parser.feed(plain))
+                recorder.record_events(parser.feed(plain))
             data = file.read(READ_BYTES)
-        recorder.take(parser.finish())
+        recorder.record_events(parser.finish())
     for episode in recorder.episodes():
         reading.sessions.setdefault(episode.session, []).append(episode)
     reading.skipped = parser.skipped

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ctxgc.replay.money import money_of
+from ctxgc.replay.money import bill_in_dollars
 from ctxgc.replay.policy_registry import LRU, NONE, WINDOWS, is_oracle, policies_of
 from ctxgc.replay.prices import PRICE_PROFILES
 from ctxgc.replay.profile import HeapProfile
@@ -41,26 +41,26 @@ def report_of(study: Study) -> Report:
         "bill": study.terms.bill,
         "mark": study.terms.mark,
         "budget_tokens": study.terms.budget_tokens,
-        "agents": {name: _agent(results, reported) for name, results in groups.items()},
-        "money": money_of(study.results),
-        "longest_session": _longest(study.results),
+        "agents": {name: _agent_report(results, reported) for name, results in groups.items()},
+        "money": bill_in_dollars(study.results),
+        "longest_session": _longest_session(study.results),
         "worst_faults": _worst_faults(study.results),
         "files": study.files,
         "skipped": [skipped._asdict() for skipped in study.skipped],
         "skipped_records": dict(sorted(study.skipped_records.items())),
-        "timing": {"policy_us_per_turn": _times(study.results, reported)},
+        "timing": {"policy_us_per_turn": _policy_times(study.results, reported)},
     }
 
 
-def _agent(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
+def _agent_report(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
     draws = Bootstrap(len(results))
-    base = _sums(results, "results", NONE)
+    base = _policy_sums(results, "results", NONE)
     placebo = [one for one, result in zip(base, results, strict=True) if result.has_placebo]
     uses = sum(one.uses for one in placebo)
     profile = sum((result.profile for result in results), HeapProfile())
     read = sum(result.host_read for result in results)
     lost = sum(result.host_lost for result in results)
-    tables = {scope: [_policy(results, scope, name, draws) for name in reported] for scope in SCOPES}
+    tables = {scope: [_policy_row(results, scope, name, draws) for name in reported] for scope in SCOPES}
     return {
         "sessions": len(results),
         "turns": sum(result.turns for result in results),
@@ -70,8 +70,8 @@ def _agent(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
         "placebo_sessions": len(placebo),
         "policies": tables["results"],
         "policies_with_inputs_and_thinking": tables["all"],
-        "bounds": _bounds(results, "results"),
-        "bounds_with_inputs_and_thinking": _bounds(results, "all"),
+        "bounds": _lower_bounds(results, "results"),
+        "bounds_with_inputs_and_thinking": _lower_bounds(results, "all"),
         "heap_profile": {
             name: _percent(part, profile.total) for name, part in zip(profile._fields, profile, strict=True)
         },
@@ -84,9 +84,9 @@ def _agent(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
     }
 
 
-def _bounds(results: Sequence[TrialResult], scope: str) -> Report:
+def _lower_bounds(results: Sequence[TrialResult], scope: str) -> Report:
     """A bound below every policy, even with full knowledge; faults for those that hold the budget."""
-    full = sum(one.cost for one in _sums(results, scope, NONE))
+    full = sum(one.cost for one in _policy_sums(results, scope, NONE))
     turns = sum(result.turns for result in results)
     return {
         "certified_cost_pct": _percent(sum(result.bounds[scope][0] for result in results), full),
@@ -94,12 +94,12 @@ def _bounds(results: Sequence[TrialResult], scope: str) -> Report:
     }
 
 
-def _sums(results: Sequence[TrialResult], scope: str, policy: str) -> list[Sums]:
+def _policy_sums(results: Sequence[TrialResult], scope: str, policy: str) -> list[Sums]:
     return [result.sums[scope, policy] for result in results]
 
 
-def _policy(results: Sequence[TrialResult], scope: str, name: str, draws: Bootstrap) -> Report:
-    own, base, lru = (_sums(results, scope, policy) for policy in (name, NONE, LRU))
+def _policy_row(results: Sequence[TrialResult], scope: str, name: str, draws: Bootstrap) -> Report:
+    own, base, lru = (_policy_sums(results, scope, policy) for policy in (name, NONE, LRU))
     turns = [float(result.turns) for result in results]
     costs, base_costs = [one.cost for one in own], [one.cost for one in base]
     faults = [float(one.faults) for one in own]
@@ -111,7 +111,7 @@ def _policy(results: Sequence[TrialResult], scope: str, name: str, draws: Bootst
     return {
         "name": name,
         "cost_pct": _percent(sum(costs), sum(base_costs)),
-        "interval": _interval(draws.ratio(costs, base_costs)),
+        "interval": _percent_interval(draws.ratio_interval(costs, base_costs)),
         "prompt_tokens_pct": _percent(prompt, sum(one.prompt_tokens for one in base)),
         "faults_per_100_turns": _percent(sum(faults), sum(turns), 3),
         "explicit_faults_per_100_turns": _percent(sum(one.explicit_faults for one in own), sum(turns), 3),
@@ -119,7 +119,7 @@ def _policy(results: Sequence[TrialResult], scope: str, name: str, draws: Bootst
         if is_oracle(name)
         else _percent(sum(one.strict_faults for one in own), sum(turns), 3),
         "faults_vs_lru": _ratio(sum(faults), sum(one.faults for one in lru)),
-        "faults_interval": _interval(draws.ratio(faults, turns), 3),
+        "faults_interval": _percent_interval(draws.ratio_interval(faults, turns), 3),
         "placebo_faults_per_100_turns": _percent(
             sum(one.placebo_faults for one, _ in witnessed), sum(result.turns for _, result in witnessed), 3
         ),
@@ -140,11 +140,11 @@ def _ratio(part: float, whole: float) -> float | None:
     return round(part / whole, 3) if whole else None
 
 
-def _interval(interval: Interval | None, digits: int = 2) -> list[float] | None:
+def _percent_interval(interval: Interval | None, digits: int = 2) -> list[float] | None:
     return [round(100 * end, digits) for end in interval] if interval else None
 
 
-def _longest(results: Sequence[TrialResult]) -> Report | None:
+def _longest_session(results: Sequence[TrialResult]) -> Report | None:
     """The session with the most turns, its window under the policies that the page draws."""
     if not results:
         return None
@@ -165,7 +165,7 @@ def _worst_faults(results: Sequence[TrialResult]) -> list[Report]:
     return [{name: getattr(fault, name) for name in fault.__dataclass_fields__} for fault in every[:WORST_FAULTS_MAX]]
 
 
-def _times(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
+def _policy_times(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
     """Microseconds a turn: the median over sessions of their medians, and the longest turn of all."""
     if not results:
         return {}

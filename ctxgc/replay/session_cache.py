@@ -24,7 +24,7 @@ from itertools import count
 from operator import attrgetter
 from typing import NamedTuple, Protocol, overload
 
-from ctxgc.core.own_mark import own_mark
+from ctxgc.core.own_mark import choose_own_mark
 from ctxgc.core.pacer import Prices
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.provider_cache import (
@@ -79,7 +79,7 @@ class Layout(Sequence[bool]):
         if is_tombstone:
             self.tombstone_blocks = last.blocks + blocks
 
-    def at(self, blocks: int) -> Place:
+    def piece_end(self, blocks: int) -> Place:
         """The end of the piece whose last block this is."""
         return self.ends[bisect_left(self._blocks, blocks)]
 
@@ -109,19 +109,19 @@ class SessionCache(Protocol):
     is_placed: bool
     """Whether the cache asks where pieces end; else a layout is an empty word to it."""
 
-    def wait(self, gap_s: float, *, is_cold: bool) -> None:
+    def advance_clock(self, gap_s: float, *, is_cold: bool) -> None:
         """Time passes before the next request."""
         ...
 
-    def edit(self, at_tokens: int) -> None:
+    def invalidate_from(self, at_tokens: int) -> None:
         """The prompt changes from this token on."""
         ...
 
-    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
+    def cache_state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """The pacer's view of the window."""
         ...
 
-    def request(self, layout: Layout, prompt_tokens: int) -> Billed:
+    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> Billed:
         """Send the prompt unedited: its bill. The provider answers, and keeps the prompt."""
         ...
 
@@ -143,23 +143,23 @@ class PrefixCache:
         self._prefix_tokens = 0
         self.is_cold = True
 
-    def wait(self, gap_s: float, *, is_cold: bool) -> None:
+    def advance_clock(self, gap_s: float, *, is_cold: bool) -> None:
         """No entry outlives the cache's life."""
         self.is_cold = is_cold
         self._prefix_tokens = 0 if is_cold else self._prefix_tokens
 
-    def edit(self, at_tokens: int) -> None:
+    def invalidate_from(self, at_tokens: int) -> None:
         """The suffix behind the edit is not shared any more."""
         self._prefix_tokens = min(self._prefix_tokens, at_tokens)
 
-    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
+    def cache_state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """The pacer's view of the window."""
         if self.is_cold:
             return COLD
         cached = CacheState(self._prefix_tokens, step_tokens=self._provider.step_tokens)
         return cached.after_prefix(prompt_tokens - window_tokens)
 
-    def request(self, layout: Layout, prompt_tokens: int) -> Billed:
+    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> Billed:
         """Read the shared prefix; write the rest."""
         read = _round_to_step(self._provider, min(self._prefix_tokens, prompt_tokens))
         self._prefix_tokens, self.is_cold = prompt_tokens, False
@@ -186,58 +186,58 @@ class MarkedCache:
         self._is_edited = False
         self.is_cold = True
 
-    def wait(self, gap_s: float, *, is_cold: bool) -> None:
+    def advance_clock(self, gap_s: float, *, is_cold: bool) -> None:
         """Entries grow older."""
         self.is_cold = is_cold
         self._now_s += max(gap_s, 0.0)
 
-    def edit(self, at_tokens: int) -> None:
+    def invalidate_from(self, at_tokens: int) -> None:
         """No later prompt begins with the prefix of an entry behind the edit."""
         self._is_edited = True
         while self._units and self._units[-1].end.tokens > at_tokens:
             self._units.pop()
 
-    def state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
+    def cache_state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """The pacer's view of the window."""
-        prompt = self._prompt(layout)
+        prompt = self._prompt_with_host_marks(layout)
         found = findable_prefixes(self._provider, self._entries, prompt, self._now_s, is_mark_free=self._has_own_mark)
         # Below the first entry nothing is read, and not even what stands before the window.
         nothing = window_tokens - prompt_tokens
         ends = (nothing, *map(layout.window_tokens, found.places))
         return COLD if self.is_cold else CacheState(max(ends[-1], 0), ends=ends)
 
-    def request(self, layout: Layout, prompt_tokens: int) -> Billed:
+    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> Billed:
         """Read the deepest entry that a mark finds; write up to the last mark."""
-        prompt = self._prompt(layout)
+        prompt = self._prompt_with_host_marks(layout)
         if self._has_own_mark:
-            prompt = self._with_own_mark(prompt, layout)
-        billed = findable_prefixes(self._provider, self._entries, prompt, self._now_s).bill()
+            prompt = self._add_own_mark(prompt, layout)
+        billed = findable_prefixes(self._provider, self._entries, prompt, self._now_s).predict_bill()
         self._entries = entries_after_request(self._provider, self._entries, prompt, self._now_s)
         self._units = [unit for unit in self._units if unit.prefix in self._entries]
         self.is_cold = False
         return billed
 
-    def _prompt(self, layout: Layout) -> Prompt:
+    def _prompt_with_host_marks(self, layout: Layout) -> Prompt:
         """The prompt with the host's marks."""
         if self._is_edited:
             # A body of no tokens may have gone behind the last one that stays: its end is a place no more.
-            self._units = [unit for unit in self._units if layout.at(unit.end.blocks) == unit.end]
+            self._units = [unit for unit in self._units if layout.piece_end(unit.end.blocks) == unit.end]
             self._is_edited = False
         system, end = layout.ends[0], layout.ends[-1]
-        self._note_edit(system)
-        self._note_edit(end)
+        self._add_unit(system)
+        self._add_unit(end)
         marks = (Mark(system.blocks, self._life_s), Mark(end.blocks, self._life_s))
         return Prompt(self._units, marks)
 
-    def _with_own_mark(self, prompt: Prompt, layout: Layout) -> Prompt:
+    def _add_own_mark(self, prompt: Prompt, layout: Layout) -> Prompt:
         last = layout.tombstone_blocks or None
-        own = own_mark(self._provider, self._entries, prompt, layout, last, self._now_s)
+        own = choose_own_mark(self._provider, self._entries, prompt, layout, last, self._now_s)
         if own is None:
             return prompt
-        self._note_edit(layout.at(own.blocks))
+        self._add_unit(layout.piece_end(own.blocks))
         return Prompt(self._units, sorted((*prompt.marks, own)))
 
-    def _note_edit(self, place: Place) -> None:
+    def _add_unit(self, place: Place) -> None:
         at = bisect_left(self._units, place, key=_END)
         if at == len(self._units) or self._units[at].end != place:
             insort(self._units, Unit(next(self._names), place), key=_END)

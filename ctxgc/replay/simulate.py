@@ -20,14 +20,14 @@ from typing import Protocol
 from ctxgc.core.collector import Victim
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Heap, HeapEntry, Now, Proof
-from ctxgc.core.heap_entry import entry_of
+from ctxgc.core.heap_entry import heap_entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, Weights
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, address_in
+from ctxgc.core.segment import Access, Kind, PathUse, Segment, parse_address
 from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, greedy_cover, used_segments
 from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
 from ctxgc.replay.tally import Fault, Tally
@@ -83,7 +83,7 @@ class EpisodeScript:
 def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
     """The slot that a recorded command brought back. Slots are seqs: a transcript is admitted in its own order."""
     name = recalled_name(segment)
-    address = address_in(name)
+    address = parse_address(name)
     if address:
         return address.seq  # A stash draws the number, so a transcript cannot tell another session's, which are rare.
     return int(name[1:]) if name.startswith("#") else slot_of.get(name, -1)
@@ -102,10 +102,10 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
         namings = index.paths.record_naming(slot, segment.paths)[slot]
         refs = index.derive_references(slot, segment, recalled=_recalled_slot(segment, slot_of))
         reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
-        proofs = garbage.admit(slot, segment)
+        proofs = garbage.find_proofs(slot, segment)
         index.add_facts(slot, segment)
         index.add_text(slot, segment)
-        entry = entry_of(
+        entry = heap_entry_of(
             segment,
             sized.tokens,
             has_evictable_inputs=scope.inputs,
@@ -138,7 +138,7 @@ class Policy(Protocol):
 
     name: str
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """A new episode starts; only oracles may look into the script."""
         ...
 
@@ -194,31 +194,31 @@ class Simulation:
     @property
     def window_cache(self) -> CacheState:
         """The cache in the pacer's view: of the window alone."""
-        return self.cache.state(self.layout(), self.prompt_tokens, self.heap.resident_tokens)
+        return self.cache.cache_state(self.layout(), self.prompt_tokens, self.heap.resident_tokens)
 
     def layout(self) -> Layout:
         """The ends of the pieces of the next request's prompt. O(1) without an edit, then O(window)."""
         if self._layout is None:
             self._layout = Layout(self.script.hidden_tokens)
             if self.cache.is_placed:
-                self._lay_out(self._layout)
+                self._append_pieces(self._layout)
         return self._layout
 
-    def _lay_out(self, layout: Layout) -> None:
+    def _append_pieces(self, layout: Layout) -> None:
         heap = self.heap
         pieces = [(heap.place[slot], slot, -1) for slot in heap.window()]
         pieces += [(place, slot, tokens) for slot, left in self._left.items() for place, tokens in left]
         for _, slot, left_tokens in sorted(pieces) if self._left else pieces:
             if left_tokens >= 0:
-                layout.append(left_tokens, self._length_of(slot), 0, is_tombstone=True)
+                layout.append(left_tokens, self._block_count(slot), 0, is_tombstone=True)
                 continue
             cost = heap.cost_of(slot)
             # The heap counts a recalled body's skeleton here; it renders at the slot's first place.
             shown = cost - heap.skeleton[slot] * (slot in self._left)
             is_tombstone = heap.state[slot] == EVICTED and self._gone[slot][0] != HOST
-            layout.append(shown, self._length_of(slot), cost, is_tombstone=is_tombstone)
+            layout.append(shown, self._block_count(slot), cost, is_tombstone=is_tombstone)
 
-    def _length_of(self, slot: int) -> int:
+    def _block_count(self, slot: int) -> int:
         """Blocks of a slot: two for a call and its result, else a single block."""
         return 2 if self.heap.kind_of(slot) is Kind.TOOL_CALL else 1
 
@@ -229,9 +229,9 @@ class Simulation:
         self.heap.set_place(slot, self._place)
         if self._layout is not None and self.cache.is_placed:
             cost = self.heap.cost_of(slot)
-            self._layout.append(cost, self._length_of(slot), cost)
+            self._layout.append(cost, self._block_count(slot), cost)
         for old, proof in admission.proofs:
-            self.heap.prove_garbage(old, proof)
+            self.heap.record_proof(old, proof)
         for use in admission.uses:
             self.paths.record_use(use, slot, admission.entry.born_turn)
         if any(self.heap.state[old] == EVICTED and self._gone[old][0] != HOST for old in admission.reads):
@@ -255,7 +255,7 @@ class Simulation:
         self.tally.collections += bool(gone)
         return self._evict(gone)
 
-    def clear(self, slots: Sequence[int]) -> int:
+    def clear_by_host(self, slots: Sequence[int]) -> int:
         """Segments that the host dropped: absent under every policy, charged to none."""
         heap = self.heap
         for slot in slots:
@@ -300,7 +300,7 @@ class Simulation:
         heap.touch(slot, self.turn)
         heap.grace_until[slot] = self.turn + RECALL_GRACE_TURNS
 
-    def fault(self, slot: int) -> None:
+    def serve_fault(self, slot: int) -> None:
         """Bill and note a fault, and recall."""
         heap, size = self.heap, self.heap.body[slot]
         self.tally.faults += 1
@@ -308,17 +308,17 @@ class Simulation:
         age = self.turn - heap.born[slot]
         self.tally.worst.append(Fault(self.turn, heap.ids[slot], reason, size, age, gone_turn))
         self.recall(slot)
-        billed = self.cache.request(self.layout(), self.prompt_tokens)
+        billed = self.cache.bill_prompt(self.layout(), self.prompt_tokens)
         # Output is dearer than input: five times, as list prices have it.
         call = 5 * FAULT_CALL_TOKENS
         read, write, _ = self.prices
         self.tally.cost += read * billed.read + call + write * (billed.written + FAULT_CALL_TOKENS) + billed.plain
 
-    def send(self, edited_at: int) -> None:
+    def bill_request(self, edited_at: int) -> None:
         """Bill a request, whose prompt was edited from this token on."""
         prompt = self.prompt_tokens
-        self.cache.edit(edited_at)
-        billed = self.cache.request(self.layout(), prompt)
+        self.cache.invalidate_from(edited_at)
+        billed = self.cache.bill_prompt(self.layout(), prompt)
         read, write, _ = self.prices
         self.tally.cost += read * billed.read + write * billed.written + billed.plain
         self.tally.prompt_tokens += prompt
@@ -326,7 +326,7 @@ class Simulation:
         self.tally.window.append(prompt)
 
 
-def gaps_s(script: EpisodeScript) -> list[float]:
+def request_gaps_s(script: EpisodeScript) -> list[float]:
     """Seconds before each request since the last request with a known time; 0 where the time is unknown."""
     gaps, last_wall = [], 0.0
     for step in script.steps:
@@ -337,10 +337,10 @@ def gaps_s(script: EpisodeScript) -> list[float]:
 
 def cold_steps(script: EpisodeScript, prices: Prices) -> list[bool]:
     """Whether no part of a request is cached: the first, and each after a gap longer than the cache's life."""
-    return [number == 0 or gap_s > prices.ttl_s for number, gap_s in enumerate(gaps_s(script))]
+    return [number == 0 or gap_s > prices.ttl_s for number, gap_s in enumerate(request_gaps_s(script))]
 
 
-def play(
+def simulate_policy(
     script: EpisodeScript,
     policy: Policy,
     prices: Prices,
@@ -354,19 +354,19 @@ def play(
     `threshold` is the uncovered weight that makes a fault: at 1 a single rare word does.
     """
     run = Simulation(script, prices, weights, cache)
-    policy.begin(script)
-    waits = zip(script.steps, gaps_s(script), cold_steps(script, prices), strict=True)
+    policy.begin_episode(script)
+    waits = zip(script.steps, request_gaps_s(script), cold_steps(script, prices), strict=True)
     for number, (step, gap_s, is_cold) in enumerate(waits):
         run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
-        run.cache.wait(gap_s, is_cold=is_cold)
-        edited_at = run.clear(step.cleared)
+        run.cache.advance_clock(gap_s, is_cold=is_cold)
+        edited_at = run.clear_by_host(step.cleared)
         if run.cache.is_placed:
             # A prefix cache hears of the host's edit with the request, as the pacers did that it was first built for.
-            run.cache.edit(edited_at)
-        run.send(min(edited_at, run.collect(policy.victims(run))))
-        _serve_reply(run, number, threshold)
+            run.cache.invalidate_from(edited_at)
+        run.bill_request(min(edited_at, run.collect(policy.victims(run))))
+        _apply_demand(run, number, threshold)
         run.tally.costs.append(run.tally.cost)
         run.seen_slots = len(run.heap)
         for admission in step.reply:
@@ -375,7 +375,7 @@ def play(
     return run.tally
 
 
-def _serve_reply(run: Simulation, number: int, threshold: int) -> None:
+def _apply_demand(run: Simulation, number: int, threshold: int) -> None:
     """The reply's needs: uses touch, faults recall."""
     script, heap = run.script, run.heap
     slots, wants = script.slots, script.demand.wants[number]
@@ -385,5 +385,5 @@ def _serve_reply(run: Simulation, number: int, threshold: int) -> None:
     for provider in set(used_segments(wants)).difference(missing):
         heap.touch(slots[provider], run.turn)
     for provider in missing:
-        run.fault(slots[provider])
+        run.serve_fault(slots[provider])
     run.tally.uses += len(script.uses[number])

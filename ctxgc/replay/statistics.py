@@ -37,7 +37,7 @@ class Bootstrap:
         everyone = range(sessions)
         self._draws = [chance.choices(everyone, k=sessions) for _ in range(draws if sessions >= SESSIONS_MIN else 0)]
 
-    def ratio(self, parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
+    def ratio_interval(self, parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
         """Interval of sum(parts) / sum(wholes), each given by session; None where there are too few sessions."""
         if len(parts) != self.sessions or len(wholes) != self.sessions:
             raise ValueError("one value a session")

@@ -26,9 +26,9 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from ctxgc.replay.demand import Output
 from ctxgc.replay.policy_registry import Terms
-from ctxgc.replay.reading import read_file
+from ctxgc.replay.reading import read_recorded_file
 from ctxgc.replay.trace import Episode
-from ctxgc.replay.trial import TrialResult, enough_others, outputs_for_placebo, try_session
+from ctxgc.replay.trial import TrialResult, choose_placebo_sessions, outputs_of_episodes, simulate_session
 
 WORKERS_DEFAULT = 2
 
@@ -93,10 +93,10 @@ def run_study(
     study = Study(terms)
     # Private to this user (mode 0700), and gone at the end: it holds text of the sessions.
     with tempfile.TemporaryDirectory(prefix="ctxgc-replay-") as folder, _worker_pool(min(workers, len(paths))) as run:
-        stubs = _read_all(study, paths, folder, run, tell)
+        stubs = _read_files(study, paths, folder, run, tell)
         total = sum(stub.turns for stub in stubs) or 1
         done = 0
-        for stub, result in zip(stubs, run(_run_trial, _trials(stubs, terms)), strict=True):
+        for stub, result in zip(stubs, run(_run_trial, _plan_trials(stubs, terms)), strict=True):
             study.results.append(result)
             done += stub.turns
             tell(0.5 + 0.5 * done / total, f"{stub.source} {stub.session}")
@@ -116,26 +116,26 @@ def _worker_pool(workers: int) -> Iterator[_Run]:
         yield map
         return
     # Spawned, not forked: a fork of a process with threads may hang, and not every system has it.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
     try:
         yield pool.map
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
+def _ignore_interrupts() -> None:
     """Ctrl-C is the parent's to answer: each worker would print a trace of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _read_all(study: Study, paths: list[str], folder: str, run: _Run, tell: Progress) -> list[_SessionStub]:
+def _read_files(study: Study, paths: list[str], folder: str, run: _Run, tell: Progress) -> list[_SessionStub]:
     """Read every file and keep the fullest copy of each session; in order of agent and session id."""
-    sizes = {path: _size(path) for path in paths}
+    sizes = {path: _file_size(path) for path in paths}
     total = sum(sizes.values()) or 1
     tasks = [(path, os.path.join(folder, str(number))) for number, path in enumerate(paths)]
     stubs: dict[tuple[str, str], _SessionStub] = {}
     done = 0
-    for read in run(_read, tasks):
+    for read in run(_read_and_spill, tasks):
         done += sizes[read.path]
         tell(0.5 * done / total, os.path.basename(read.path))
         study.files += bool(read.stubs)
@@ -152,34 +152,34 @@ def _read_all(study: Study, paths: list[str], folder: str, run: _Run, tell: Prog
     return [stubs[key] for key in sorted(stubs)]
 
 
-def _size(path: str) -> int:
+def _file_size(path: str) -> int:
     try:
         return os.path.getsize(path)
     except OSError:
         return 0
 
 
-def _trials(stubs: list[_SessionStub], terms: Terms) -> list[_Trial]:
+def _plan_trials(stubs: list[_SessionStub], terms: Terms) -> list[_Trial]:
     """Each session with others of the same agent for its placebo."""
     trials = []
     for _, group in groupby(stubs, attrgetter("source")):
         kin = list(group)
         turns = [stub.turns for stub in kin]
         for at, stub in enumerate(kin):
-            spills = tuple(kin[other].spill for other in enough_others(turns, at))
+            spills = tuple(kin[other].spill for other in choose_placebo_sessions(turns, at))
             trials.append(_Trial(stub.spill, spills, terms))
     return trials
 
 
-def _read(task: tuple[str, str]) -> _FileRead:
+def _read_and_spill(task: tuple[str, str]) -> _FileRead:
     """In a worker: read a file and spill its sessions."""
     path, prefix = task
-    reading = read_file(path)
+    reading = read_recorded_file(path)
     stubs = []
     for number, (session, episodes) in enumerate(reading.sessions.items()):
         spill = f"{prefix}.{number}"
         with open(spill, "wb") as file:
-            pickle.dump(outputs_for_placebo(episodes), file, pickle.HIGHEST_PROTOCOL)
+            pickle.dump(outputs_of_episodes(episodes), file, pickle.HIGHEST_PROTOCOL)
             pickle.dump(episodes, file, pickle.HIGHEST_PROTOCOL)
         turns = sum(len(episode.turns) for episode in episodes)
         stubs.append(_SessionStub(episodes[0].source, session, turns, spill, path))
@@ -195,4 +195,4 @@ def _run_trial(trial: _Trial) -> TrialResult:
     with open(trial.spill, "rb") as file:
         pickle.load(file)  # noqa: S301 - its own outputs, which come first.
         episodes: list[Episode] = pickle.load(file)  # noqa: S301
-    return try_session(episodes, placebo, trial.terms)
+    return simulate_session(episodes, placebo, trial.terms)

@@ -79,13 +79,13 @@ class Recorder:
         self._tombstone = tombstone
         self._sessions: dict[str, _Session] = {}
 
-    def take(self, events: Iterable[Event]) -> None:
+    def record_events(self, events: Iterable[Event]) -> None:
         """Take in more of the transcript, in order."""
         for event in events:
             session = self._sessions.setdefault(event.session, _Session())
             if isinstance(event, SegmentAdmitted):
                 if event.segment.status is not Status.PENDING:
-                    session.admitted[event.segment.id] = self._with_tokens(event.segment)
+                    session.admitted[event.segment.id] = self._count_segment(event.segment)
                     session.log.append(event.segment.id)
             elif isinstance(event, WindowReplaced):
                 session.log.append(tuple(id_ for id_, _ in event.slots))
@@ -96,7 +96,7 @@ class Recorder:
             elif isinstance(event, SessionOpened):
                 session.model = event.model or session.model
 
-    def _with_tokens(self, segment: Segment) -> CountedSegment:
+    def _count_segment(self, segment: Segment) -> CountedSegment:
         pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
         body = sum(tokens for _, tokens in pieces)
         frame, opaque_tokens = split_opaque(segment.skeleton)
@@ -105,7 +105,9 @@ class Recorder:
 
     def episodes(self) -> list[Episode]:
         """Every episode with a turn, in order."""
-        return [episode for name, session in self._sessions.items() for episode in session.cut(self._source, name)]
+        return [
+            episode for name, session in self._sessions.items() for episode in session.cut_episodes(self._source, name)
+        ]
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ class _Session:
     used: dict[int, ReplyBilled] = field(default_factory=dict)
     model: str = ""
 
-    def cut(self, source: str, name: str) -> list[Episode]:
+    def cut_episodes(self, source: str, name: str) -> list[Episode]:
         episodes = [Episode(source, name, 0)]
         seen: set[str] = set()
         carried: list[CountedSegment] = []
@@ -150,24 +152,24 @@ class _Session:
         _close_turns(episodes[-1], turns)
         kept = [episode for episode in episodes if any(turn.reply for turn in episode.turns)]
         for episode in kept:
-            episode.hidden_tokens = self._hidden(episode)
+            episode.hidden_tokens = self._hidden_tokens(episode)
             episode.model = self.model
         _count_lost_reads(kept)
         return kept
 
-    def _hidden(self, episode: Episode) -> int:
+    def _hidden_tokens(self, episode: Episode) -> int:
         """Tokens of the first reply's bill beyond the visible prompt, in raw tokens.
 
         The tokens a provider bills per raw token are learned from how the prompt grew, robustly, by the median.
         """
         shown, points = 0, []
         for turn in episode.turns:
-            shown += sum(_tokens(sized) for sized in turn.before)
+            shown += sum(_segment_tokens(sized) for sized in turn.before)
             used = self.used.get(turn.number)
             billed = used.input_tokens + used.cache_read_tokens + used.cache_creation_tokens if used else 0
             if billed:
                 points.append((shown, billed))
-            shown += sum(_tokens(sized) for sized in turn.reply)
+            shown += sum(_segment_tokens(sized) for sized in turn.reply)
         ratios = sorted((b2 - b1) / (s2 - s1) for (s1, b1), (s2, b2) in pairwise(points) if s2 - s1 > 500)
         ratio = min(max(ratios[len(ratios) // 2], 0.8), 2.0) if ratios else 1.2
         if not points:
@@ -175,7 +177,7 @@ class _Session:
         return max(int(points[0][1] / ratio) - points[0][0], 0)
 
 
-def _tokens(sized: CountedSegment) -> int:
+def _segment_tokens(sized: CountedSegment) -> int:
     return sized.tokens.skeleton + sum(tokens for _, tokens in sized.tokens.pieces)
 
 

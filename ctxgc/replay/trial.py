@@ -15,10 +15,10 @@ from operator import attrgetter
 
 from ctxgc.core.tombstone import segment_label
 from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, Output, demand_of, output_of
-from ctxgc.replay.oracle import certified_cost, certified_faults
+from ctxgc.replay.oracle import cost_lower_bound, faults_lower_bound
 from ctxgc.replay.policy_registry import NONE, SHIPPED, WINDOWS, Terms, is_oracle, policies_of, timed_policy
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
-from ctxgc.replay.simulate import EpisodeScript, play, script_of
+from ctxgc.replay.simulate import EpisodeScript, script_of, simulate_policy
 from ctxgc.replay.statistics import median
 from ctxgc.replay.tally import Tally
 from ctxgc.replay.trace import Episode
@@ -53,7 +53,7 @@ class Sums:
     worst_turn_pct: float = 0.0
     """The most that the session had cost by any turn, in percent of no collection: were the session to end there."""
 
-    def add(self, tally: Tally) -> None:
+    def add_tally(self, tally: Tally) -> None:
         """Take in an episode."""
         self.costs += [self.cost + cost for cost in tally.costs]
         for name in ("cost", "prompt_tokens", "cached_tokens", "faults", "explicit_faults", "evictions"):
@@ -61,7 +61,7 @@ class Sums:
         self.collections += tally.collections
         self.uses += tally.uses
 
-    def note_worst_turn(self, nothing: Sums) -> None:
+    def set_worst_turn(self, nothing: Sums) -> None:
         """Where the session stood worst beside no collection. The first turns write a prompt and little else."""
         beside = zip(self.costs[WARM_UP_TURNS:], nothing.costs[WARM_UP_TURNS:], strict=True)
         self.worst_turn_pct = max((100 * cost / full for cost, full in beside if full), default=100.0)
@@ -115,7 +115,7 @@ class TrialResult:
     """The session's model, which prices its tokens."""
 
 
-def enough_others(turns: Sequence[int], at: int) -> list[int]:
+def choose_placebo_sessions(turns: Sequence[int], at: int) -> list[int]:
     """For each session, by turns, the following sessions whose turns together number at least as many.
 
     After the last comes the first. Voice twice, an output asks for nothing, because its words are fixed text by then:
@@ -130,12 +130,12 @@ def enough_others(turns: Sequence[int], at: int) -> list[int]:
     return found
 
 
-def outputs_for_placebo(episodes: Iterable[Episode]) -> list[Output]:
+def outputs_of_episodes(episodes: Iterable[Episode]) -> list[Output]:
     """Another session's turns in place of the session's own."""
     return [output_of(turn) for episode in episodes for turn in episode.turns]
 
 
-def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: Terms) -> TrialResult:
+def simulate_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: Terms) -> TrialResult:
     """Play every policy on a session. `placebo` is empty where no other session of the agent is known."""
     first = episodes[0]
     result = TrialResult(first.source, first.session, episodes=len(episodes), has_placebo=bool(placebo))
@@ -146,22 +146,27 @@ def try_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: T
             result.host_read += episode.read_before
         result.turns += len(episode.turns)
     for scope_name, scope in SCOPES.items():
-        scripts = [_script(episode, scope) for episode in episodes]
-        placebos = [_script(episode, scope, placebo) for episode in episodes] if placebo else []
-        costs = (certified_cost(script, terms.prices) for script in scripts)
-        result.bounds[scope_name] = sum(costs), sum(certified_faults(script, terms.budget_tokens) for script in scripts)
-        _play_all(result, scope_name, scripts, placebos, terms)
+        scripts = [_script_of_episode(episode, scope) for episode in episodes]
+        placebos = [_script_of_episode(episode, scope, placebo) for episode in episodes] if placebo else []
+        costs = (cost_lower_bound(script, terms.prices) for script in scripts)
+        result.bounds[scope_name] = (
+            sum(costs),
+            sum(faults_lower_bound(script, terms.budget_tokens) for script in scripts),
+        )
+        _simulate_policies(result, scope_name, scripts, placebos, terms)
         if scope is RESULTS:
             result.profile = sum(map(heap_profile_of, scripts), HeapProfile())
-            _note_story(result, episodes, scripts, terms)
+            _record_windows_and_faults(result, episodes, scripts, terms)
     return result
 
 
-def _script(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] | None = None) -> EpisodeScript:
+def _script_of_episode(
+    episode: Episode, scope: EvictionScope, outputs: Sequence[Output] | None = None
+) -> EpisodeScript:
     return script_of(episode, scope, demand_of(episode, scope, outputs))
 
 
-def _play_all(
+def _simulate_policies(
     result: TrialResult,
     scope_name: str,
     scripts: Sequence[EpisodeScript],
@@ -171,20 +176,20 @@ def _play_all(
     for policy in policies_of(terms):
         sums = result.sums.setdefault((scope_name, policy.name), Sums())
         eye = timed_policy(policy)
-        playing = partial(play, prices=terms.prices, cache=terms.cache_of(policy.name))
+        playing = partial(simulate_policy, prices=terms.prices, cache=terms.cache_rules_of(policy.name))
         # A session's episodes are played in a row: a policy keeps its account from one to the next.
         for script in scripts:
-            sums.add(playing(script, eye))
+            sums.add_tally(playing(script, eye))
         if not is_oracle(policy.name):
             sums.strict_faults = sum(playing(script, policy, threshold=1).faults for script in scripts)
-        sums.note_worst_turn(result.sums[scope_name, NONE])
+        sums.set_worst_turn(result.sums[scope_name, NONE])
         if scope_name == "results":
             result.policy_us[policy.name] = median(eye.spent_us), max(eye.spent_us)
         for script in placebos:
             sums.add_placebo(playing(script, policy))
 
 
-def _note_story(
+def _record_windows_and_faults(
     result: TrialResult, episodes: Sequence[Episode], scripts: Sequence[EpisodeScript], terms: Terms
 ) -> None:
     """Windows by turn for the page, and the shipped policy's worst faults by label."""
@@ -194,7 +199,7 @@ def _note_story(
         for episode, script in zip(episodes, scripts, strict=True):
             if name == NONE and episode is not episodes[0]:
                 result.cuts.append(len(window))
-            tally = play(script, policy, terms.prices, cache=terms.cache_of(name))
+            tally = simulate_policy(script, policy, terms.prices, cache=terms.cache_rules_of(name))
             window += tally.window
             if name == SHIPPED:
                 result.worst += _worst_faults(episode, tally)

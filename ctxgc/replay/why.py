@@ -15,8 +15,8 @@ from ctxgc.core.heap import RESIDENT
 from ctxgc.core.tombstone import segment_label
 from ctxgc.replay.demand import RESULTS, EvictionScope, Want, demand_of, greedy_cover
 from ctxgc.replay.policy_registry import SHIPPED, Terms, shipped_policy
-from ctxgc.replay.reading import read_file
-from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, play, script_of
+from ctxgc.replay.reading import read_recorded_file
+from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of, simulate_policy
 from ctxgc.replay.tally import Fault
 from ctxgc.replay.trace import Episode
 
@@ -33,9 +33,9 @@ class _ResidencyProbe:
     resident: set[int] = field(default_factory=set)
     name: str = "glance"
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         """Pass on."""
-        self.inner.begin(script)
+        self.inner.begin_episode(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Pass on; at the turn, remember the resident slots."""
@@ -50,28 +50,28 @@ def find_session(files: Iterable[str], session: str) -> list[Episode]:
     """The episodes of the session named, or of the first whose id begins so; files of that name are read first."""
     bare = session.rpartition(":")[2]
     for path in sorted(files, key=lambda path: (bare not in os.path.basename(path), path)):
-        for name, episodes in sorted(read_file(path).sessions.items()):
+        for name, episodes in sorted(read_recorded_file(path).sessions.items()):
             if name.startswith(session) or f"{episodes[0].source}:{name}".startswith(session):
                 return episodes
     return []
 
 
-def explain(
+def explain_turn(
     episodes: Sequence[Episode], turn: int, terms: Terms, scope: EvictionScope = RESULTS
 ) -> dict[str, Any] | None:
     """The turn's needed and missing segments, as an object for JSON; None if the session has no such turn."""
     for episode in episodes:
         numbers = [one.number for one in episode.turns]
         if turn in numbers:
-            return _explain_turn(episode, numbers.index(turn), terms, scope)
+            return _explain_episode_turn(episode, numbers.index(turn), terms, scope)
     return None
 
 
-def _explain_turn(episode: Episode, at: int, terms: Terms, scope: EvictionScope) -> dict[str, Any]:
+def _explain_episode_turn(episode: Episode, at: int, terms: Terms, scope: EvictionScope) -> dict[str, Any]:
     script = script_of(episode, scope, demand_of(episode, scope))
     turn = episode.turns[at].number
     glance = _ResidencyProbe(shipped_policy(terms), turn)
-    tally = play(script, glance, terms.prices, cache=terms.cache_of(SHIPPED))
+    tally = simulate_policy(script, glance, terms.prices, cache=terms.cache_rules_of(SHIPPED))
     sized = {one.segment.id: one.segment for each in episode.turns for one in (*each.before, *each.reply)}
     faults = {fault.segment: fault for fault in tally.worst if fault.turn == turn}
     wants = script.demand.wants[at]
@@ -86,7 +86,7 @@ def _explain_turn(episode: Episode, at: int, terms: Terms, scope: EvictionScope)
                 "born_turn": segment.born_turn,
                 "wanted": _wanted_texts(wants, pick),
                 "in_window": script.slots[pick] in glance.resident,
-                "missing": _missing(faults.get(segment.id)),
+                "missing": _fault_fields(faults.get(segment.id)),
             }
         )
     return {
@@ -105,7 +105,7 @@ def _wanted_texts(wants: Iterable[Want], pick: int) -> list[str]:
     return [want.text for want in found[:WANTED_MAX]]
 
 
-def _missing(fault: Fault | None) -> dict[str, Any] | None:
+def _fault_fields(fault: Fault | None) -> dict[str, Any] | None:
     if fault is None:
         return None
     return {"gone_turn": fault.gone_turn, "reason": fault.reason, "size_tokens": fault.size_tokens}

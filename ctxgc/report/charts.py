@@ -45,7 +45,7 @@ class Panel(NamedTuple):
     step: float
     """Between two lines of its grid."""
 
-    def x(self, value: float) -> float:
+    def x_of_value(self, value: float) -> float:
         """Where a value lies; values beyond the scale lie on its edge."""
         share = (value - self.low) / (self.high - self.low or 1)
         return self.left + (self.right - self.left) * min(max(share, 0.0), 1.0)
@@ -58,7 +58,7 @@ def nice_step(span: float, ticks: int) -> float:
     return next(power * step for step in (1.0, 2.0, 5.0, 10.0) if power * step >= raw)
 
 
-def panel(left: float, right: float, values: Sequence[float], *, from_zero: bool, high_max: float = 1e18) -> Panel:
+def fit_panel(left: float, right: float, values: Sequence[float], *, from_zero: bool, high_max: float = 1e18) -> Panel:
     """A scale with round ends around the values."""
     low = 0.0 if from_zero else min(values, default=0.0)
     high = min(max(*values, 0.1, low + 0.1), high_max)
@@ -81,15 +81,15 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
     costs = [value for row in rows for value in (row.cost.low, row.cost.high)]
     costs += [bound] if bound is not None else []
     faults = [value for row in rows for value in (row.faults.high, row.faults.placebo or 0.0)]
-    cost_panel = panel(left, 500, costs, from_zero=False, high_max=180)
-    fault_panel = panel(590, 850, faults, from_zero=True)
+    cost_panel = fit_panel(left, 500, costs, from_zero=False, high_max=180)
+    fault_panel = fit_panel(590, 850, faults, from_zero=True)
     bottom = top + ROW * len(rows)
     parts = [
         _grid_svg(cost_panel, top, bottom, "cost, % of no collection", lambda value: f"{value:g}", strong=100.0),
         _grid_svg(fault_panel, top, bottom, "faults in 100 turns", lambda value: f"{value:g}"),
     ]
     if bound is not None:
-        x = _px(cost_panel.x(bound))
+        x = _px(cost_panel.x_of_value(bound))
         title = f"<title>no policy can cost less than {bound:.1f} %</title>"
         parts.append(f'<line class="bound" x1="{x}" x2="{x}" y1="{_px(top - 4)}" y2="{_px(bottom)}">{title}</line>')
     for number, row in enumerate(rows):
@@ -105,10 +105,10 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
 
 
 def _dot_svg(scale: Panel, dot: Dot, y: float, title: str) -> str:
-    x, low, high = scale.x(dot.value), scale.x(dot.low), scale.x(dot.high)
+    x, low, high = scale.x_of_value(dot.value), scale.x_of_value(dot.low), scale.x_of_value(dot.high)
     parts = [f'<line class="whisker" x1="{_px(low)}" x2="{_px(high)}" y1="{_px(y)}" y2="{_px(y)}"/>']
     if dot.placebo is not None:
-        at = scale.x(dot.placebo)
+        at = scale.x_of_value(dot.placebo)
         parts.append(f'<path class="placebo" d="M{_px(at)} {_px(y - 5)}l4 5-4 5-4-5z"/>')
     parts.append(f'<circle class="dot" cx="{_px(x)}" cy="{_px(y)}" r="4.5"><title>{escape(title)}</title></circle>')
     return "".join(parts)
@@ -121,14 +121,14 @@ def _grid_svg(
     for number in range(round((scale.high - scale.low) / scale.step) + 1):
         value = scale.low + number * scale.step
         is_strong = strong is not None and abs(value - strong) < scale.step / 1e6
-        x = _px(scale.x(value))
+        x = _px(scale.x_of_value(value))
         style = "grid strong" if is_strong else "grid"
         parts.append(f'<line class="{style}" x1="{x}" x2="{x}" y1="{_px(top - 4)}" y2="{_px(bottom)}"/>')
-        parts.append(_text_svg(scale.x(value), top - 12, tell(round(value, 9)), "middle", "tick"))
+        parts.append(_text_svg(scale.x_of_value(value), top - 12, tell(round(value, 9)), "middle", "tick"))
     return "".join(parts)
 
 
-def window_lines(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], label: str) -> str:
+def window_chart(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], label: str) -> str:
     """Prompt tokens by turn, a line a policy; dashed where the host itself cut its window."""
     left, right, top, bottom = 54, WIDTH - 150, 16, 300
     turns = max(map(len, windows.values()), default=0)
@@ -146,7 +146,7 @@ def window_lines(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
     for number in range(round(high / step) + 1):
         at = _px(y(number * step))
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
-        parts.append(_text_svg(left - 8, y(number * step), _thousands(number * step), "end", "tick"))
+        parts.append(_text_svg(left - 8, y(number * step), _thousands_label(number * step), "end", "tick"))
     for cut in cuts:
         at = _px(x(cut))
         title = "<title>the host compacted its window here</title>"
@@ -155,18 +155,18 @@ def window_lines(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
     for number in range(int(max(turns - 1, 0) / turn_step) + 1):
         parts.append(_text_svg(x(number * turn_step), bottom + 16, f"{number * turn_step:g}", "middle", "tick"))
     parts.append(_text_svg(right, bottom + 34, "turn", "end", "axis"))
-    ends = _spread_places({name: y(line[-1]) for name, line in windows.items() if line}, 16)
+    ends = _spread_labels({name: y(line[-1]) for name, line in windows.items() if line}, 16)
     for number, (name, line) in enumerate(windows.items()):
         if not line:
             continue
-        points = [(x(turn), y(tokens)) for turn, tokens in _thin_line(line)]
+        points = [(x(turn), y(tokens)) for turn, tokens in _downsample_line(line)]
         path = "M" + "L".join(f"{_px(px)} {_px(py)}" for px, py in points)
         parts.append(f'<path class="line line{number}" d="{path}"><title>{escape(name)}</title></path>')
         parts.append(_text_svg(right + 10, ends[name], name, "start", f"end line{number}"))
     return svg(bottom + 42, parts, label)
 
 
-def _thin_line(line: Sequence[int]) -> list[tuple[int, int]]:
+def _downsample_line(line: Sequence[int]) -> list[tuple[int, int]]:
     """At most `POINTS_MAX` points of a line: of each bucket its highest, for peaks matter most."""
     size = ceil(len(line) / POINTS_MAX)
     return [
@@ -175,7 +175,7 @@ def _thin_line(line: Sequence[int]) -> list[tuple[int, int]]:
     ]
 
 
-def _spread_places(places: Mapping[str, float], gap: float) -> dict[str, float]:
+def _spread_labels(places: Mapping[str, float], gap: float) -> dict[str, float]:
     """Places moved down until no two are closer than a gap."""
     positions: dict[str, float] = {}
     last = -gap
@@ -211,7 +211,7 @@ def _text_svg(x: float, y: float, text: str, anchor: str, style: str) -> str:
     return f'<text class="{style}" {place}>{escape(text)}</text>'
 
 
-def _thousands(tokens: float) -> str:
+def _thousands_label(tokens: float) -> str:
     return f"{tokens / 1000:g} k" if tokens else "0"
 
 

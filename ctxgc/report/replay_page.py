@@ -10,7 +10,7 @@ from typing import Any
 
 from ctxgc.replay.policy_registry import NONE, SHIPPED, is_oracle
 from ctxgc.replay.report import ALL_AGENTS, Report
-from ctxgc.report.charts import Dot, Row, dot_plot, share_bars, window_lines
+from ctxgc.report.charts import Dot, Row, dot_plot, share_bars, window_chart
 from ctxgc.report.style import STYLE
 
 SCOPES = {
@@ -25,7 +25,7 @@ REASONS = {
 """What the reasons of victims mean to a person; proofs of garbage are words already."""
 
 
-def html_of(report: Report) -> str:
+def report_html(report: Report) -> str:
     """The whole page. The same report gives the same bytes."""
     agents = dict(report["agents"])
     everyone = agents.pop(ALL_AGENTS)
@@ -137,12 +137,12 @@ def _plot_html(policies: Sequence[Report], label: str, bound: float | None) -> s
         low, high = row["faults_interval"] or (faults, faults)
         placebo = row["placebo_faults_per_100_turns"]
         rows.append(
-            Row(row["name"], Dot(cost, cost_low, cost_high), Dot(faults, low, high, placebo), _mark(row["name"]))
+            Row(row["name"], Dot(cost, cost_low, cost_high), Dot(faults, low, high, placebo), _style_class(row["name"]))
         )
     return dot_plot(rows, label, bound) if rows else ""
 
 
-def _mark(name: str) -> str:
+def _style_class(name: str) -> str:
     if name == SHIPPED:
         return "ours"
     if name == NONE:
@@ -163,7 +163,7 @@ def _window_html(report: Report) -> str:
     longest = report["longest_session"]
     if longest is None:
         return ""
-    return f"<figure>{window_lines(longest['windows'], longest['host_cuts'], 'Prompt tokens by turn')}</figure>"
+    return f"<figure>{window_chart(longest['windows'], longest['host_cuts'], 'Prompt tokens by turn')}</figure>"
 
 
 def _profiles_html(agents: dict[str, Report], everyone: Report) -> str:
@@ -216,28 +216,28 @@ def _numbers_html(report: Report, policies: Sequence[Report]) -> str:
     rows = [
         (
             row["name"],
-            _cell(row["cost_pct"], 1),
-            _ends(row["interval"], 1),
-            _cell(row["prompt_tokens_pct"], 1),
-            _cell(row["faults_per_100_turns"], 2),
-            _ends(row["faults_interval"], 2),
-            _cell(row["placebo_faults_per_100_turns"], 2),
-            _cell(row["explicit_faults_per_100_turns"], 2),
-            _cell(row["faults_vs_lru"], 2),
-            _cell(row["worst_session_cost_pct"], 1),
-            _cell(row["cache_misses_pct"], 1),
-            _cell(times.get(row["name"], {}).get("median"), 0),
+            _number_text(row["cost_pct"], 1),
+            _interval_text(row["interval"], 1),
+            _number_text(row["prompt_tokens_pct"], 1),
+            _number_text(row["faults_per_100_turns"], 2),
+            _interval_text(row["faults_interval"], 2),
+            _number_text(row["placebo_faults_per_100_turns"], 2),
+            _number_text(row["explicit_faults_per_100_turns"], 2),
+            _number_text(row["faults_vs_lru"], 2),
+            _number_text(row["worst_session_cost_pct"], 1),
+            _number_text(row["cache_misses_pct"], 1),
+            _number_text(times.get(row["name"], {}).get("median"), 0),
         )
         for row in policies
     ]
     return _table_html((*head, ">worst session %", ">cache misses %", ">µs a turn"), rows)
 
 
-def _cell(value: Any, digits: int) -> str:
+def _number_text(value: Any, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _ends(interval: Sequence[float] | None, digits: int) -> str:
+def _interval_text(interval: Sequence[float] | None, digits: int) -> str:
     return "–" if interval is None else f"{interval[0]:.{digits}f} – {interval[1]:.{digits}f}"
 
 

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from ctxgc.core.errors import error_of_os
+from ctxgc.core.errors import translate_os_error
 from ctxgc.stash import files
 
 COPY_BYTES = 2**20
@@ -25,7 +25,7 @@ def write_backup(db: sqlite3.Connection, path: Path, folder: Path | None) -> int
     SQLite opens a file and its journal by name, and follows links; the bytes go through a descriptor of our own making.
     Raises `CtxgcError`, and leaves no file then.
     """
-    with os.fdopen(files.create_new(path), "wb") as target:
+    with os.fdopen(files.create_new_file(path), "wb") as target:
         made = os.fstat(target.fileno())
         try:
             with tempfile.TemporaryDirectory(prefix="backup-", dir=folder) as private:
@@ -45,5 +45,5 @@ def write_backup(db: sqlite3.Connection, path: Path, folder: Path | None) -> int
             if isinstance(error, sqlite3.Error) and "is full" in str(error):  # The disk of the copy, not of the stash.
                 error = OSError(errno.ENOSPC, str(error))
             if isinstance(error, OSError):
-                raise error_of_os(error, str(error.filename or path), field="path") from None
+                raise translate_os_error(error, str(error.filename or path), field="path") from None
             raise

@@ -24,7 +24,7 @@ from ctxgc.core.segment import (
     Segment,
     SessionKey,
     Status,
-    digest,
+    content_digest,
 )
 from ctxgc.stash.columns import STORED_KINDS, encode_json, pack_facts, unpack_facts
 from ctxgc.stash.contract import SegmentRow
@@ -41,12 +41,12 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def compressor() -> Transform:
+def make_compressor() -> Transform:
     """A function that compresses; not to be shared between threads."""
     return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress
 
 
-def decompressor() -> Transform:
+def make_decompressor() -> Transform:
     """A function that decompresses; not to be shared between threads. A decompressor costs as much as ten uses."""
     return zstandard.ZstdDecompressor().decompress
 
@@ -91,8 +91,8 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
         return SegmentRow(
             key=SessionKey(source, session),
             seq=facts["seq"],
-            segment=_segment(facts, skeleton, body),
-            digest=digest(skeleton, body),
+            segment=_build_segment(facts, skeleton, body),
+            digest=content_digest(skeleton, body),
             skeleton_tokens=skeleton_tokens,
             pieces=tuple((name, size, tokens) for name, size, tokens in facts["cut"][1]),
             tombstone_tokens=tombstone_tokens,
@@ -102,7 +102,7 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
         raise ValueError(f"not a frame: {error!r}") from error
 
 
-def _segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> Segment:
+def _build_segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> Segment:
     try:
         place, born_turn = facts["at"]
         labels = {name: facts[name] for name in _DEFAULTS if name in facts}
@@ -125,16 +125,16 @@ def _segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) ->
         raise ValueError(f"not a frame: {error!r}") from error
 
 
-def decode_start(blob: bytes, bytes_max: int, decompress: Transform) -> Segment:
+def decode_frame_start(blob: bytes, bytes_max: int, decompress: Transform) -> Segment:
     """The segment of a frame; of a long frame only about the first `bytes_max` bytes are decompressed."""
     if zstandard.frame_content_size(blob) <= bytes_max:
-        return _segment(*_open_frame(blob, decompress))
+        return _build_segment(*_open_frame(blob, decompress))
     try:
         raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
     except zstandard.ZstdError as error:
         raise ValueError(f"not a frame: {error}") from error
     facts, skeleton, body = _split_frame(raw)
-    return _segment(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
+    return _build_segment(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
 
 
 def _open_frame(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
@@ -143,7 +143,7 @@ def _open_frame(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], byt
     except (zstandard.ZstdError, TypeError) as error:  # A damaged row may hold anything where its frame was.
         raise ValueError(f"not a frame: {error}") from error
     facts, skeleton, body = _split_frame(raw)
-    if [len(skeleton), *(len(piece.data) for piece in body)] != _lengths(facts):
+    if [len(skeleton), *(len(piece.data) for piece in body)] != _content_lengths(facts):
         raise ValueError("not a frame: the content is shorter than its facts say")
     return facts, skeleton, body
 
@@ -153,7 +153,7 @@ def _split_frame(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     start = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little")
     try:
         facts = json.loads(raw[_LENGTH_BYTES:start])
-        skeleton_bytes, *sizes = _lengths(facts)
+        skeleton_bytes, *sizes = _content_lengths(facts)
         at = start + skeleton_bytes
         skeleton, body = raw[start:at], []
         for (name, *_), size in zip(facts["cut"][1], sizes, strict=True):
@@ -164,6 +164,6 @@ def _split_frame(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     return facts, skeleton, tuple(body)
 
 
-def _lengths(facts: dict[str, Any]) -> list[int]:
+def _content_lengths(facts: dict[str, Any]) -> list[int]:
     skeleton_bytes, pieces = facts["cut"]
     return [skeleton_bytes, *(size for _, size, _ in pieces)]

@@ -89,22 +89,22 @@ class Candidates:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def lot(self) -> int:
+    def lot_size(self) -> int:
         """How many candidates are ranked together: the same for every page of a query."""
-        least = LOT_OF_ACCOUNT_MIN if self.has_near else LOT_MIN
+        least = LOT_OF_ACCOUNT_MIN if self.uses_neighbours else LOT_MIN
         least += LOT_PER_TERM * max(0, len(self.query.terms) - 1)
         # Only the texts say which of the segments with these words has the signs.
         return min(LOT_MAX, max(least, self.holders) if self.query.has_signs else least)
 
     @property
-    def has_near(self) -> bool:
+    def uses_neighbours(self) -> bool:
         """Whether what stands around a segment counts for it."""
         return self.query.is_account and not (self.query.required or self.query.excluded)
 
     @property
-    def columns(self) -> str:
+    def term_columns(self) -> str:
         """The columns in which terms are looked up."""
-        return DATED_COLUMNS if self.has_near else TEXT_COLUMNS
+        return DATED_COLUMNS if self.uses_neighbours else TEXT_COLUMNS
 
     def terms_of(self, rid: int) -> frozenset[Term]:
         """The terms that the index says a segment has, once all postings are there."""
@@ -119,7 +119,7 @@ class Candidates:
         """The identifiers that a segment has as they stand."""
         return frozenset(term for term, rids in self.whole_words.items() if rid in rids)
 
-    def turns_near(self, place: Place) -> dict[Term, float]:
+    def terms_of_near_turns(self, place: Place) -> dict[Term, float]:
         """The terms of the turns around a turn, each with the share of the nearest."""
         near: dict[Term, float] = {}
         for distance, share in enumerate(NEAR, 1):
@@ -130,7 +130,7 @@ class Candidates:
                         near.setdefault(term, share)
         return near
 
-    def said_before(self, place: Place) -> list[int]:
+    def model_turns_before(self, place: Place) -> list[int]:
         """What the model said before a call in the same turn, the last first."""
         said = []
         for seq in range(place.seq - 1, place.seq - 1 - CALLS_AFTER, -1):
@@ -142,7 +142,7 @@ class Candidates:
         return said
 
 
-def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: Candidates) -> None:
+def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: Candidates) -> None:
     """Fill `out` with the candidates of a query in a scope, in their rough order."""
     newest = newest_rid(db)  # Roughly the number of segments in the stash.
     out.total = _scope_size(db, scope, newest)
@@ -155,7 +155,7 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
         out.may_hold_phrase = _with_all_words(lookup, out)
         if len(out.may_hold_phrase) > READ_FOR_PHRASE_MAX:
             out.may_hold_phrase, out.phrase = frozenset(), lookup.run(query.phrase, POSTINGS_MAX)
-    _weigh(lookup, out)
+    _weigh_terms(lookup, out)
     for term in [term for term in out.postings if term not in out.weights.terms]:
         del out.postings[term]
     for term in filter(lambda term: term.is_identifier, out.weights.terms):
@@ -170,20 +170,20 @@ def gather(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: 
         else max(map(len, out.postings.values()), default=0)
     )
     if common:
-        _find_common(lookup, out, common)
+        _add_common_candidates(lookup, out, common)
     rough = _rough_scores(out)
     out.order = _best(rough)
-    best = out.order[: out.lot]
-    if out.has_near:
-        _spread(db, rough, best, out)
+    best = out.order[: out.lot_size]
+    if out.uses_neighbours:
+        _spread_terms(db, rough, best, out)
         out.order = _best(rough)
     elif (
-        len(best) == out.lot
+        len(best) == out.lot_size
         and rough[best[-1]] == rough[best[0]]
         and not common
         and _can_rank(lookup, out.weights.terms)
     ):
-        _rank_equals(lookup, out, rough)
+        _break_ties(lookup, out, rough)
         out.order = _best(rough)
 
 
@@ -208,7 +208,7 @@ def _look_up(lookup: Lookup, out: Candidates) -> set[Term]:
     common = set()
     left = POSTINGS_SUM_MAX
     for term in lookup.query.terms:
-        found = lookup.find(out.columns, term, max(1, min(POSTINGS_MAX, left)))
+        found = lookup.find(out.term_columns, term, max(1, min(POSTINGS_MAX, left)))
         if found.is_whole:
             left -= found.number
             out.postings[term] = found.rids
@@ -228,11 +228,11 @@ def _scope_size(db: sqlite3.Connection, scope: SearchScope, newest: int) -> int:
     return sum(db.execute(sql, (sid,)).fetchone()[0] for sid in scope.sids)
 
 
-def _weigh(lookup: Lookup, out: Candidates) -> None:
+def _weigh_terms(lookup: Lookup, out: Candidates) -> None:
     """Weigh the rarest terms that there are; names of speakers are no words, if there are words besides."""
     query = lookup.query
     present = sorted((term for term in query.terms if out.df.get(term)), key=lambda term: out.df[term])
-    speakers = {term: term.ways[0][0] for term in present if out.has_near and _is_speaker(lookup, out, term)}
+    speakers = {term: term.ways[0][0] for term in present if out.uses_neighbours and _is_speaker(lookup, out, term)}
     if len(speakers) == len(present):
         speakers = {}
     words = [term for term in present if term not in speakers]
@@ -253,20 +253,20 @@ def _is_speaker(lookup: Lookup, out: Candidates, term: Term) -> bool:
     return lookup.find("label", label, need).number >= need
 
 
-def _find_common(lookup: Lookup, out: Candidates, common: set[Term]) -> None:
+def _add_common_candidates(lookup: Lookup, out: Candidates, common: set[Term]) -> None:
     """Candidates for common terms: segments with all terms; where that is too few, the newest with any of them."""
     terms = list(out.weights.terms)
     can_rank = _can_rank(lookup, terms)
     rare = [out.postings[term] for term in terms if term in out.postings]
-    is_decided = bool(rare) and len(frozenset.intersection(*rare)) <= out.lot  # Their texts are read in any case.
+    is_decided = bool(rare) and len(frozenset.intersection(*rare)) <= out.lot_size  # Their texts are read in any case.
     if len(terms) <= ALL_TERMS_MAX and not is_decided:
         limit = CANDIDATES_MAX
-        out.whole = frozenset(lookup.all_of(out.columns, terms, limit, is_ranked=can_rank))
+        out.whole = frozenset(lookup.all_of(out.term_columns, terms, limit, is_ranked=can_rank))
         if len(out.whole) == limit and not can_rank:
             out.notes.append(f"many segments match; the newest {limit} of them were ranked")
     known = set(out.whole).union(*out.postings.values())
-    if len(known) < out.lot:
-        out.postings |= {term: frozenset(lookup.newest_with(out.columns, term, POSTINGS_MAX)) for term in common}
+    if len(known) < out.lot_size:
+        out.postings |= {term: frozenset(lookup.newest_with(out.term_columns, term, POSTINGS_MAX)) for term in common}
         out.paths.update(dict.fromkeys(common, frozenset()))
         out.notes.append(f"many segments have {_names(out, common)}; the newest of them were ranked")
 
@@ -279,7 +279,7 @@ def _names(out: Candidates, terms: set[Term]) -> str:
     return ", ".join(str(term) for term in out.query.terms if term in terms)
 
 
-def _rank_equals(lookup: Lookup, out: Candidates, rough: dict[int, float]) -> None:
+def _break_ties(lookup: Lookup, out: Candidates, rough: dict[int, float]) -> None:
     """Put the engine's best first among candidates that have the same words."""
     top = max(rough.values())
     for place, rid in enumerate(lookup.all_of(TEXT_COLUMNS, out.weights.terms, CANDIDATES_MAX, is_ranked=True)):
@@ -309,7 +309,7 @@ def _rough_scores(out: Candidates) -> dict[int, float]:
     return rough
 
 
-def _spread(db: sqlite3.Connection, rough: dict[int, float], best: Sequence[int], out: Candidates) -> None:
+def _spread_terms(db: sqlite3.Connection, rough: dict[int, float], best: Sequence[int], out: Candidates) -> None:
     """Give turns the terms of the turns around them, and calls the terms of what the model said before them."""
     read_places(db, best, out)
     weights = out.weights.terms
@@ -318,10 +318,10 @@ def _spread(db: sqlite3.Connection, rough: dict[int, float], best: Sequence[int]
             continue
         own = out.terms_of(place.rid)
         if place.is_turn:
-            near = out.turns_near(place)
+            near = out.terms_of_near_turns(place)
             gain = sum(weights[term] * share for term, share in near.items() if term not in own)
         else:
-            said = frozenset().union(*map(out.terms_of, out.said_before(place)[:1]))
+            said = frozenset().union(*map(out.terms_of, out.model_turns_before(place)[:1]))
             gain = sum(weights[term] for term in said) * SAID_WEIGHT * 0.5
         if gain:
             rough[place.rid] = rough.get(place.rid, 0.0) + gain
@@ -337,9 +337,10 @@ def read_places(db: sqlite3.Connection, rids: Iterable[int], out: Candidates) ->
     for sid, seq, kind in db.execute(f"SELECT sid, seq, kind FROM segment WHERE rid IN ({marks})", missing):
         first, last = (len(NEAR), CALLS_AFTER) if kind in _TURNS else (CALLS_AFTER, 0)
         at.setdefault(sid, set()).update(range(seq - first, seq + last + 1))
-    runs = [[sid, first, last] for sid, seqs in at.items() for first, last in _runs(sorted(seqs))]
+    runs = [[sid, first, last] for sid, seqs in at.items() for first, last in _seq_runs(sorted(seqs))]
     sql = (
-        f"SELECT s.rid, s.sid, s.seq, s.kind, s.role, {out.scope.sql(is_driving=True)} FROM json_each(?) AS run"
+        f"SELECT s.rid, s.sid, s.seq, s.kind, s.role, {out.scope.where_clause(is_driving=True)}"
+        " FROM json_each(?) AS run"
         " CROSS JOIN segment AS s ON s.sid = json_extract(run.value, '$[0]')"
         " AND s.seq BETWEEN json_extract(run.value, '$[1]') AND json_extract(run.value, '$[2]')"
     )
@@ -348,7 +349,7 @@ def read_places(db: sqlite3.Connection, rids: Iterable[int], out: Candidates) ->
         out.places[rid] = out.rows[sid, seq] = place
 
 
-def _runs(seqs: Sequence[int]) -> list[tuple[int, int]]:
+def _seq_runs(seqs: Sequence[int]) -> list[tuple[int, int]]:
     """The first and last numbers of each run without a gap."""
     runs: list[tuple[int, int]] = []
     for seq in seqs:

@@ -53,7 +53,7 @@ def _page_reader(file: BinaryIO, path: Path) -> _Pages:
     return _Pages(file, size, path.stat().st_size // size)
 
 
-def leaves(path: Path, root: int) -> Iterator[Leaf]:
+def table_leaves(path: Path, root: int) -> Iterator[Leaf]:
     """The leaves below a table's root page, in order of rowids. Together the leaves cover every possible rowid.
 
     An interior page that cannot be read is a leaf without rowids. O(pages of the table).
@@ -66,14 +66,14 @@ def leaves(path: Path, root: int) -> Iterator[Leaf]:
             number, first, last = todo.pop()
             data = page(number) if 1 < number <= page.count and number not in visited else b""
             visited.add(number)
-            children = _children(data, first, last)
+            children = _child_pages(data, first, last)
             if children:
                 todo += reversed(children)
             else:
-                yield Leaf(first, last, _rowids(data))
+                yield Leaf(first, last, _leaf_rowids(data))
 
 
-def _children(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
+def _child_pages(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
     """(page, first rowid, last rowid) of an interior page's children; none for a damaged page."""
     children: list[tuple[int, int, int]] = []
     try:
@@ -81,7 +81,7 @@ def _children(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
             return []
         for n in range(int.from_bytes(data[3:5], "big")):
             at = int.from_bytes(data[12 + 2 * n : 14 + 2 * n], "big")
-            key, _ = _varint(data, at + 4)
+            key, _ = _decode_varint(data, at + 4)
             if not first <= key <= last:
                 return []
             children.append((int.from_bytes(data[at : at + 4], "big"), first, key))
@@ -91,15 +91,15 @@ def _children(data: bytes, first: int, last: int) -> list[tuple[int, int, int]]:
     return [*children, (int.from_bytes(data[8:12], "big"), first, last)]
 
 
-def _rowids(data: bytes) -> tuple[int, ...]:
+def _leaf_rowids(data: bytes) -> tuple[int, ...]:
     """The rowids of a leaf page's cells, as far as the cells can be read."""
     rowids: set[int] = set()
     if data and data[0] == _LEAF:
         for n in range(int.from_bytes(data[3:5], "big")):
             try:
                 at = int.from_bytes(data[8 + 2 * n : 10 + 2 * n], "big")
-                _, at = _varint(data, at)
-                rowids.add(_varint(data, at)[0])
+                _, at = _decode_varint(data, at)
+                rowids.add(_decode_varint(data, at)[0])
             except IndexError:
                 continue
     return tuple(sorted(rowids))
@@ -113,7 +113,7 @@ def carve_bodies(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as file:
         page = _page_reader(file, path)
         visits: Counter[int] = Counter()
-        for number in _numbers_with_data(file, page):
+        for number in _data_page_numbers(file, page):
             data = page(number)
             if not data or data[0] != _LEAF:
                 continue
@@ -128,7 +128,7 @@ def carve_bodies(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield rid, blob
 
 
-def _numbers_with_data(file: BinaryIO, page: _Pages) -> Iterator[int]:
+def _data_page_numbers(file: BinaryIO, page: _Pages) -> Iterator[int]:
     """The numbers of the pages behind the first that are not holes."""
     last = 1
     for start, end in list(files.data_extents(file.fileno())):
@@ -139,8 +139,8 @@ def _numbers_with_data(file: BinaryIO, page: _Pages) -> Iterator[int]:
 
 def _read_cell(data: bytes, at: int, page: _Pages, visits: Counter[int]) -> tuple[int, bytes]:
     """Rowid and payload of a leaf's cell, overflow pages included."""
-    length, at = _varint(data, at)
-    rid, at = _varint(data, at)
+    length, at = _decode_varint(data, at)
+    rid, at = _decode_varint(data, at)
     usable = len(data)
     if length <= usable - 35:
         return rid, data[at : at + length]
@@ -162,15 +162,15 @@ def _read_cell(data: bytes, at: int, page: _Pages, visits: Counter[int]) -> tupl
 
 def _record_blob(payload: bytes) -> bytes:
     """The blob of a record (NULL, blob); the rid's column is NULL because the rowid is the rid."""
-    header_bytes, at = _varint(payload, 0)
-    first, at = _varint(payload, at)
-    second, at = _varint(payload, at)
+    header_bytes, at = _decode_varint(payload, 0)
+    first, at = _decode_varint(payload, at)
+    second, at = _decode_varint(payload, at)
     if first != 0 or second < 12 or second % 2 or at != header_bytes:
         raise ValueError("not a record of a body")
     return payload[header_bytes : header_bytes + (second - 12) // 2]
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _decode_varint(data: bytes, at: int) -> tuple[int, int]:
     """A big-endian integer of 7 bits a byte, at most nine bytes; and its end."""
     value = 0
     for n in range(9):

@@ -354,7 +354,7 @@ class Stash(Protocol):
     async def session(self, key: SessionKey) -> SessionRow | None:
         """A session's row."""
 
-    async def resolve(self, text: str) -> list[SessionKey]:
+    async def sessions_named(self, text: str) -> list[SessionKey]:
         """Sessions that a person may mean by `text`: `source:session`, a session id, or a prefix. At most 10."""
 
     async def sessions_numbered(self, number: int) -> list[SessionKey]:
@@ -381,10 +381,10 @@ class Stash(Protocol):
     async def standing_collection(self, key: SessionKey) -> Collection | None:
         """The newest collection that was carried out, is no undo and was not undone."""
 
-    async def op(self, key: SessionKey, op_id: str) -> Op | None:
+    async def remembered_op(self, key: SessionKey, op_id: str) -> Op | None:
         """The remembered reply of a mutation, if the session still keeps the reply."""
 
-    async def position(self, path: str) -> tuple[bytes, int] | None:
+    async def file_position(self, path: str) -> tuple[bytes, int] | None:
         """(head digest, offset) of a watched file."""
 
     async def status(self) -> StashStatus:

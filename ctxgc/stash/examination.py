@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from ctxgc.core.errors import StorageFailed
-from ctxgc.core.segment import digest
+from ctxgc.core.segment import content_digest
 from ctxgc.stash import body_codec, newest_mark
 from ctxgc.stash.deadline import Deadline
 from ctxgc.stash.health import Examination
@@ -39,7 +39,7 @@ async def examine(read: Read, *, is_deep: bool) -> Examination:
     def pages(db: sqlite3.Connection, deadline: Deadline) -> list[str] | None:
         deadline.set(float("inf") if is_deep else PAGES_S_MAX)
         try:
-            return [*_missing_newest(db), *page_troubles(db)]
+            return [*_newest_troubles(db), *page_troubles(db)]
         except sqlite3.OperationalError:  # Time was up: other damage is a sentence.
             return None
         finally:
@@ -57,7 +57,7 @@ async def examine(read: Read, *, is_deep: bool) -> Examination:
     return Examination(len(rids), len(bad_bodies), (*(troubles or ()), *bad_bodies[:TROUBLES_MAX]), skipped)
 
 
-def _missing_newest(db: sqlite3.Connection) -> list[str]:
+def _newest_troubles(db: sqlite3.Connection) -> list[str]:
     """A sentence where the newest segments are missing; none where the rows cannot be read, which the pages say."""
     try:
         return [*filter(None, [newest_mark.missing_sentence(db)])]
@@ -93,7 +93,7 @@ def body_rids(db: sqlite3.Connection, *, is_sample: bool) -> list[int]:
 def body_troubles(db: sqlite3.Connection, rids: Sequence[int]) -> list[str]:
     """A sentence for each of these bodies that is not as it was admitted. Damage of one hides no other."""
     troubles = []
-    decompress = body_codec.decompressor()
+    decompress = body_codec.make_decompressor()
     for rid in rids:
         name = f"of the segment with row {rid}"
         try:
@@ -102,7 +102,7 @@ def body_troubles(db: sqlite3.Connection, rids: Sequence[int]) -> list[str]:
                 continue  # Forgotten meanwhile.
             source, session, id_, stamp, frame = row
             name = f"of segment {id_!r} of {source}:{session}"
-            if frame is not None and digest(*body_codec.decode_frame(frame, decompress)) == stamp:
+            if frame is not None and content_digest(*body_codec.decode_frame(frame, decompress)) == stamp:
                 continue
             troubles.append(f"the content {name} is {'damaged' if frame is not None else 'missing'}")
         except (sqlite3.DatabaseError, ValueError) as error:  # A UnicodeDecodeError is a ValueError.

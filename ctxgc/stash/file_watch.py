@@ -50,57 +50,59 @@ class FileWatch:
         self.trouble: StashGone | None = None
         """The first change that was somebody else's. It stays until the stash is opened anew."""
 
-    def begin(self) -> None:
+    def mark_files(self) -> None:
         """Take the files for right as they are: they have just been opened and written to."""
-        self._marks = self._present()
+        self._marks = self._read_marks()
 
-    def run(self, db: sqlite3.Connection, operation: Callable[[sqlite3.Connection], T], *, shrinks: bool = False) -> T:
+    def run_guarded(
+        self, db: sqlite3.Connection, operation: Callable[[sqlite3.Connection], T], *, shrinks: bool = False
+    ) -> T:
         """The operation's result, if nobody else changed the files before its end. Raises `StashGone`.
 
         `shrinks`: the operation may end with a smaller file; what it leaves undone may shrink a later one.
         """
-        self._look(db)
+        self._require_unchanged(db)
         self._may_shrink = self._may_shrink or shrinks
         try:
             return operation(db)
         finally:
-            self._marks = self._look(db, has_written=True)
+            self._marks = self._require_unchanged(db, has_written=True)
             if (rid := newest_mark.newest_rid(db)) != self._newest_rid:
-                newest_mark.write(self._path, rid)
+                newest_mark.write_mark(self._path, rid)
                 self._newest_rid = rid
 
-    def settle(self) -> None:
+    def forbid_shrinking(self) -> None:
         """Note that the file has its final size: no later operation shrinks it."""
         self._may_shrink = False
 
-    def _present(self) -> dict[str, FileMark]:
-        marks = {path: _mark(path) for path in (self._path, self._wal, self._shm)}
+    def _read_marks(self) -> dict[str, FileMark]:
+        marks = {path: _read_mark(path) for path in (self._path, self._wal, self._shm)}
         return {path: mark for path, mark in marks.items() if mark is not None}
 
-    def _look(self, db: sqlite3.Connection, *, has_written: bool = False) -> dict[str, FileMark]:
+    def _require_unchanged(self, db: sqlite3.Connection, *, has_written: bool = False) -> dict[str, FileMark]:
         """The files now. Raises `StashGone` from the first change of somebody else's on."""
-        now = self._present()
+        now = self._read_marks()
         if self.trouble is None and self._marks:
-            self.trouble = self._change(now, has_written=has_written)
-            if self.trouble is not None and not self._is_cut(self._path, now):
-                self._empty_wal(db, now)
+            self.trouble = self._find_change(now, has_written=has_written)
+            if self.trouble is not None and not self._is_truncated(self._path, now):
+                self._checkpoint_wal(db, now)
         if self.trouble is not None:
             raise self.trouble
         return now
 
-    def _change(self, now: dict[str, FileMark], *, has_written: bool) -> StashGone | None:
+    def _find_change(self, now: dict[str, FileMark], *, has_written: bool) -> StashGone | None:
         for path, known in self._marks.items():
             if path not in now or now[path][:2] != known[:2]:
                 what = "was replaced by another file" if path in now else "was removed"
                 hint = _PUT_BACK if path == self._path else _RESTART
-                return _gone(f"{path} {what} while the daemon ran", hint)
+                return _stash_gone_error(f"{path} {what} while the daemon ran", hint)
             # A cut WAL that SQLite has written on since is as long as before, with zeros at its head.
             is_no_wal = has_written and path == self._wal and not _is_wal(path, now[path].size)
-            if is_no_wal or self._is_cut(path, now):
-                return _gone(f"{path} was cut short while the daemon ran, from {known.size} bytes", _REPAIR)
+            if is_no_wal or self._is_truncated(path, now):
+                return _stash_gone_error(f"{path} was cut short while the daemon ran, from {known.size} bytes", _REPAIR)
         return None
 
-    def _is_cut(self, path: str, now: dict[str, FileMark]) -> bool:
+    def _is_truncated(self, path: str, now: dict[str, FileMark]) -> bool:
         if path not in now or path not in self._marks or path == self._shm:
             return False
         before, size = self._marks[path].size, now[path].size
@@ -109,7 +111,7 @@ class FileWatch:
         # SQLite itself cuts the WAL down to its limit, and to nothing in a checkpoint of ours.
         return size < min(before, WAL_BYTES_MAX) and not self._may_shrink
 
-    def _empty_wal(self, db: sqlite3.Connection, now: dict[str, FileMark]) -> None:
+    def _checkpoint_wal(self, db: sqlite3.Connection, now: dict[str, FileMark]) -> None:
         """Move what the WAL holds into the open file.
 
         Of a WAL that was removed nothing is lost then; and a WAL that was ours is not applied to a file that is not.
@@ -119,11 +121,11 @@ class FileWatch:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _gone(what: str, hint: str) -> StashGone:
+def _stash_gone_error(what: str, hint: str) -> StashGone:
     return StashGone(f"{what}: nothing more is stored, so that nothing is lost unnoticed", hint=hint)
 
 
-def _mark(path: str) -> FileMark | None:
+def _read_mark(path: str) -> FileMark | None:
     try:
         status = os.stat(path)
     except OSError:

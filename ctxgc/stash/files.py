@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ctxgc.core.errors import Conflict, Incompatible, NotFound, StashDamaged, StorageFailed, error_of_os
+from ctxgc.core.errors import Conflict, Incompatible, NotFound, StashDamaged, StorageFailed, translate_os_error
 from ctxgc.stash import schema
 
 FOLDER_MODE = 0o700
@@ -20,15 +20,15 @@ MAGIC = b"SQLite format 3\0"
 COPY_BYTES = 2**20
 
 
-def make_ready(path: Path) -> None:
+def ensure_private_file(path: Path) -> None:
     """Create folder and file where missing, for the owner alone. Loose modes are refused, never mended."""
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        _check(path.parent, FOLDER_MODE, "folder")
+        _require_private(path.parent, FOLDER_MODE, "folder")
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE))
         except FileExistsError:
-            _check(path, FILE_MODE, "file")
+            _require_private(path, FILE_MODE, "file")
             _check_magic(path)
     except OSError as error:
         raise StorageFailed(
@@ -36,7 +36,7 @@ def make_ready(path: Path) -> None:
         ) from error
 
 
-def _check(path: Path, mode: int, what: str) -> None:
+def _require_private(path: Path, mode: int, what: str) -> None:
     file_status = path.stat()
     if file_status.st_uid != os.geteuid():
         raise Incompatible(
@@ -65,7 +65,7 @@ def damage_error(path: Path, detail: str) -> StashDamaged:
     )
 
 
-def create_new(path: Path) -> int:
+def create_new_file(path: Path) -> int:
     """A descriptor of a new file for the owner alone. No link is followed: not the file's name, and not its folder's.
 
     The folder is opened first and the file made in what was opened, so that no swap of either goes unnoticed. Raises
@@ -84,12 +84,12 @@ def create_new(path: Path) -> int:
     except FileExistsError:
         raise Conflict(f"{path} exists already", hint="name a file that does not exist yet", field="path") from None
     except OSError as error:
-        raise error_of_os(error, str(path), hint=hint, field="path") from None
+        raise translate_os_error(error, str(path), hint=hint, field="path") from None
     finally:
         os.close(folder)
 
 
-def size_bytes(path: Path) -> int:
+def database_bytes(path: Path) -> int:
     """Bytes of the file and of the files that SQLite keeps beside it."""
     return sum(
         beside.stat().st_size
@@ -118,7 +118,7 @@ def data_extents(file: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def copy_data(source: str, target: str) -> None:
+def copy_sparse_file(source: str, target: str) -> None:
     """Copy a file for its owner alone, holes as holes."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with open(source, "rb") as old, os.fdopen(os.open(target, flags, FILE_MODE), "wb") as new:
@@ -134,7 +134,7 @@ def copy_data(source: str, target: str) -> None:
 def require_sound(db: sqlite3.Connection, path: Path) -> None:
     """Raise `StashDamaged` where a small file, or a file that was not closed, fails SQLite's check. New files pass."""
     is_known = bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
-    if not is_known or (path.stat().st_size > CHECK_BYTES_MAX and schema.meta(db, "is_clean")):
+    if not is_known or (path.stat().st_size > CHECK_BYTES_MAX and schema.get_counter(db, "is_clean")):
         return
     trouble = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if trouble != "ok":

@@ -15,7 +15,7 @@ from ctxgc.core.segment import Kind, SessionKey
 from ctxgc.stash import index_text
 from ctxgc.stash.columns import STORED_KINDS, clean_text
 from ctxgc.stash.contract import Query
-from ctxgc.stash.reading import resolve, sid_of
+from ctxgc.stash.reading import sessions_named, sid_of
 
 TAGGED_SESSIONS_MAX = 64
 """A project of more sessions is filtered by its rows: a longer OR of tokens would cost more than the rows do."""
@@ -39,7 +39,7 @@ class SearchScope:
     is_tagged: bool = False
     """Whether the tags say all that the clauses say: rows of the index need no look at their segments."""
 
-    def sql(self, *, is_driving: bool) -> str:
+    def where_clause(self, *, is_driving: bool) -> str:
         """The clauses joined. Where the text index drives, `+` keeps SQLite from driving by the row instead.
 
         `rowid IN (SELECT …)` beside MATCH once ran for 150 s: an index probe for each id.
@@ -47,7 +47,7 @@ class SearchScope:
         plus = "" if is_driving else "+"
         return " AND ".join(clause.replace("s.", f"{plus}s.", 1) for clause in self.clauses)
 
-    def without(self, sids: Sequence[int]) -> SearchScope:
+    def without_sessions(self, sids: Sequence[int]) -> SearchScope:
         """The same scope without some sessions."""
         clause = f"s.sid NOT IN ({_placeholders(sids)})"
         return replace(self, clauses=(*self.clauses, clause), values=(*self.values, *sids), is_tagged=False)
@@ -60,7 +60,9 @@ class SearchScope:
         return SearchScope(tags, (clause, _NOT_FORGOTTEN), self.sids, self.sids, bool(tags))
 
 
-def limits_of(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str, str]], now_s: float) -> list[Query]:
+def filter_queries(
+    db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str, str]], now_s: float
+) -> list[Query]:
     """The query, and the filters that stood in its text as further queries.
 
     A scope passes what passes all of them: words of a hostile model cannot widen the scope that the caller gave.
@@ -75,11 +77,11 @@ def limits_of(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str,
         elif name == "task":
             alone.append(Query(text="", task=value))
         elif name == "session":
-            alone.append(Query(text="", key=next(iter(resolve(db, value)), NOBODY)))
+            alone.append(Query(text="", key=next(iter(sessions_named(db, value)), NOBODY)))
         elif name == "since":
-            alone.append(Query(text="", after_s=_moment(value, now_s)))
+            alone.append(Query(text="", after_s=_parse_moment(value, now_s)))
         elif name == "until":
-            alone.append(Query(text="", before_s=_moment(value, now_s)))
+            alone.append(Query(text="", before_s=_parse_moment(value, now_s)))
         elif name == "tool":
             any_of = replace(any_of, tools=(*any_of.tools, value))
         elif name == "tag":
@@ -91,7 +93,7 @@ def limits_of(db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str,
     return [query, *([] if any_of == Query(text="") else [any_of]), *dict.fromkeys(alone)]
 
 
-def _moment(text: str, now_s: float) -> float:
+def _parse_moment(text: str, now_s: float) -> float:
     match = MOMENT.fullmatch(text)
     if match is not None and match[1]:
         return now_s - int(match[1]) * SPANS_S[match[2]]
@@ -101,11 +103,11 @@ def _moment(text: str, now_s: float) -> float:
         return now_s  # A day that no calendar has: nothing is after it.
 
 
-def scope_of(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
+def build_scope(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
     """The scope of what passes every one of some queries; None if no segment can."""
-    if _contradict(limits):
+    if _are_contradictory(limits):
         return None
-    scopes = [scope for each in limits if (scope := _scope_of_one(db, each)) is not None]
+    scopes = [scope for each in limits if (scope := _scope_of_query(db, each)) is not None]
     named = [set(scope.sids) for scope in scopes if scope.sids is not None]
     sids = tuple(sorted(set.intersection(*named))) if named else None
     if len(scopes) < len(limits) or sids == ():
@@ -119,7 +121,7 @@ def scope_of(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
     )
 
 
-def _contradict(limits: Sequence[Query]) -> bool:
+def _are_contradictory(limits: Sequence[Query]) -> bool:
     """Whether two of some queries exclude each other, as far as the queries alone tell."""
     choices: list[list[set[str]]] = [
         [{tool.casefold() for tool in each.tools} for each in limits],
@@ -133,7 +135,7 @@ def _contradict(limits: Sequence[Query]) -> bool:
     return is_disjoint or bool(before_s and after_s >= before_s)
 
 
-def _scope_of_one(db: sqlite3.Connection, query: Query) -> SearchScope | None:
+def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     """What one query's filters pass, forgotten segments among it; None if it names no session that exists."""
     clauses: list[str] = []
     values: list[object] = []
@@ -201,7 +203,7 @@ def _sids_of_project(db: sqlite3.Connection, project: str) -> list[int]:
     return [row[0] for row in rows]
 
 
-def sids_around(db: sqlite3.Connection, folder: str) -> list[int]:
+def sids_of_enclosing_project(db: sqlite3.Connection, folder: str) -> list[int]:
     """Sessions of the project that a folder lies in: of the nearest folder upward that has any."""
     while len(folder) > 1:
         rows = db.execute("SELECT sid FROM session WHERE project = ?", (folder,)).fetchall()

@@ -62,7 +62,7 @@ class GroupCommit:
         self._is_idle.clear()
         self._has_work.set()
         try:
-            is_short = _size(mutations) <= SHORT_BYTES_MAX
+            is_short = _body_bytes(mutations) <= SHORT_BYTES_MAX
             entry.batch = tuple(mutations) if is_short else await asyncio.to_thread(encode_puts, mutations)
         except (ValueError, TypeError) as error:
             raise StorageFailed(f"the stash cannot hold this: {error}", hint="nothing was written") from error
@@ -77,9 +77,9 @@ class GroupCommit:
         while True:
             await self._has_work.wait()
             await asyncio.sleep(0)  # Callers that are ready in this round of the loop may join.
-            group = await self._gather()
+            group = await self._gather_group()
             if group:
-                await self._settle(group)
+                await self._commit_group(group)
             if not self._waiting:
                 self._has_work.clear()
                 self._is_idle.set()
@@ -89,7 +89,7 @@ class GroupCommit:
         self._is_closed = True
         await self._is_idle.wait()
 
-    async def _gather(self) -> list[_WaitingBatch]:
+    async def _gather_group(self) -> list[_WaitingBatch]:
         """The first waiting batch and the ready batches behind, up to the bound, in order."""
         await self._waiting[0].is_ready.wait()
         group: list[_WaitingBatch] = []
@@ -103,7 +103,7 @@ class GroupCommit:
                 rows += entry.rows
         return group
 
-    async def _settle(self, group: list[_WaitingBatch]) -> None:
+    async def _commit_group(self, group: list[_WaitingBatch]) -> None:
         try:
             outcomes = await self._commit([entry.batch for entry in group if entry.batch is not None])
         except CtxgcError as error:
@@ -115,5 +115,5 @@ class GroupCommit:
                 entry.outcome.set_result(outcome)
 
 
-def _size(mutations: Sequence[Mutation]) -> int:
+def _body_bytes(mutations: Sequence[Mutation]) -> int:
     return sum(len(p.data) for m in mutations if isinstance(m, Put) for p in m.row.segment.body)

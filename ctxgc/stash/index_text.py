@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from ctxgc.core.block_texts import texts_in_blocks
-from ctxgc.core.search.lexemes import STEMMER_VERSION, composed, extras, fold, lexemes, stem
+from ctxgc.core.search.lexemes import STEMMER_VERSION, extra_index_words, fold, lexemes, normalize_nfc, stem
 from ctxgc.core.segment import Kind, Segment
 
 INDEX_VERSION = 5
@@ -61,33 +61,35 @@ class IndexEntry(NamedTuple):
     label: str
 
 
-def searchable(segment: Segment) -> Searchable:
+def searchable_fields(segment: Segment) -> Searchable:
     """The searchable fields of a segment. NUL and surrogates are left out."""
     inputs: list[str] = []
     parts: list[str] = []
     if len(segment.skeleton) > 2:
         call = json.loads(segment.skeleton)
         if isinstance(call, dict):
-            inputs += _strings(call.get("input"))
+            inputs += _strings_in_input(call.get("input"))
             parts += texts_in_blocks(call.get("opaque"))
     # UTF-8 takes at most four bytes a character: decoding more than that is never needed.
     parts += [piece.data[: 4 * INDEX_CHARS_MAX].decode("utf-8", "replace") for piece in segment.body]
-    given = _sound("\n".join(inputs))
+    given = _normalize_text("\n".join(inputs))
     if len(given) > INPUT_CHARS_MAX:
         parts.append(given[INPUT_CHARS_MAX:])
-    text = _sound("\n".join(parts)[:INDEX_CHARS_MAX])
-    paths = tuple("/".join(_sound(use.path).rstrip("/").split("/")[-PATH_PARTS:]) for use in segment.paths[:PATHS_MAX])
-    return Searchable(text, given[:INPUT_CHARS_MAX], tuple(dict.fromkeys(paths)), tuple(_label(segment, text)))
+    text = _normalize_text("\n".join(parts)[:INDEX_CHARS_MAX])
+    paths = tuple(
+        "/".join(_normalize_text(use.path).rstrip("/").split("/")[-PATH_PARTS:]) for use in segment.paths[:PATHS_MAX]
+    )
+    return Searchable(text, given[:INPUT_CHARS_MAX], tuple(dict.fromkeys(paths)), tuple(_label_lexemes(segment, text)))
 
 
-def entry_of(segment: Segment) -> IndexEntry:
+def index_entry(segment: Segment) -> IndexEntry:
     """The row of the index for a segment."""
-    fields = searchable(segment)
+    fields = searchable_fields(segment)
     path = "\n".join(fields.paths)
     return IndexEntry(
-        " ".join([*lexemes(fields.text), *extras(fields.text)]),
-        " ".join([*lexemes(fields.input), *extras(fields.input)]),
-        " ".join([*lexemes(path), *extras(path)]),
+        " ".join([*lexemes(fields.text), *extra_index_words(fields.text)]),
+        " ".join([*lexemes(fields.input), *extra_index_words(fields.input)]),
+        " ".join([*lexemes(path), *extra_index_words(path)]),
         " ".join(fields.label),
     )
 
@@ -102,7 +104,7 @@ def speaker_lexeme(word: str) -> str:
     return f"{word}:"
 
 
-def _label(segment: Segment, text: str) -> Iterator[str]:
+def _label_lexemes(segment: Segment, text: str) -> Iterator[str]:
     if segment.kind in TURN_KINDS and (match := _SPEAKER.match(text)):
         yield speaker_lexeme(stem(fold(match[1])))
     if 0 < segment.wall_s < 2**33:
@@ -116,10 +118,10 @@ _MONTHS = (
 )
 
 
-def _sound(text: str) -> str:
+def _normalize_text(text: str) -> str:
     """The text as every engine takes it, with composed characters."""
     sound = text if text.isascii() else text.encode("utf-8", "replace").decode()
-    return composed(sound.replace("\0", " "))
+    return normalize_nfc(sound.replace("\0", " "))
 
 
 def session_tag(sid: int) -> str:
@@ -138,16 +140,16 @@ def tool_tag(tool: str) -> str:
     return f"t{blake2b(name, digest_size=6).hexdigest()}z"
 
 
-def tags(sid: int, kind: str, tool: str) -> str:
+def index_tags(sid: int, kind: str, tool: str) -> str:
     """All index tokens of a segment: facts that never change while it is indexed."""
     return f"{session_tag(sid)} {kind_tag(kind)}" + (f" {tool_tag(tool)}" if tool else "")
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings_in_input(value: Any) -> Iterator[str]:
     """Every string inside a call's input, without the names of its fields and without the pieces of the body."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
-        yield from chain.from_iterable(map(_strings, value))
+        yield from chain.from_iterable(map(_strings_in_input, value))
     elif isinstance(value, dict) and "$piece" not in value:
-        yield from chain.from_iterable(map(_strings, value.values()))
+        yield from chain.from_iterable(map(_strings_in_input, value.values()))

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ctxgc.stash import body_codec, index_text
 from ctxgc.stash.health import StashStatus
-from ctxgc.stash.schema import INDEX_ROW, meta, set_meta
+from ctxgc.stash.schema import INDEX_ROW, get_counter, set_counter
 from ctxgc.stash.writing import Failpoint
 
 STATEMENTS_DROPPED = 300
@@ -24,9 +24,9 @@ MERGE_PAGES = 100
 REINDEX_ROWS = 50
 
 
-def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
+def reindex_slice(db: sqlite3.Connection, fail: Failpoint) -> bool:
     """Index a slice of bodies; whether more bodies wait."""
-    below = meta(db, "unindexed_below")
+    below = get_counter(db, "unindexed_below")
     if not below:
         return False
     fail("reindex")
@@ -37,15 +37,15 @@ def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
             " WHERE rid < ? ORDER BY rid DESC LIMIT ?",
             (below, REINDEX_ROWS),
         ).fetchall()
-        decompress = body_codec.decompressor()
+        decompress = body_codec.make_decompressor()
         for rid, sid, kind, tool, blob in rows:
             try:
-                entry = index_text.entry_of(body_codec.decode_row(blob, decompress).segment)
+                entry = index_text.index_entry(body_codec.decode_row(blob, decompress).segment)
             except ValueError:
                 continue  # Reading the segment says so; the other segments must still be found.
-            tags = index_text.tags(sid, kind, tool)
+            tags = index_text.index_tags(sid, kind, tool)
             db.execute(INDEX_ROW, (rid, *entry, tags))
-        set_meta(db, "unindexed_below", rows[-1][0] if len(rows) == REINDEX_ROWS else 0)
+        set_counter(db, "unindexed_below", rows[-1][0] if len(rows) == REINDEX_ROWS else 0)
         fail("commit")
         db.execute("COMMIT")
     except BaseException:
@@ -56,11 +56,11 @@ def reindex(db: sqlite3.Connection, fail: Failpoint) -> bool:
 
 def count_unindexed(db: sqlite3.Connection) -> int:
     """The number of segments that no query by words finds yet."""
-    below = meta(db, "unindexed_below")
+    below = get_counter(db, "unindexed_below")
     return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
 
 
-def with_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
+def add_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
     """The status with the file's counts."""
     segments, sessions = db.execute("SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)").fetchone()
     return replace(

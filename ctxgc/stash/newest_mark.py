@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ctxgc.stash.schema import meta, set_meta
+from ctxgc.stash.schema import get_counter, set_counter
 
 SUFFIX = "-newest"
 MISSING = "missing_segments"
@@ -29,7 +29,7 @@ class Newest(NamedTuple):
     wall_s: float = 0.0
 
 
-def write(path: Path | str, rid: int) -> None:
+def write_mark(path: Path | str, rid: int) -> None:
     """Note the newest segment. A note that cannot be written costs nothing but itself."""
     with contextlib.suppress(OSError):
         file = os.open(f"{path}{SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -39,7 +39,7 @@ def write(path: Path | str, rid: int) -> None:
             os.close(file)
 
 
-def read(path: Path | str) -> Newest:
+def read_mark(path: Path | str) -> Newest:
     """The note; zeros where there is none."""
     try:
         rid, wall_s = Path(f"{path}{SUFFIX}").read_text(encoding="ascii").split()
@@ -53,16 +53,16 @@ def newest_rid(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0])
 
 
-def keep_missing(db: sqlite3.Connection, path: Path) -> None:
+def record_missing_segments(db: sqlite3.Connection, path: Path) -> None:
     """Add what the file lacks to its own counter, in the caller's transaction: the mark is written over from now on."""
-    if missing := max(0, read(path).rid - newest_rid(db)):
-        set_meta(db, MISSING, meta(db, MISSING) + missing)
+    if missing := max(0, read_mark(path).rid - newest_rid(db)):
+        set_counter(db, MISSING, get_counter(db, MISSING) + missing)
 
 
 def missing_sentence(db: sqlite3.Connection, path: Path | str = "") -> str:
     """What was stored and is not in the file; empty where nothing is. `path`: of a file that no daemon has open."""
-    note = read(path) if path else Newest()
-    missing = meta(db, MISSING) + max(0, note.rid - newest_rid(db))
+    note = read_mark(path) if path else Newest()
+    missing = get_counter(db, MISSING) + max(0, note.rid - newest_rid(db))
     if not missing:
         return ""
     when = time.strftime(", the newest at %Y-%m-%d %H:%M:%S", time.localtime(note.wall_s)) if note.wall_s else ""

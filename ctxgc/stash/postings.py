@@ -184,7 +184,7 @@ def matching_sql(
         )
     return (
         "SELECT search.rowid AS rid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
-        f" WHERE search MATCH ?{ranked}{within} AND {scope.sql(is_driving=False)} ORDER BY {order} LIMIT ?",
+        f" WHERE search MATCH ?{ranked}{within} AND {scope.where_clause(is_driving=False)} ORDER BY {order} LIMIT ?",
         scope.values,
     )
 

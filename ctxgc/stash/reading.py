@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.labels import SHADOW
-from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, digest, session_number
+from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, content_digest, legacy_session_number
 from ctxgc.stash import body_codec, columns
 from ctxgc.stash.contract import Collection, Edge, Eviction, Op, SegmentRow, SessionRow
 
@@ -47,7 +47,7 @@ def session(db: sqlite3.Connection, key: SessionKey) -> SessionRow | None:
     return columns.session_row(row) if row else None
 
 
-def resolve(db: sqlite3.Connection, text: str) -> list[SessionKey]:
+def sessions_named(db: sqlite3.Connection, text: str) -> list[SessionKey]:
     """Sessions that `text` names exactly; without any, the sessions that `text` is a prefix of."""
     if not text:
         return []
@@ -72,7 +72,7 @@ def sessions_numbered(db: sqlite3.Connection, number: int) -> list[SessionKey]:
     """Sessions of this number; names make the numbers of sessions that are older than drawn numbers."""
     rows = db.execute("SELECT source, session, number FROM session WHERE number IN (0, ?)", (number,))
     named = [(SessionKey(source, session), drawn) for source, session, drawn in rows]
-    return [key for key, drawn in named if (drawn or session_number(key)) == number]
+    return [key for key, drawn in named if (drawn or legacy_session_number(key)) == number]
 
 
 def sessions_with_segment(db: sqlite3.Connection, segment_id: str) -> list[SessionKey]:
@@ -105,7 +105,7 @@ def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = N
             f"{only.format('s')} ORDER BY u.rid, u.n",
             chosen,
         ):
-            uses[rid].append(_path_use(*use))
+            uses[rid].append(_path_use_of_row(*use))
         edges: dict[int, list[Edge]] = defaultdict(list)
         for seq, target, kind in db.execute(
             f"SELECT r.seq, r.target, r.kind FROM reference AS r WHERE r.sid = ?{only.format('r')}", chosen
@@ -133,7 +133,7 @@ def rows_by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[
             f" JOIN path AS p ON p.pid = u.pid WHERE u.rid IN ({marks}) ORDER BY u.rid, u.n",
             chunk,
         ):
-            uses[rid].append(_path_use(*use))
+            uses[rid].append(_path_use_of_row(*use))
         edges: dict[int, list[Edge]] = defaultdict(list)
         for rid, target, kind in db.execute(
             "SELECT s.rid, r.target, r.kind FROM segment AS s JOIN reference AS r ON r.sid = s.sid AND r.seq = s.seq"
@@ -156,7 +156,7 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
     """(skeleton, body) by seq, checked against the digest taken at admission (I9)."""
     sid = sid_of(db, key)
     contents: dict[int, tuple[bytes, tuple[Piece, ...]]] = {}
-    decompress = body_codec.decompressor()
+    decompress = body_codec.make_decompressor()
     for chunk in chunks(seqs if sid is not None else ()):
         marks = ", ".join("?" * len(chunk))
         for seq, id_, stamp, blob in db.execute(
@@ -164,16 +164,16 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
             f" WHERE s.sid = ? AND s.seq IN ({marks})",
             (sid, *chunk),
         ):
-            contents[seq] = _verify(key, id_, stamp, blob, decompress)
+            contents[seq] = _decode_verified_body(key, id_, stamp, blob, decompress)
     return contents
 
 
-def _verify(
+def _decode_verified_body(
     key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: body_codec.Transform
 ) -> tuple[bytes, tuple[Piece, ...]]:
     try:
         skeleton, body = body_codec.decode_frame(blob, decompress)
-        if digest(skeleton, body) == stamp:
+        if content_digest(skeleton, body) == stamp:
             return skeleton, body
         trouble = "its digest differs"
     except ValueError as error:
@@ -196,21 +196,21 @@ NUMBERED = "AND c.number = ?"
 
 def collections(db: sqlite3.Connection, key: SessionKey, limit: int) -> list[Collection]:
     """The journal, newest first."""
-    return _journal(db, key, "ORDER BY c.number DESC LIMIT ?", limit)
+    return _read_journal(db, key, "ORDER BY c.number DESC LIMIT ?", limit)
 
 
 def collection(db: sqlite3.Connection, key: SessionKey, number: int) -> Collection | None:
     """A line of the journal."""
-    return next(iter(_journal(db, key, NUMBERED, number)), None)
+    return next(iter(_read_journal(db, key, NUMBERED, number)), None)
 
 
 def standing_collection(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
     """The newest collection that was carried out, is no undo and was not undone."""
     stands = "AND c.undoes = 0 AND c.asked != ? AND u.number IS NULL ORDER BY c.number DESC LIMIT 1"
-    return next(iter(_journal(db, key, stands, SHADOW)), None)
+    return next(iter(_read_journal(db, key, stands, SHADOW)), None)
 
 
-def _journal(db: sqlite3.Connection, key: SessionKey, only: str, value: object) -> list[Collection]:
+def _read_journal(db: sqlite3.Connection, key: SessionKey, only: str, value: object) -> list[Collection]:
     db.execute("BEGIN")
     try:
         return journal_lines(db, sid_of(db, key), only, value)
@@ -230,7 +230,7 @@ def journal_lines(db: sqlite3.Connection, sid: int | None, only: str, value: obj
             target_tokens=target,
             before_tokens=before,
             after_tokens=after,
-            evictions=tuple(_evictions(db, sid, number)),
+            evictions=tuple(_read_evictions(db, sid, number)),
             protected_by=tuple((name, tokens) for name, tokens in json.loads(held_by or "[]")),
             predicted_cost=predicted,
             actual_cost=actual,
@@ -241,7 +241,7 @@ def journal_lines(db: sqlite3.Connection, sid: int | None, only: str, value: obj
     ]
 
 
-def _evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator[Eviction]:
+def _read_evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator[Eviction]:
     for seq, reason, by, freed_tokens, score in db.execute(
         "SELECT seq, reason, proof, freed_tokens, score FROM eviction WHERE sid = ? AND number = ? ORDER BY n",
         (sid, number),
@@ -249,7 +249,7 @@ def _evictions(db: sqlite3.Connection, sid: int | None, number: int) -> Iterator
         yield Eviction(seq=seq, reason=reason, by=by, freed_tokens=freed_tokens, score=score)
 
 
-def op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> Op | None:
+def remembered_op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> Op | None:
     """The remembered reply of a mutation."""
     row = db.execute(
         "SELECT reply, call FROM op JOIN session USING (sid) WHERE source = ? AND session = ? AND op_id = ?",
@@ -258,7 +258,7 @@ def op(db: sqlite3.Connection, key: SessionKey, op_id: str) -> Op | None:
     return Op(*row) if row else None
 
 
-def position(db: sqlite3.Connection, path: str) -> tuple[bytes, int] | None:
+def file_position(db: sqlite3.Connection, path: str) -> tuple[bytes, int] | None:
     """(head digest, offset) of a watched file."""
     return db.execute("SELECT head, offset FROM position WHERE path = ?", (path,)).fetchone()  # type: ignore[no-any-return]
 
@@ -270,5 +270,5 @@ def chunks(items: Iterable[int]) -> Iterator[list[int]]:
         yield values[at : at + CHUNK]
 
 
-def _path_use(path: str, access: str, first_line: int, last_line: int) -> PathUse:
+def _path_use_of_row(path: str, access: str, first_line: int, last_line: int) -> PathUse:
     return PathUse(path, _ACCESSES[access], first_line, last_line)

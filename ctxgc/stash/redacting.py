@@ -22,7 +22,7 @@ from ctxgc.core.segment import SessionKey, tool_call_id
 from ctxgc.stash import body_codec, files, maintenance, schema
 from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row
 from ctxgc.stash.contract import SegmentRow
-from ctxgc.stash.index_text import TOKENIZER_VERSION, entry_of
+from ctxgc.stash.index_text import TOKENIZER_VERSION, index_entry
 from ctxgc.stash.writing import EncodedPut, Writer, ctxgc_error_of
 
 SLICE_ROWS = 200
@@ -51,12 +51,12 @@ def redact_stash(path: Path, clean_row: Clean, progress: Progress, *, is_dry: bo
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     try:
-        with _opened(path, is_dry=is_dry) as db:
+        with _open_stash(path, is_dry=is_dry) as db:
             run = _Run(db, clean_row, is_dry=is_dry)
             run.redact_names()
             run.redact_segments(progress)
             if not is_dry:
-                run.erase()
+                run.erase_old_bytes()
             return run.report
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -65,7 +65,7 @@ def redact_stash(path: Path, clean_row: Clean, progress: Progress, *, is_dry: bo
 
 
 @contextlib.contextmanager
-def _opened(path: Path, *, is_dry: bool) -> Iterator[sqlite3.Connection]:
+def _open_stash(path: Path, *, is_dry: bool) -> Iterator[sqlite3.Connection]:
     """The database in the newest version. Of an older file a dry run reads a private copy: the file stays."""
     with contextlib.ExitStack() as kept:
         db = kept.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
@@ -79,7 +79,7 @@ def _opened(path: Path, *, is_dry: bool) -> Iterator[sqlite3.Connection]:
         elif not is_dry:
             schema.configure_writer(db)
             schema.migrate(db)
-            if schema.meta(db, "tokenizer_version") != TOKENIZER_VERSION:
+            if schema.get_counter(db, "tokenizer_version") != TOKENIZER_VERSION:
                 db.execute("BEGIN IMMEDIATE")
                 schema.start_reindexing(db)
                 db.execute("COMMIT")
@@ -91,8 +91,8 @@ class _Run:
         self._db = db
         self._clean_row = clean_row
         self._is_dry = is_dry
-        self._writer = Writer(db, _no_failure)
-        self._compress, self._decompress = body_codec.compressor(), body_codec.decompressor()
+        self._writer = Writer(db, _no_failpoint)
+        self._compress, self._decompress = body_codec.make_compressor(), body_codec.make_decompressor()
         self._keys: dict[int, SessionKey] = {}
         self.report = RedactionReport()
 
@@ -104,36 +104,38 @@ class _Run:
                 bare = list(map(redact_text, names))
                 if bare != names:
                     self.report.names += 1
-                    bare[0] = self._unused(
+                    bare[0] = self._unused_name(
                         bare[0], names[0], "SELECT 1 FROM session WHERE source = ? AND session = ?", source
                     )
                     sets = ", ".join(f"{name} = ?" for name in SESSION_NAMES)
-                    self._write(f"UPDATE session SET {sets} WHERE sid = ?", (*bare, sid))
+                    self._execute_unless_dry(f"UPDATE session SET {sets} WHERE sid = ?", (*bare, sid))
                     # Below zero an erasure is a session's.
-                    self._write("INSERT OR IGNORE INTO erasure VALUES (?)", (-sid,))
+                    self._execute_unless_dry("INSERT OR IGNORE INTO erasure VALUES (?)", (-sid,))
                 self._keys[sid] = SessionKey(source, bare[0])
             for sid, n, op_id, reply in self._db.execute("SELECT sid, n, op_id, reply FROM op").fetchall():
                 if find_secrets(op_id.encode("utf-8", "surrogatepass")) or redact_json(bytes(reply))[1]:
                     self.report.names += 1
-                    self._write("DELETE FROM op WHERE sid = ? AND n = ?", (sid, n))
-                    self._write("INSERT OR IGNORE INTO erasure VALUES (?)", (-sid,))
+                    self._execute_unless_dry("DELETE FROM op WHERE sid = ? AND n = ?", (sid, n))
+                    self._execute_unless_dry("INSERT OR IGNORE INTO erasure VALUES (?)", (-sid,))
             # Of a forgotten segment the id alone is left.
             for rid, sid, id_ in self._db.execute(
                 "SELECT rid, sid, id FROM segment WHERE state = 'forgotten'"
             ).fetchall():
                 if (bare_id := redact_text(id_)) != id_:
                     self.report.names += 1
-                    bare_id = self._unused(bare_id, id_, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
-                    self._write("UPDATE segment SET id = ? WHERE rid = ?", (bare_id, rid))
-                    self._write("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
+                    bare_id = self._unused_name(bare_id, id_, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
+                    self._execute_unless_dry("UPDATE segment SET id = ? WHERE rid = ?", (bare_id, rid))
+                    self._execute_unless_dry("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
             for (path,) in self._db.execute("SELECT path FROM position").fetchall():
                 if (bare_path := redact_text(path)) != path:
                     self.report.names += 1
-                    self._write("UPDATE OR REPLACE position SET path = ? WHERE path = ?", (bare_path, path))
+                    self._execute_unless_dry(
+                        "UPDATE OR REPLACE position SET path = ? WHERE path = ?", (bare_path, path)
+                    )
 
     def redact_segments(self, progress: Progress) -> None:
         """Every segment, by rid, from where an earlier run was broken off."""
-        last = 0 if self._is_dry else schema.meta(self._db, CURSOR)
+        last = 0 if self._is_dry else schema.get_counter(self._db, CURSOR)
         total = self._db.execute("SELECT count(*) FROM segment").fetchone()[0]
         done = self._db.execute("SELECT count(*) FROM segment WHERE rid <= ?", (last,)).fetchone()[0]
         while rows := self._db.execute(
@@ -146,21 +148,21 @@ class _Run:
                     self._redact_segment(rid, sid, bytes(frame), values)
                 last = rows[-1][0]
                 if not self._is_dry:
-                    schema.set_meta(self._db, CURSOR, last)
+                    schema.set_counter(self._db, CURSOR, last)
             done += len(rows)
             progress(min(done, total), total)
         if not self._is_dry:
             with self._transaction():
-                schema.set_meta(self._db, CURSOR, 0)
+                schema.set_counter(self._db, CURSOR, 0)
 
-    def erase(self) -> None:
+    def erase_old_bytes(self) -> None:
         """Write index and file anew, so that no page or WAL keeps what was redacted."""
-        rids = maintenance.begin_erasing(self._db, _no_failure)
+        rids = maintenance.begin_erasing(self._db, _no_failpoint)
         if rids:
-            while maintenance.merge_index(self._db, _no_failure):
+            while maintenance.merge_index(self._db, _no_failpoint):
                 pass
-            maintenance.finish_erasing(self._db, _no_failure, rids)
-        maintenance.checkpoint(self._db, _no_failure)
+            maintenance.finish_erasing(self._db, _no_failpoint, rids)
+        maintenance.checkpoint(self._db, _no_failpoint)
 
     def _redact_segment(self, rid: int, sid: int, frame: bytes, values: list[object]) -> None:
         key = self._keys[sid]
@@ -179,17 +181,17 @@ class _Run:
             self.report.secrets += max(count, 1)
         if self._is_dry:
             return
-        id_ = self._unused(bare.segment.id, row.segment.id, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
+        id_ = self._unused_name(bare.segment.id, row.segment.id, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
         bare = replace(bare, segment=replace(bare.segment, id=id_))
         self._writer.rewrite_content(
-            rid, sid, EncodedPut(bare, body_codec.encode_frame(bare, self._compress), entry_of(bare.segment))
+            rid, sid, EncodedPut(bare, body_codec.encode_frame(bare, self._compress), index_entry(bare.segment))
         )
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
         labels = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
-        self._write(f"UPDATE segment SET {sets} WHERE rid = ?", (*labels, *content_values(bare), rid))
-        self._write("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
+        self._execute_unless_dry(f"UPDATE segment SET {sets} WHERE rid = ?", (*labels, *content_values(bare), rid))
+        self._execute_unless_dry("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
 
-    def _unused(self, name: str, before: str, query: str, owner: object) -> str:
+    def _unused_name(self, name: str, before: str, query: str, owner: object) -> str:
         """The redacted name, or with an ordinal: two secrets were two names."""
         number = 1
         if name != before:
@@ -198,7 +200,7 @@ class _Run:
             number += 1
         return name if number == 1 else tool_call_id(name, number)
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+    def _execute_unless_dry(self, statement: str, values: tuple[object, ...]) -> None:
         if not self._is_dry:
             self._db.execute(statement, values)
 
@@ -216,5 +218,5 @@ class _Run:
             raise
 
 
-def _no_failure(_: str) -> None:
+def _no_failpoint(_: str) -> None:
     """The failpoint of a run that no test drives."""

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ctxgc.core.errors import NotFound
-from ctxgc.core.segment import SessionKey, State, digest
+from ctxgc.core.segment import SessionKey, State, content_digest
 from ctxgc.stash import body_codec, files, newest_mark, schema
-from ctxgc.stash.carving import Leaf, carve_bodies, leaves
+from ctxgc.stash.carving import Leaf, carve_bodies, table_leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
 from ctxgc.stash.examination import TROUBLES_MAX, body_rids, body_troubles, page_troubles
 from ctxgc.stash.health import Examination
-from ctxgc.stash.index_text import entry_of
+from ctxgc.stash.index_text import index_entry
 from ctxgc.stash.writing import EncodedPut, Writer
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
@@ -51,7 +51,7 @@ class RepairReport:
     """Whether a check of the old file finds no damage; its index may be damaged all the same, and is made anew."""
 
 
-def check(path: Path) -> Examination:
+def check_stash(path: Path) -> Examination:
     """Read the whole file and report. The file does not change; no daemon may have the file open."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
@@ -69,16 +69,16 @@ def check(path: Path) -> Examination:
     return Examination(len(rids), len(bad_bodies), (*troubles, *bad_bodies[:TROUBLES_MAX]))
 
 
-def repair(path: Path) -> RepairReport:
+def repair_stash(path: Path) -> RepairReport:
     """Save every readable row into a new file, which takes the old file's place; the old file stays as a backup."""
     if not path.exists():
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
-    was_sound = check(path).is_sound
+    was_sound = check_stash(path).is_sound
     kind = "copy" if was_sound else "damaged"
     backup = path.with_name(f"{path.name}.{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
     for beside in ("", "-wal"):
         with contextlib.suppress(FileNotFoundError):
-            files.copy_data(f"{path}{beside}", f"{backup}{beside}")
+            files.copy_sparse_file(f"{path}{beside}", f"{backup}{beside}")
     new = path.with_name(path.name + ".repairing")
     new.unlink(missing_ok=True)
     new.touch(mode=files.FILE_MODE)
@@ -105,17 +105,17 @@ def _salvage_file(old_path: Path, new_path: Path) -> tuple[int, int, int, int, s
                 old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Pages are read from the file alone.
             for table in TABLES:
                 _copy_table(old, old_path, new, table)
-            rebuilt = _take_bodies(new, _readable_rows(old, old_path, "body"))
+            rebuilt = _restore_bodies(new, _readable_rows(old, old_path, "body"))
             with contextlib.suppress(*_UNREADABLE):
-                schema.set_meta(new, newest_mark.MISSING, schema.meta(old, newest_mark.MISSING))
-        rebuilt += _take_bodies(new, carve_bodies(old_path))
+                schema.set_counter(new, newest_mark.MISSING, schema.get_counter(old, newest_mark.MISSING))
+        rebuilt += _restore_bodies(new, carve_bodies(old_path))
         # A row without a body would promise content that is gone.
         gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
         lost = new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
         new.execute(f"DELETE FROM segment WHERE rid IN ({gone})")  # noqa: S608 - a constant
         schema.start_reindexing(new)
         missing = newest_mark.missing_sentence(new, old_path)
-        schema.set_meta(new, newest_mark.MISSING, 0)
+        schema.set_counter(new, newest_mark.MISSING, 0)
         new.execute("COMMIT")
         counts = "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM body)"
         return (*new.execute(counts).fetchone(), rebuilt, lost, missing)
@@ -123,7 +123,7 @@ def _salvage_file(old_path: Path, new_path: Path) -> tuple[int, int, int, int, s
 
 def _copy_table(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection, table: str) -> None:
     """Copy every readable row of a table; a row that breaks a constraint of the new file is a duplicate or a ruin."""
-    had, has = _columns(old, table), _columns(new, table)
+    had, has = _column_defaults(old, table), _column_defaults(new, table)
     if not had:
         return
     # By name: an older file lacks the newest columns, and a table's own order is not that of COLUMNS.
@@ -138,7 +138,7 @@ def _copy_table(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection
             new.execute(f"INSERT OR IGNORE INTO {into} VALUES ({marks})", row)  # noqa: S608 - our own names
 
 
-def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
+def _column_defaults(db: sqlite3.Connection, table: str) -> dict[str, str]:
     """A table's columns, each with its default as SQL; none where the schema cannot be read."""
     try:
         return {name: default for _, name, _, _, default, _ in db.execute(f"PRAGMA table_info({table})")}
@@ -147,16 +147,16 @@ def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
         return {}
 
 
-def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
+def _restore_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
     """Put bodies beside their rows, and make rows for bodies without a row; the number of rows made."""
     homeless: list[EncodedPut] = []
-    decompress = body_codec.decompressor()
+    decompress = body_codec.make_decompressor()
     sids = {row[0] for row in new.execute("SELECT sid FROM session")}
     for rid, blob in bodies:
         known_row = new.execute("SELECT digest, sid, state FROM segment WHERE rid = ?", (rid,)).fetchone()
         if known_row is not None and known_row[2] == State.FORGOTTEN:
             continue
-        if known_row is not None and _is_sound(blob, known_row[0], decompress):
+        if known_row is not None and _is_body_sound(blob, known_row[0], decompress):
             new.execute("INSERT OR IGNORE INTO body VALUES (?, ?)", (rid, blob))
             if known_row[1] not in sids:
                 key = body_codec.decode_row(blob, decompress).key
@@ -167,13 +167,13 @@ def _take_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> in
             continue
         with contextlib.suppress(ValueError):
             row = body_codec.decode_row(blob, decompress)
-            homeless.append(EncodedPut(row, blob, entry_of(row.segment)))
+            homeless.append(EncodedPut(row, blob, index_entry(row.segment)))
     # New rows reuse the rids of lost ones: no path of a lost row may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
-    return sum(_rebuild_rows(new, prepared) for prepared in homeless)
+    return sum(_rebuild_row(new, prepared) for prepared in homeless)
 
 
-def _rebuild_rows(new: sqlite3.Connection, prepared: EncodedPut) -> int:
+def _rebuild_row(new: sqlite3.Connection, prepared: EncodedPut) -> int:
     """Make the row of a body without a row: as first admitted, at the end of the window."""
     row = replace(prepared.row, touched_turn=prepared.row.segment.born_turn)
     new.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", row.key)
@@ -216,7 +216,7 @@ def _readable_rows(db: sqlite3.Connection, path: Path, table: str, names: str = 
             return
         except _UNREADABLE as error:
             _raise_unless_damage(error)
-        rest = rest or leaves(path, root)
+        rest = rest or table_leaves(path, root)
         leaf = next((leaf for leaf in rest if leaf.last >= start), None)
         if leaf is None:
             return
@@ -244,9 +244,9 @@ def _raise_unless_damage(error: Exception) -> None:
         raise error
 
 
-def _is_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Transform) -> bool:
+def _is_body_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Transform) -> bool:
     try:
-        return blob is not None and digest(*body_codec.decode_frame(blob, decompress)) == stamp
+        return blob is not None and content_digest(*body_codec.decode_frame(blob, decompress)) == stamp
     except ValueError:
         return False
 

@@ -129,7 +129,7 @@ MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _
 
 def configure_writer(connection: sqlite3.Connection) -> None:
     """Pragmas of the writing connection."""
-    _configure(connection)
+    _set_common_pragmas(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
@@ -140,12 +140,12 @@ def configure_writer(connection: sqlite3.Connection) -> None:
 
 def configure_reader(connection: sqlite3.Connection) -> None:
     """Pragmas of a connection that only reads."""
-    _configure(connection)
+    _set_common_pragmas(connection)
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA cache_size = -16384")
 
 
-def _configure(connection: sqlite3.Connection) -> None:
+def _set_common_pragmas(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
@@ -178,7 +178,7 @@ def migrate(
     for number, step in enumerate(steps[version:], version + 1):
         before_step()
         # executescript would commit first: the step, the version and the owner must be one transaction.
-        statements = ["BEGIN IMMEDIATE", *statements_of(step), f"PRAGMA user_version = {number}"]
+        statements = ["BEGIN IMMEDIATE", *split_statements(step), f"PRAGMA user_version = {number}"]
         try:
             for statement in [*statements, f"PRAGMA application_id = {APPLICATION_ID}", "COMMIT"]:
                 connection.execute(statement)
@@ -188,7 +188,7 @@ def migrate(
     return len(steps)
 
 
-def statements_of(script: str) -> list[str]:
+def split_statements(script: str) -> list[str]:
     """The statements of a script, each complete."""
     statements, begun = [], ""
     for part in script.split(";"):
@@ -199,13 +199,13 @@ def statements_of(script: str) -> list[str]:
     return statements
 
 
-def meta(connection: sqlite3.Connection, name: str) -> int:
+def get_counter(connection: sqlite3.Connection, name: str) -> int:
     """A counter of the file."""
     row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
     return int(row[0]) if row else 0
 
 
-def set_meta(connection: sqlite3.Connection, name: str, value: int) -> None:
+def set_counter(connection: sqlite3.Connection, name: str, value: int) -> None:
     """Set a counter of the file."""
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
@@ -217,8 +217,8 @@ def start_reindexing(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS search_word")
     connection.execute("DROP TABLE IF EXISTS search")
     connection.execute("PRAGMA secure_delete = ON")
-    for statement in statements_of(SEARCH_TABLE):
+    for statement in split_statements(SEARCH_TABLE):
         connection.execute(statement)
     newest = connection.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0]
-    set_meta(connection, "unindexed_below", newest + 1)
-    set_meta(connection, "tokenizer_version", TOKENIZER_VERSION)
+    set_counter(connection, "unindexed_below", newest + 1)
+    set_counter(connection, "tokenizer_version", TOKENIZER_VERSION)

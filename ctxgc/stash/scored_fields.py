@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ctxgc.core.search.lexemes import extras, lexemes
+from ctxgc.core.search.lexemes import extra_index_words, lexemes
 from ctxgc.core.search.ranking import Fields, Weights
 from ctxgc.core.search.readings import NO_READING, read_lexemes, read_text
 from ctxgc.core.segment import Segment
@@ -21,7 +21,7 @@ def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *,
     return Fields(
         text=read_text(readable.text[:SCORED_CHARS_MAX], sought),
         input=read_text(readable.input, sought),
-        path=read_lexemes(lexemes(path) + extras(path), sought) if path else NO_READING,
+        path=read_lexemes(lexemes(path) + extra_index_words(path), sought) if path else NO_READING,
         said=read_text(spoken, sought),
         label=readable.label,
         is_turn=is_turn,
@@ -34,5 +34,5 @@ def spoken(segments: Iterator[Segment]) -> str:
     for segment in segments:
         if len(said) >= SAID_CHARS_MAX:
             break
-        said = f"{index_text.searchable(segment).text}\n{said}"
+        said = f"{index_text.searchable_fields(segment).text}\n{said}"
     return said[-SAID_CHARS_MAX:]

@@ -18,20 +18,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.core.labels import MATCH_START
-from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, Term, excludable, parse
-from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score
+from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, Term, looks_like_exclusion, parse_query
+from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score_candidate
 from ctxgc.core.search.readings import read_text, sought_by
-from ctxgc.core.search.snippets import Snippet, snippet
+from ctxgc.core.search.snippets import Snippet, make_snippet
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
-from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather, read_places
+from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather_candidates, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.deadline import Deadline, OutOfTime
-from ctxgc.stash.filters import FILTERS_MAX, SearchScope, limits_of, scope_of, sids_around
+from ctxgc.stash.filters import FILTERS_MAX, SearchScope, build_scope, filter_queries, sids_of_enclosing_project
 from ctxgc.stash.postings import TEXT_COLUMNS
-from ctxgc.stash.schema import meta
+from ctxgc.stash.schema import get_counter
 from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, fields_of, spoken
-from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell
+from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell_term
 
 SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
@@ -66,12 +66,12 @@ class _Search:
     is_partial: bool = False
     absent: tuple[Term, ...] = ()
     """Terms that no segment of the scopes has that were looked in."""
-    decompress: body_codec.Transform = field(default_factory=body_codec.decompressor)
+    decompress: body_codec.Transform = field(default_factory=body_codec.make_decompressor)
     readable: dict[int, index_text.Searchable] = field(default_factory=dict)
     """What was read to rank: the page shows snippets of it."""
 
     @property
-    def end(self) -> int:
+    def page_end(self) -> int:
         """The place in the order behind the page, and so the number of hits to rank, less one."""
         return self.query.offset + min(self.query.limit, SEARCH_LIMIT_MAX)
 
@@ -79,12 +79,12 @@ class _Search:
 def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: float = SEARCH_S_MAX) -> SearchResult:
     """Answer a query within its time."""
     deadline.set(seconds)
-    run = _Search(db, deadline, query, parse(query.text), [])
+    run = _Search(db, deadline, query, parse_query(query.text), [])
     try:
-        run.limits = limits_of(db, query, run.wanted.filters, time.time())
-        run.scope = scope_of(db, *run.limits)
+        run.limits = filter_queries(db, query, run.wanted.filters, time.time())
+        run.scope = build_scope(db, *run.limits)
         wanted = run.wanted = _parse_in(run)
-        if meta(db, "unindexed_below"):
+        if get_counter(db, "unindexed_below"):
             run.is_partial = True
             run.notes.append("the index is being rebuilt; older segments may be missing")
         if wanted.excluded:
@@ -95,43 +95,43 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
             run.notes.append(f"of {len(wanted.filters)} filters, the first {FILTERS_MAX} count")
         if run.scope is None:
             run.notes.append("no segment can pass all filters: one names nothing, or leaves out what another asks for")
-            return _reply(run, ())
+            return _build_result(run, ())
         if wanted.is_empty:
             return _newest_page(run, run.scope)
         if not wanted.terms:
             run.notes.append("no word is left of the query, so nothing was looked for")
-            return _reply(run, ())
+            return _build_result(run, ())
         return _best_page(run)
     except (sqlite3.OperationalError, OutOfTime) as error:
-        if not _is_late(error):
+        if not _is_out_of_time(error):
             raise
         run.is_partial = True
         run.notes.append("the search ran out of time; narrow it")
-        return _reply(run, ())
+        return _build_result(run, ())
     finally:
         deadline.set(float("inf"))
 
 
-def _is_late(error: Exception) -> bool:
+def _is_out_of_time(error: Exception) -> bool:
     return isinstance(error, OutOfTime) or "interrupted" in str(error)
 
 
 def _parse_in(run: _Search) -> SearchQuery:
     """The query in its scope: a `-word` that a text there has as a flag is a word; so is each word of a copied run."""
     text = run.query.text
-    dashed = {token.lower() for token in text.split() if excludable(token)}
+    dashed = {token.lower() for token in text.split() if looks_like_exclusion(token)}
     if run.scope is None or not (dashed or run.wanted.excluded):
         return run.wanted
     words = Vocabulary(run.db, run.scope)
-    wanted = parse(text, [word for word in dashed if words.has(Term(((word,),)), TEXT_COLUMNS)])
+    wanted = parse_query(text, [word for word in dashed if words.has(Term(((word,),)), TEXT_COLUMNS)])
     if wanted.excluded:
-        copied = parse(text, excludes=False)
+        copied = parse_query(text, excludes=False)
         if len(copied.phrase) >= COPIED_LEXEMES_MIN and words.has(Term((copied.phrase,)), TEXT_COLUMNS):
             return copied
     return wanted
 
 
-def _reply(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchResult:
+def _build_result(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> SearchResult:
     notes = tuple(dict.fromkeys(run.notes))
     return SearchResult(hits=tuple(hits), notes=notes, next_offset=next_offset, is_partial=run.is_partial)
 
@@ -140,126 +140,128 @@ def _best_page(run: _Search) -> SearchResult:
     """The page of best hits; where nothing matches, of what comes nearest to the query."""
     assert run.scope is not None
     words, notes = Vocabulary(run.db, run.scope), list(run.notes)
-    ranked = _ranked(run)
+    ranked = _rank_scopes(run)
     missing = [] if run.is_partial else missing_terms(words, run.wanted, run.absent)
     if nearest := nearest_terms(words, missing):
         run.wanted, run.notes = replace_terms(run.wanted, nearest), notes
-        ranked = _ranked(run)
+        ranked = _rank_scopes(run)
     if ranked and nearest:
-        run.notes.append(f"no segment has {_names(tuple(nearest))}; showing results for {_spelled(run, ranked)}")
+        run.notes.append(
+            f"no segment has {_join_terms(tuple(nearest))}; showing results for {_spell_terms(run, ranked)}"
+        )
     if not ranked and run.wanted.parts and not run.wanted.required:
         run.wanted = run.wanted.with_terms(run.wanted.parts)
-        ranked = _ranked(run)
+        ranked = _rank_scopes(run)
         if ranked:
-            run.notes.append(f"nothing has it as it stands; showing results for {_names(run.wanted.terms)}")
+            run.notes.append(f"nothing has it as it stands; showing results for {_join_terms(run.wanted.terms)}")
     if not ranked and not run.is_partial:
         nearest = nearest_terms(words, run.wanted.terms)
         run.wanted = replace_terms(run.wanted._replace(terms=tuple(nearest)), nearest)
-        ranked = _ranked(run) if nearest else []
+        ranked = _rank_scopes(run) if nearest else []
         if ranked:
-            run.notes.append(f"nothing matches; showing results for {_spelled(run, ranked)}")
+            run.notes.append(f"nothing matches; showing results for {_spell_terms(run, ranked)}")
     if run.wanted.word_count > 1 and any(each.match in ("some", "near") for each in ranked):
         whole = sum(each.match == "all" for each in ranked)
         have = "no segment has" if not whole else "one segment has" if whole == 1 else f"{whole} segments have"
         run.notes.append(f"{have} all words; the rest have some of them, or stand beside one that has")
-    hits = _hits(run, ranked[run.query.offset : run.end])
-    return _reply(run, hits, run.end if len(ranked) > run.end else -1)
+    hits = _build_hits(run, ranked[run.query.offset : run.page_end])
+    return _build_result(run, hits, run.page_end if len(ranked) > run.page_end else -1)
 
 
-def _spelled(run: _Search, ranked: Sequence[Ranked]) -> str:
-    texts = [run.readable[each.rid].text for each in ranked[: run.end] if each.rid in run.readable]
-    return _names([spell(term, texts) for term in run.wanted.terms])
+def _spell_terms(run: _Search, ranked: Sequence[Ranked]) -> str:
+    texts = [run.readable[each.rid].text for each in ranked[: run.page_end] if each.rid in run.readable]
+    return _join_terms([spell_term(term, texts) for term in run.wanted.terms])
 
 
-def _names(terms: Sequence[Term]) -> str:
+def _join_terms(terms: Sequence[Term]) -> str:
     return ", ".join(map(str, terms))
 
 
-def _ranked(run: _Search) -> list[Ranked]:
+def _rank_scopes(run: _Search) -> list[Ranked]:
     """The order as far as the page needs it: hits of this project, then of others."""
     ranked: list[Ranked] = []
     run.absent = run.wanted.terms
-    for scope in _tiers(run):
-        ranked += _ranked_in(run, scope, run.end + 1 - len(ranked))
-        if len(ranked) > run.end or run.is_partial:
+    for scope in _scopes_to_search(run):
+        ranked += _rank_in_scope(run, scope, run.page_end + 1 - len(ranked))
+        if len(ranked) > run.page_end or run.is_partial:
             break
     return ranked
 
 
-def _tiers(run: _Search) -> Iterator[SearchScope]:
+def _scopes_to_search(run: _Search) -> Iterator[SearchScope]:
     """The scopes to look in, one after the other."""
     query, scope = run.query, run.scope
     if scope is None:
         return
-    sids = sids_around(run.db, query.here) if query.here and scope.sids is None else []
+    sids = sids_of_enclosing_project(run.db, query.here) if query.here and scope.sids is None else []
     if not sids:
         yield scope
         return
-    here = scope_of(run.db, *run.limits, Query(text="", project=_project_of(run.db, sids[0])))
+    here = build_scope(run.db, *run.limits, Query(text="", project=_project_of(run.db, sids[0])))
     if here is not None:
         yield here
-    yield scope.without(sids)
+    yield scope.without_sessions(sids)
 
 
 def _project_of(db: sqlite3.Connection, sid: int) -> str:
     return str(db.execute("SELECT project FROM session WHERE sid = ?", (sid,)).fetchone()[0])
 
 
-def _ranked_in(run: _Search, scope: SearchScope, need: int) -> list[Ranked]:
+def _rank_in_scope(run: _Search, scope: SearchScope, need: int) -> list[Ranked]:
     """The best of a scope: whole lots of candidates until there are enough for the page."""
     out = Candidates(run.wanted, Weights(run.wanted, {}), scope)
     ranked: list[Ranked] = []
     try:
-        gather(run.db, run.wanted, scope, out)
+        gather_candidates(run.db, run.wanted, scope, out)
         run.absent = tuple(term for term in run.absent if not out.df.get(term))
-        for start in range(0, len(out.order), out.lot):
+        for start in range(0, len(out.order), out.lot_size):
             if len(ranked) >= need:
                 break
-            lot = list(_scored(run, out, out.order[start : start + out.lot]))
+            lot = list(_score_candidates(run, out, out.order[start : start + out.lot_size]))
             ranked += sorted(lot, key=lambda each: (-each.score, -each.wall_s, -each.rid))
     except (sqlite3.OperationalError, OutOfTime) as error:
-        if not _is_late(error):
+        if not _is_out_of_time(error):
             raise
         run.is_partial = True
         run.deadline.set(FALLBACK_S_MAX)
-        ranked = ranked or _recent(run, out)
+        ranked = ranked or _rank_out_of_time(run, out)
     run.notes += out.notes
-    if len(out.order) >= CANDIDATES_MAX <= run.end:
+    if len(out.order) >= CANDIDATES_MAX <= run.page_end:
         run.notes.append(f"only the best {CANDIDATES_MAX} are ranked; narrow the search")
     return ranked
 
 
-def _scored(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Ranked]:
+def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Ranked]:
     """Candidates with their scores, in no order."""
-    has_near = out.has_near
+    has_near = out.uses_neighbours
     said: dict[int, list[int]] = {}
     if has_near:
         read_places(run.db, rids, out)
-        said = {rid: out.said_before(out.places[rid]) for rid in rids if not out.places[rid].is_turn}
-    segments = _segments(run, {*rids, *(other for others in said.values() for other in others)})
+        said = {rid: out.model_turns_before(out.places[rid]) for rid in rids if not out.places[rid].is_turn}
+    segments = _read_segments(run, {*rids, *(other for others in said.values() for other in others)})
     for rid in rids:
         if rid not in segments:
             continue
         if run.deadline():
             raise OutOfTime
         segment = segments[rid]
-        readable = run.readable[rid] = index_text.searchable(segment)
+        readable = run.readable[rid] = index_text.searchable_fields(segment)
         said_text = spoken(segments[other] for other in said.get(rid, ()) if other in segments)
         worded = readable if has_near else readable._replace(label=())
         fields = fields_of(worded, said_text, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
-        near = out.turns_near(out.places[rid]) if has_near and fields.is_turn else {}
+        near = out.terms_of_near_turns(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
         has_phrase = rid in out.phrase or (rid in out.may_hold_phrase and _has_phrase(run, rid, fields))
-        result = score(out.weights, fields, IndexFacts(known, near, has_phrase, out.whole_words_of(rid)))
+        result = score_candidate(out.weights, fields, IndexFacts(known, near, has_phrase, out.whole_words_of(rid)))
         value = result.value
         if has_phrase or not run.wanted.phrase:
             value += _literal_bonus(run, out, readable)
-        is_all = result.is_all and len(out.weights.terms) >= _content_terms(run.wanted, out)
+        is_all = result.is_all and len(out.weights.terms) >= _count_content_terms(run.wanted, out)
         match = "all" if is_all else "some" if known or result.is_all else "near"
         yield Ranked(rid, round(value, SAME_SCORE), match, segment.wall_s)
 
 
-def _content_terms(wanted: SearchQuery, out: Candidates) -> int:
+def _count_content_terms(wanted: SearchQuery, out: Candidates) -> int:
     """The number of terms that a segment with all words has: without names of speakers and what was cut."""
     return min(len(wanted.terms) - len(out.weights.speakers), TERMS_MAX)
 
@@ -278,7 +280,9 @@ def _has_phrase(run: _Search, rid: int, fields: Fields) -> bool:
 def _whole_text(run: _Search, rid: int) -> str:
     """The text of a segment as far as the index has it."""
     for (blob,) in run.db.execute("SELECT frame FROM body WHERE rid = ?", (rid,)):
-        return index_text.searchable(body_codec.decode_start(blob, 4 * index_text.INDEX_CHARS_MAX, run.decompress)).text
+        return index_text.searchable_fields(
+            body_codec.decode_frame_start(blob, 4 * index_text.INDEX_CHARS_MAX, run.decompress)
+        ).text
     return ""
 
 
@@ -295,7 +299,7 @@ def _literal_bonus(run: _Search, out: Candidates, readable: index_text.Searchabl
     return bonus * out.weights.total if has_it else 0.0
 
 
-def _segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
+def _read_segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
     """The segments of some rids, of long ones the start."""
     segments: dict[int, Segment] = {}
     if not rids:
@@ -304,22 +308,22 @@ def _segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
     marks = ", ".join("?" * len(rids))
     for rid, blob in run.db.execute(f"SELECT rid, frame FROM body WHERE rid IN ({marks})", tuple(rids)):
         try:
-            segments[rid] = body_codec.decode_start(blob, SCORED_CHARS_MAX, decompress)
+            segments[rid] = body_codec.decode_frame_start(blob, SCORED_CHARS_MAX, decompress)
         except ValueError:
             run.notes.append("a segment could not be read; run `ctxgc doctor`")
     return segments
 
 
-def _hits(run: _Search, page: Sequence[Ranked]) -> list[Hit]:
+def _build_hits(run: _Search, page: Sequence[Ranked]) -> list[Hit]:
     rows = reading.rows_by_rid(run.db, [each.rid for each in page])
-    segments = _segments(run, {each.rid for each in page if each.rid not in run.readable})
-    run.readable |= {rid: index_text.searchable(segment) for rid, segment in segments.items()}
+    segments = _read_segments(run, {each.rid for each in page if each.rid not in run.readable})
+    run.readable |= {rid: index_text.searchable_fields(segment) for rid, segment in segments.items()}
     hits = []
     for each in page:
         if each.rid not in rows or each.rid not in run.readable:
             continue  # Forgotten since.
         row, project, title = rows[each.rid]
-        shown = _snippet(run, each.rid, run.readable[each.rid])
+        shown = _choose_snippet(run, each.rid, run.readable[each.rid])
         hits.append(
             Hit(
                 row=row,
@@ -334,15 +338,15 @@ def _hits(run: _Search, page: Sequence[Ranked]) -> list[Hit]:
     return hits
 
 
-def _snippet(run: _Search, rid: int, readable: index_text.Searchable) -> Snippet:
+def _choose_snippet(run: _Search, rid: int, readable: index_text.Searchable) -> Snippet:
     """Where most words stand: in the text, in what the call was asked, or far behind in a long text."""
-    shown = snippet(readable.text, run.wanted)
+    shown = make_snippet(readable.text, run.wanted)
     if MATCH_START in shown.text or not run.wanted.terms:
         return shown
-    if MATCH_START in (asked := snippet(readable.input, run.wanted)).text:
+    if MATCH_START in (asked := make_snippet(readable.input, run.wanted)).text:
         return asked
     if len(readable.text) >= SCORED_CHARS_MAX // 8:
-        return snippet(_whole_text(run, rid), run.wanted)
+        return make_snippet(_whole_text(run, rid), run.wanted)
     return shown
 
 
@@ -351,8 +355,8 @@ def _newest_page(run: _Search, scope: SearchScope) -> SearchResult:
     limit = min(run.query.limit, SEARCH_LIMIT_MAX)
     sql, values = listing_sql(scope)
     rids = [row[0] for row in run.db.execute(sql, (*values, limit + 1, run.query.offset))]
-    hits = _hits(run, [Ranked(rid, 0.0, "recent", 0.0) for rid in rids[:limit]])
-    return _reply(run, hits, run.end if len(rids) > limit else -1)
+    hits = _build_hits(run, [Ranked(rid, 0.0, "recent", 0.0) for rid in rids[:limit]])
+    return _build_result(run, hits, run.page_end if len(rids) > limit else -1)
 
 
 def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
@@ -361,22 +365,23 @@ def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
     if scope.tags and not is_one:
         return (
             "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
-            f" WHERE search MATCH ? AND {scope.sql(is_driving=False)} ORDER BY search.rowid DESC LIMIT ? OFFSET ?",
+            f" WHERE search MATCH ? AND {scope.where_clause(is_driving=False)}"
+            " ORDER BY search.rowid DESC LIMIT ? OFFSET ?",
             (f"meta : ({scope.tags})", *scope.values),
         )
     order = "s.seq DESC" if is_one else "s.wall_s DESC, s.rid DESC"
     return (
-        f"SELECT s.rid FROM segment AS s WHERE {scope.sql(is_driving=True)} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT s.rid FROM segment AS s WHERE {scope.where_clause(is_driving=True)} ORDER BY {order} LIMIT ? OFFSET ?",
         tuple(scope.values),
     )
 
 
-def _recent(run: _Search, out: Candidates) -> list[Ranked]:
+def _rank_out_of_time(run: _Search, out: Candidates) -> list[Ranked]:
     """Out of time: the candidates so far by their rough order, else the newest segments with any of the words."""
     known = out.order or sorted({*out.phrase, *out.may_hold_phrase, *out.whole}, reverse=True)
     if known:
         run.notes.append("the search ran out of time; more segments may match")
-        return [Ranked(rid, 0.0, "some", 0.0) for rid in known[: run.end + 1]]
+        return [Ranked(rid, 0.0, "some", 0.0) for rid in known[: run.page_end + 1]]
     run.notes.append(f"the search ran out of time; only the newest {FALLBACK_SEGMENTS} segments were looked at")
     sql, values = listing_sql(out.scope)
     rids = [row[0] for row in run.db.execute(sql, (*values, FALLBACK_SEGMENTS, 0))]
@@ -384,9 +389,9 @@ def _recent(run: _Search, out: Candidates) -> list[Ranked]:
     weights = Weights(run.wanted, dict.fromkeys(run.wanted.terms, 1.0))
     without = Weights(run.wanted, dict.fromkeys(run.wanted.excluded, 1.0))
     ranked = []
-    for rid, segment in _segments(run, set(rids)).items():
-        fields = fields_of(index_text.searchable(segment), "", Weights(run.wanted, both), is_turn=True)
-        found: Score = score(weights, fields, IndexFacts())
-        if found.value > 0 and not (run.wanted.excluded and score(without, fields, IndexFacts()).value > 0):
+    for rid, segment in _read_segments(run, set(rids)).items():
+        fields = fields_of(index_text.searchable_fields(segment), "", Weights(run.wanted, both), is_turn=True)
+        found: Score = score_candidate(weights, fields, IndexFacts())
+        if found.value > 0 and not (run.wanted.excluded and score_candidate(without, fields, IndexFacts()).value > 0):
             ranked.append(Ranked(rid, round(found.value, SAME_SCORE), "recent", segment.wall_s))
     return sorted(ranked, key=lambda each: (-each.score, -each.rid))

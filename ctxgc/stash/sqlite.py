@@ -58,7 +58,7 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 
 
-def _no_failure(_: str) -> None:
+def _no_failpoint(_: str) -> None:
     """The failpoint of a stash that no test drives."""
 
 
@@ -79,7 +79,7 @@ class SqliteStash:
         self._is_on_disk = path != MEMORY
         self._reserve_bytes = reserve_bytes
         self._search_s_max = search_s_max
-        self._fail = failpoint or _no_failure
+        self._fail = failpoint or _no_failpoint
         self._free_bytes = free_bytes
         self._clock = clock
         self._read_only = ""
@@ -101,7 +101,7 @@ class SqliteStash:
         if self._writer_thread is not None:
             return
         if self._is_on_disk:
-            files.make_ready(self.path)
+            files.ensure_private_file(self.path)
         try:
             self._writer_thread = await DbThread.open(self._uri("rw"), schema.configure_writer)
             await self._writer_thread.run(self._prepare_file)
@@ -113,15 +113,15 @@ class SqliteStash:
                 self._reader_threads.append(reader)
                 await reader.run(lambda db, late=deadline: db.set_progress_handler(late, INTERRUPT_OPS))  # type: ignore[misc]
         except BaseException as error:
-            await self._release()
+            await self._close_connections()
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):  # The second: a damaged schema, quoted.
                 raise self._opening_error(error) from error
             raise
         self._group = GroupCommit(self._commit)
         loops = [self._group.run(), self._maintain()]
         if self._is_on_disk:
-            self._watch.begin()
-            loops.append(self._look_at_files())
+            self._watch.mark_files()
+            loops.append(self._watch_files())
         # In no group: the end of one loop must not end group commit. close() ends all of them.
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         self._has_changed.set()
@@ -138,9 +138,9 @@ class SqliteStash:
         try:
             # A failure here costs a check at the next opening, and nothing else.
             with contextlib.suppress(sqlite3.Error, StashGone):
-                await self._alone(self._writer_thread, self._seal_file, shrinks=True)
+                await self._run_guarded(self._writer_thread, self._seal_file, shrinks=True)
         finally:
-            await self._release()
+            await self._close_connections()
 
     async def apply(self, mutations: Sequence[Mutation]) -> None:
         """Commit all mutations or none, durable on return."""
@@ -154,73 +154,75 @@ class SqliteStash:
         self, *, project: str = "", source: str = "", limit: int = 100, offset: int = 0
     ) -> list[SessionRow]:
         """Sessions, the most recently updated first."""
-        return await self._read(lambda db: reading.sessions(db, project, source, limit, offset))
+        return await self._run_on_reader(lambda db: reading.sessions(db, project, source, limit, offset))
 
     async def session(self, key: SessionKey) -> SessionRow | None:
         """A session's row."""
-        return await self._read(lambda db: reading.session(db, key))
+        return await self._run_on_reader(lambda db: reading.session(db, key))
 
-    async def resolve(self, text: str) -> list[SessionKey]:
+    async def sessions_named(self, text: str) -> list[SessionKey]:
         """Sessions a person may mean by `text`."""
-        return await self._read(lambda db: reading.resolve(db, text))
+        return await self._run_on_reader(lambda db: reading.sessions_named(db, text))
 
     async def sessions_numbered(self, number: int) -> list[SessionKey]:
         """Sessions of this number."""
-        return await self._read(lambda db: reading.sessions_numbered(db, number))
+        return await self._run_on_reader(lambda db: reading.sessions_numbered(db, number))
 
     async def sessions_with_segment(self, segment_id: str) -> list[SessionKey]:
         """Sessions with a segment of exactly this id."""
-        return await self._read(lambda db: reading.sessions_with_segment(db, segment_id))
+        return await self._run_on_reader(lambda db: reading.sessions_with_segment(db, segment_id))
 
     async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
         """Segments of a session in seq order, without content: all of them, or only `seqs`."""
-        return await self._read(lambda db: reading.rows(db, key, seqs))
+        return await self._run_on_reader(lambda db: reading.rows(db, key, seqs))
 
     async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
         """(skeleton, body) by seq; raises `StorageFailed` for a damaged body."""
-        return await self._read(lambda db: reading.bodies(db, key, seqs))
+        return await self._run_on_reader(lambda db: reading.bodies(db, key, seqs))
 
     async def search(self, query: Query) -> SearchResult:
         """Ranked hits within the time bound."""
-        return await self._read_with_deadline(lambda db, deadline: search(db, deadline, query, self._search_s_max))
+        return await self._run_on_reader_with_deadline(
+            lambda db, deadline: search(db, deadline, query, self._search_s_max)
+        )
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
-        return await self._read(lambda db: reading.collections(db, key, limit))
+        return await self._run_on_reader(lambda db: reading.collections(db, key, limit))
 
     async def collection(self, key: SessionKey, number: int) -> Collection | None:
         """A line of the journal."""
-        return await self._read(lambda db: reading.collection(db, key, number))
+        return await self._run_on_reader(lambda db: reading.collection(db, key, number))
 
     async def standing_collection(self, key: SessionKey) -> Collection | None:
         """The newest collection that stands."""
-        return await self._read(lambda db: reading.standing_collection(db, key))
+        return await self._run_on_reader(lambda db: reading.standing_collection(db, key))
 
-    async def op(self, key: SessionKey, op_id: str) -> Op | None:
+    async def remembered_op(self, key: SessionKey, op_id: str) -> Op | None:
         """The remembered reply of a mutation."""
-        return await self._read(lambda db: reading.op(db, key, op_id))
+        return await self._run_on_reader(lambda db: reading.remembered_op(db, key, op_id))
 
-    async def position(self, path: str) -> tuple[bytes, int] | None:
+    async def file_position(self, path: str) -> tuple[bytes, int] | None:
         """(head digest, offset) of a watched file."""
-        return await self._read(lambda db: reading.position(db, path))
+        return await self._run_on_reader(lambda db: reading.file_position(db, path))
 
     async def status(self) -> StashStatus:
         """Counts and health."""
         try:
-            return await self._read(lambda db: maintenance.with_counts(db, self._health()))
+            return await self._run_on_reader(lambda db: maintenance.add_counts(db, self._status_without_counts()))
         except StorageFailed as failure:
-            return self._health(failure)
+            return self._status_without_counts(failure)
 
     async def examine(self, *, is_deep: bool = False) -> Examination:
         """Read pages and a sample of bodies within a time, or all of both, and say what is damaged."""
-        return await examine(self._read_with_deadline, is_deep=is_deep)
+        return await examine(self._run_on_reader_with_deadline, is_deep=is_deep)
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
         parent = self.path.parent
         # The folder may be gone, and the open files be the last copy of the stash.
         folder = parent if self._is_on_disk and parent.is_dir() else None
-        return await self._read(lambda db: write_backup(db, Path(path), folder))
+        return await self._run_on_reader(lambda db: write_backup(db, Path(path), folder))
 
     async def drop_caches(self, on_thread: Callable[[], None]) -> None:
         """Free the pages and the values that connections keep for later; `on_thread` runs on the thread of each."""
@@ -228,7 +230,7 @@ class SqliteStash:
         def drop(db: sqlite3.Connection) -> None:
             maintenance.shrink_memory(db)
             if self._writer is not None:
-                self._writer.drop_content()
+                self._writer.renew_compressor()
             on_thread()
 
         # Behind what each thread is doing: a reader that waits for its turn here would be missing elsewhere.
@@ -246,25 +248,25 @@ class SqliteStash:
         schema.migrate(db, before_step=lambda: self._fail("migrate"))
         self._fail("started")
         db.execute("BEGIN IMMEDIATE")
-        if schema.meta(db, "tokenizer_version") != TOKENIZER_VERSION:
+        if schema.get_counter(db, "tokenizer_version") != TOKENIZER_VERSION:
             schema.start_reindexing(db)
-        schema.set_meta(db, "is_clean", 0)
+        schema.set_counter(db, "is_clean", 0)
         if self._is_on_disk:
-            newest_mark.keep_missing(db, self.path)
+            newest_mark.record_missing_segments(db, self.path)
         db.execute("COMMIT")
         self._writer = Writer(db, self._fail)
 
     def _seal_file(self, db: sqlite3.Connection) -> None:
         self._fail("close")
-        schema.set_meta(db, "is_clean", 1)
+        schema.set_counter(db, "is_clean", 1)
         maintenance.checkpoint(db, self._fail)
 
-    def _health(self, failure: StorageFailed | None = None) -> StashStatus:
+    def _status_without_counts(self, failure: StorageFailed | None = None) -> StashStatus:
         """The status of a file that cannot be read: without counts."""
         trouble = self._watch.trouble or failure
         return StashStatus(
             path=str(self.path),
-            bytes_on_disk=files.size_bytes(self.path) if self._is_on_disk else 0,
+            bytes_on_disk=files.database_bytes(self.path) if self._is_on_disk else 0,
             is_read_only=bool(trouble or self._read_only),
             read_only_reason=str(trouble or self._read_only),
             read_only_hint=trouble.hint if trouble else ReadOnly.next_step,
@@ -275,7 +277,7 @@ class SqliteStash:
         thread, writer = self._writer_thread, self._writer
         if thread is None or writer is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
-        outcomes = await self._alone(thread, lambda _: writer.commit(batches))
+        outcomes = await self._run_guarded(thread, lambda _: writer.commit(batches))
         full = next((outcome for outcome in outcomes if isinstance(outcome, ReadOnly)), None)
         if full is not None:
             self._read_only = str(full)
@@ -297,17 +299,17 @@ class SqliteStash:
         if self._read_only:
             raise ReadOnly(self._read_only)
 
-    async def _alone(self, thread: DbThread, operation: Operation[T], *, shrinks: bool = False) -> T:
+    async def _run_guarded(self, thread: DbThread, operation: Operation[T], *, shrinks: bool = False) -> T:
         """Run an operation of the writer's, whose outcome counts only if nobody else touched the files."""
         if not self._is_on_disk:
             return await thread.run(operation)
-        return await thread.run(lambda db: self._watch.run(db, operation, shrinks=shrinks))
+        return await thread.run(lambda db: self._watch.run_guarded(db, operation, shrinks=shrinks))
 
-    async def _look_at_files(self) -> None:
+    async def _watch_files(self) -> None:
         """Notice what happens to the files while nobody writes."""
         while (thread := self._writer_thread) is not None and self._watch.trouble is None:
             try:
-                await self._alone(thread, lambda _: None)
+                await self._run_guarded(thread, lambda _: None)
                 self._look_error = ""
             except Exception as error:  # The next look may succeed, and `status` says so until then.
                 self._look_error = f"the look at the files failed: {error}"
@@ -319,20 +321,20 @@ class SqliteStash:
             self._has_changed.clear()
             await asyncio.sleep(QUIET_S)
             try:
-                await self._run_steps()
-                if await self._read(maintenance.count_erasures):
+                await self._run_maintenance_steps()
+                if await self._run_on_reader(maintenance.count_erasures):
                     await self._wait_for_quiet()
-                    await self._erase()
+                    await self._erase_forgotten()
                 self._maintenance_error = ""
             except Exception as error:  # The stash works without maintenance, and `status` says so.
                 self._maintenance_error = f"upkeep failed: {error}"
                 await asyncio.sleep(RETRY_S)
                 self._has_changed.set()
 
-    async def _run_steps(self) -> None:
-        for step in (maintenance.reindex, maintenance.merge_index):
+    async def _run_maintenance_steps(self) -> None:
+        for step in (maintenance.reindex_slice, maintenance.merge_index):
             while (writer := self._writer_thread) is not None:
-                if not await self._alone(writer, lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
+                if not await self._run_guarded(writer, lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
                     break
                 if self._has_changed.is_set():  # Writers first.
                     await asyncio.sleep(BUSY_PAUSE_S)
@@ -346,22 +348,24 @@ class SqliteStash:
             if not self._has_changed.is_set():
                 return
 
-    async def _erase(self) -> None:
+    async def _erase_forgotten(self) -> None:
         async with self._erasing:
             thread = self._writer_thread
             if thread is None:
                 return
-            rids = await self._alone(thread, lambda db: maintenance.begin_erasing(db, self._fail))
+            rids = await self._run_guarded(thread, lambda db: maintenance.begin_erasing(db, self._fail))
             if rids:
-                while await self._alone(thread, lambda db: maintenance.merge_index(db, self._fail)):
+                while await self._run_guarded(thread, lambda db: maintenance.merge_index(db, self._fail)):
                     pass
-                if await self._alone(thread, lambda db: maintenance.finish_erasing(db, self._fail, rids), shrinks=True):
-                    self._watch.settle()
+                if await self._run_guarded(
+                    thread, lambda db: maintenance.finish_erasing(db, self._fail, rids), shrinks=True
+                ):
+                    self._watch.forbid_shrinking()
 
-    async def _read(self, function: Operation[T]) -> T:
-        return await self._read_with_deadline(lambda db, _: function(db))
+    async def _run_on_reader(self, function: Operation[T]) -> T:
+        return await self._run_on_reader_with_deadline(lambda db, _: function(db))
 
-    async def _read_with_deadline(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
+    async def _run_on_reader_with_deadline(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
         """Run a function on a free reader; the deadline that the function sets interrupts its statements."""
         if self._writer_thread is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
@@ -379,7 +383,7 @@ class SqliteStash:
         finally:
             self._readers.put_nowait((thread, deadline))
 
-    async def _release(self) -> None:
+    async def _close_connections(self) -> None:
         """Close every connection; a reader in use is closed when its operation ends."""
         writer, self._writer_thread, self._writer = self._writer_thread, None, None  # From here on, calls are refused.
         while self._reader_threads:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from ctxgc.core.search.lexemes import fold, is_spaceless, stem, word_start
+from ctxgc.core.search.lexemes import fold, is_spaceless, stem, word_prefix
 from ctxgc.core.search.query import SearchQuery, Term
 from ctxgc.stash.filters import SearchScope
 from ctxgc.stash.postings import matching_sql, quote
@@ -130,12 +130,12 @@ def replace_terms(query: SearchQuery, nearest: Mapping[Term, tuple[Term, ...]]) 
     return query.with_terms(new for term in query.terms for new in nearest.get(term, (term,))) if nearest else query
 
 
-def spell(term: Term, texts: Iterable[str]) -> Term:
+def spell_term(term: Term, texts: Iterable[str]) -> Term:
     """The term named by a word of these texts that has its lexeme: a stem alone reads like another typo."""
     lexeme = term.ways[0][0]
     if term.text != lexeme:
         return term
-    start = word_start(lexeme)
+    start = word_prefix(lexeme)
     for text in texts:
         for word in _WORD.findall(text):
             if (plain := fold(word)).startswith(start) and stem(plain) == lexeme:
@@ -150,7 +150,7 @@ def _near_lexemes(db: sqlite3.Connection, lexeme: str, typed: str) -> Iterator[l
     most = 1 + (len(typed) >= LONG_WORD_LETTERS)
     letters, words = set(lexeme), {lexeme, typed} if typed.isalpha() else {lexeme}
     near: list[_Near] = []
-    for low, high in _ranges(lexeme):
+    for low, high in _lexeme_ranges(lexeme):
         rows = db.execute(
             "SELECT term, doc FROM (SELECT term, doc FROM search_word WHERE term >= ? AND term < ? LIMIT ?)"
             " WHERE length(term) BETWEEN ? AND ?",
@@ -159,20 +159,20 @@ def _near_lexemes(db: sqlite3.Connection, lexeme: str, typed: str) -> Iterator[l
         for term, documents in rows:
             if len(letters.symmetric_difference(term)) > 2 * most:
                 continue
-            edits = min(_edits(word, term) for word in words)
+            edits = min(_edit_distance(word, term) for word in words)
             if edits <= most:
                 near.append(_Near(edits, len(term) < len(lexeme), term, documents))
         if near:
             yield near
 
 
-def _ranges(word: str) -> Iterator[tuple[str, str]]:
+def _lexeme_ranges(word: str) -> Iterator[tuple[str, str]]:
     """Ranges of lexemes, the likeliest first: a typo is seldom in the first letters, then in their order."""
     for head in (word[:2], word[1] + word[0], word[1:3], word[:1]):
         yield head, head[:-1] + chr(ord(head[-1]) + 1)
 
 
-def _edits(word: str, other: str) -> int:
+def _edit_distance(word: str, other: str) -> int:
     """Letters added, left out or changed, and neighbours swapped. Source: Damerau 1964. O(product of lengths)."""
     before, row = [0] * (len(other) + 1), list(range(len(other) + 1))
     for at, letter in enumerate(word, 1):

@@ -52,7 +52,7 @@ from ctxgc.stash.contract import (
     Touch,
 )
 from ctxgc.stash.reading import NUMBERED, journal_lines
-from ctxgc.stash.schema import INDEX_ROW, UNINDEX_ROW, meta, start_reindexing
+from ctxgc.stash.schema import INDEX_ROW, UNINDEX_ROW, get_counter, start_reindexing
 
 SIDS_CACHED_MAX = 4096
 Failpoint = Callable[[str], None]
@@ -71,12 +71,12 @@ Batch = Sequence[Mutation | EncodedPut]
 
 def encode_puts(mutations: Sequence[Mutation]) -> list[Mutation | EncodedPut]:
     """Compress every `Put` of a batch and split its words. Pure; for any thread."""
-    compress = body_codec.compressor()
+    compress = body_codec.make_compressor()
     return [_encode_put(m, compress) if isinstance(m, Put) else m for m in mutations]
 
 
 def _encode_put(mutation: Put, compress: body_codec.Transform) -> EncodedPut:
-    entry = index_text.entry_of(mutation.row.segment)
+    entry = index_text.index_entry(mutation.row.segment)
     return EncodedPut(mutation.row, body_codec.encode_frame(mutation.row, compress), entry)
 
 
@@ -89,11 +89,11 @@ class Writer:
         self._sids: dict[SessionKey, int] = {}
         self._unindexed_below = 0
         """Read once a transaction. Reindexing comes to the rows below: a second posting of one would stay."""
-        self.drop_content()
+        self.renew_compressor()
         self._actions: dict[type, Callable[[Any], None]] = {
             PutSession: self._put_session,
-            EncodedPut: self._put,
-            Put: lambda m: self._put(_encode_put(m, self._compress)),
+            EncodedPut: self._put_segment,
+            Put: lambda m: self._put_segment(_encode_put(m, self._compress)),
             SetState: self._set_state,
             SetPlaces: self._set_places,
             Touch: self._touch,
@@ -103,34 +103,34 @@ class Writer:
             AddEdges: lambda m: self._add_edges(self._get_or_create_sid(m.key), m.seq, m.edges),
             SetGarbage: self._set_garbage,
             PutCollection: self._put_collection,
-            ActualCost: self._actual_cost,
-            Forget: self._forget,
+            ActualCost: self._set_actual_cost,
+            Forget: self._forget_segments,
             ForgetSession: self._forget_session,
             PutOp: self._put_op,
             PutPosition: self._put_position,
         }
 
-    def drop_content(self) -> None:
+    def renew_compressor(self) -> None:
         """Make the compressor anew: it keeps what it was last given. Making it costs more than a short text does."""
-        self._compress = body_codec.compressor()
+        self._compress = body_codec.make_compressor()
 
     def commit(self, batches: Sequence[Batch]) -> list[CtxgcError | None]:
         """Commit all batches in a single transaction; the error of each batch, in order, None for success."""
         try:
-            self._transact(batches)
+            self._apply_in_transaction(batches)
         except (CtxgcError, sqlite3.Error, ValueError, TypeError) as error:
             if len(batches) == 1:
                 return [ctxgc_error_of(error)]
             return [outcome for batch in batches for outcome in self.commit([batch])]
         return [None] * len(batches)
 
-    def _transact(self, batches: Sequence[Batch]) -> None:
+    def _apply_in_transaction(self, batches: Sequence[Batch]) -> None:
         if self._db.in_transaction:  # A rollback failed before: the disk had failed.
             self._db.rollback()
         self._fail("begin")
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._unindexed_below = meta(self._db, "unindexed_below")
+            self._unindexed_below = get_counter(self._db, "unindexed_below")
             for batch in batches:
                 for mutation in batch:
                     self._actions[type(mutation)](mutation)
@@ -161,7 +161,7 @@ class Writer:
 
     # Segments
 
-    def _put(self, mutation: EncodedPut) -> None:
+    def _put_segment(self, mutation: EncodedPut) -> None:
         self._fail("put")
         row = mutation.row
         if row.state is State.FORGOTTEN:
@@ -169,14 +169,14 @@ class Writer:
         sid = self._get_or_create_sid(row.key)
         cursor = self._db.execute(_INSERT, segment_values(sid, row))
         if not cursor.rowcount:
-            self._complete(sid, mutation)
+            self._complete_segment(sid, mutation)
             return
         rid = cursor.lastrowid or 0
         self.write_content(rid, sid, mutation)
         if row.edges:
             self._add_edges(sid, row.seq, row.edges)
 
-    def _complete(self, sid: int, mutation: EncodedPut) -> None:
+    def _complete_segment(self, sid: int, mutation: EncodedPut) -> None:
         """The segment exists: a put may complete a pending segment, and else has no effect."""
         row = mutation.row
         known_row = self._db.execute(
@@ -195,7 +195,7 @@ class Writer:
 
     def rewrite_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
         """Replace body, index entry and paths of a row, while its columns are still the old ones."""
-        self._unindexed_below = meta(self._db, "unindexed_below")
+        self._unindexed_below = get_counter(self._db, "unindexed_below")
         self._remove_content(rid, sid)
         self.write_content(rid, sid, mutation)
 
@@ -206,7 +206,7 @@ class Writer:
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
         self._fail("index")
         if rid >= self._unindexed_below:
-            tags = index_text.tags(sid, STORED_KINDS[segment.kind], segment.tool)
+            tags = index_text.index_tags(sid, STORED_KINDS[segment.kind], segment.tool)
             self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
         for n, use in enumerate(segment.paths):
             path = clean_text(use.path)
@@ -228,12 +228,12 @@ class Writer:
         if row is not None and rid >= self._unindexed_below:
             try:
                 # The frame's own facts: the index entry was made from exactly these.
-                entry = index_text.entry_of(body_codec.decode_row(row[0], body_codec.decompressor()).segment)
+                entry = index_text.index_entry(body_codec.decode_row(row[0], body_codec.make_decompressor()).segment)
             except ValueError:
                 start_reindexing(self._db)
-                self._unindexed_below = meta(self._db, "unindexed_below")
+                self._unindexed_below = get_counter(self._db, "unindexed_below")
             else:
-                self._db.execute(UNINDEX_ROW, (rid, *entry, index_text.tags(sid, row[1], row[2])))
+                self._db.execute(UNINDEX_ROW, (rid, *entry, index_text.index_tags(sid, row[1], row[2])))
         pids = self._db.execute("SELECT DISTINCT pid FROM path_use WHERE rid = ?", (rid,)).fetchall()
         self._db.execute("DELETE FROM path_use WHERE rid = ?", (rid,))
         self._db.executemany(
@@ -314,7 +314,7 @@ class Writer:
         resident = "state = 'resident', departure = '', collection = 0"
         self._update("restore", mutation.key, resident, [(seq,) for seq in mutation.restores])
 
-    def _actual_cost(self, mutation: ActualCost) -> None:
+    def _set_actual_cost(self, mutation: ActualCost) -> None:
         self._fail("cost")
         self._db.execute(
             "UPDATE collection SET actual_cost = ? WHERE sid = ? AND number = ?",
@@ -323,7 +323,7 @@ class Writer:
 
     # Forgetting
 
-    def _forget(self, mutation: Forget) -> None:
+    def _forget_segments(self, mutation: Forget) -> None:
         self._fail("forget")
         sid = self._get_or_create_sid(mutation.key)
         has_news = False
@@ -344,7 +344,7 @@ class Writer:
     def _forget_session(self, mutation: ForgetSession) -> None:
         sid = self._get_or_create_sid(mutation.key)
         seqs = self._db.execute("SELECT seq FROM segment WHERE sid = ? AND state != 'forgotten'", (sid,)).fetchall()
-        self._forget(Forget(mutation.key, [seq for (seq,) in seqs]))
+        self._forget_segments(Forget(mutation.key, [seq for (seq,) in seqs]))
         self._db.execute(_FORGET_SESSION, (*[""] * len(FORGOTTEN_OF_SESSION), sid))
         self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
         # Segments await erasing by their rid, which is positive: below zero is a session.

@@ -58,14 +58,14 @@ class Calibration:
     observations: int = 0
 
     @classmethod
-    def of(cls, model: str) -> Self:
+    def from_prior(cls, model: str) -> Self:
         """Before the first observation: the prior of the model's family."""
         return cls(PRIOR_RAW_TOKENS, PRIOR_RAW_TOKENS * prior_ratio(model))
 
     @classmethod
-    def resume(cls, model: str, ratio: float) -> Self:
+    def from_stored_ratio(cls, model: str, ratio: float) -> Self:
         """Go on from a ratio that was stored; 0.0 means none was."""
-        return cls.of(model) if ratio <= 0 else cls(PRIOR_RAW_TOKENS, PRIOR_RAW_TOKENS * ratio)
+        return cls.from_prior(model) if ratio <= 0 else cls(PRIOR_RAW_TOKENS, PRIOR_RAW_TOKENS * ratio)
 
     @property
     def ratio(self) -> float:

@@ -75,13 +75,13 @@ class TokenCounter:
         """
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         if len(data) < CACHED_BYTES_MIN:
-            return self._count_chunks(_decode(data))
+            return self._count_chunks(_decode_text(data))
         key = blake2b(data, digest_size=16, person=b"ctxgc-tok-v1").digest()
         with self._lock:
             known = self._cache.get(key)
         if known is not None:
             return known
-        tokens = self._count_chunks(_decode(data))
+        tokens = self._count_chunks(_decode_text(data))
         with self._lock:
             self._cache[key] = tokens
         return tokens
@@ -92,7 +92,7 @@ class TokenCounter:
             raise ValueError("a chunk this long may stall or panic the engine")
         encoding = self.ranks.encoding
         self.encoded_chars += len(chunk)
-        return _estimate(chunk) if encoding is None else _encode_count(encoding, chunk)
+        return _estimate_tokens(chunk) if encoding is None else _count_with_encoding(encoding, chunk)
 
     def _count_chunks(self, text: str) -> int:
         tokens = start = before_tokens = 0
@@ -114,23 +114,23 @@ def chunk_end(text: str, start: int) -> int:
     return match.start() if match else limit
 
 
-def _decode(data: bytes) -> str:
+def _decode_text(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return data.decode("utf-8", "replace")
 
 
-def _encode_count(encoding: Encoding, chunk: str) -> int:
+def _count_with_encoding(encoding: Encoding, chunk: str) -> int:
     try:
         return len(encoding.encode_ordinary(chunk))
     except BaseException as panic:
         # The engine's panic derives from BaseException and cannot be imported; all else is not ours to catch.
         if type(panic).__name__ != "PanicException":
             raise
-        return _estimate(chunk)
+        return _estimate_tokens(chunk)
 
 
-def _estimate(chunk: str) -> int:
+def _estimate_tokens(chunk: str) -> int:
     size_bytes = len(chunk.encode("utf-8", "surrogatepass"))
     return max(-(-size_bytes // TOKEN_BYTES_MAX), round(size_bytes / ESTIMATED_BYTES_PER_TOKEN))

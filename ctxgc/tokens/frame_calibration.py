@@ -47,7 +47,7 @@ class FrameCalibration:
     @property
     def coefficients(self) -> tuple[float, float]:
         """Billed tokens per raw token, and per block; both within their bounds under any observations."""
-        aa, ab, bb, ay, by = self._sums()
+        aa, ab, bb, ay, by = self._normal_equations()
         per_raw = (ay * bb - by * ab) / (aa * bb - ab * ab)  # The prior keeps the sums of full rank.
         per_block = (by - ab * per_raw) / bb
         # The best point of a convex bowl over a rectangle lies inside, or on the side that the free optimum exceeds.
@@ -59,7 +59,7 @@ class FrameCalibration:
             per_block = _clamp((by - ab * per_raw) / bb, 0.0, PER_BLOCK_MAX)
         return per_raw, per_block
 
-    def _sums(self) -> tuple[float, float, float, float, float]:
+    def _normal_equations(self) -> tuple[float, float, float, float, float]:
         """The normal equations, the prior included."""
         text = self.prior_weight * PRIOR_RAW_TOKENS
         frames = self.prior_weight * PRIOR_BLOCKS**2 / OBSERVED_RAW_MIN

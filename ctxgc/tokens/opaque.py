@@ -49,7 +49,7 @@ def split_opaque(data: bytes) -> tuple[bytes, int]:
     runs = _RUN.findall(data)
     if not runs:
         return data, 0
-    return _RUN.sub(b"", data), sum(map(_run_tokens, runs))
+    return _RUN.sub(b"", data), sum(map(_base64_tokens, runs))
 
 
 def image_tokens(width_px: int, height_px: int) -> int:
@@ -89,8 +89,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _run_tokens(run: bytes) -> int:
-    head = _decode(run[:HEAD_CHARS])
+def _base64_tokens(run: bytes) -> int:
+    head = _decode_base64(run[:HEAD_CHARS])
     if head.startswith(_DOCUMENT_MAGICS):
         return _document_tokens(run)
     if not head.startswith(_MAGICS):
@@ -101,12 +101,12 @@ def _run_tokens(run: bytes) -> int:
 
 def _document_tokens(run: bytes) -> int:
     """By pages, where the document says how many; by a share of its bytes, where its pages are packed."""
-    data = _decode(run)
+    data = _decode_base64(run)
     pages = len(_PAGE.findall(data))
     return pages * PAGE_TOKENS if pages else max(PAGE_TOKENS, len(data) // BYTES_PER_PAGE_TOKEN)
 
 
-def _decode(run: bytes) -> bytes:
+def _decode_base64(run: bytes) -> bytes:
     whole = run.rstrip(b"=")
     whole = whole[: len(whole) - len(whole) % 4]
     try:

@@ -58,7 +58,7 @@ def load_ranks(env: Mapping[str, str], path: Path | None = None) -> Ranks:
     Raises no error: without any candidate `encoding` is None, and `notes` gives the reason for each candidate.
     """
     notes: list[str] = []
-    for candidate in _candidates(env, path):
+    for candidate in _rank_file_candidates(env, path):
         try:
             content = _unpack_ranks(candidate)
         except (OSError, EOFError, zlib.error) as error:
@@ -71,7 +71,7 @@ def load_ranks(env: Mapping[str, str], path: Path | None = None) -> Ranks:
     return Ranks(None, "estimate", tuple(notes))
 
 
-def _candidates(env: Mapping[str, str], path: Path | None) -> Iterator[Traversable]:
+def _rank_file_candidates(env: Mapping[str, str], path: Path | None) -> Iterator[Traversable]:
     if path is not None:
         yield path
     if env.get("TIKTOKEN_CACHE_DIR"):

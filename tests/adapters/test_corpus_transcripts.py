@@ -8,7 +8,7 @@ from time import process_time
 import pytest
 
 from ctxgc.adapters.contract import WindowReplaced
-from ctxgc.adapters.transcripts.formats import detect_format, open_transcript
+from ctxgc.adapters.transcripts.formats import detect_format, make_transcript_parser
 from ctxgc.core.segment import Departure, Kind, Status
 from tests.contracts.transcript_state import check, read, state_of
 
@@ -99,7 +99,7 @@ def test_a_recorded_session_read_as_it_grows_ends_as_one_read_at_once(corpus, na
     path = min((corpus / name).glob("*.jsonl.gz"), key=lambda path: abs(path.stat().st_size - 300_000))
     plain = gzip.decompress(path.read_bytes())
 
-    growing, transcript = [], open_transcript(name)
+    growing, transcript = [], make_transcript_parser(name)
     for at in range(0, len(plain), 50_000):
         growing += transcript.feed(plain[at : at + 50_000]) + transcript.finish()
 

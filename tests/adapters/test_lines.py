@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.transcripts.inflating import INFLATE_BYTES, Inflater
-from ctxgc.adapters.transcripts.jsonl import JsonLines, LineTranscript, inflated_head
+from ctxgc.adapters.transcripts.jsonl import JsonLines, LineTranscript, inflate_head
 
 
 def inflate(*chunks):
@@ -92,7 +92,7 @@ def test_zeros_after_a_gzip_are_no_damage():
 def test_the_head_of_a_packed_file_needs_only_its_first_bytes():
     packed = zlib.compress(b"line\n" * 10_000, wbits=31)
 
-    assert inflated_head(packed[: len(packed) // 2], size=10) == b"line\nline\n"
+    assert inflate_head(packed[: len(packed) // 2], size=10) == b"line\nline\n"
 
 
 class Echo(LineTranscript):
@@ -102,7 +102,7 @@ class Echo(LineTranscript):
         super().__init__()
         self.seen = []
 
-    def _read(self, line):
+    def _read_record(self, line):
         is_whole = line.startswith(b"{") and line.endswith(b"}")
         if is_whole:
             self.seen.append(line)
@@ -135,7 +135,7 @@ def test_kinds_of_skipped_records_are_bounded_in_number_and_length():
     echo = Echo()
 
     for number in range(1000):
-        echo._skip(f"{number}" * 100)
+        echo._skip_record(f"{number}" * 100)
 
     assert len(echo.skipped) <= 65
     assert max(map(len, echo.skipped)) <= 48

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from ctxgc.adapters.facts.shell_paths import resolve_path
-from ctxgc.adapters.json_values import unix_s
+from ctxgc.adapters.json_values import parse_unix_s
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_a_decomposed_name_is_the_composed_one():
     "stamp", ["2026-05-01T10:00:00Z", 1777629600, 1777629600.0, 1777629600000, "1777629600000", "1777629600"]
 )
 def test_a_stamp_in_seconds_or_milliseconds_is_the_same_moment(stamp):
-    assert unix_s(stamp) == 1777629600.0
+    assert parse_unix_s(stamp) == 1777629600.0
 
 
 @pytest.mark.parametrize("value", [None, True, -5, "soon", float("nan"), 1e308, 10**400])
 def test_what_is_no_stamp_is_no_moment(value):
-    assert unix_s(value) == 0.0
+    assert parse_unix_s(value) == 0.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.transcripts.formats import detect_format, open_transcript
+from ctxgc.adapters.transcripts.formats import detect_format, make_transcript_parser
 from ctxgc.core.segment import Kind, Status
 from tests.contracts.test_damaged_lines import harmless_damage
 from tests.contracts.test_transcripts import pieces
@@ -190,7 +190,7 @@ def test_a_damaged_line_of_a_log_costs_no_other(source, log, data):
 @pytest.mark.parametrize(("source", "log"), LOGS)
 @given(st.data())
 def test_a_log_of_requests_may_be_read_to_any_byte_and_on(source, log, data):
-    transcript = open_transcript(source)
+    transcript = make_transcript_parser(source)
 
     events = []
     # A whole line without its newline may as well be a document, whose name is another.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import SegmentAdmitted
-from ctxgc.adapters.transcripts.formats import FORMATS, open_transcript
+from ctxgc.adapters.transcripts.formats import FORMATS, make_transcript_parser
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from tests.contracts.test_transcripts import lines_of, pieces, sample
 from tests.contracts.transcript_state import check, read, state_of
@@ -94,7 +94,7 @@ def test_a_poll_may_end_at_any_byte_of_a_line_of_several_records(name, data):
     glued = b"".join(line.rstrip(b"\n") for line in wide(lines_of(name))) + b"\n"
     inside = [at for at, byte in enumerate(glued) if byte & 0xC0 == 0x80]
     cuts = data.draw(st.sets(st.one_of(st.integers(0, len(glued)), st.sampled_from(inside)), max_size=4))
-    transcript = open_transcript(name)
+    transcript = make_transcript_parser(name)
     events = []
     for piece in pieces(glued, cuts):
         events += transcript.feed(piece) + transcript.finish()

@@ -21,7 +21,7 @@ from ctxgc.core.segment import (
     SessionKey,
     State,
     Status,
-    session_number,
+    legacy_session_number,
 )
 from ctxgc.stash.contract import (
     FORGOTTEN_OF_SESSION,
@@ -224,11 +224,21 @@ async def test_applying_a_batch_again_changes_nothing(stash, batch):
     key = next(fresh_keys)
     moved = [*puts("zero", "one", "two", key=key), *(of_session(mutation, key) for mutation in batch)]
     await stash.apply(moved)
-    before = [await stash.rows(key), await stash.collections(key), await stash.op(key, "op"), await stash.session(key)]
+    before = [
+        await stash.rows(key),
+        await stash.collections(key),
+        await stash.remembered_op(key, "op"),
+        await stash.session(key),
+    ]
 
     await stash.apply(moved[-1:])
 
-    after = [await stash.rows(key), await stash.collections(key), await stash.op(key, "op"), await stash.session(key)]
+    after = [
+        await stash.rows(key),
+        await stash.collections(key),
+        await stash.remembered_op(key, "op"),
+        await stash.session(key),
+    ]
     assert after == before
 
 
@@ -387,7 +397,7 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
     )
     assert await stash.bodies(KEY, [0]) == {}
     assert await found(stash, "swordfish") == await found(stash, "", path="/k") == await found(stash) == []
-    assert await stash.op(KEY, "op") is None
+    assert await stash.remembered_op(KEY, "op") is None
 
 
 async def test_a_session_forgotten_whole_leaves_its_key_its_counters_and_bare_ids(stash):
@@ -399,7 +409,7 @@ async def test_a_session_forgotten_whole_leaves_its_key_its_counters_and_bare_id
 
     assert await stash.session(KEY) == SessionRow(key=KEY, turn=4, forgotten=True)
     assert [(r.segment.id, r.state) for r in await stash.rows(KEY)] == [(f"seg-{n}", State.FORGOTTEN) for n in (0, 1)]
-    assert await stash.op(KEY, "op") is None
+    assert await stash.remembered_op(KEY, "op") is None
 
 
 async def test_what_is_forgotten_stays_forgotten(stash):
@@ -444,11 +454,11 @@ async def test_a_session_is_named_exactly_or_by_a_prefix(stash):
     keys = [SessionKey("client", "abc"), SessionKey("codex", "abcd"), SessionKey("codex", "x")]
     await stash.apply([PutSession(SessionRow(key=key)) for key in keys])
 
-    assert await stash.resolve("abc") == [keys[0]]
-    assert set(await stash.resolve("ab")) == {keys[0], keys[1]}
-    assert await stash.resolve("codex:ab") == [keys[1]]
-    assert await stash.resolve("codex:x") == [keys[2]]
-    assert await stash.resolve("") == await stash.resolve("nothing%") == []
+    assert await stash.sessions_named("abc") == [keys[0]]
+    assert set(await stash.sessions_named("ab")) == {keys[0], keys[1]}
+    assert await stash.sessions_named("codex:ab") == [keys[1]]
+    assert await stash.sessions_named("codex:x") == [keys[2]]
+    assert await stash.sessions_named("") == await stash.sessions_named("nothing%") == []
 
 
 async def test_a_session_is_found_by_its_number(stash):
@@ -457,10 +467,10 @@ async def test_a_session_is_found_by_its_number(stash):
     await stash.apply([PutSession(SessionRow(key=key)) for key in keys[1:2]])
 
     twin = SessionKey("pi", "b")
-    await stash.apply([PutSession(SessionRow(key=twin, number=session_number(keys[0])))])
+    await stash.apply([PutSession(SessionRow(key=twin, number=legacy_session_number(keys[0])))])
     await stash.apply([PutSession(SessionRow(key=SessionKey("pi", "a"), number=123_456_789))])
 
-    found = [await stash.sessions_numbered(session_number(key)) for key in keys]
+    found = [await stash.sessions_numbered(legacy_session_number(key)) for key in keys]
     assert [set(some) for some in found] == [{keys[0], twin}, {keys[1]}, set()]
     assert await stash.sessions_numbered(123_456_789) == [SessionKey("pi", "a")]
 
@@ -478,16 +488,16 @@ async def test_i12_the_oldest_op_ids_are_dropped_beyond_the_bound(stash):
 
     await stash.apply([*ops, PutOp(KEY, "op9", Op(b"again", b"other"))])
 
-    assert await stash.op(KEY, "op1") is None
-    assert await stash.op(KEY, "op2") == Op(b"2", b"call")
-    assert await stash.op(KEY, "op9") == Op(b"9", b"call")
+    assert await stash.remembered_op(KEY, "op1") is None
+    assert await stash.remembered_op(KEY, "op2") == Op(b"2", b"call")
+    assert await stash.remembered_op(KEY, "op9") == Op(b"9", b"call")
 
 
 async def test_a_position_is_the_last_one_written(stash):
     await stash.apply([PutPosition("/log", b"h", 1), PutPosition("/log", b"h", 2)])
 
-    assert await stash.position("/log") == (b"h", 2)
-    assert await stash.position("/other") is None
+    assert await stash.file_position("/log") == (b"h", 2)
+    assert await stash.file_position("/other") is None
 
 
 # Search

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import SegmentAdmitted
-from ctxgc.adapters.transcripts.formats import FORMATS, detect_format, open_transcript
+from ctxgc.adapters.transcripts.formats import FORMATS, detect_format, make_transcript_parser
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind
 from tests.contracts.transcript_state import check, read, state_of
@@ -46,7 +46,7 @@ def test_a_format_is_known_by_its_first_bytes_packed_or_plain(name):
 def test_an_unknown_format_is_refused_with_the_names_of_the_known_ones():
     assert detect_format(b"once upon a time\n") is None
     with pytest.raises(BadTranscript) as caught:
-        open_transcript("diary")
+        make_transcript_parser("diary")
     assert all(name in caught.value.hint for name in NAMES)
 
 
@@ -94,7 +94,7 @@ def test_packed_bytes_give_the_same_events_as_plain_ones(name, data):
 @given(st.data())
 def test_finishing_anywhere_and_going_on_ends_in_the_same_state(name, data):
     whole = sample(name)
-    transcript = open_transcript(name)
+    transcript = make_transcript_parser(name)
 
     events = []
     for piece in pieces(whole, data.draw(st.sets(st.integers(0, len(whole)), max_size=6))):

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from ctxgc.adapters.contract import BodiesCleared, SegmentAdmitted, SessionOpened, Slot, Tombstone, WindowReplaced
-from ctxgc.adapters.transcripts.formats import detect_format, open_transcript
+from ctxgc.adapters.transcripts.formats import detect_format, make_transcript_parser
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.segment import Kind, Segment, Status
 from tests.contracts.wire_rules import check
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 
 def windows_of(name: str, data: bytes) -> dict[str, list[Segment]]:
     """The window of every session of a file, in order, as the daemon would hold it."""
-    transcript = open_transcript(name)
+    transcript = make_transcript_parser(name)
     segments: dict[str, dict[str, Segment]] = {}
     places: dict[str, dict[str, int]] = {}
     for event in transcript.feed(data) + transcript.finish():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import BodiesCleared, ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
-from ctxgc.adapters.transcripts.formats import open_transcript
+from ctxgc.adapters.transcripts.formats import make_transcript_parser
 from ctxgc.core.segment import Kind, Segment, Status
 
 
@@ -41,7 +41,7 @@ def state_of(events):
 
 def read(name, *chunks):
     """All events of these chunks, and the transcript that gave them."""
-    transcript = open_transcript(name)
+    transcript = make_transcript_parser(name)
     events = [event for chunk in chunks for event in transcript.feed(chunk)]
     return events + transcript.finish(), transcript
 

@@ -3,10 +3,10 @@
 import json
 from itertools import count
 
-from ctxgc.adapters.facts.tool_facts import Facts, call_facts
+from ctxgc.adapters.facts.tool_facts import Facts, derive_call_facts
 from ctxgc.core.garbage import GarbageIndex, garbage_proof
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.heap_entry import SegmentTokens, entry_of
+from ctxgc.core.heap_entry import SegmentTokens, heap_entry_of
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.roots import ROOTS, find_roots
@@ -27,7 +27,7 @@ def a_call(tool: str, result: str, *paths: PathUse, turn: int = 0, said: dict | 
     id_ = f"call{next(_NUMBERS)}"
     skeleton = {"call_id": id_, "input": said or {}, "name": tool}
     body = (*fields.pop("more", ()), *((Piece("result", result.encode()),) if result else ()))
-    facts = Facts(call=call_facts(tool, fields.get("command", ""), paths)).with_result(result.encode())
+    facts = Facts(call=derive_call_facts(tool, fields.get("command", ""), paths)).with_result(result.encode())
     return a_segment(
         id=id_,
         kind=Kind.TOOL_CALL,
@@ -79,16 +79,16 @@ class Story:
         name = recalled_name(segment)
         recalled = int(name[1:]) if name.startswith("#") else self.heap.slot_of.get(name, -1)
         refs = self.index.derive_references(slot, segment, recalled=recalled)
-        found = [] if is_open else self.garbage.admit(slot, segment)
+        found = [] if is_open else self.garbage.find_proofs(slot, segment)
         tokens = SegmentTokens(5, [(piece.name, len(piece.data)) for piece in segment.body], 0)
-        entry = entry_of(segment, tokens, has_evictable_inputs=True)
+        entry = heap_entry_of(segment, tokens, has_evictable_inputs=True)
         admit = self.heap.admit if slot == len(self.heap) else lambda *what: self.heap.complete(slot, *what)
         admit(entry, refs)
         if not is_open:
             self.index.add_facts(slot, segment)
             self.index.add_text(slot, segment)
         for old, proof in found:
-            self.heap.prove_garbage(old, proof)
+            self.heap.record_proof(old, proof)
         return slot
 
     def edges(self, slot: int) -> list[tuple[int, int]]:

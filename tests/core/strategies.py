@@ -46,5 +46,5 @@ def heaps(draw, max_size: int = 24) -> tuple[Heap, PathIndex]:
             paths.record_use(PathUse(path, draw(st.sampled_from(list(Access)))), slot, number // 2)
         if number and draw(st.integers(0, 5)) == 0:
             reason = draw(st.sampled_from(["duplicate", "superseded_read", "failed_then_succeeded"]))
-            heap.prove_garbage(draw(st.integers(0, number - 1)), Proof(reason, slot))
+            heap.record_proof(draw(st.integers(0, number - 1)), Proof(reason, slot))
     return heap, paths

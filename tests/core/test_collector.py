@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import COLD, COLD_REACHED, plan, plan_by_hand, sweep
-from ctxgc.core.garbage import REASONS, garbage_proof, proven_slots
+from ctxgc.core.garbage import REASONS, garbage_proof, garbage_slots
 from ctxgc.core.heap import EVICTED, PENDING, PINNED, RESIDENT, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import find_roots
@@ -34,11 +34,11 @@ def test_roots_are_never_evicted_I2(made, target, now, rules):
 @given(heaps(), NOW, RULES)
 def test_what_is_proven_among_many_is_what_is_proven_one_by_one(made, now, rules):
     heap, _ = made
-    among = bytes(not heap.is_set(slot, PENDING) and slot % 3 > 0 for slot in range(len(heap)))
+    among = bytes(not heap.has_flag(slot, PENDING) and slot % 3 > 0 for slot in range(len(heap)))
 
     one_by_one = [slot for slot in range(len(heap)) if among[slot] and garbage_proof(heap, slot, now, rules)]
 
-    assert proven_slots(heap, among, now, rules) == one_by_one
+    assert garbage_slots(heap, among, now, rules) == one_by_one
 
 
 @given(heaps(), TARGETS, NOW, RULES)
@@ -61,7 +61,7 @@ def test_a_collection_never_grows_the_context_and_the_heap_agrees_with_its_plan_
 
     sweep(heap, todo.victims)
 
-    heap.check()
+    heap.check_invariants()
     assert heap.resident_tokens == todo.remaining_tokens <= todo.before_tokens
     assert all(victim.freed_tokens >= rules.min_gain_tokens for victim in todo.victims)
 
@@ -84,7 +84,7 @@ def test_planning_only_reads_I10(made, target, now, rules):
     first = plan(heap, paths, target, now, rules)
 
     assert plan(heap, paths, target, now, rules) == first
-    heap.check()
+    heap.check_invariants()
 
 
 def test_every_process_and_hash_seed_makes_the_same_plan_I10():
@@ -110,7 +110,7 @@ def test_every_process_and_hash_seed_makes_the_same_plan_I10():
 
 def test_garbage_goes_before_anything_cold_however_young():
     heap, paths = a_heap(sizes=[500, 500, 500])
-    heap.prove_garbage(1, Proof("duplicate", 2))
+    heap.record_proof(1, Proof("duplicate", 2))
 
     todo = plan(heap, paths, heap.resident_tokens - 1, Now(9), Rules())
 
@@ -130,7 +130,7 @@ def test_of_the_cold_the_large_and_old_goes_first_and_of_equals_the_reached_last
 
 def test_a_proof_falls_when_what_proved_it_was_rewound():
     heap, paths = a_heap(sizes=[500, 500])
-    heap.prove_garbage(0, Proof("superseded_read", 1))
+    heap.record_proof(0, Proof("superseded_read", 1))
     heap.set_state(1, 2)
 
     todo = plan(heap, paths, 0, Now(9), Rules())
@@ -145,7 +145,7 @@ def test_a_hand_may_evict_what_a_rule_would_keep_but_not_a_pin():
     todo = plan_by_hand(heap, [0, 1], Rules())
 
     assert [victim.slot for victim in todo.victims] == [1]
-    assert heap.is_set(0, PINNED)
+    assert heap.has_flag(0, PINNED)
 
 
 def test_a_sweep_done_twice_is_a_sweep_done_once():
@@ -156,7 +156,7 @@ def test_a_sweep_done_twice_is_a_sweep_done_once():
     sweep(heap, victims)
 
     assert heap.state[0] == EVICTED
-    heap.check()
+    heap.check_invariants()
 
 
 def test_every_reason_for_garbage_is_a_word_of_the_glossary():

@@ -69,7 +69,7 @@ def packed(how, sources, budget):
         pack_neighbours(packer, sources[0], sources[1:3], sources[3:])
     elif how == "sections":
         pack_sections(packer, [Section(one, all_lines(one), 0.3) for one in sources])
-    return packer.frame()
+    return packer.build_frame()
 
 
 @pytest.mark.parametrize("how", ["matches", "lines", "neighbours", "sections"])
@@ -144,7 +144,7 @@ def test_a_counter_that_only_estimates_keeps_the_budget_too():
     for budget in range(1, 2000, 37):
         packer = Packer(budget, estimate, is_exact=False)
         pack_matches(packer, sources, ("needle",))
-        assert estimate(packer.frame().text) <= max(budget, 1)
+        assert estimate(packer.build_frame().text) <= max(budget, 1)
 
 
 def log_of(lines, *hits):
@@ -195,7 +195,7 @@ def test_lines_by_number_are_whole_and_the_first_line_left_out_is_named():
 
     next_line = pack_lines(packer, source, LineRange(40, 400))
 
-    [choice] = packer.frame().choices
+    [choice] = packer.build_frame().choices
     assert sorted(choice.lines) == list(range(40, next_line))
     assert 40 < next_line < 400
 
@@ -205,7 +205,7 @@ def test_of_a_line_that_no_budget_holds_the_beginning_is_shown_and_marked():
     packer = Packer(200, COUNT)
 
     assert pack_lines(packer, source, LineRange(1, 2)) == 2
-    text, _, [choice] = packer.frame()
+    text, _, [choice] = packer.build_frame()
     assert "\n1~|word word" in text
     assert len(choice.lines[1].text) > 100
 

@@ -26,7 +26,7 @@ def test_sums_and_order_hold_after_every_step_of_any_history_I4(made, data):
         else:
             heap.complete(slot, data.draw(entries(slot)))
 
-        heap.check()
+        heap.check_invariants()
 
 
 def test_resident_tokens_count_tombstones_of_what_left_I4():

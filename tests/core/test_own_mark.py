@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxgc.core.own_mark import may_carry, own_mark
+from ctxgc.core.own_mark import choose_own_mark, may_carry_mark
 from ctxgc.core.provider_cache import (
     ANTHROPIC,
     LONG_LIFE_S,
@@ -38,7 +38,7 @@ def placed(count, entries_at, marks, tombstone=None, can_carry=None):
     for at in entries_at:
         entries = entries_after_request(ANTHROPIC, entries, prompt_of(count, [Mark(at)], tombstone), 0.0)
     carriers = [True] * count if can_carry is None else can_carry
-    return own_mark(ANTHROPIC, entries, prompt_of(count, marks, tombstone), carriers, tombstone, 1.0)
+    return choose_own_mark(ANTHROPIC, entries, prompt_of(count, marks, tombstone), carriers, tombstone, 1.0)
 
 
 def test_the_mark_stands_on_the_last_tombstone_where_the_host_finds_its_own_entry():
@@ -92,7 +92,7 @@ def test_the_mark_lives_as_long_as_the_hosts_next_mark_behind_it():
 
 def test_a_provider_without_a_look_back_gets_no_mark():
     for provider in (OPENAI, OPENAI_MARKED):
-        assert own_mark(provider, {}, prompt_of(60, [Mark(60)]), [True] * 60, 31, 1.0) is None
+        assert choose_own_mark(provider, {}, prompt_of(60, [Mark(60)]), [True] * 60, 31, 1.0) is None
 
 
 def test_blocks_that_the_api_refuses_a_mark_on_may_not_carry_one():
@@ -106,8 +106,8 @@ def test_blocks_that_the_api_refuses_a_mark_on_may_not_carry_one():
     ]
     taken = [{"type": "text", "text": "x"}, {"type": "tool_result", "content": ""}, {"type": "tool_use"}]
 
-    assert not any(map(may_carry, refused))
-    assert all(map(may_carry, taken))
+    assert not any(map(may_carry_mark, refused))
+    assert all(map(may_carry_mark, taken))
 
 
 @st.composite
@@ -132,7 +132,7 @@ def test_a_request_with_our_mark_is_taken_and_reads_no_less_than_without(request
     for at in entries_at:
         entries = entries_after_request(ANTHROPIC, entries, prompt_of(count, [Mark(at)], tombstone), 0.0)
 
-    ours = own_mark(ANTHROPIC, entries, prompt, carriers, tombstone, 1.0)
+    ours = choose_own_mark(ANTHROPIC, entries, prompt, carriers, tombstone, 1.0)
 
     if ours is None:
         return
@@ -141,8 +141,8 @@ def test_a_request_with_our_mark_is_taken_and_reads_no_less_than_without(request
     assert ours.blocks not in [mark.blocks for mark in marks]
     assert len(both) <= 4
     assert not refusal_of_marks(ANTHROPIC, both)
-    without = findable_prefixes(ANTHROPIC, entries, prompt, 1.0).bill().read
-    found = findable_prefixes(ANTHROPIC, entries, prompt_of(count, both, tombstone), 1.0).bill().read
-    anywhere = findable_prefixes(ANTHROPIC, entries, prompt, 1.0, is_mark_free=True).bill().read
+    without = findable_prefixes(ANTHROPIC, entries, prompt, 1.0).predict_bill().read
+    found = findable_prefixes(ANTHROPIC, entries, prompt_of(count, both, tombstone), 1.0).predict_bill().read
+    anywhere = findable_prefixes(ANTHROPIC, entries, prompt, 1.0, is_mark_free=True).predict_bill().read
     assert without <= found == anywhere
     assert tombstone is not None or found > without

@@ -17,7 +17,7 @@ from ctxgc.core.pacer import (
     PROFILES,
     Allowance,
     PacerRules,
-    decide,
+    decide_collection,
     effects_of_eviction,
     openai_profile,
     profile_by_bills,
@@ -53,7 +53,7 @@ def own(pacer):
 @given(heaps(), NOW, PACERS, CACHES)
 def test_the_pacer_never_takes_a_root_an_open_call_or_what_is_not_all_text_I2(made, now, pacer, cache):
     heap, paths = made
-    decision = decide(heap, paths, now, pacer, cache)
+    decision = decide_collection(heap, paths, now, pacer, cache)
 
     roots = find_roots(heap, paths, now, pacer.rules if decision and decision.trigger == "hard_limit" else own(pacer))
     for victim in decision.plan.victims if decision else ():
@@ -110,7 +110,7 @@ def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, pacer, c
     cuts = [cut for cut in slow_cuts(heap, paths, now, pacer, cached) if cut[1] >= FREED_TOKENS_MIN]
     best = max((net for net, _, _ in cuts), default=0.0)
 
-    decision = decide(heap, paths, now, pacer, CacheState(cached))
+    decision = decide_collection(heap, paths, now, pacer, CacheState(cached))
 
     if decision is None:
         assert best <= 1e-6
@@ -133,7 +133,7 @@ def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(mad
         and gain_of(heap, slot, chance_of(heap, paths, slot, now, own(pacer)), pacer, is_cached=False) > 0
     }
 
-    decision = decide(heap, paths, now, pacer, COLD)
+    decision = decide_collection(heap, paths, now, pacer, COLD)
 
     assert {victim.slot for victim in decision.plan.victims} == worth if decision else not worth
 
@@ -142,10 +142,10 @@ def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(mad
 def test_but_for_what_a_shorter_prompt_is_worth_collecting_twice_changes_nothing_I8(made, now, pacer, cache):
     heap, paths = made
     pacer = replace(pacer, prices=pacer.prices._replace(read=0.0))
-    decision = decide(heap, paths, now, pacer, cache)
+    decision = decide_collection(heap, paths, now, pacer, cache)
     sweep(heap, decision.plan.victims if decision else ())
 
-    again = decide(heap, paths, now, pacer, cache)
+    again = decide_collection(heap, paths, now, pacer, cache)
 
     # Having done what the limit demands, what pays may follow; after that, nothing.
     assert again is None or (decision.trigger, again.trigger) == ("hard_limit", "value")
@@ -154,17 +154,17 @@ def test_but_for_what_a_shorter_prompt_is_worth_collecting_twice_changes_nothing
 @given(heaps(), NOW, PACERS, CACHES)
 def test_the_same_heap_and_clock_give_the_same_decision_I10(made, now, pacer, cache):
     heap, paths = made
-    first = decide(heap, paths, now, pacer, cache)
+    first = decide_collection(heap, paths, now, pacer, cache)
 
-    assert decide(heap, paths, now, pacer, cache) == first
-    heap.check()
+    assert decide_collection(heap, paths, now, pacer, cache) == first
+    heap.check_invariants()
 
 
 @given(heaps(), NOW, NO_LIMIT, CACHES)
 def test_what_the_pacer_does_by_itself_is_always_predicted_to_save(made, now, pacer, cache):
     heap, paths = made
 
-    decision = decide(heap, paths, now, pacer, cache)
+    decision = decide_collection(heap, paths, now, pacer, cache)
 
     assert decision is None or decision.effects.predicted_cost(pacer) < 0
 
@@ -173,7 +173,7 @@ def test_what_the_pacer_does_by_itself_is_always_predicted_to_save(made, now, pa
 def test_the_pacer_says_of_proven_garbage_what_proves_it(made, now, pacer, cache):
     heap, paths = made
 
-    decision = decide(heap, paths, now, pacer, cache)
+    decision = decide_collection(heap, paths, now, pacer, cache)
 
     for victim in decision.plan.victims if decision else ():
         proof = garbage_proof(heap, victim.slot, now, pacer.rules) or ("value", -1)
@@ -214,7 +214,7 @@ def test_a_victim_is_ranked_by_the_published_gain(cache):
     heap = a_session([9000, 3000])
     pacer = replace(sure_of(0.01), hidden_tokens=700)
 
-    decision = decide(heap, PathIndex(), Now(99), pacer, cache)
+    decision = decide_collection(heap, PathIndex(), Now(99), pacer, cache)
 
     expected = [gain_of(heap, slot, 0.01, pacer, is_cached=cache is WARM) for slot in range(2)]
     assert [victim.score for victim in decision.plan.victims] == pytest.approx(expected)
@@ -224,7 +224,7 @@ def test_a_victim_is_ranked_by_the_published_gain(cache):
 def test_a_cut_must_gain_a_quarter_more_than_its_rewrite_costs(kept_tokens, is_cut):
     heap = a_session([10_020], tail=kept_tokens)  # It gains 20,000; 13,913 tokens written again would cost 16,000.
 
-    decision = decide(heap, PathIndex(), Now(9), sure_of(0.0), WARM)
+    decision = decide_collection(heap, PathIndex(), Now(9), sure_of(0.0), WARM)
 
     assert (decision is not None) is is_cut
 
@@ -234,7 +234,7 @@ def test_a_warm_window_is_not_looked_at_again_before_it_has_grown():
     rules = PacerRules(fault_price_tokens=0)
 
     asked = [
-        decide(heap, PathIndex(), Now(99), rules, CacheState(0), Allowance(grown_tokens=grown))
+        decide_collection(heap, PathIndex(), Now(99), rules, CacheState(0), Allowance(grown_tokens=grown))
         for grown in (1999, 2000)
     ]
 
@@ -246,7 +246,9 @@ def test_what_is_not_cached_yet_goes_where_the_same_cached_would_stay():
     heap = a_session([30_000, 2500], kinds=[Kind.USER, Kind.TOOL_CALL], tail=9000)
     pacer = PacerRules(fault_price_tokens=0)
 
-    cached, fresh = (decide(heap, PathIndex(), Now(9), pacer, CacheState(tokens)) for tokens in (60_000, 30_000))
+    cached, fresh = (
+        decide_collection(heap, PathIndex(), Now(9), pacer, CacheState(tokens)) for tokens in (60_000, 30_000)
+    )
 
     assert cached is None
     assert fresh is not None
@@ -256,7 +258,7 @@ def test_tokens_that_go_are_not_written_again():
     heap = a_session([50_000])
     pacer = PacerRules(fault_price_tokens=0, horizon_turns=10)
 
-    decision = decide(heap, PathIndex(), Now(500), pacer, CacheState(50_000))
+    decision = decide_collection(heap, PathIndex(), Now(500), pacer, CacheState(50_000))
 
     assert decision is not None
 
@@ -265,7 +267,7 @@ def test_a_recalled_body_is_left_alone_for_its_grace():
     heap = a_session([9000, 9000])
     heap.grace_until[1] = 60
 
-    decision = decide(heap, PathIndex(), Now(60), PacerRules(), COLD)
+    decision = decide_collection(heap, PathIndex(), Now(60), PacerRules(), COLD)
 
     assert [victim.slot for victim in decision.plan.victims] == [0]
 
@@ -274,7 +276,7 @@ def test_over_the_hard_limit_it_collects_down_to_the_low_watermark_whatever_it_c
     heap = a_session([1000] * 40)
     pacer = PacerRules(window_max_tokens=30_000, low_ratio=0.5, fault_price_tokens=1e9)
 
-    decision = decide(heap, PathIndex(), Now(90), pacer, CacheState(40_000))
+    decision = decide_collection(heap, PathIndex(), Now(90), pacer, CacheState(40_000))
 
     assert decision.trigger == "hard_limit"
     assert decision.plan.remaining_tokens <= 15_000
@@ -287,7 +289,7 @@ def test_a_thousand_turns_at_the_edge_collect_once_for_each_batch_freed(limit, s
     batches = []
     for turn in range(1000):
         heap.admit(an_entry(f"t{turn}", body=size, tombstone=0, born=turn, place=turn + 1))
-        decision = decide(heap, PathIndex(), Now(turn + 1), pacer, CacheState(10**6))
+        decision = decide_collection(heap, PathIndex(), Now(turn + 1), pacer, CacheState(10**6))
         if decision:
             sweep(heap, decision.plan.victims)
             batches.append(decision.plan.before_tokens - decision.plan.remaining_tokens)

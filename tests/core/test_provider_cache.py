@@ -166,7 +166,9 @@ def test_the_model_reads_and_writes_what_the_documentation_says_to_the_token(pro
     for _, _, blocks, marks, model, now_s, is_answered in requests_of(history):
         prompt, real = prompt_of(blocks, marks, model), named(blocks, model)
 
-        assert findable_prefixes(provider, entries, prompt, now_s).bill() == simulated.bill(real, marks, now_s)[0]
+        assert (
+            findable_prefixes(provider, entries, prompt, now_s).predict_bill() == simulated.bill(real, marks, now_s)[0]
+        )
 
         if is_answered:
             entries = entries_after_request(provider, entries, prompt, now_s)
@@ -186,7 +188,7 @@ def test_an_edit_is_foretold_to_the_token_before_it_is_made(provider, history):
         freed = sums[-1] - sum(block.tokens for block in blocks)
         edit = None if first is None else Edit(Place(first, sums[first]), freed)
 
-        foretold = findable_prefixes(provider, entries, prompt_of(as_it_was, marks, model), now_s).bill(edit)
+        foretold = findable_prefixes(provider, entries, prompt_of(as_it_was, marks, model), now_s).predict_bill(edit)
 
         assert foretold == simulated.bill(named(blocks, model), marks, now_s)[0]
         if is_answered:
@@ -208,7 +210,7 @@ def test_an_edit_behind_the_reach_of_the_last_mark_leaves_only_the_system_prompt
     entries, prompt = grown(20, 3)
     place = Place(31, 2000 + 30 * 500)
 
-    assert findable_prefixes(ANTHROPIC, entries, prompt, 21.0).bill(Edit(place, 400)) == Billed(2000, 29_600, 0)
+    assert findable_prefixes(ANTHROPIC, entries, prompt, 21.0).predict_bill(Edit(place, 400)) == Billed(2000, 29_600, 0)
 
 
 def test_a_mark_of_our_own_finds_the_entry_in_front_of_the_edit():
@@ -217,15 +219,15 @@ def test_a_mark_of_our_own_finds_the_entry_in_front_of_the_edit():
 
     found = findable_prefixes(ANTHROPIC, entries, prompt, 21.0, is_mark_free=True)
 
-    assert found.bill(Edit(place, 400)) == Billed(17_000, 14_600, 0)
+    assert found.predict_bill(Edit(place, 400)) == Billed(17_000, 14_600, 0)
 
 
 def test_a_turn_of_more_blocks_than_the_look_back_misses_its_own_cache():
     entries, prompt = grown(4, LOOKBACK_BLOCKS)
     wider = prompt_of([Block("system", 2000), *(Block(f"b{n}", 500) for n in range(100))], [Mark(1), Mark(101)])
 
-    assert findable_prefixes(ANTHROPIC, entries, wider, 5.0).bill().read == 2000
-    assert findable_prefixes(ANTHROPIC, entries, wider, 5.0, is_mark_free=True).bill().read == prompt.end.tokens
+    assert findable_prefixes(ANTHROPIC, entries, wider, 5.0).predict_bill().read == 2000
+    assert findable_prefixes(ANTHROPIC, entries, wider, 5.0, is_mark_free=True).predict_bill().read == prompt.end.tokens
 
 
 def test_an_entry_that_nothing_uses_leaves_however_warm_the_session_is():
@@ -245,7 +247,7 @@ def test_a_mark_that_stands_keeps_its_entry_alive():
     for now_s in (0.0, 200.0, 400.0):
         entries = entries_after_request(ANTHROPIC, entries, prompt_of(parts, [Mark(11), Mark(61)]), now_s)
 
-    assert findable_prefixes(ANTHROPIC, entries, prompt_of(parts, [Mark(11)]), 600.0).bill().read == 7000
+    assert findable_prefixes(ANTHROPIC, entries, prompt_of(parts, [Mark(11)]), 600.0).predict_bill().read == 7000
 
 
 def test_what_is_read_lives_on_from_that_time_where_no_mark_stands_on_it():
@@ -255,7 +257,7 @@ def test_what_is_read_lives_on_from_that_time_where_no_mark_stands_on_it():
 
     other = prompt_of([*shared, Block("another", 500)], [Mark(12)])
 
-    assert findable_prefixes(ANTHROPIC, entries, other, 400.0).bill().read == 7000
+    assert findable_prefixes(ANTHROPIC, entries, other, 400.0).predict_bill().read == 7000
 
 
 def test_a_short_mark_does_not_shorten_the_life_of_an_entry_that_was_written_for_an_hour():
@@ -263,13 +265,15 @@ def test_a_short_mark_does_not_shorten_the_life_of_an_entry_that_was_written_for
     entries = entries_after_request(ANTHROPIC, {}, prompt._replace(marks=[Mark(1, LONG_LIFE_S)]), 0.0)
     entries = entries_after_request(ANTHROPIC, entries, prompt, 100.0)
 
-    assert findable_prefixes(ANTHROPIC, entries, prompt, 3000.0).bill().read == 2000
+    assert findable_prefixes(ANTHROPIC, entries, prompt, 3000.0).predict_bill().read == 2000
 
 
 def test_an_edit_behind_a_mark_frees_nothing_of_what_the_mark_covers():
     prompt = prompt_of([Block("system", 2000), Block("a", 3000), Block("b", 3000)], [Mark(1)])
 
-    assert findable_prefixes(ANTHROPIC, {}, prompt, 0.0).bill(Edit(Place(2, 5000), 2900)) == Billed(0, 2000, 3100)
+    assert findable_prefixes(ANTHROPIC, {}, prompt, 0.0).predict_bill(Edit(Place(2, 5000), 2900)) == Billed(
+        0, 2000, 3100
+    )
 
 
 def test_openais_breakpoints_are_looked_up_among_the_latest_eighty_however_far_back():
@@ -302,7 +306,8 @@ def test_thinking_and_tool_choice_end_the_messages_entries_and_not_the_system_pr
 
     entries = entries_after_request(ANTHROPIC, {}, asked(), 0.0)
     read = [
-        findable_prefixes(ANTHROPIC, entries, one, 1.0).bill().read for one in (asked(), asked("m", "any"), asked("n"))
+        findable_prefixes(ANTHROPIC, entries, one, 1.0).predict_bill().read
+        for one in (asked(), asked("m", "any"), asked("n"))
     ]
 
     assert read == [2700, 1800, 0]
@@ -346,7 +351,7 @@ def test_the_model_forgets_the_least_recently_used_entries_beyond_its_bound():
     entries = entries_after_request(OPENAI, {}, prompt_of(parts), 0.0)
 
     assert len(entries) == ENTRIES_MAX
-    assert findable_prefixes(OPENAI, entries, prompt_of(parts), 1.0).bill().written < 128
+    assert findable_prefixes(OPENAI, entries, prompt_of(parts), 1.0).predict_bill().written < 128
 
 
 # What a bill teaches
@@ -360,7 +365,7 @@ def test_a_bill_that_read_a_lost_entry_widens_the_look_back_to_it():
 
     assert lesson.is_explained
     assert lesson.provider.lookback_blocks == 26
-    assert findable_prefixes(lesson.provider, entries, wider, 5.0).bill().read == prompt.end.tokens
+    assert findable_prefixes(lesson.provider, entries, wider, 5.0).predict_bill().read == prompt.end.tokens
 
 
 @settings(max_examples=100, deadline=None)
@@ -376,7 +381,7 @@ def test_no_bill_narrows_the_look_back_nor_moves_the_least_length_out_of_its_bou
 
 def test_a_bill_as_the_model_has_it_teaches_nothing():
     entries, prompt = grown(9, 3)
-    expected = findable_prefixes(ANTHROPIC, entries, prompt, 10.0).bill().read
+    expected = findable_prefixes(ANTHROPIC, entries, prompt, 10.0).predict_bill().read
 
     assert learn_from_bill(ANTHROPIC, entries, prompt, 10.0, expected + 30) == (ANTHROPIC, True)
 
@@ -400,7 +405,7 @@ def test_a_bill_that_read_for_a_request_without_marks_is_of_a_provider_that_read
     entries = entries_after_request(lesson.provider, {}, unmarked, 10.0)
 
     assert lesson == (UNMARKED, True)
-    assert findable_prefixes(UNMARKED, entries, unmarked, 11.0).bill().read == prompt.end.tokens
+    assert findable_prefixes(UNMARKED, entries, unmarked, 11.0).predict_bill().read == prompt.end.tokens
     assert learn_from_bill(ANTHROPIC, {}, unmarked, 10.0, 0) == (ANTHROPIC, True)
 
 

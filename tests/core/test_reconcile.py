@@ -13,9 +13,9 @@ from ctxgc.core.reconcile import (
     Stamp,
     Transitions,
     call_digests,
-    doubtful_slots,
     ids_by_content,
     reconcile,
+    uncompared_slots,
 )
 from ctxgc.core.segment import Departure, Kind, base_id, tool_call_id
 
@@ -66,7 +66,7 @@ class Daemon:
             **fields,
         )
         said = call_digests(host, self.known())
-        for slot in doubtful_slots(said, self.known()):
+        for slot in uncompared_slots(said, self.known()):
             is_same = self.content[self.heap.ids[slot]] == said[slot]
             if is_same or self.heap.ids[slot] in at_hand:  # A difference is only seen in the content.
                 (self.stored if is_same else self.others)[slot] = said[slot]
@@ -89,7 +89,7 @@ class Daemon:
                 self.heap.set_state(slot, state)
         for slot, place in todo.moves:
             self.heap.set_place(slot, place)
-        self.heap.check()
+        self.heap.check_invariants()
 
     def evict(self, id_):
         slot = self.heap.slot_of.get(id_, -1)
@@ -186,7 +186,7 @@ def test_only_the_digest_of_an_answered_call_whose_content_the_stash_has_in_full
     session = KnownSession(heap=heap, redacted={1})
     host = listed(*heap.ids, digests=dict.fromkeys(heap.ids, "x"), contents={"waits": Kind.TOOL_CALL})
 
-    assert doubtful_slots(call_digests(host, session), session) == {3}
+    assert uncompared_slots(call_digests(host, session), session) == {3}
     assert reconcile(host, session).unknown == ("call",)
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from ctxgc.adapters.builder import IdAllocator, fit_call_id
+from ctxgc.adapters.builder import IdAllocator, sanitize_call_id
 from ctxgc.core.randomness import looks_random
 from ctxgc.core.redact import redact, redact_text, redact_value
 from ctxgc.core.redact_segment import redact_segment
@@ -388,8 +388,8 @@ call_ids = st.lists(pieces | st.sampled_from(["secret:", "token=", "api_key=abc"
 @example("api_key=abc", 98765, b"")
 @example("secret:" * 200, 2, b"")
 def test_an_id_made_of_any_call_id_is_its_own_redaction_whatever_ordinal_it_has(call_id, ordinal, stamp):
-    base = fit_call_id(call_id)
+    base = sanitize_call_id(call_id)
 
-    assert fit_call_id(base) == base
+    assert sanitize_call_id(base) == base
     for made in (base, tool_call_id(base, ordinal), conflict_id(tool_call_id(base, ordinal), stamp)):
         assert redact_text(made) == made

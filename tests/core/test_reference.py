@@ -33,7 +33,7 @@ def told(step):
 def test_every_reference_points_to_an_older_segment_I11(steps):
     story = Story(*map(told, steps))
 
-    story.heap.check()
+    story.heap.check_invariants()
     assert all(target < slot for slot in range(len(steps)) for target, _ in story.edges(slot))
 
 
@@ -153,7 +153,7 @@ def test_the_index_stays_within_its_bounds_however_much_it_is_told_I12(monkeypat
         text = "\n".join(f"value_{number}_{line} = {line}" for line in range(20))
         story.admit(a_read(f"/{number}.py", result=text, task=f"task {number}"))
 
-        sizes = story.index.sizes()
+        sizes = story.index.table_sizes()
         assert (sizes["words"] <= 200, sizes["lines"] <= 100, sizes["tasks"] <= 10) == (True, True, True)
 
 

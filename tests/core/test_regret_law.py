@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import PROFILES, Allowance, PacerRules, decide
+from ctxgc.core.pacer import PROFILES, Allowance, PacerRules, decide_collection
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.regret_law import REGRET_PART_MAX, REGRET_PART_MIN, SETTLED_TURNS, Slack, regret_part
@@ -36,7 +36,7 @@ def cut_cost(horizon_turns, slack):
         heap.admit(an_entry(f"s{number}", body=3000, skeleton=600, born=number))
     pacer = PacerRules(prices=PROFILES["cache_1h"], fault_price_tokens=0.0, horizon_turns=horizon_turns)
     cache = CacheState(heap.resident_tokens)
-    decision = decide(heap, PathIndex(), Now(30), pacer, cache, Allowance(heap.evictable_tokens, slack))
+    decision = decide_collection(heap, PathIndex(), Now(30), pacer, cache, Allowance(heap.evictable_tokens, slack))
     return decision.effects.edit_cost(pacer.prices)
 
 

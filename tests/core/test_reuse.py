@@ -17,12 +17,12 @@ from ctxgc.core.reuse import (
     RANGED_READ,
     SHIPPED,
     FixedFacts,
-    feature_bits,
     fixed_logit,
     fixed_terms,
     ln_turns,
     ln_turns_since,
     probability,
+    trait_bits,
 )
 from ctxgc.core.segment import Access, Kind, PathUse, Role, Segment
 from tests.core.strategies import heaps
@@ -77,7 +77,7 @@ def test_the_logarithms_of_many_turns_are_those_of_each(turn, last):
 
 def test_traits_tell_how_a_file_was_read():
     def traits(*uses: PathUse, command: str = "") -> int:
-        return feature_bits(
+        return trait_bits(
             Segment(id="x", kind=Kind.TOOL_CALL, role=Role.ASSISTANT, place=0, born_turn=0, paths=uses, command=command)
         )
 

@@ -46,7 +46,7 @@ def test_every_user_text_system_text_pin_and_open_call_in_the_window_is_a_root_I
 
     for slot in heap.window():
         is_said = heap.kind_of(slot) in (Kind.SYSTEM, Kind.USER)
-        assert bool(roots[slot]) or not (is_said or heap.is_set(slot, PINNED) or heap.is_set(slot, PENDING))
+        assert bool(roots[slot]) or not (is_said or heap.has_flag(slot, PINNED) or heap.has_flag(slot, PENDING))
 
 
 def test_what_the_model_has_not_seen_yet_is_a_root_even_without_recent_turns():

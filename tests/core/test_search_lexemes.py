@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.search.lexemes import camel_parts, composed, extras, fold, lexemes, spans, stem, word_start
+from ctxgc.core.search.lexemes import (
+    camel_parts,
+    extra_index_words,
+    fold,
+    lexeme_spans,
+    lexemes,
+    normalize_nfc,
+    stem,
+    word_prefix,
+)
 from tests.stash.samples import any_text
 
 ENDINGS = (
@@ -64,7 +73,7 @@ def test_a_lexeme_holds_letters_and_digits_and_no_sign_of_any_engines_syntax(tex
 
 @given(any_text)
 def test_spans_and_lexemes_are_the_same_words_of_the_same_places(text):
-    found = list(spans(text))
+    found = list(lexeme_spans(text))
 
     assert [lexeme for lexeme, _, _ in found] == lexemes(text)
     assert all(0 <= start < end <= len(text) for _, start, end in found)
@@ -74,7 +83,7 @@ def test_spans_and_lexemes_are_the_same_words_of_the_same_places(text):
 def test_composed_and_decomposed_letters_are_one_lexeme(text):
     decomposed = unicodedata.normalize("NFD", text)
 
-    assert lexemes(composed(decomposed)) == lexemes(unicodedata.normalize("NFC", text))
+    assert lexemes(normalize_nfc(decomposed)) == lexemes(unicodedata.normalize("NFC", text))
 
 
 @given(any_text)
@@ -101,7 +110,7 @@ def test_camel_case_falls_into_its_parts():
     ],
 )
 def test_parts_signed_words_and_last_letters_stand_behind_the_text_once(text, expected):
-    assert extras(text) == expected
+    assert extra_index_words(text) == expected
 
 
 def test_a_megabyte_of_anything_is_split_in_linear_time():
@@ -109,7 +118,7 @@ def test_a_megabyte_of_anything_is_split_in_linear_time():
         start = time.process_time()
 
         lexemes(text)
-        extras(text)
+        extra_index_words(text)
 
         assert time.process_time() - start < 3.0
 
@@ -118,7 +127,7 @@ def test_a_megabyte_of_anything_is_split_in_linear_time():
 def test_every_word_begins_as_its_stem_does_up_to_the_letters_that_a_stemmer_changes(syllables, ending):
     word = "".join(syllables) + ending
 
-    assert word.startswith(word_start(stem(word)))
+    assert word.startswith(word_prefix(stem(word)))
 
 
 @pytest.mark.parametrize(

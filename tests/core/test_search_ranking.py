@@ -3,18 +3,18 @@
 import pytest
 from hypothesis import given
 
-from ctxgc.core.search.query import parse
-from ctxgc.core.search.ranking import Fields, IndexFacts, Weights, idf, score
+from ctxgc.core.search.query import parse_query
+from ctxgc.core.search.ranking import Fields, IndexFacts, Weights, idf, score_candidate
 from ctxgc.core.search.readings import NO_READING, read_text
-from ctxgc.core.search.snippets import snippet
+from ctxgc.core.search.snippets import make_snippet
 from tests.stash.samples import any_text
 
 
 def value(query, known=None, speakers=(), **fields):
-    wanted = parse(query)
+    wanted = parse_query(query)
     weights = Weights(wanted, dict.fromkeys(wanted.terms, 1.0), frozenset(speakers))
     read = {name: read_text(text, weights.sought) if isinstance(text, str) else text for name, text in fields.items()}
-    return score(weights, Fields(**({"text": NO_READING} | read)), known or IndexFacts()).value
+    return score_candidate(weights, Fields(**({"text": NO_READING} | read)), known or IndexFacts()).value
 
 
 FILLER = " filler" * 400
@@ -39,7 +39,7 @@ def test_words_side_by_side_beat_words_far_apart():
 
 
 def test_a_turn_has_a_share_of_the_words_around_it_and_a_call_has_none():
-    [term] = parse("lamp").terms
+    [term] = parse_query("lamp").terms
     near = IndexFacts(near={term: 0.7})
 
     assert value("lamp", near, text="desk", is_turn=True) == pytest.approx(0.7)
@@ -62,7 +62,7 @@ def test_the_run_of_words_in_a_long_text_beats_a_short_call_that_has_the_words_i
 
 
 def test_a_word_that_the_index_knows_beyond_the_scored_part_counts_once():
-    [term] = parse("lamp").terms
+    [term] = parse_query("lamp").terms
 
     assert value("lamp", IndexFacts(frozenset({term})), text="desk") == value("lamp", text="lamp")
 
@@ -80,7 +80,7 @@ def test_a_rarer_word_weighs_more_and_no_word_less_than_nothing():
 
 @given(any_text, any_text)
 def test_any_text_is_cut_into_a_snippet_of_one_line_with_its_marks_in_pairs(query, text):
-    shown = snippet(text, parse(query))
+    shown = make_snippet(text, parse_query(query))
 
     assert shown.text.count("\x02") == shown.text.count("\x03")
     assert "\n" not in shown.text
@@ -90,16 +90,16 @@ def test_any_text_is_cut_into_a_snippet_of_one_line_with_its_marks_in_pairs(quer
 def test_the_snippet_shows_where_most_words_stand_and_says_which_lines_these_are():
     text = "page one\n" + "x\n" * 100 + "a page fault\nat last\n" + "page\n" * 50
 
-    shown = snippet(text, parse("page fault last"))
+    shown = make_snippet(text, parse_query("page fault last"))
 
     assert "\x02page\x03 \x02fault\x03" in shown.text
     assert (shown.first_line, text.split("\n")[shown.first_line - 1]) == (102, "a page fault")
 
 
 def test_a_word_inside_a_camel_case_word_and_a_word_with_its_sign_are_marked():
-    assert snippet("calls getUserName()", parse("user")).text == "calls \x02getUserName\x03()"
-    assert snippet("git commit --no-verify", parse("--no-verify")).text == "git commit \x02--no-verify\x03"
-    assert snippet("数据库连接", parse("据库")).text == "数\x02据库\x03连接"
+    assert make_snippet("calls getUserName()", parse_query("user")).text == "calls \x02getUserName\x03()"
+    assert make_snippet("git commit --no-verify", parse_query("--no-verify")).text == "git commit \x02--no-verify\x03"
+    assert make_snippet("数据库连接", parse_query("据库")).text == "数\x02据库\x03连接"
 
 
 def test_words_in_their_order_with_others_between_beat_the_same_words_anywhere():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.search.lexemes import lexemes
-from ctxgc.core.search.query import parse
+from ctxgc.core.search.query import parse_query
 from ctxgc.core.search.readings import STARTS_MAX, read_lexemes, read_text, sought_by
 from tests.stash.samples import any_text
 
@@ -30,7 +30,7 @@ worded = st.lists(st.sampled_from(WORDS) | any_text, max_size=30).map(" ".join)
 
 @given(worded, st.lists(st.sampled_from(WORDS) | st.text("abrn*.", max_size=4), max_size=2 * STARTS_MAX).map(" ".join))
 def test_a_text_and_its_lexemes_give_the_same_reading(text, query):
-    wanted = parse(query)
+    wanted = parse_query(query)
     sought = sought_by(wanted.terms, wanted.phrase)
 
     read, known = read_text(text, sought), read_lexemes(lexemes(text), sought)
@@ -44,7 +44,7 @@ def test_a_text_and_its_lexemes_give_the_same_reading(text, query):
 @pytest.mark.parametrize("count", [1, STARTS_MAX, 3 * STARTS_MAX])
 def test_each_place_of_each_word_is_read_however_many_words_are_asked_for(count):
     letters = [chr(ord("a") + n % 26) * (1 + n // 26) * 4 for n in range(count)]
-    sought = sought_by(parse(" ".join(letters)).terms)
+    sought = sought_by(parse_query(" ".join(letters)).terms)
 
     read = read_text(" - ".join(letters * 3), sought)
 

@@ -12,10 +12,10 @@ from ctxgc.core.segment import (
     Piece,
     Role,
     SessionKey,
-    address_in,
     base_id,
-    digest,
-    session_number,
+    content_digest,
+    legacy_session_number,
+    parse_address,
     text_bytes,
     text_id,
     tool_call_id,
@@ -30,7 +30,7 @@ CALLS = st.tuples(st.text("ab~1", max_size=5), st.integers(1, 30))
 
 @given(CONTENTS, CONTENTS)
 def test_digests_are_equal_exactly_when_contents_are_I9(one, other):
-    assert (digest(*one) == digest(*other)) == (one == other)
+    assert (content_digest(*one) == content_digest(*other)) == (one == other)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_digests_are_equal_exactly_when_contents_are_I9(one, other):
     ],
 )
 def test_moving_a_byte_across_a_seam_changes_the_digest(one, other):
-    assert digest(*one) != digest(*other)
+    assert content_digest(*one) != content_digest(*other)
 
 
 def test_a_digest_is_a_promise_to_every_stash_ever_written():
-    assert len(digest(b"{}", [])) == DIGEST_BYTES
-    assert digest(b"{}", [Piece("text", b"hello")]).hex() == "054563e20844d201d8cc85dde5fafda4"
+    assert len(content_digest(b"{}", [])) == DIGEST_BYTES
+    assert content_digest(b"{}", [Piece("text", b"hello")]).hex() == "054563e20844d201d8cc85dde5fafda4"
 
 
 @given(CALLS, CALLS)
@@ -113,15 +113,15 @@ NAMES = st.text(max_size=30)
 
 @given(NAMES, NAMES)
 def test_a_sessions_number_has_nine_digits_and_is_the_same_for_good(source, name):
-    number = session_number(SessionKey(source, name))
+    number = legacy_session_number(SessionKey(source, name))
 
     assert 10**8 <= number < 10**9
-    assert session_number(SessionKey("claude_code", "0b3c")) == 743863814
+    assert legacy_session_number(SessionKey("claude_code", "0b3c")) == 743863814
 
 
 @given(st.integers(10**8, 10**9 - 1), st.integers(0, 2**31))
 def test_an_address_reads_back_as_what_it_names(number, seq):
-    assert address_in(str(Address(number, seq))) == Address(number, seq)
+    assert parse_address(str(Address(number, seq))) == Address(number, seq)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_an_address_reads_back_as_what_it_names(number, seq):
     ],
 )
 def test_what_is_no_address_is_none(text):
-    assert address_in(text) is None
+    assert parse_address(text) is None
 
 
 @given(st.text("ab~1", max_size=5), st.integers(1, 30))

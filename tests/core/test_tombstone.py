@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Piece, SessionKey, session_number
+from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Piece, SessionKey, legacy_session_number
 from ctxgc.core.tombstone import (
     LABEL_CHARS_MAX,
     segment_label,
@@ -49,7 +49,7 @@ def test_a_tombstone_has_at_most_sixty_tokens_whatever_the_segment_is_called(seg
 
 @given(segments(), st.lists(st.text(max_size=40), min_size=2, max_size=2), st.integers(0, 999))
 def test_a_tombstone_costs_the_same_in_every_session(segment, names, seq):
-    one, other = (Address(session_number(SessionKey("client", name)), seq) for name in names)
+    one, other = (Address(legacy_session_number(SessionKey("client", name)), seq) for name in names)
 
     assert COUNTER.count(tombstone_text(segment, one, 900)) == COUNTER.count(tombstone_text(segment, other, 900))
 

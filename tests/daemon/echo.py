@@ -48,7 +48,7 @@ class EchoDispatch:
                 return {"connection": context.connection_id, "uid": context.client_uid}
         raise NotFound(method)
 
-    def is_long(self, method: str) -> bool:
+    def has_long_reply(self, method: str) -> bool:
         return method == "long"
 
     def is_for_operators(self, method: str) -> bool:
@@ -61,7 +61,7 @@ class EchoDispatch:
     async def _hold(self, given: dict[str, Any], context: CallContext) -> Any:
         await self.released.wait()
         if given.get("checks"):
-            context.check()
+            context.raise_if_cancelled()
         return given
 
 

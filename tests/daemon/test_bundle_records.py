@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ctxgc.config import Config
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.segment import SessionKey
-from ctxgc.daemon.feeds.session_bundle import bundle_lines
+from ctxgc.daemon.feeds.session_bundle import encode_bundle
 from ctxgc.stash.contract import Forget, PutSession, SessionRow
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.core.made_secrets import issued
@@ -41,7 +41,7 @@ async def bundle_of(row, ids, forgotten=()):
         puts = [put(seq, f"text {seq}", key=row.key, id=id_) for seq, id_ in enumerate(ids)]
         await bench.stash.apply([PutSession(row), *puts, Forget(row.key, list(forgotten))])
         session = await bench.services.registry.get(row.key)
-        return b"".join([block async for block in bundle_lines(bench.services, session)])
+        return b"".join([block async for block in encode_bundle(bench.services, session)])
 
 
 async def imported(bench, data):

@@ -229,7 +229,7 @@ async def test_memory_holds_a_slice_of_a_session_at_a_time(bench, tmp_path, monk
     await worn(bench, tmp_path, [])
     session = await bench.services.registry.get(KEY)
 
-    blocks = [block async for block in session_bundle.bundle_lines(bench.services, session)]
+    blocks = [block async for block in session_bundle.encode_bundle(bench.services, session)]
 
     assert len(blocks) > 3
     assert sum(map(len, blocks)) > 2 * max(map(len, blocks))

@@ -34,7 +34,7 @@ async def test_a_session_forgotten_whole_keeps_no_text_of_its_row_nor_on_the_nex
     key = SessionKey("claude_code", "s")
     await kept_bench.call("window.sync", **sent, **facts, new=[segment])
     session = await kept_bench.services.registry.get(key)
-    async with session.changing() as tx:
+    async with session.transaction() as tx:
         session.set_row(tx, pacing=f'{{"x":"{NEEDLES[3]}"}}')
 
     await kept_bench.call("stash.forget", session=str(key), whole_session=True)

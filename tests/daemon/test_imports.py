@@ -100,7 +100,7 @@ async def test_a_file_that_is_read_again_without_news_reads_no_bodies(tmp_path, 
     async with bench_on(SqliteStash(tmp_path / "state")) as restarted:
         await imported(restarted, log)
 
-        assert not restarted.services.registry.awake[0].indexes.has_text
+        assert not restarted.services.registry.awake_sessions[0].indexes.has_text
 
 
 async def test_what_was_evicted_when_its_host_rewound_is_evicted_when_it_returns(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from ctxgc.daemon.server.single_instance import AlreadyRunning, Instance, UnsafeFolder
 from ctxgc.protocol.blocking_client import BadSocketPath
-from ctxgc.protocol.discovery import read_lock, socket_path
+from ctxgc.protocol.discovery import read_lock_file, socket_path
 
 CONTENDER = """
 import sys, time
@@ -194,7 +194,7 @@ def test_a_path_of_108_bytes_is_refused_with_the_number_and_the_way_out():
 def test_without_its_lock_file_a_folder_has_its_daemon_all_the_same(folder):
     first = Instance(str(folder))
     with first.listen(f"{folder}/ctxgc.sock"):
-        first.announce(f"{folder}/ctxgc.sock")
+        first.announce_address(f"{folder}/ctxgc.sock")
         (folder / "ctxgcd.lock").unlink()
 
         with pytest.raises(AlreadyRunning):
@@ -208,16 +208,16 @@ def test_without_its_lock_file_a_folder_has_its_daemon_all_the_same(folder):
 @pytest.mark.parametrize("put_another_there", [False, True])
 def test_a_lock_file_that_was_removed_is_written_again_with_the_socket(folder, put_another_there):
     instance = Instance(str(folder))
-    instance.announce("/somewhere/ctxgc.sock")
+    instance.announce_address("/somewhere/ctxgc.sock")
     (folder / "ctxgcd.lock").unlink()
     if put_another_there:
         (folder / "ctxgcd.lock").write_text("")
 
-    instance.renew()
+    instance.renew_lock_file()
 
-    assert read_lock(str(folder)) == (os.getpid(), "/somewhere/ctxgc.sock")
+    assert read_lock_file(str(folder)) == (os.getpid(), "/somewhere/ctxgc.sock")
     instance.close()
-    assert read_lock(str(folder)) == (0, "")
+    assert read_lock_file(str(folder)) == (0, "")
 
 
 def test_a_lock_that_is_no_plain_file_is_refused_in_a_sentence(folder):
@@ -238,7 +238,7 @@ def test_a_daemon_whose_lock_files_are_removed_is_neither_joined_nor_cut_off(run
     assert (code, "Traceback" in text) == (75, False)
     running_daemon.call("session.open", session="s")
     gives_up_at = time.monotonic() + 20
-    while read_lock(str(running_daemon.state)) != (running_daemon.child.pid, running_daemon.socket):
+    while read_lock_file(str(running_daemon.state)) != (running_daemon.child.pid, running_daemon.socket):
         assert time.monotonic() < gives_up_at
         time.sleep(0.05)
     assert running_daemon.run()[0] == 75

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ctxgc.config import Config, RedactConfig
 from ctxgc.core.errors import BadParams, Busy, Conflict, CtxgcError, NotFound, StorageFailed
 from ctxgc.daemon.server.dispatch import BACKGROUND_MAX
-from ctxgc.daemon.server.refusals import error_to_tell
+from ctxgc.daemon.server.refusals import client_error
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on, bench_over, open_stash
 from tests.effort import effort
@@ -357,7 +357,7 @@ async def test_an_input_nested_too_deeply_is_refused_and_no_bug_of_the_daemon(be
         try:
             await bench.call_raw("segment.add", deep_call(depth, op_id=op_id, durability=durability))
         except (CtxgcError, RecursionError) as error:
-            kinds.add(error_to_tell("segment.add", error).kind)
+            kinds.add(client_error("segment.add", error).kind)
     if bench.tasks:
         await asyncio.wait(bench.tasks)
 

@@ -169,7 +169,7 @@ async def test_a_list_without_news_reads_no_bodies_of_a_session_that_slept(tmp_p
     async with bench_on(SqliteStash(tmp_path / "state")) as restarted:
         await collect(restarted, "openai_chat", messages, 1, session="mine")
 
-        assert not restarted.services.registry.awake[0].indexes.has_text
+        assert not restarted.services.registry.awake_sessions[0].indexes.has_text
 
 
 @pytest.mark.parametrize("api", FORMATS)

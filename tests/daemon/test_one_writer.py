@@ -65,11 +65,11 @@ async def test_a_text_that_is_read_while_it_is_forgotten_is_gone_all_the_same(fa
     session = await a_session(faulty)
     forgetting = await under_way(faulty, "stash.forget", **session, ids=["call0"])
 
-    await faulty.services.contents.get(faulty.services.registry.awake[0].key, [0])
+    await faulty.services.contents.get(faulty.services.registry.awake_sessions[0].key, [0])
     faulty.stash.may_apply.set()
     await forgetting
 
-    assert faulty.services.contents.cached(faulty.services.registry.awake[0].key, 0) is None
+    assert faulty.services.contents.get_cached(faulty.services.registry.awake_sessions[0].key, 0) is None
     with pytest.raises(NotFound):
         await faulty.call("segment.get", **session, id="call0")
 
@@ -106,7 +106,7 @@ async def test_a_new_session_that_falls_asleep_before_its_first_change_is_writte
         first = await bench.services.registry.open(SessionRow(key=SessionKey("client", "s")))
         await a_session(bench, name="other")
         second = await bench.services.registry.open(SessionRow(key=SessionKey("client", "s")))
-        async with second.changing():
+        async with second.transaction():
             pass
 
         assert second is first
@@ -121,4 +121,4 @@ async def test_i12_sessions_fall_asleep_when_their_indexes_grow_too_large(bench,
         code = "".join(f"moor_vessel_{n}(berth_{n})\n" for n in range(40))
         await bench.call("segment.add", session=f"client:{name}", segment=reading(9, code))
 
-    assert [session.key.session for session in bench.services.registry.awake] == ["third"]
+    assert [session.key.session for session in bench.services.registry.awake_sessions] == ["third"]

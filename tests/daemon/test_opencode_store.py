@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.transcripts.opencode_store import opened_store, session_document
+from ctxgc.adapters.transcripts.opencode_store import open_store, session_document
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.feeds import importing
 from ctxgc.daemon.feeds.watch import WatchedPath
@@ -150,7 +150,7 @@ def test_the_store_is_opened_for_reading_alone(tmp_path):
     store = OpenCodeStore(tmp_path / "opencode.db")
     store.put(session("one"))
 
-    with closing(opened_store(str(tmp_path / "opencode.db"))) as db, pytest.raises(sqlite3.OperationalError):
+    with closing(open_store(str(tmp_path / "opencode.db"))) as db, pytest.raises(sqlite3.OperationalError):
         db.execute("DELETE FROM session")
 
 

@@ -35,7 +35,7 @@ async def test_an_attempt_that_fails_is_made_again_and_its_error_is_logged_by_ty
 
     monkeypatch.setattr(bench.stash, "drop_caches", drop_caches)
     bench.services.has_forgotten.set()
-    overwriting = asyncio.create_task(forgotten.overwrite_forgotten(bench.services, []))
+    overwriting = asyncio.create_task(forgotten.scrub_after_forgets(bench.services, []))
 
     async with asyncio.timeout(ANSWERED_S):
         await asyncio.wait([overwriting, asyncio.ensure_future(is_done.wait())], return_when=asyncio.FIRST_COMPLETED)
@@ -48,8 +48,8 @@ async def test_an_attempt_that_fails_is_made_again_and_its_error_is_logged_by_ty
 
 SCAN = """
 import os, re, sys
-from ctxgc.daemon.freed_memory import fill_free_blocks, overwrite_what_is_freed
-overwrite_what_is_freed()
+from ctxgc.daemon.freed_memory import fill_free_blocks, overwrite_on_free
+overwrite_on_free()
 prefix = os.urandom(6).hex()
 texts = [prefix + "%06d" % number + "z" * (number % 300) for number in range(200_000)]
 kept = texts[::1000]  # Some of each arena, so that the system does not get the rest back.

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from ctxgc.core.provider_cache import UNMARKED, Prompt
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.trust import Trust
-from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, is_readable, resume_ledger
+from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, is_readable_pacing, resume_ledger
 from ctxgc.daemon.sessions.provider_ledger import SentRequest
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from tests.daemon.test_provider_ledger import BODY, Session, asked
 
 ENTRIES = (
     "from tests.daemon.test_provider_ledger import asked\n"
-    "session = asked(4)\nsession.ledger.settle(was_answered=True)\nprint(sorted(session.ledger.entries))"
+    "session = asked(4)\nsession.ledger.settle_request(was_answered=True)\nprint(sorted(session.ledger.entries))"
 )
 
 
 def learned(turns=5):
     session = asked(turns)
     session.ledger.note_bill(0, 9000)
-    session.ledger.settle(was_answered=True)
+    session.ledger.settle_request(was_answered=True)
     return session
 
 
@@ -118,8 +118,8 @@ def test_entries_end_their_lives_while_a_session_sleeps(turns):
 def test_a_state_that_no_daemon_wrote_is_an_empty_one(change):
     state = json.loads(encode_pacing(RequestLedger(), Account(1.0, 2.0, 3, 4)))
 
-    assert is_readable(json.dumps(state))
-    assert not is_readable(json.dumps(state | change))
+    assert is_readable_pacing(json.dumps(state))
+    assert not is_readable_pacing(json.dumps(state | change))
     assert resume_ledger(json.dumps(state | change)) == (RequestLedger(), Account())
 
 

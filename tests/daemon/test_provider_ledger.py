@@ -2,7 +2,7 @@
 
 from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.provider_cache import Prompt
-from ctxgc.daemon.sessions.provider_ledger import ProviderLedger, SentRequest, marks_of, prompt_units
+from ctxgc.daemon.sessions.provider_ledger import ProviderLedger, SentRequest, prompt_marks, prompt_units
 from ctxgc.protocol.wire import SentCache, SentMark
 from tests.core.test_heap import an_entry
 
@@ -14,7 +14,7 @@ class Session:
 
     def __init__(self, blocks=2, can_mark=False):
         self.heap, self.ledger, self.blocks, self.can_mark, self.now_s = Heap(), ProviderLedger(), blocks, can_mark, 0.0
-        self.ledger.use_model("claude-x")
+        self.ledger.switch_model("claude-x")
 
     def grow(self):
         self.heap.admit(an_entry(f"s{len(self.heap)}", body=BODY, skeleton=10, tombstone=20))
@@ -31,13 +31,13 @@ class Session:
     def ask(self, *, was_answered=True):
         """A request of everything so far; `was_answered` is of the request before."""
         self.now_s += 1
-        self.ledger.settle(was_answered=was_answered)
+        self.ledger.settle_request(was_answered=was_answered)
         units, hidden = prompt_units(self.heap, self.ids, self.ids, self.sent(), 3000, None)
-        self.ledger.note_sent(SentRequest(Prompt(units, marks_of(units, self.sent())), hidden, self.now_s))
+        self.ledger.note_request(SentRequest(Prompt(units, prompt_marks(units, self.sent())), hidden, self.now_s))
 
     def cache(self):
         units, hidden = prompt_units(self.heap, self.ids, self.ids, self.sent(), 3000, None)
-        return self.ledger.forecast(self.sent(), units, hidden, self.now_s).cache
+        return self.ledger.forecast(self.sent(), units, hidden, self.now_s).cache_state
 
 
 def asked(turns, **more):
@@ -88,5 +88,5 @@ def test_the_billed_tokens_of_a_place_come_from_the_nearest_prefix_with_a_bill()
     units, hidden = prompt_units(session.heap, session.ids, session.ids, session.sent(), 3000, None)
     foretold = session.ledger.forecast(session.sent(), units, hidden, session.now_s)
 
-    assert session.ledger.billed_at(foretold, units[3].end) == 9000
-    assert session.ledger.billed_at(foretold, units[4].end) > 9000 + BODY
+    assert session.ledger.billed_tokens_at(foretold, units[3].end) == 9000
+    assert session.ledger.billed_tokens_at(foretold, units[4].end) > 9000 + BODY

@@ -8,7 +8,7 @@ import pytest
 
 from ctxgc.config import CollectConfig, Config
 from ctxgc.core.errors import NotFound, StorageFailed
-from ctxgc.core.segment import Address, SessionKey, session_number
+from ctxgc.core.segment import Address, SessionKey, legacy_session_number
 from ctxgc.daemon.settings import apply_config
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on, bench_over, open_stash
@@ -87,7 +87,7 @@ async def test_a_way_back_whose_session_is_gone_leads_nowhere(bench):
     await out(bench, "client:s", "the tide\n" * 60)
 
     with pytest.raises(NotFound, match="no segment"):
-        await bench.call("stash.recall", id=str(Address(session_number(SessionKey("client", "gone")), 0)))
+        await bench.call("stash.recall", id=str(Address(legacy_session_number(SessionKey("client", "gone")), 0)))
 
 
 @pytest.mark.parametrize("verb", ["stash.recall", "segment.get"])
@@ -117,11 +117,11 @@ async def test_a_number_cannot_be_made_of_a_sessions_name_and_stays_with_the_ses
             assert await way_back(restarted, "client:known") == address
             assert (await restarted.call("stash.recall", id=address))["session"] == "client:known"
 
-    assert address != str(Address(session_number(SessionKey("client", "known")), 0))
+    assert address != str(Address(legacy_session_number(SessionKey("client", "known")), 0))
 
 
 async def test_where_two_sessions_have_one_number_both_are_named_and_neither_is_taken(bench, monkeypatch):
-    monkeypatch.setattr("ctxgc.daemon.sessions.registry.draw_number", lambda: 743_863_814)
+    monkeypatch.setattr("ctxgc.daemon.sessions.registry.draw_session_number", lambda: 743_863_814)
     twin, name = "a", "b"
     for session in (twin, name):
         await out(bench, f"client:{session}", f"of {session}\n" * 60)

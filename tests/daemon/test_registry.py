@@ -56,6 +56,6 @@ async def test_a_session_that_no_change_has_written_yet_is_meant_by_no_name(regi
     with pytest.raises(NotFound):
         await registry.resolve("codex:ghost")
 
-    async with ghost.changing():
+    async with ghost.transaction():
         pass
     assert await registry.resolve("codex:ghost") == ghost.key

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.facts.working_set import new_lines, open_plan_items
+from ctxgc.adapters.facts.working_set import open_plan_items, written_lines
 from ctxgc.core.errors import OverBudget
 from ctxgc.daemon.project_files import CLOCK_SLACK_S
 from ctxgc.daemon.sessions.departures import Departed
@@ -192,7 +192,7 @@ async def test_what_the_host_dropped_is_offered_with_the_command_that_brings_it_
     session = await a_days_work(bench, tmp_path)
     assert (await bench.call("session.show", **session))["offer"] == ""
     known = await bench.services.registry.get_named("client:day")
-    async with known.changing():
+    async with known.transaction():
         for slot in (2, 3):
             known.heap.set_state(slot, 2)
 
@@ -252,12 +252,12 @@ PATCH = """*** Begin Patch
     ],
 )
 def test_the_lines_that_a_call_wrote_into_a_file_are_known_in_every_agents_words(value):
-    assert new_lines(value, "/p/clock.py") == ["tick = 2  # mended here"]
+    assert written_lines(value, "/p/clock.py") == ["tick = 2  # mended here"]
 
 
 @pytest.mark.parametrize("value", [None, 7, [], "ls", {"edits": 3}, {"edits": [None]}, {"command": []}, {"input": {}}])
 def test_a_call_that_writes_no_text_has_no_lines_and_no_plan(value):
-    assert new_lines(value, "/p/clock.py") == []
+    assert written_lines(value, "/p/clock.py") == []
     assert open_plan_items(value) == []
 
 

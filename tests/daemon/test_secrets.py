@@ -97,7 +97,7 @@ def params_with(schema, path, text):
 def kept_on_disk(folder):
     """All bytes of the files of a stash: as they are, each row's values, and each body unpacked."""
     parts = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
-    decompress = body_codec.decompressor()
+    decompress = body_codec.make_decompressor()
     with contextlib.closing(sqlite3.connect(folder / "stash.sqlite3")) as db:
         for skeleton, body in (
             body_codec.decode_frame(blob, decompress) for (blob,) in db.execute("SELECT frame FROM body")

@@ -401,7 +401,7 @@ def test_the_ring_keeps_to_its_bounds_of_events_and_of_bytes():
             events.publish("session", {"text": "x" * 100, "n": n})
 
     assert few.next_seq - few.oldest_seq == 10
-    assert sum(len(event.line) for event in small.since(0)) <= 5000
+    assert sum(len(event.line) for event in small.events_since(0)) <= 5000
 
 
 async def test_a_subscriber_that_does_not_read_is_cut_off_and_the_others_hear_everything(tmp_path):
@@ -470,12 +470,12 @@ async def test_requests_errors_and_slow_calls_are_counted(daemon, wire):
 
     traffic = daemon.server.traffic
     assert (traffic.connections, traffic.requests, traffic.errors) == (1, 3, 1)
-    assert [slow.method for slow in daemon.server.slowlog()] == ["hold"]
+    assert [slow.method for slow in daemon.server.slowest_calls()] == ["hold"]
 
 
 def test_the_slow_log_keeps_the_slowest():
     log = Slowlog(calls_max=3)
     for number, seconds in enumerate([5.0, 1.0, 4.0, 2.0, 3.0, 1.0]):
-        log.note(SlowCall(seconds, number, "x", 1, 0.0))
+        log.note_call(SlowCall(seconds, number, "x", 1, 0.0))
 
     assert [slow.seconds for slow in log.slowest()] == [5.0, 4.0, 3.0]

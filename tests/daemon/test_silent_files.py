@@ -10,13 +10,13 @@ import time
 import pytest
 
 from ctxgc.core.errors import BadParams
-from ctxgc.daemon.project_files import read_unchanged
+from ctxgc.daemon.project_files import read_unchanged_file
 
 DEMO_PARSE = """
 import sys
 from ctxgc.fronts.cli import demo_verify
 
-print(demo_verify.parse(sys.argv[1]))
+print(demo_verify.parse_stamps(sys.argv[1]))
 """
 
 
@@ -58,7 +58,7 @@ async def test_a_file_that_has_nothing_to_read_yet_becomes_no_segment(bench, sil
 
 
 def test_a_project_file_that_has_nothing_to_read_yet_is_no_content(silent):
-    assert read_unchanged(str(silent), str(silent.parent), time.time() + 60) is None
+    assert read_unchanged_file(str(silent), str(silent.parent), time.time() + 60) is None
 
 
 @pytest.mark.parametrize("name", ["fifo", "/proc/kmsg"])

@@ -46,7 +46,7 @@ async def test_a_window_is_rendered_beside_the_loop(bench, beside):
 
 async def test_a_session_is_exported_beside_the_loop(bench, beside, tmp_path):
     session = await a_session(bench)
-    calls = beside(session_bundle, "_block")
+    calls = beside(session_bundle, "_encode_rows")
 
     await bench.call("export", **session, path=str(tmp_path / "out.jsonl"))
 

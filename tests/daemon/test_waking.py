@@ -43,7 +43,7 @@ async def memory(bench):
     session = await bench.services.registry.get_named(SESSION["session"])
     await session.ensure_current()
     heap, slots = session.heap, range(len(session.heap))
-    heap.check()
+    heap.check_invariants()
     columns = (heap.ids, heap.state, heap.flags, heap.place, heap.born, heap.touched, heap.touches, heap.body)
     more = (heap.kind, heap.skeleton, heap.tombstone, heap.importance, heap.traits, heap.namings)
     return {

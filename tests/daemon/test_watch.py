@@ -74,7 +74,7 @@ async def test_what_a_daemon_has_read_is_not_read_again_after_a_restart(tmp_path
             await look(second, watched, path, is_start=True)
 
             assert watched.bytes_read == 0
-            assert await second.stash.position(str(path))
+            assert await second.stash.file_position(str(path))
 
 
 @pytest.mark.slow
@@ -289,7 +289,7 @@ async def test_a_backlog_waits_between_its_slices_while_a_change_is_read(bench, 
     monkeypatch.setattr("ctxgc.daemon.feeds.watch.BACKLOG_SLICE_BYTES", 500)
     monkeypatch.setattr("ctxgc.daemon.feeds.watch.SLICE_BYTES", 500)
     old, live = aged(tmp_path, "old", age_s=9, turns=20), aged(tmp_path, "live", age_s=0, turns=20)
-    order, begun, go_on, real = [], asyncio.Event(), asyncio.Event(), FollowedFile.take
+    order, begun, go_on, real = [], asyncio.Event(), asyncio.Event(), FollowedFile.feed_bytes
 
     async def take(self, data, *, is_log):
         order.append(self.identity[1])
@@ -298,7 +298,7 @@ async def test_a_backlog_waits_between_its_slices_while_a_change_is_read(bench, 
             await go_on.wait()
         await real(self, data, is_log=is_log)
 
-    monkeypatch.setattr(FollowedFile, "take", take)
+    monkeypatch.setattr(FollowedFile, "feed_bytes", take)
     watched = WatchedPath(str(tmp_path))
     backlog = asyncio.create_task(look(bench, watched, old, is_start=True))
     await begun.wait()
@@ -321,7 +321,7 @@ async def test_changed_files_are_read_beside_each_other_and_the_fewest_new_bytes
 ):
     monkeypatch.setattr("ctxgc.daemon.feeds.watch.READ_BESIDE_MAX", beside)
     paths = {turns: aged(tmp_path, f"s{turns}", age_s=0, turns=turns) for turns in (40, 1, 20, 5)}
-    watched, order, gate, real = WatchedPath(str(tmp_path)), [], asyncio.Event(), FollowedFile.take
+    watched, order, gate, real = WatchedPath(str(tmp_path)), [], asyncio.Event(), FollowedFile.feed_bytes
     await look(bench, watched, paths[40])
     with paths[40].open("ab") as file:
         file.write(worked(1, session="s40").data[-300:])
@@ -333,7 +333,7 @@ async def test_changed_files_are_read_beside_each_other_and_the_fewest_new_bytes
         await gate.wait()
         await real(self, data, is_log=is_log)
 
-    monkeypatch.setattr(FollowedFile, "take", take)
+    monkeypatch.setattr(FollowedFile, "feed_bytes", take)
     async with asyncio.timeout(SOON_S):
         await bench.watcher._read_all(watched, [str(path) for path in paths.values()])
 
@@ -342,13 +342,13 @@ async def test_changed_files_are_read_beside_each_other_and_the_fewest_new_bytes
 
 
 async def test_a_file_that_was_closed_while_it_was_read_is_no_error(bench, tmp_path, monkeypatch):
-    path, watched, real = aged(tmp_path, "s0", age_s=0), WatchedPath(str(tmp_path)), FollowedFile.take
+    path, watched, real = aged(tmp_path, "s0", age_s=0), WatchedPath(str(tmp_path)), FollowedFile.feed_bytes
 
     async def take(self, data, *, is_log):
         watched.files.clear()
         await real(self, data, is_log=is_log)
 
-    monkeypatch.setattr(FollowedFile, "take", take)
+    monkeypatch.setattr(FollowedFile, "feed_bytes", take)
     await look(bench, watched, path)
 
     assert watched.error == ""

@@ -12,7 +12,7 @@ from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.config import Config
 from ctxgc.core.errors import BadParams
-from ctxgc.core.segment import Status, digest
+from ctxgc.core.segment import Status, content_digest
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import COUNTER, DaemonProcess, FaultyStash, bench_on
 from tests.daemon.transcripts import Log
@@ -56,7 +56,7 @@ class Host:
         news = [s for s in window.segments if s.id not in self.known]
         ids = [s.id for s in window.segments]
         bare = [s.id for s in window.segments if s.id not in window.spans]
-        digests = [digest(s.skeleton, s.body).hex() for s in window.segments]
+        digests = [content_digest(s.skeleton, s.body).hex() for s in window.segments]
         params = {"session": self.session, "format": WIRE.name, "ids": ids, "digests": digests, "fixed": bare}
         params |= self.fixed | more
         self.reply = await self.call("window.sync", **{"new": [segment_fields(s) for s in news]} | params)
@@ -187,7 +187,7 @@ async def test_telling_the_same_again_changes_nothing(bench):
     host = Host(bench.call, mode="on")
     for turns in range(1, 20):
         first = await host.send(conversation(turns), usage={"input_tokens": turns * 500})
-    session, applied = bench.services.registry.awake[0], FaultyStash(bench.stash)
+    session, applied = bench.services.registry.awake_sessions[0], FaultyStash(bench.stash)
     session._stash = applied
 
     host.known = set()
@@ -398,7 +398,7 @@ async def test_in_shadow_what_was_evicted_by_hand_is_still_in_what_was_sent(benc
 
     reply = await host.send(conversation(6))
 
-    sent = bench.services.registry.awake[0].ledger.last_request
+    sent = bench.services.registry.awake_sessions[0].ledger.last_request
     assert reply["evicted"] == {}
     assert sent.tokens == sent.full_tokens
 
@@ -755,7 +755,7 @@ async def test_a_cold_cache_is_collected_without_a_rewrite_and_the_request_that_
     assert untouched == {}
     assert (reply["plan"]["trigger"], reply["plan"]["cache_rewrite_tokens"]) == ("value", 0)
     assert host.evicted
-    sent = billed.services.registry.awake[0].ledger.last_request
+    sent = billed.services.registry.awake_sessions[0].ledger.last_request
     assert sent.full_tokens - sent.tokens == reply["plan"]["freed_tokens"]
 
 
@@ -810,8 +810,8 @@ def test_whatever_a_host_does_the_window_is_its_list_and_what_is_out_stays_out(s
                 ids = [s.id for s in window.segments]
                 # A call whose result the host took back cannot be edited, and then stays as it is.
                 had = {id_: said for id_, said in had.items() if id_ not in ids or id_ in window.spans}
-                heap = bench.services.registry.awake[0].heap
-                heap.check()
+                heap = bench.services.registry.awake_sessions[0].heap
+                heap.check_invariants()
                 assert [heap.ids[slot] for slot in heap.window()] == ids
                 assert set(host.evicted) <= set(ids)
                 if mode == "on":
@@ -930,11 +930,11 @@ async def test_a_request_whose_edits_came_with_the_next_sync_is_noted_as_if_its_
     await early.send(conversation(3, BILLED_LINES), **shorter, edited=["call_0"], cache=marked(len(ids), 3, len(ids)))
     await early.send(conversation(4, BILLED_LINES), **longer)
     await late.send(conversation(3, BILLED_LINES), **shorter, cache=marked(len(ids), len(ids)))
-    before = {session.key.session: session.ledger.last_request for session in bench.services.registry.awake}
+    before = {session.key.session: session.ledger.last_request for session in bench.services.registry.awake_sessions}
     was_sent = {"edited": ["call_0"], "marks": marked(0, 3, len(ids))["marks"]}
     await late.send(conversation(4, BILLED_LINES), **longer, was_sent=was_sent)
 
-    first, second = (session.ledger.provider.entries for session in bench.services.registry.awake)
+    first, second = (session.ledger.provider.entries for session in bench.services.registry.awake_sessions)
     assert before["early"] != before["late"]
     assert len(first) == 2
     assert first.keys() == second.keys()

@@ -47,7 +47,7 @@ class House:
 def house():
     made = House()
     yield made
-    pid, _ = discovery.read_lock(made.state)
+    pid, _ = discovery.read_lock_file(made.state)
     if pid:
         os.kill(pid, signal.SIGKILL)
     shutil.rmtree(made.folder)
@@ -72,7 +72,7 @@ def test_a_daemon_that_was_started_without_a_runtime_folder_is_found_with_one_an
     code, out, _ = house.run("down", **house.logged_in)
 
     assert (code, out) == (0, f"ctxgcd (pid {pid}) has stopped\n")
-    assert discovery.read_lock(house.state) == (0, "")
+    assert discovery.read_lock_file(house.state) == (0, "")
 
 
 @pytest.mark.slow
@@ -113,15 +113,15 @@ def test_who_asks_for_another_socket_is_told_at_once_who_has_the_state_folder(ho
 
 def test_what_another_user_wrote_into_a_lock_file_is_not_believed(tmp_path, monkeypatch):
     (tmp_path / discovery.LOCK_NAME).write_text("1\n/run/s\n")
-    assert discovery.read_lock(str(tmp_path)) == (1, "/run/s")
+    assert discovery.read_lock_file(str(tmp_path)) == (1, "/run/s")
 
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
 
-    assert discovery.read_lock(str(tmp_path)) == (0, "")
+    assert discovery.read_lock_file(str(tmp_path)) == (0, "")
 
 
 @pytest.mark.parametrize("said", ["", "7", "7\n", "x\n/run/s\n", "7\nrelative\n", "\n\n", "²\n/run/s\n"])
 def test_a_lock_file_that_says_nothing_usable_says_nothing(tmp_path, said):
     (tmp_path / discovery.LOCK_NAME).write_text(said)
 
-    assert discovery.read_lock(str(tmp_path)) == (0, "")
+    assert discovery.read_lock_file(str(tmp_path)) == (0, "")

@@ -33,7 +33,7 @@ class BadInputs:
         self.seed = seed
         self._verbs = verbs
         self._methods = sorted(verbs)
-        self._places = places
+        self._scope_params = places
         self._records = records
         # As text: a value of Python's that is spoilt in one input would be another in the next.
         self._bad = [msgspec.Raw(msgspec.json.encode(value)) for value in (*self._bad_values(), *places.values())]
@@ -58,7 +58,7 @@ class BadInputs:
 
     # Plausible values
 
-    def _session(self, chance):
+    def _ensure_session(self, chance):
         return chance.choice([f"client:prey{n}" for n in range(SESSIONS)] + ["prey0", "prey"])
 
     def _known(self, name, chance):
@@ -66,11 +66,11 @@ class BadInputs:
         ids = [f"s{n}" for n in range(12)]
         match name:
             case "session":
-                return self._session(chance)
+                return self._ensure_session(chance)
             case "id" | "ids" | "refs" | "fixed" | "held" | "edited" | "start" | "parent_segment":
                 return chance.choice([*ids, "nobody", f"new{chance.randrange(10**6)}"])
             case "path" | "paths" | "cwd" | "project" | "open_paths":
-                place = chance.choice(list(self._places.values()))
+                place = chance.choice(list(self._scope_params.values()))
                 return f"{place}{chance.randrange(10**9)}" if place.endswith("/new") else place
             case "query":
                 return chance.choice(("tide", "harbour tables", '"tide tables"', "-tide", "x*"))

@@ -204,12 +204,12 @@ async def test_a_damaged_file_is_refused_and_repair_brings_back_what_can_be_read
         await stash.open()
     assert "--repair" in refused.value.hint
     assert path.read_bytes() == before
-    assert not mending.check(path).is_sound
+    assert not mending.check_stash(path).is_sound
 
-    report = mending.repair(path)
+    report = mending.repair_stash(path)
 
     assert report.backup.read_bytes() == before
-    assert mending.check(path).is_sound
+    assert mending.check_stash(path).is_sound
     await stash.open()
     rows = [row for row in await stash.rows(KEY) if row.state is not State.FORGOTTEN]
     bodies = await stash.bodies(KEY, [row.seq for row in rows])
@@ -230,7 +230,7 @@ async def test_bodies_alone_rebuild_every_row(tmp_path):
         for table in ("segment", "session", "path", "path_use", "search"):
             db.execute(f"DROP TABLE {table}")
 
-    report = mending.repair(path)
+    report = mending.repair_stash(path)
 
     assert (report.rebuilt, report.bodies_lost) == (400, 0)
     await stash.open()
@@ -243,13 +243,13 @@ async def test_a_large_stash_with_a_few_broken_pages_gets_all_but_a_hundredth_ba
     path = await filled(tmp_path, segments=3000)
     damage(path, pages=6, seed=3)
 
-    report = mending.repair(path)
+    report = mending.repair_stash(path)
 
     assert report.bodies >= 2970
 
 
 def test_there_is_nothing_to_check_or_repair_where_there_is_no_stash(tmp_path):
-    for look in (mending.check, mending.repair):
+    for look in (mending.check_stash, mending.repair_stash):
         with pytest.raises(NotFound):
             look(tmp_path / "none.db")
 

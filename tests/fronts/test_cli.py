@@ -10,7 +10,7 @@ import pytest
 
 from ctxgc.fronts.cli import commands
 from ctxgc.fronts.cli.completion import SHELLS_KNOWN, completion_script
-from ctxgc.fronts.cli.reference import reference
+from ctxgc.fronts.cli.reference import reference_page
 from ctxgc.protocol.messages import VERBS
 from tests.fronts import replies
 from tests.fronts.fake_daemon import Refusal
@@ -366,7 +366,7 @@ def test_what_an_agent_waits_for_loads_nothing_heavy(argv, given, daemon):
 def test_the_page_of_the_reference_is_current():
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
 
-    assert page == reference(), "run: python -m ctxgc.fronts.cli.reference > docs/reference/cli.md"
+    assert page == reference_page(), "run: python -m ctxgc.fronts.cli.reference > docs/reference/cli.md"
 
 
 @pytest.mark.parametrize("shell", SHELLS_KNOWN)

@@ -8,7 +8,7 @@ import pytest
 
 from ctxgc.adapters.transcripts import jsonl
 from ctxgc.adapters.transcripts.resync import Salvage
-from ctxgc.core.segment import Piece, digest
+from ctxgc.core.segment import Piece, content_digest
 from ctxgc.fronts.cli import demo, demo_verify, demo_view, progress, terminal
 from ctxgc.fronts.cli.demo_run import Story
 from ctxgc.fronts.cli.demo_verify import ContentStamp, Expected, Parsed
@@ -18,7 +18,7 @@ from tests.fronts.fake_daemon import Refusal
 
 KEY = "claude_code:s1"
 BODY = (Piece("result", b"what was read"),)
-STAMP = ContentStamp(digest(b"{}", BODY).hex(), digest(b"", BODY), is_pending=False)
+STAMP = ContentStamp(content_digest(b"{}", BODY).hex(), content_digest(b"", BODY), is_pending=False)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def tell(daemon, monkeypatch):
     """Run a story of one evicted segment against these replies; its one report."""
 
     def run_story(**changed):
-        monkeypatch.setattr(demo_verify, "parse", lambda path: Parsed({KEY: {"toolu_1": STAMP}}))
+        monkeypatch.setattr(demo_verify, "parse_stamps", lambda path: Parsed({KEY: {"toolu_1": STAMP}}))
         imported = {"session": KEY, "parent": "", "skipped_records": 2, "skipped": {}, "resident_tokens": 4000}
         stored = replies.segment(state="evicted", digest=STAMP.whole)
         canned = {
@@ -75,7 +75,7 @@ def test_the_demo_claims_no_proof_for_a_segment_that_the_second_parse_did_not_fi
     page = terminal.Page(io.StringIO(), {})
 
     report = tell(segment_list={"segments": [stored, unknown], "next_offset": -1})
-    demo_view._say_proof(page, {**report, "recalls_exact": report["recalls_tried"], "seconds": 1.0})
+    demo_view._print_proof(page, {**report, "recalls_exact": report["recalls_tried"], "seconds": 1.0})
 
     assert (report["lost"], report["unchecked"]) == (0, 1)
     assert "1 segment that the second parse did not find" in page.stream.getvalue()
@@ -100,8 +100,8 @@ def test_a_pending_segment_is_replaced_by_its_completion_and_nothing_else_is():
     expected = Expected()
     pending = ContentStamp("aa", b"a", is_pending=True)
 
-    expected.note(KEY, {"call": pending, "text": STAMP})
-    expected.note(KEY, {"call": STAMP, "text": pending})
+    expected.add_stamps(KEY, {"call": pending, "text": STAMP})
+    expected.add_stamps(KEY, {"call": STAMP, "text": pending})
 
     assert expected.stamps_of(KEY) == {"call": STAMP, "text": STAMP}
 
@@ -110,8 +110,8 @@ def test_a_file_that_is_no_transcript_is_expected_to_hold_nothing(tmp_path):
     for name, data in {"empty": b"", "binary": bytes(range(256)), "truncated.gz": b"\x1f\x8b\x08\x00"}.items():
         (tmp_path / name).write_bytes(data)
 
-        assert demo_verify.parse(str(tmp_path / name)) == Parsed({})
-    assert demo_verify.parse(str(tmp_path / "absent")) == Parsed({})
+        assert demo_verify.parse_stamps(str(tmp_path / name)) == Parsed({})
+    assert demo_verify.parse_stamps(str(tmp_path / "absent")) == Parsed({})
 
 
 def test_a_folder_means_the_transcripts_in_it(tmp_path):
@@ -119,7 +119,7 @@ def test_a_folder_means_the_transcripts_in_it(tmp_path):
     for name in ("b.jsonl.gz", "a.jsonl", "deep/c.json", "notes.md"):
         (tmp_path / name).touch()
 
-    found = [Path(path).relative_to(tmp_path).as_posix() for path in demo.transcripts([str(tmp_path)])]
+    found = [Path(path).relative_to(tmp_path).as_posix() for path in demo.transcripts_in([str(tmp_path)])]
 
     assert found == ["a.jsonl", "b.jsonl.gz", "deep/c.json"]
 
@@ -150,7 +150,7 @@ def test_the_sample_holds_what_real_sessions_hold():
 
 
 def test_the_sample_is_two_sessions_and_every_call_is_answered():
-    found = demo_verify.parse(demo.SAMPLE).sessions
+    found = demo_verify.parse_stamps(demo.SAMPLE).sessions
 
     main, side = sorted(found, key=len)
     assert side.startswith(main + "/")
@@ -170,7 +170,7 @@ def test_a_damaged_line_whose_records_were_read_leaves_no_text_unread(tmp_path):
         prompt("the first question of the harbour") + prompt("and another one of the quay")
     )
 
-    assert demo_verify.parse(str(tmp_path / "a.jsonl")).unread_texts == 0
+    assert demo_verify.parse_stamps(str(tmp_path / "a.jsonl")).unread_texts == 0
 
 
 def test_a_reader_that_is_blind_to_damage_is_found_out_by_the_raw_bytes(tmp_path, monkeypatch):
@@ -178,4 +178,4 @@ def test_a_reader_that_is_blind_to_damage_is_found_out_by_the_raw_bytes(tmp_path
     sound = prompt("a prompt on a line of its own") + b"\n"
     (tmp_path / "a.jsonl").write_bytes(sound + prompt("the first question of the harbour") * 2 + b"\n")
 
-    assert demo_verify.parse(str(tmp_path / "a.jsonl")).unread_texts == 1
+    assert demo_verify.parse_stamps(str(tmp_path / "a.jsonl")).unread_texts == 1

@@ -20,7 +20,7 @@ REPORT = Counters(calls=81, others=12, edited=58, untouched=3, kept_out_bytes=1_
 SERVES = """
 import sys, time
 from ctxgc.gateway import pidfile
-pidfile.publish(sys.argv[1], "http://127.0.0.1:4711")
+pidfile.create_pidfile(sys.argv[1], "http://127.0.0.1:4711")
 print("there", flush=True)
 time.sleep(60)
 """
@@ -49,11 +49,11 @@ def here(tmp_path):
     locks = []
 
     def serve(url):
-        locks.append(pidfile.publish(str(tmp_path), url))
+        locks.append(pidfile.create_pidfile(str(tmp_path), url))
 
     yield serve
     for lock in locks:
-        pidfile.unpublish(str(tmp_path), lock)
+        pidfile.remove_pidfile(str(tmp_path), lock)
 
 
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGKILL])
@@ -114,7 +114,7 @@ def served(monkeypatch, report):
             raise ConnectionRefusedError
         return report
 
-    monkeypatch.setattr(gateway_status, "status_of", status_of)
+    monkeypatch.setattr(gateway_status, "fetch_status", status_of)
 
 
 def of(folder):
@@ -216,7 +216,7 @@ def test_a_gateway_that_answers_nobody_without_its_secret_is_named_all_the_same(
     def status_of(url, secret=""):
         raise gateway_status.StatusRefused("the gateway serves its own user")
 
-    monkeypatch.setattr(gateway_status, "status_of", status_of)
+    monkeypatch.setattr(gateway_status, "fetch_status", status_of)
 
     ran = run(tmp_path / "none", "gateway", "--stop")
 

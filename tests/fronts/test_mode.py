@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.fronts.cli.mode import with_mode
+from ctxgc.fronts.cli.mode import edit_mode
 from tests.fronts import replies
 
 SESSION = "claude_code:s1"
@@ -45,7 +45,7 @@ def test_after_any_switches_each_name_has_its_last_mode_and_all_else_is_as_it_wa
     expected = tomllib.loads(text).get("gateway", {}).get("modes", {})
     fresh = text
     for name, wanted in switches:
-        fresh = with_mode(fresh, name, wanted)
+        fresh = edit_mode(fresh, name, wanted)
         expected |= {name: wanted}
 
     was, now = tomllib.loads(text), tomllib.loads(fresh)

@@ -30,7 +30,7 @@ def test_text_of_a_session_never_steers_the_terminal(text):
 def test_a_cell_is_exactly_as_wide_as_its_column(text, width):
     fitted = terminal.fit_columns(terminal.printable_line(text), width)
 
-    assert terminal.columns(fitted) in (width, width - 1)  # A wide character may leave one column empty.
+    assert terminal.count_columns(fitted) in (width, width - 1)  # A wide character may leave one column empty.
 
 
 def test_a_person_sees_matches_in_colour_and_escapes_as_signs(daemon, run, terminal):

@@ -29,9 +29,9 @@ from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.replay.demand import Demand, EvictionScope
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.policy_registry import Terms, shipped_policy
-from ctxgc.replay.reading import read_file, token_counter, transcripts_in
+from ctxgc.replay.reading import read_recorded_file, token_counter, transcripts_in
 from ctxgc.replay.session_cache import IDEAL
-from ctxgc.replay.simulate import Simulation, play, script_of
+from ctxgc.replay.simulate import Simulation, script_of, simulate_policy
 from ctxgc.replay.trace import Episode
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.cached_prompt import layers_of
@@ -229,8 +229,8 @@ def predicted(episode: Episode, limit_tokens: int = 0) -> float:
     assert (terms.prices.read, terms.prices.write) == (READ, WRITE)
     policy = shipped_policy(terms)
     policy.pacer = limited(policy.pacer, episode, limit_tokens)
-    nothing = play(script, NoCollection(), terms.prices, cache=IDEAL).cost
-    return play(script, policy, terms.prices, cache=IDEAL).cost / nothing
+    nothing = simulate_policy(script, NoCollection(), terms.prices, cache=IDEAL).cost
+    return simulate_policy(script, policy, terms.prices, cache=IDEAL).cost / nothing
 
 
 def limited(pacer: PacerRules, episode: Episode, limit_tokens: int) -> PacerRules:
@@ -244,24 +244,24 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     terms = Terms()
     policy = Told(pacer=limited(shipped_policy(terms).pacer, episode, limit_tokens))
     run, decided = Simulation(script, terms.prices, cache=IDEAL), ()
-    policy.begin(script)
+    policy.begin_episode(script)
     for number, step in enumerate(script.steps):
         run.step, run.turn = number, step.turn
         for admission in step.before:
             run.admit(admission)
-        edited_at = min(run.clear(step.cleared), run.collect(decided))
-        run.send(edited_at)
+        edited_at = min(run.clear_by_host(step.cleared), run.collect(decided))
+        run.bill_request(edited_at)
         run.seen_slots = len(run.heap)
         decided = policy.victims(run)
         for admission in step.reply:
             run.admit(admission)
-    return run.tally.cost / play(script, NoCollection(), terms.prices, cache=IDEAL).cost
+    return run.tally.cost / simulate_policy(script, NoCollection(), terms.prices, cache=IDEAL).cost
 
 
 def episodes_in(paths, turns_max):
     """Episodes worth sending, without pauses and thinking, the turns of each cut off at `turns_max`."""
     for path in transcripts_in(paths):
-        for episodes in read_file(path).sessions.values():
+        for episodes in read_recorded_file(path).sessions.values():
             for episode in episodes:
                 episode.turns = episode.turns[:turns_max]
                 for turn in episode.turns:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.main import serving
+from ctxgc.gateway.main import open_gateway
 from ctxgc.gateway.settings import Settings
 from ctxgc.protocol.blocking_client import CallFailed
 from tests.gateway.upstream import Upstream
@@ -141,7 +141,7 @@ class Stage:
             await self.upstream.start()
             upstreams = {"anthropic": self.upstream.url, "openai": self.upstream.url}
             settings = Settings(port=0, upstreams=upstreams, **self._settings)
-            async with serving(settings, self.daemon, self.serve_tools) as self.running:
+            async with open_gateway(settings, self.daemon, self.serve_tools) as self.running:
                 self._ready.set()
                 await self._stop.wait()
             await self.upstream.runner.cleanup()
@@ -244,7 +244,7 @@ class Waiting:
     """A call that its gateway holds back, and the clock that it waits by."""
 
     def __init__(self, stage, answer):
-        self._stage, self._answer = stage, answer
+        self._stage, self._send_and_await = stage, answer
 
     def passes(self, seconds):
         """So much time goes by for the gateway."""
@@ -253,11 +253,11 @@ class Waiting:
     @property
     def is_held(self):
         """Whether nothing of it has gone upstream."""
-        return not self._stage.upstream.received and not self._answer.done()
+        return not self._stage.upstream.received and not self._send_and_await.done()
 
     def reply(self):
         """What the agent gets; fails where that takes more of the gateway's time than has gone by."""
-        return self._answer.result(WAIT_S)
+        return self._send_and_await.result(WAIT_S)
 
 
 def headers_for(path):

@@ -8,7 +8,7 @@ from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.gateway.body.prompt_layout import prompt_of
 from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.identity.agent_session import AgentSession
-from ctxgc.gateway.identity.headers import Identity, identity_of, parent_of, sub_agent_of
+from ctxgc.gateway.identity.headers import Identity, identity_of, parent_session_of, sub_agent_of
 from tests.gateway.stage import ScriptedDaemon, Stage
 
 SOME_UUID = "0199a2b4-1111-7222-8333-444455556666"
@@ -35,8 +35,8 @@ def test_codex_is_known_by_the_tools_it_sends_as_an_item():
 
     with_tools, without = (read_body(codex(*items), "openai_responses", set()) for items in ([TOOLS, PROMPT], [PROMPT]))
 
-    assert session.branch_of(without).name != "s"
-    assert session.branch_of(with_tools).name == "s"
+    assert session.find_or_open_branch(without).name != "s"
+    assert session.find_or_open_branch(with_tools).name == "s"
 
 
 READ, BASH = {"name": "Read", "description": "Reads."}, {"name": "Bash", "description": "Runs a command."}
@@ -46,7 +46,7 @@ PLACEHOLDER = {"name": "DeferredToolPlaceholder", "defer_loading": True}
 
 def branch_with(session, tools, prompt="Fix it."):
     body = json.dumps({"tools": tools, "messages": [{"role": "user", "content": prompt}]}).encode()
-    return session.branch_of(read_body(body, "anthropic_messages", set())).name
+    return session.find_or_open_branch(read_body(body, "anthropic_messages", set())).name
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_r
     asked = identity_of(headers)
 
     assert asked == Identity("codex", thread)
-    assert parent_of(asked, headers) == root
+    assert parent_session_of(asked, headers) == root
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_r
 def test_whose_child_a_session_is_and_which_sub_agent_asks_is_read_from_headers_alone(agent, headers, parent, side):
     identity = Identity(agent, "s")
 
-    assert (parent_of(identity, headers), sub_agent_of(identity, headers)) == (parent, side)
+    assert (parent_session_of(identity, headers), sub_agent_of(identity, headers)) == (parent, side)
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ def chat_window(agent, first, calls):
 def test_a_session_goes_on_after_its_agents_own_summary(agent, summary):
     session = AgentSession(Identity(agent, "s"))
 
-    main = session.branch_of(chat_window(agent, "Read every part.", ["a", "b"]))
+    main = session.find_or_open_branch(chat_window(agent, "Read every part.", ["a", "b"]))
 
-    assert session.branch_of(chat_window(agent, summary, ["c"])) is main
-    assert session.branch_of(chat_window(agent, "Look into this alone.", ["d"])) is not main
+    assert session.find_or_open_branch(chat_window(agent, summary, ["c"])) is main
+    assert session.find_or_open_branch(chat_window(agent, "Look into this alone.", ["d"])) is not main
 
 
 @pytest.mark.parametrize(

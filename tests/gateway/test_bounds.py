@@ -101,9 +101,9 @@ def test_a_compressed_body_whose_plain_bytes_may_not_be_kept_passes_as_it_came(m
 @pytest.mark.parametrize("sizes", [[3, 7, 1], [10], [0, 11]])
 def test_a_budget_of_bytes_is_never_exceeded_and_comes_back(sizes):
     budget = ByteBudget(10)
-    taken = [size for size in sizes if budget.take(size)]
+    taken = [size for size in sizes if budget.reserve(size)]
 
     assert budget.used == sum(taken) <= 10
     for size in taken:
-        budget.give(size)
+        budget.release(size)
     assert budget.used == 0

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from ctxgc.config import BadConfig, Config, load_config
-from ctxgc.fronts.cli.mode import with_mode
+from ctxgc.fronts.cli.mode import edit_mode
 from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_of
-from ctxgc.gateway.main import _reload
+from ctxgc.gateway.main import _reload_settings
 from ctxgc.gateway.settings import settings_of
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, SESSION, WAIT_S, ScriptedDaemon, Stage
@@ -25,7 +25,7 @@ def everything(ids):
 def reload(stage, settings):
     """Have the gateway look at its configuration, on its own loop."""
     is_done = threading.Event()
-    stage.loop.call_soon_threadsafe(lambda: (_reload(stage.running, settings), is_done.set()))
+    stage.loop.call_soon_threadsafe(lambda: (_reload_settings(stage.running, settings), is_done.set()))
     assert is_done.wait(WAIT_S)
 
 
@@ -86,7 +86,7 @@ def test_what_the_command_writes_switches_one_session_of_a_running_gateway_and_n
 
         def switched_to(mode, headers=CLAUDE):
             nonlocal text
-            text = with_mode(text, f"claude_code:{SESSION}", mode)
+            text = edit_mode(text, f"claude_code:{SESSION}", mode)
             file.write_text(text)
             reload(stage, lambda: settings_of(load_config(file, {})))
             stage.ask(MESSAGES, agent.body(), headers)

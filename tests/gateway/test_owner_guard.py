@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ctxgc.fronts.cli import gateway_status
 from ctxgc.gateway import peer, secret
-from ctxgc.gateway.http.owner_guard import is_secret
+from ctxgc.gateway.http.owner_guard import matches_secret
 from ctxgc.gateway.http.request_path import split_path
 from tests.effort import effort
 from tests.gateway.agent import ClaudeAgent
@@ -68,7 +68,7 @@ def test_a_base_url_with_the_secret_is_served_and_the_secret_stays_here(asked, c
 @pytest.mark.parametrize("word", ["", "of-another-folder"])
 def test_a_gateway_that_refuses_is_known_for_a_gateway(asked, word):
     with pytest.raises(gateway_status.StatusRefused, match="serves its own user"):
-        gateway_status.status_of(f"http://127.0.0.1:{asked.running.port}", word)
+        gateway_status.fetch_status(f"http://127.0.0.1:{asked.running.port}", word)
 
 
 def test_a_refused_call_with_a_body_reaches_nobody(asked):
@@ -190,10 +190,10 @@ def test_where_no_uid_can_be_known_the_secret_is_asked_for(monkeypatch):
 
 
 def test_a_gateway_without_a_secret_takes_no_word_for_the_secret():
-    assert not is_secret("", "")
-    assert not is_secret("x", "")
-    assert not is_secret("gründe", SECRET)
-    assert is_secret(SECRET, SECRET)
+    assert not matches_secret("", "")
+    assert not matches_secret("x", "")
+    assert not matches_secret("gründe", SECRET)
+    assert matches_secret(SECRET, SECRET)
 
 
 def test_the_secret_is_its_users_alone_and_outlives_restarts(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.gateway.http.routes import route
+from ctxgc.gateway.http.routes import find_route
 from ctxgc.gateway.settings import UPSTREAMS
 
 OPENAIS, ANTHROPICS = {"authorization": "Bearer sk-proj-1"}, {"authorization": "Bearer sk-ant-oat01-1"}
@@ -10,7 +10,7 @@ UNKNOWN = {"authorization": "Bearer made-by-a-proxy"}
 
 
 def way(target, headers=UNKNOWN, method="POST"):
-    return route(method, target, headers, UPSTREAMS)
+    return find_route(method, target, headers, UPSTREAMS)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_a_request_goes_where_its_path_or_its_headers_say(target, headers, upstr
     ],
 )
 def test_a_version_in_the_upstreams_address_is_not_written_twice(base, target, url):
-    assert route("POST", target, UNKNOWN, {"openai": base}).url == url
-    assert route("POST", target.replace("openai", "anthropic"), UNKNOWN, {"anthropic": base}).url == url
+    assert find_route("POST", target, UNKNOWN, {"openai": base}).url == url
+    assert find_route("POST", target.replace("openai", "anthropic"), UNKNOWN, {"anthropic": base}).url == url
 
 
 def test_a_login_of_chatgpt_has_an_upstream_of_its_own():

@@ -8,7 +8,7 @@ import pytest
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.gateway.daemon_client import DaemonClient
-from ctxgc.gateway.main import _reload
+from ctxgc.gateway.main import _reload_settings
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import Stage
@@ -138,7 +138,7 @@ def test_the_daemon_knows_at_once_that_a_session_was_switched_off_and_follows_it
 
         def switch_to(mode):
             settings = replace(stage.running.settings, mode=mode)
-            stage.loop.call_soon_threadsafe(_reload, stage.running, lambda: settings)
+            stage.loop.call_soon_threadsafe(_reload_settings, stage.running, lambda: settings)
             stage.until(lambda: stage.running.settings.mode == mode)
 
         def said():

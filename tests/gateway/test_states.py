@@ -15,7 +15,7 @@ from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.http import upstream
 from ctxgc.gateway.http.upstream import _proxy_to
-from ctxgc.gateway.main import _reload
+from ctxgc.gateway.main import _reload_settings
 from ctxgc.gateway.settings import settings_of
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, ResponsesAgent
@@ -123,7 +123,7 @@ def test_no_request_is_edited_in_shadow_even_if_the_daemon_was_asked_before_the_
         agent.run(1, 5)
         stage.send(MESSAGES, agent.body())
         shadow = replace(stage.running.settings, mode="shadow")
-        stage.loop.call_soon_threadsafe(_reload, stage.running, lambda: shadow)
+        stage.loop.call_soon_threadsafe(_reload_settings, stage.running, lambda: shadow)
         stage.until(lambda: stage.running.settings.mode == "shadow")
         agent.run(1, 6)
         stage.send(MESSAGES, agent.body())

@@ -168,7 +168,7 @@ class Upstream:
         provider, prompt = provider_of(wire, asked.get("model") or ""), self._prompt(wire, asked)
         if self.least_tokens is not None:
             provider = replace(provider, least_tokens=self.least_tokens)
-        billed = findable_prefixes(provider, self._entries, prompt, self.now_s).bill()
+        billed = findable_prefixes(provider, self._entries, prompt, self.now_s).predict_bill()
         self._entries = entries_after_request(provider, self._entries, prompt, self.now_s)
         if wire != ANTHROPIC_WIRE:
             billed = billed._replace(written=0, plain=billed.written + billed.plain)

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import fields
 
 from ctxgc.protocol.messages import VERBS
-from ctxgc.protocol.record import Record, members
+from ctxgc.protocol.record import Record, json_members
 from ctxgc.protocol.replies.reply import Reply
 from ctxgc.protocol.replies.segments import PieceReply
 
@@ -71,7 +71,7 @@ def test_a_record_reads_as_the_reply_that_was_sent():
     record = json.loads(msgspec.json.encode(piece), object_hook=Record)
 
     assert all(getattr(record, field.name) == getattr(piece, field.name) for field in fields(PieceReply))
-    assert members(record) == {"name": "result", "bytes": 2, "tokens": 1, "next_offset": -1, "text": "hi"}
+    assert json_members(record) == {"name": "result", "bytes": 2, "tokens": 1, "next_offset": -1, "text": "hi"}
 
 
 @pytest.mark.parametrize("shape", every_reply(), ids=lambda shape: shape.__name__)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from ctxgc.adapters.facts.tool_facts import row_facts
+from ctxgc.adapters.facts.tool_facts import add_row_facts
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.heap_entry import SegmentTokens
@@ -54,7 +54,7 @@ def sized(
         **facts,
     )
     tokens = SegmentTokens(skeleton, tuple((name, count) for name, _, count in pieces), tombstone)
-    return CountedSegment(row_facts(segment), tokens)
+    return CountedSegment(add_row_facts(segment), tokens)
 
 
 def said(turn: int, text: str, tokens: int = 5, **facts: object) -> CountedSegment:
@@ -150,7 +150,7 @@ class Scripted:
     def __init__(self, **by_step: str) -> None:
         self.by_step = {int(step.removeprefix("at")): ids.split() for step, ids in by_step.items()}
 
-    def begin(self, script: EpisodeScript) -> None:
+    def begin_episode(self, script: EpisodeScript) -> None:
         pass
 
     def victims(self, run: Simulation) -> list[Victim]:
@@ -164,8 +164,8 @@ class Peak:
     def __init__(self, inner: Policy) -> None:
         self.inner, self.name, self.tokens = inner, inner.name, 0
 
-    def begin(self, script: EpisodeScript) -> None:
-        self.inner.begin(script)
+    def begin_episode(self, script: EpisodeScript) -> None:
+        self.inner.begin_episode(script)
         self.tokens = 0
 
     def victims(self, run: Simulation) -> list[Victim]:

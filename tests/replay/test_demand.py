@@ -11,12 +11,12 @@ from ctxgc.replay.demand import (
     RESULTS,
     EvictionScope,
     Want,
+    code_words_of,
     demand_of,
+    distinctive_lines,
     greedy_cover,
-    lines_of,
     output_of,
     used_segments,
-    words_of,
 )
 from tests.effort import effort
 from tests.replay.episodes import asked, episode_of, episodes, few, free_turns, result, said, scopes, sized
@@ -182,11 +182,11 @@ def test_old_inputs_and_thinking_provide_only_where_they_may_go():
 
 
 def test_a_path_stands_for_its_base_name():
-    assert words_of("see /home/some_user/deep-dir/my_file.py") == ("my_file",)
+    assert code_words_of("see /home/some_user/deep-dir/my_file.py") == ("my_file",)
 
 
 def test_plain_words_are_no_code_words():
-    assert words_of("Nothing HERE counts, but camelCase word2go and snake_case do: tiny_") == (
+    assert code_words_of("Nothing HERE counts, but camelCase word2go and snake_case do: tiny_") == (
         "camelCase",
         "word2go",
         "snake_case",
@@ -194,4 +194,4 @@ def test_plain_words_are_no_code_words():
 
 
 def test_a_line_is_stripped_of_its_number_and_long_enough():
-    assert lines_of("  7→    sixteen characters\n8: fifteen_chars_x") == ["sixteen characters"]
+    assert distinctive_lines("  7→    sixteen characters\n8: fifteen_chars_x") == ["sixteen characters"]

@@ -15,9 +15,9 @@ from ctxgc.core.regret_law import REGRET_PART_MAX
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, Shipped
-from ctxgc.replay.reading import read_file, transcripts_in
+from ctxgc.replay.reading import read_recorded_file, transcripts_in
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
-from ctxgc.replay.simulate import play, script_of
+from ctxgc.replay.simulate import script_of, simulate_policy
 from ctxgc.replay.trial import WARM_UP_TURNS
 from tests.replay.episodes import episode_of, few, free_turns, profiles, result, script, scripts
 
@@ -61,8 +61,8 @@ def test_but_for_recalls_no_session_is_further_behind_than_the_regret_law_allows
     lived = without_demand(replace(told, hidden_tokens=told.hidden_tokens + LEAST_MIN_TOKENS))
 
     for turns in range(1, len(lived.steps) + 1):
-        cost = play(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices, cache=cache).cost
-        nothing = play(up_to(lived, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
+        cost = simulate_policy(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices, cache=cache).cost
+        nothing = simulate_policy(up_to(lived, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
 
         assert cost <= (1 + REGRET_PART_MAX) * nothing * (1 + 1e-9)
 
@@ -84,8 +84,8 @@ def test_the_law_binds_long_sessions_and_still_lets_them_save(profile, cache):
     shares = []
 
     for turns in range(1, 61):
-        cost = play(up_to(told, turns), Shipped(pacer=pacer), pacer.prices, cache=cache).cost
-        nothing = play(up_to(told, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
+        cost = simulate_policy(up_to(told, turns), Shipped(pacer=pacer), pacer.prices, cache=cache).cost
+        nothing = simulate_policy(up_to(told, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
         shares.append(cost / nothing)
 
     assert max(shares) <= 1 + REGRET_PART_MAX
@@ -100,21 +100,21 @@ def test_the_account_knows_to_the_token_what_doing_nothing_costs(told, prices, c
     told = replace(told, hidden_tokens=told.hidden_tokens + LEAST_MIN_TOKENS, steps=steps)
     policy = Shipped(pacer=PacerRules(prices=prices, fault_price_tokens=0.0, recent_turns=4), rules=SHORT)
 
-    play(told, policy, prices, cache=cache)
+    simulate_policy(told, policy, prices, cache=cache)
 
-    nothing = play(told, NoCollection(), prices, cache=unmarked(cache)).cost
+    nothing = simulate_policy(told, NoCollection(), prices, cache=unmarked(cache)).cost
     assert policy.account.full_cost == pytest.approx(nothing, rel=0.02)
 
 
 def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_its_own():
     told = reading_session(30, seed=3)
     policy = Shipped(pacer=tuned_rules("cache_5m"))
-    play(told, policy, PROFILES["cache_5m"])
+    simulate_policy(told, policy, PROFILES["cache_5m"])
     before = policy.account
 
-    policy.begin(replace(told, number=1))
+    policy.begin_episode(replace(told, number=1))
     kept = policy.account
-    policy.begin(told)
+    policy.begin_episode(told)
 
     assert kept.full_cost == before.full_cost > 0
     assert policy.account == Account()
@@ -137,7 +137,7 @@ def running_costs(told, policy, prices, cache):
     """What a session had cost by each turn, over all its episodes."""
     costs, before = [], 0.0
     for one in told:
-        costs += [before + cost for cost in play(one, policy, prices, cache=cache).costs]
+        costs += [before + cost for cost in simulate_policy(one, policy, prices, cache=cache).costs]
         before = costs[-1]
     return costs
 
@@ -149,7 +149,7 @@ def test_no_recorded_session_of_any_agent_is_dearer_than_101_percent_at_its_end_
     """The end has its faults in it; a turn has none."""
     for path in transcripts_in([str(corpus / agent)]):
         for (session, episodes), (scope, profile) in product(
-            read_file(path).sessions.items(), product((RESULTS, ALL), BILLS)
+            read_recorded_file(path).sessions.items(), product((RESULTS, ALL), BILLS)
         ):
             prices, cache = PROFILES[profile], BILLS[profile]
             told = [script_of(episode, scope, demand_of(episode, scope)) for episode in episodes]

@@ -12,13 +12,13 @@ from ctxgc.replay.oracle import (
     Liveness,
     PerfectPacer,
     body_timelines,
-    certified_cost,
-    certified_faults,
+    cost_lower_bound,
     disjoint_claims,
+    faults_lower_bound,
 )
 from ctxgc.replay.policies import JustEnough, NoCollection, by_touch
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
-from ctxgc.replay.simulate import play
+from ctxgc.replay.simulate import simulate_policy
 from tests.replay.episodes import (
     LINES,
     PRICES,
@@ -44,7 +44,7 @@ NEEDS_B = "code_word_c with code_word_d"
 @few
 def test_liveness_never_faults(script, prices):
     for policy in (Liveness(), Liveness("live_cold", is_cold_only=True)):
-        assert play(script, policy, prices).faults == 0
+        assert simulate_policy(script, policy, prices).faults == 0
 
 
 @given(scripts(), profiles)
@@ -52,33 +52,33 @@ def test_liveness_never_faults(script, prices):
 def test_a_perfect_pacer_to_whom_faults_are_dear_never_faults(script, prices):
     dear = PacerRules(prices=prices, fault_price_tokens=1e9)
 
-    assert play(script, PerfectPacer(pacer=dear), prices).faults == 0
+    assert simulate_policy(script, PerfectPacer(pacer=dear), prices).faults == 0
 
 
 @given(scripts(), profiles, st.sampled_from([IDEAL, TRUE, OWN_MARK, CacheRules(OPENAI)]))
 def test_no_policy_is_cheaper_than_the_certified_cost_whoever_bills(script, prices, cache):
-    least = certified_cost(script, prices)
+    least = cost_lower_bound(script, prices)
 
     for policy in everyone():
-        assert play(script, policy, prices, cache=cache).cost >= least - 1e-6, policy.name
+        assert simulate_policy(script, policy, prices, cache=cache).cost >= least - 1e-6, policy.name
 
 
 @given(scripts())
 def test_no_policy_that_holds_a_budget_faults_less_than_is_certified(script):
     for policy in map(Peak, everyone()):
-        faults = play(script, policy, PRICES).faults
+        faults = simulate_policy(script, policy, PRICES).faults
 
-        assert faults >= certified_faults(script, policy.tokens), policy.name
+        assert faults >= faults_lower_bound(script, policy.tokens), policy.name
 
 
 @given(scripts(), budgets)
 @few
 def test_just_enough_holds_every_budget_well_enough_for_the_certified_faults(script, budget):
-    least = certified_faults(script, budget)
+    least = faults_lower_bound(script, budget)
 
     for policy in everyone(budget):
         if isinstance(policy, JustEnough) or policy.name == "belady_size":
-            assert play(script, policy, PRICES).faults >= least, policy.name
+            assert simulate_policy(script, policy, PRICES).faults >= least, policy.name
 
 
 @given(scripts(), budgets, budgets)
@@ -86,7 +86,7 @@ def test_just_enough_holds_every_budget_well_enough_for_the_certified_faults(scr
 def test_a_larger_budget_never_raises_the_certified_faults(script, one, other):
     small, large = sorted((one, other))
 
-    assert certified_faults(script, large) <= certified_faults(script, small)
+    assert faults_lower_bound(script, large) <= faults_lower_bound(script, small)
 
 
 @given(scripts())
@@ -121,16 +121,16 @@ def test_the_certified_faults_are_what_two_bodies_cost_in_the_room_of_one():
     """Seen together once, they fit nowhere together after: each use but those of one body faults, if it stays."""
     episode = alternating(8)
 
-    assert certified_faults(episode, 2000) == 0
-    assert certified_faults(episode, 1000) == 3
-    assert certified_faults(episode, 999) == 6
-    assert play(episode, JustEnough("lru", by_touch, 1000), PRICES).faults >= 3
+    assert faults_lower_bound(episode, 2000) == 0
+    assert faults_lower_bound(episode, 1000) == 3
+    assert faults_lower_bound(episode, 999) == 6
+    assert simulate_policy(episode, JustEnough("lru", by_touch, 1000), PRICES).faults >= 3
 
 
 def test_the_certified_cost_of_a_session_without_results_is_the_bill():
     episode = script(episode_of(*free_turns(5), hidden=2000))
 
-    assert abs(certified_cost(episode, PRICES) - play(episode, NoCollection(), PRICES).cost) < 1e-9
+    assert abs(cost_lower_bound(episode, PRICES) - simulate_policy(episode, NoCollection(), PRICES).cost) < 1e-9
 
 
 def test_the_certified_cost_is_the_bill_where_what_is_kept_is_needed():
@@ -139,7 +139,7 @@ def test_the_certified_cost_is_the_bill_where_what_is_kept_is_needed():
     turns[2].reply[0] = said(2, NEEDS_A)
     episode = script(episode_of(*turns, hidden=2000))
 
-    assert abs(certified_cost(episode, PRICES) - play(episode, NoCollection(), PRICES).cost) < 1e-9
+    assert abs(cost_lower_bound(episode, PRICES) - simulate_policy(episode, NoCollection(), PRICES).cost) < 1e-9
 
 
 def test_the_certified_cost_counts_a_body_that_nobody_needs_once():
@@ -147,10 +147,10 @@ def test_the_certified_cost_counts_a_body_that_nobody_needs_once():
     turns[0].reply.append(result("a", 0, NEEDS_A, 1000))
     episode = script(episode_of(*turns, hidden=2000))
 
-    kept = play(episode, NoCollection(), PRICES).cost
+    kept = simulate_policy(episode, NoCollection(), PRICES).cost
 
     # Seen at turn 1, and 20 tokens of tombstone instead of 1 000 at turns 2 and 3.
-    assert abs(kept - certified_cost(episode, PRICES) - 2 * 0.1 * 980) < 1e-9
+    assert abs(kept - cost_lower_bound(episode, PRICES) - 2 * 0.1 * 980) < 1e-9
 
 
 def test_the_certified_cost_faults_where_keeping_is_dearer():
@@ -159,11 +159,11 @@ def test_the_certified_cost_faults_where_keeping_is_dearer():
     turns[5].reply[0] = said(5, NEEDS_A)
     episode = script(episode_of(*turns, hidden=2000))
 
-    kept, least = play(episode, NoCollection(), PRICES).cost, certified_cost(episode, PRICES)
+    kept, least = simulate_policy(episode, NoCollection(), PRICES).cost, cost_lower_bound(episode, PRICES)
 
     # Instead of four cold prompts with the body, four with its tombstone and a round trip over the hidden part.
     assert least == pytest.approx(kept - 4 * 1.25 * 9980 + (0.1 * 2000 + 300 + 1.25 * 10_060))
-    assert least < play(episode, Scripted(at2="a"), PRICES).cost < 1.02 * least
+    assert least < simulate_policy(episode, Scripted(at2="a"), PRICES).cost < 1.02 * least
 
 
 def test_an_edit_of_a_line_that_two_hold_is_no_claim_on_either_alone():
@@ -173,5 +173,5 @@ def test_an_edit_of_a_line_that_two_hold_is_no_claim_on_either_alone():
     episode = script(episode_of(*turns, hidden=2000))
 
     assert [claim.members for claim in disjoint_claims(episode, body_timelines(episode))] == [(1, 2)]
-    assert play(episode, Scripted(at2="b"), PRICES).faults == 0
-    assert play(episode, Scripted(at2="a b"), PRICES).faults == 1
+    assert simulate_policy(episode, Scripted(at2="b"), PRICES).faults == 0
+    assert simulate_policy(episode, Scripted(at2="a b"), PRICES).faults == 1

@@ -23,14 +23,14 @@ from ctxgc.replay.policies import (
     ProvenOnly,
     Shipped,
     by_age,
-    by_chance,
     by_density,
+    by_random,
     by_size,
     by_touch,
     collectable_results,
 )
 from ctxgc.replay.policy_registry import NONE, Terms, policies_of
-from ctxgc.replay.simulate import play
+from ctxgc.replay.simulate import simulate_policy
 from tests.replay.episodes import (
     PRICES,
     budgets,
@@ -44,7 +44,7 @@ from tests.replay.episodes import (
     scripts,
 )
 
-orders = st.sampled_from([by_age, by_touch, by_density, by_size, by_chance])
+orders = st.sampled_from([by_age, by_touch, by_density, by_size, by_random])
 
 
 class Checked:
@@ -55,8 +55,8 @@ class Checked:
     def __init__(self, inner, check):
         self.inner, self.check = inner, check
 
-    def begin(self, script):
-        self.inner.begin(script)
+    def begin_episode(self, script):
+        self.inner.begin_episode(script)
 
     def victims(self, run):
         found = self.inner.victims(run)
@@ -73,7 +73,7 @@ def test_every_policy_names_each_victim_once_and_only_what_frees_something(scrip
         assert all(run.heap.body[slot] > run.heap.tombstone[slot] for slot in slots)
 
     for policy in everyone():
-        play(script, Checked(policy, check), prices)
+        simulate_policy(script, Checked(policy, check), prices)
 
 
 @given(scripts(), orders, budgets)
@@ -88,7 +88,7 @@ def test_just_enough_holds_its_budget_or_has_nothing_left_to_give(script, order,
         last = run.heap.body[victims[-1].slot] if victims else 0
         assert not victims or held + last > budget
 
-    play(script, Checked(JustEnough("some", order, budget), check), PRICES)
+    simulate_policy(script, Checked(JustEnough("some", order, budget), check), PRICES)
 
 
 @given(scripts(), st.integers(1, 4))
@@ -100,7 +100,7 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
         assert not gone & set(exchanges[-keep:])
         assert not set(collectable_results(run)) & set(exchanges[:-keep]) - gone
 
-    play(script, Checked(Masking("mask", keep), check), PRICES)
+    simulate_policy(script, Checked(Masking("mask", keep), check), PRICES)
 
 
 @given(scripts(), st.integers(0, 8000), st.integers(1, 4))
@@ -111,7 +111,7 @@ def test_clearing_beyond_its_trigger_takes_all_results_but_the_last_and_nothing_
         older = set(collectable_results(run)) & set(exchanges[:-keep])
         assert {victim.slot for victim in victims} == (older if run.prompt_tokens > trigger else set())
 
-    play(script, Checked(ClearOld("clear", trigger, keep), check), PRICES)
+    simulate_policy(script, Checked(ClearOld("clear", trigger, keep), check), PRICES)
 
 
 @pytest.mark.parametrize(("over_tokens", "first_step"), [(0, 5), (-1, 4)])
@@ -120,12 +120,12 @@ def test_clearing_begins_with_the_first_prompt_over_the_trigger(over_tokens, fir
     for number, turn in enumerate(turns):
         turn.reply.append(result(f"r{number}", number, f"text {number}", 1000))
     episode, steps = script(episode_of(*turns)), []
-    prompts = play(episode, NoCollection(), PRICES).window
+    prompts = simulate_policy(episode, NoCollection(), PRICES).window
     watch = Checked(
         ClearOld("clear", prompts[4] + over_tokens, 1), lambda run, victims: steps.extend([run.step] if victims else [])
     )
 
-    play(episode, watch, PRICES)
+    simulate_policy(episode, watch, PRICES)
 
     assert steps[0] == first_step
 
@@ -145,7 +145,7 @@ def test_the_plan_just_enough_holds_its_budget_or_says_what_stays(script, budget
         # And not one more than it had to.
         assert not victims or freed - victims[-1].freed_tokens < over
 
-    play(script, Checked(policy, check), PRICES)
+    simulate_policy(script, Checked(policy, check), PRICES)
 
 
 def worth_taking(run, rules):
@@ -155,7 +155,7 @@ def worth_taking(run, rules):
 
 @pytest.mark.parametrize("policy", [p for p in policies_of(Terms()) if p.name != NONE], ids=lambda policy: policy.name)
 def test_no_rival_of_the_table_is_idle_in_a_long_session_with_pauses(policy):
-    assert play(a_long_session(), policy, PRICES).evictions > 0
+    assert simulate_policy(a_long_session(), policy, PRICES).evictions > 0
 
 
 def a_long_session():
@@ -175,7 +175,7 @@ def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
         dead = {slot for slot in collectable_results(run) if garbage_proof(run.heap, slot, run.now, Rules())}
         assert {victim.slot for victim in victims} == dead
 
-    play(script, Checked(ProvenOnly(), check), PRICES)
+    simulate_policy(script, Checked(ProvenOnly(), check), PRICES)
 
 
 @given(scripts(), profiles, st.sampled_from([0.0, 300.0, 14_000.0]))
@@ -194,7 +194,7 @@ def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
         core, account = decide_within_budget(run.heap, run.paths, run.now, told, account, request)
         assert tuple(victims) == (core.plan.victims if core else ())
 
-    play(script, Checked(Shipped("x", pacer), check), prices)
+    simulate_policy(script, Checked(Shipped("x", pacer), check), prices)
 
 
 def test_a_sliding_window_takes_the_oldest_and_biggest_first_the_biggest():
@@ -207,7 +207,7 @@ def test_a_sliding_window_takes_the_oldest_and_biggest_first_the_biggest():
         watch = Checked(
             JustEnough("some", order, 1400), lambda run, victims: taken.extend(run.heap.ids[v.slot] for v in victims)
         )
-        play(episode, watch, PRICES)
+        simulate_policy(episode, watch, PRICES)
         return taken
 
     assert first(by_age) == ["mid"]
@@ -225,6 +225,6 @@ def test_watermarks_collect_when_the_cache_is_cold_and_from_the_ceiling_when_it_
     idle = KeyWatermarks("idle", idle_tokens=2000, high_tokens=0)
     hard = KeyWatermarks("hard", idle_tokens=2000, high_tokens=4500, low_tokens=3000)
 
-    assert play(script(episode_of(*turns)), idle, PRICES).evictions == 0
-    assert play(script(episode_of(*turns)), hard, PRICES).collections == 1
-    assert play(script(episode_of(*cold)), idle, PRICES).evictions == 3
+    assert simulate_policy(script(episode_of(*turns)), idle, PRICES).evictions == 0
+    assert simulate_policy(script(episode_of(*turns)), hard, PRICES).collections == 1
+    assert simulate_policy(script(episode_of(*cold)), idle, PRICES).evictions == 3

@@ -15,17 +15,17 @@ from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.policy_registry import Terms, policies_of
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
-from ctxgc.replay.reading import read_file
+from ctxgc.replay.reading import read_recorded_file
 from ctxgc.replay.report import report_of
 from ctxgc.replay.session_cache import IDEAL
-from ctxgc.replay.simulate import play, script_of
+from ctxgc.replay.simulate import script_of, simulate_policy
 from ctxgc.replay.statistics import Bootstrap, median
 from ctxgc.replay.study import Study, run_study
 from ctxgc.replay.tally import Tally
 from ctxgc.replay.trial import SCOPES, Sums, TrialResult
-from ctxgc.replay.why import explain, find_session
-from ctxgc.report.charts import dot_plot, share_bars, window_lines
-from ctxgc.report.replay_page import html_of
+from ctxgc.replay.why import explain_turn, find_session
+from ctxgc.report.charts import dot_plot, share_bars, window_chart
+from ctxgc.report.replay_page import report_html
 from tests.replay.made_sessions import claude_session
 
 POLICY_KEYS = {
@@ -50,7 +50,7 @@ def report(study):
 
 @pytest.fixture(scope="module")
 def page(report):
-    return html_of(report)
+    return report_html(report)
 
 
 def result(session, *, source="claude_code", turns=100, **by_policy):
@@ -135,7 +135,7 @@ def test_the_largest_faults_come_first_and_say_when_they_went(report):
 def test_an_interval_lies_within_what_single_sessions_say(pairs):
     parts, wholes = zip(*pairs, strict=True)
 
-    low, high = Bootstrap(len(pairs)).ratio(parts, wholes)
+    low, high = Bootstrap(len(pairs)).ratio_interval(parts, wholes)
 
     ratios = [part / whole for part, whole in pairs]
     assert min(ratios) - 1e-9 <= low <= high <= max(ratios) + 1e-9
@@ -144,11 +144,11 @@ def test_an_interval_lies_within_what_single_sessions_say(pairs):
 def test_the_same_sessions_give_the_same_interval():
     parts, wholes = range(1, 21), [7.0] * 20
 
-    assert Bootstrap(20).ratio(parts, wholes) == Bootstrap(20).ratio(parts, wholes)
+    assert Bootstrap(20).ratio_interval(parts, wholes) == Bootstrap(20).ratio_interval(parts, wholes)
 
 
 def test_sessions_that_agree_leave_no_doubt():
-    assert Bootstrap(5).ratio([2.0] * 5, [4.0] * 5) == (0.5, 0.5)
+    assert Bootstrap(5).ratio_interval([2.0] * 5, [4.0] * 5) == (0.5, 0.5)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
@@ -170,11 +170,11 @@ class Resident(NoCollection):
 
 
 def test_the_profile_accounts_for_every_token_turn(tmp_path):
-    (episode,) = read_file(str(claude_session(tmp_path / "a.jsonl", "a"))).sessions["a"]
+    (episode,) = read_recorded_file(str(claude_session(tmp_path / "a.jsonl", "a"))).sessions["a"]
     script = script_of(episode, RESULTS, demand_of(episode, RESULTS))
     watch = Resident()
 
-    play(script, watch, Terms().prices)
+    simulate_policy(script, watch, Terms().prices)
     profile = heap_profile_of(script)
 
     assert profile.total == watch.total
@@ -190,7 +190,7 @@ def test_a_turn_that_faulted_is_explained_with_what_had_gone(study, report, tmp_
     number = int(fault["session"].rpartition("-")[2])
     path = claude_session(tmp_path / "x.jsonl", fault["session"], seed=number, names="hushhush")
 
-    found = explain(find_session([str(path)], fault["session"]), fault["turn"], Terms())
+    found = explain_turn(find_session([str(path)], fault["session"]), fault["turn"], Terms())
 
     missing = [need for need in found["needs"] if need["missing"]]
     assert fault["size_tokens"] in {need["missing"]["size_tokens"] for need in missing}
@@ -201,7 +201,7 @@ def test_a_turn_that_faulted_is_explained_with_what_had_gone(study, report, tmp_
 def test_a_turn_that_is_not_there_is_not_explained(tmp_path):
     path = claude_session(tmp_path / "x.jsonl", "short", turns=3)
 
-    assert explain(find_session([str(path)], "short"), 99, Terms()) is None
+    assert explain_turn(find_session([str(path)], "short"), 99, Terms()) is None
     assert find_session([str(path)], "other") == []
 
 
@@ -246,7 +246,7 @@ def test_names_of_sessions_cannot_become_markup():
     evil = "<b onclick=x>&"
     report = report_of(Study(Terms(), [result(evil, source=evil)]))
 
-    page = html_of(report)
+    page = report_html(report)
 
     assert "<b onclick" not in page
     assert "&lt;b onclick" in page
@@ -255,17 +255,17 @@ def test_names_of_sessions_cannot_become_markup():
 def test_the_smallest_report_has_a_page_too():
     empty = result("a", turns=0, none=(0.0, 0))
 
-    assert "</html>" in html_of(report_of(Study(Terms(), [empty])))
-    for drawing in (dot_plot([], ""), window_lines({"none": []}, [], ""), share_bars([], "")):
+    assert "</html>" in report_html(report_of(Study(Terms(), [empty])))
+    for drawing in (dot_plot([], ""), window_chart({"none": []}, [], ""), share_bars([], "")):
         ElementTree.fromstring(drawing)
 
 
 def test_the_worst_turn_is_where_a_session_stood_worst_beside_none_once_its_first_turns_are_over():
     own, nothing = Sums(), Sums()
-    nothing.add(Tally(cost=100.0, costs=[float(cost) for cost in range(10, 101, 10)]))
-    own.add(Tally(cost=80.0, costs=[50.0, 50.0, 50.0, 50.0, 50.0, 60.0, 77.0, 79.0, 80.0, 80.0]))
+    nothing.add_tally(Tally(cost=100.0, costs=[float(cost) for cost in range(10, 101, 10)]))
+    own.add_tally(Tally(cost=80.0, costs=[50.0, 50.0, 50.0, 50.0, 50.0, 60.0, 77.0, 79.0, 80.0, 80.0]))
 
-    own.note_worst_turn(nothing)
+    own.set_worst_turn(nothing)
 
     assert own.worst_turn_pct == pytest.approx(110.0)
 
@@ -273,16 +273,16 @@ def test_the_worst_turn_is_where_a_session_stood_worst_beside_none_once_its_firs
 def test_costs_by_turn_run_on_through_a_session_that_compacts():
     own = Sums()
     for _ in range(2):
-        own.add(Tally(cost=30.0, costs=[10.0, 30.0]))
+        own.add_tally(Tally(cost=30.0, costs=[10.0, 30.0]))
 
     assert own.costs == [10.0, 30.0, 40.0, 60.0]
 
 
 def test_only_requests_of_ctxgc_carry_our_mark_and_only_if_asked():
-    marked = {policy.name for policy in policies_of(Terms()) if Terms().cache_of(policy.name).has_own_mark}
+    marked = {policy.name for policy in policies_of(Terms()) if Terms().cache_rules_of(policy.name).has_own_mark}
 
     assert "ctxgc" in marked
     assert not marked & {"none", "lru", "clear_100k_keep_3"}
-    assert not Terms(mark="none").cache_of("ctxgc").has_own_mark
-    assert Terms(bill="ideal").cache_of("ctxgc") == IDEAL
-    assert Terms("openai").cache_of("ctxgc").provider is OPENAI
+    assert not Terms(mark="none").cache_rules_of("ctxgc").has_own_mark
+    assert Terms(bill="ideal").cache_rules_of("ctxgc") == IDEAL
+    assert Terms("openai").cache_rules_of("ctxgc").provider is OPENAI

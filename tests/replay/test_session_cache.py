@@ -21,7 +21,7 @@ from ctxgc.core.provider_cache import (
 from ctxgc.replay import simulate
 from ctxgc.replay.policies import NoCollection, Shipped
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules, MarkedCache, PrefixCache, session_cache
-from ctxgc.replay.simulate import play
+from ctxgc.replay.simulate import simulate_policy
 from tests.replay.episodes import (
     PRICES,
     Scripted,
@@ -49,7 +49,8 @@ def reads(turns=16, tokens=1000):
 def read_at(episode, policy, turn, cache):
     """Cached tokens of one turn's request."""
     before, upto = (
-        play(replace(episode, steps=episode.steps[:end]), policy, PRICES, cache=cache) for end in (turn, turn + 1)
+        simulate_policy(replace(episode, steps=episode.steps[:end]), policy, PRICES, cache=cache)
+        for end in (turn, turn + 1)
     )
     return upto.cached_tokens - before.cached_tokens
 
@@ -83,10 +84,10 @@ def test_the_own_mark_on_the_last_tombstone_is_read_by_the_next_edit():
 
 
 def test_a_session_without_edits_costs_the_same_whoever_marks():
-    nothing = play(reads(), NoCollection(), PRICES, cache=TRUE)
+    nothing = simulate_policy(reads(), NoCollection(), PRICES, cache=TRUE)
 
-    assert play(reads(), NoCollection(), PRICES, cache=OWN_MARK) == nothing
-    assert play(reads(), NoCollection(), PRICES, cache=IDEAL) == nothing
+    assert simulate_policy(reads(), NoCollection(), PRICES, cache=OWN_MARK) == nothing
+    assert simulate_policy(reads(), NoCollection(), PRICES, cache=IDEAL) == nothing
 
 
 def test_a_turn_with_more_blocks_than_the_look_back_misses_its_own_cache_unless_a_mark_bridges():
@@ -101,7 +102,7 @@ def test_a_turn_with_more_blocks_than_the_look_back_misses_its_own_cache_unless_
 def test_a_prompt_too_short_to_be_cached_is_plain_input():
     episode = script(episode_of(*free_turns(2), hidden=500))
 
-    assert play(episode, NoCollection(), PRICES, cache=TRUE).cost == 500 + 505
+    assert simulate_policy(episode, NoCollection(), PRICES, cache=TRUE).cost == 500 + 505
 
 
 def test_entries_die_with_their_life_though_the_session_stays_warm():
@@ -110,21 +111,21 @@ def test_entries_die_with_their_life_though_the_session_stays_warm():
     layout = simulate.Layout(HIDDEN)
     for gap_s in (0.0, 200.0, 200.0):
         layout.append(1000, 30, 1000)
-        cache.wait(gap_s, is_cold=False)
-        cache.request(layout, layout.ends[-1].tokens)
+        cache.advance_clock(gap_s, is_cold=False)
+        cache.bill_prompt(layout, layout.ends[-1].tokens)
 
-    cache.edit(HIDDEN + 1500)
+    cache.invalidate_from(HIDDEN + 1500)
 
-    assert cache.state(layout, HIDDEN + 3000, 3000).read_tokens(1500) == 0
+    assert cache.cache_state(layout, HIDDEN + 3000, 3000).read_tokens(1500) == 0
 
 
 @pytest.mark.parametrize(("shared", "read"), [(1000, 0), (1100, 1024), (1152, 1152), (1300, 1280)])
 def test_openai_reads_the_common_beginning_in_steps_from_its_least_length_on(shared, read):
     cache, layout = session_cache(CacheRules(OPENAI), PRICES), simulate.Layout(0)
-    cache.request(layout, 5000)
-    cache.edit(shared)
+    cache.bill_prompt(layout, 5000)
+    cache.invalidate_from(shared)
 
-    assert cache.request(layout, 5000) == (read, 5000 - read, 0, 0)
+    assert cache.bill_prompt(layout, 5000) == (read, 5000 - read, 0, 0)
 
 
 class WholeCache(MarkedCache):
@@ -134,17 +135,17 @@ class WholeCache(MarkedCache):
         super().__init__(*args, **options)
         self.pieces = []
 
-    def edit(self, at_tokens):
+    def invalidate_from(self, at_tokens):
         self.pieces = [unit for unit in self.pieces if unit.end.tokens <= at_tokens]
 
-    def _prompt(self, layout):
+    def _prompt_with_host_marks(self, layout):
         known = {unit.end: unit for unit in self.pieces}
         self.pieces = [known.get(end) or Unit(next(self._names), end) for end in layout.ends]
         self._units = self.pieces
-        return super()._prompt(layout)
+        return super()._prompt_with_host_marks(layout)
 
-    def request(self, layout, prompt_tokens):
-        billed = super().request(layout, prompt_tokens)
+    def bill_prompt(self, layout, prompt_tokens):
+        billed = super().bill_prompt(layout, prompt_tokens)
         self._units = self.pieces
         return billed
 
@@ -159,10 +160,10 @@ def test_places_where_entries_stand_are_enough_to_bill_as_if_every_piece_were_lo
     rules = CacheRules(has_own_mark=is_marked)
 
     for policy in everyone():
-        short = play(script, policy, prices, cache=rules)
+        short = simulate_policy(script, policy, prices, cache=rules)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(simulate, "session_cache", whole)
-            assert play(script, policy, prices, cache=rules) == short, policy.name
+            assert simulate_policy(script, policy, prices, cache=rules) == short, policy.name
 
 
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=9), st.integers(0, 9), st.integers(1, 900))
@@ -172,12 +173,12 @@ def test_the_common_beginning_is_what_the_model_of_openai_finds(sizes, kept, add
     entries = entries_after_request(OPENAI, {}, Prompt(first), 0.0)
     kept = min(kept, len(sizes))
     second = units_of([Layer([*(Part(n, tokens) for n, tokens in enumerate(sizes[:kept])), Part("new", added)])])
-    modelled = findable_prefixes(OPENAI, entries, Prompt(second), 0.0).bill()
+    modelled = findable_prefixes(OPENAI, entries, Prompt(second), 0.0).predict_bill()
 
     cache, layout = PrefixCache(OPENAI), simulate.Layout(0)
-    cache.request(layout, sum(sizes))
-    cache.edit(sum(sizes[:kept]))
-    billed = cache.request(layout, sum(sizes[:kept]) + added)
+    cache.bill_prompt(layout, sum(sizes))
+    cache.invalidate_from(sum(sizes[:kept]))
+    billed = cache.bill_prompt(layout, sum(sizes[:kept]) + added)
 
     assert billed.read == modelled.read
 
@@ -202,7 +203,7 @@ def test_what_the_pacer_is_told_of_an_edit_is_what_the_request_is_billed(script,
             return found
 
     billed = []
-    send = simulate.Simulation.send
+    send = simulate.Simulation.bill_request
 
     def noting(run, edited_at):
         cached = run.tally.cached_tokens
@@ -211,8 +212,8 @@ def test_what_the_pacer_is_told_of_an_edit_is_what_the_request_is_billed(script,
 
     eager = PacerRules(prices=prices, fault_price_tokens=0.0, horizon_turns=200.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulate.Simulation, "send", noting)
-        play(script, Watched(pacer=eager), prices, cache=cache)
+        patch.setattr(simulate.Simulation, "bill_request", noting)
+        simulate_policy(script, Watched(pacer=eager), prices, cache=cache)
 
     step_tokens = STEP_TOKENS if cache.provider is OPENAI else 0
     for step, least, most in foretold:

@@ -14,7 +14,7 @@ from ctxgc.core.pacer import PacerRules, Prices
 from ctxgc.core.segment import Access, PathUse
 from ctxgc.replay.policies import JustEnough, NoCollection, Shipped, by_touch
 from ctxgc.replay.session_cache import IDEAL
-from ctxgc.replay.simulate import play as play_truly
+from ctxgc.replay.simulate import simulate_policy as play_truly
 from tests.effort import effort
 from tests.replay.episodes import (
     PRICES,

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ctxgc.replay import reading, trial
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.policy_registry import Terms, policies_of
-from ctxgc.replay.reading import read_file, transcripts_in
+from ctxgc.replay.reading import read_recorded_file, transcripts_in
 from ctxgc.replay.report import report_of
 from ctxgc.replay.study import run_study
-from ctxgc.replay.trial import enough_others
+from ctxgc.replay.trial import choose_placebo_sessions
 from tests.replay.episodes import episode_of, free_turns
 from tests.replay.made_sessions import claude_session
 
@@ -125,9 +125,9 @@ def test_a_file_that_breaks_a_parser_costs_only_itself(sessions, monkeypatch):
     def broken(format):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(reading, "open_transcript", broken)
+    monkeypatch.setattr(reading, "make_transcript_parser", broken)
 
-    assert "ZeroDivisionError" in read_file(sessions[0]).trouble
+    assert "ZeroDivisionError" in read_recorded_file(sessions[0]).trouble
 
 
 def test_a_session_that_is_in_two_files_counts_once_and_in_full(tmp_path):
@@ -208,7 +208,7 @@ def test_the_whole_corpus_is_replayed_within_its_bounds_and_2_gb(corpus):
 def test_a_placebo_says_as_much_as_the_session_if_the_others_can_and_never_the_same_twice(turns, data):
     at = data.draw(st.integers(0, len(turns) - 1))
 
-    others = enough_others(turns, at)
+    others = choose_placebo_sessions(turns, at)
 
     assert at not in others
     assert len(set(others)) == len(others)
@@ -230,7 +230,7 @@ def test_a_policy_plays_a_sessions_episodes_in_a_row_for_it_keeps_an_account(mon
     begun = []
 
     class Keeping(NoCollection):
-        def begin(self, script):
+        def begin_episode(self, script):
             begun.append(script.number)
 
     monkeypatch.setattr(trial, "policies_of", lambda terms: [Keeping()])
@@ -238,6 +238,6 @@ def test_a_policy_plays_a_sessions_episodes_in_a_row_for_it_keeps_an_account(mon
     for number, episode in enumerate(episodes):
         episode.number = number
 
-    trial.try_session(episodes, (), Terms())
+    trial.simulate_session(episodes, (), Terms())
 
     assert begun == [0, 1, 2] * (len(begun) // 3)

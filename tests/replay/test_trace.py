@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from ctxgc.adapters.contract import BodiesCleared, ReplyBilled, SegmentAdmitted, WindowReplaced
 from ctxgc.core.segment import Access, Departure, Kind, PathUse, Status
 from ctxgc.replay.policies import NoCollection
-from ctxgc.replay.simulate import play
+from ctxgc.replay.simulate import simulate_policy
 from ctxgc.replay.trace import HIDDEN_DEFAULT_TOKENS, Recorder
 from tests.replay.episodes import PRICES, asked, result, said, script
 
 
 def record(*events):
     recorder = Recorder("claude_code", len, lambda segment, body: 20)
-    recorder.take(events)
+    recorder.record_events(events)
     return recorder.episodes()
 
 
@@ -116,7 +116,7 @@ def test_what_was_cleared_stays_so_in_a_new_window():
 
     assert second.turns[0].cleared == ["r"]
     prompt = second.hidden_tokens + len(b'{"call_id": "r", "name": "Read", "input": {}}') + 20
-    assert play(script(second), NoCollection(), PRICES).prompt_tokens == prompt
+    assert simulate_policy(script(second), NoCollection(), PRICES).prompt_tokens == prompt
 
 
 def test_a_turn_is_timed_by_its_first_record_that_says_when():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, Status, digest
+from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, Status, content_digest
 from ctxgc.stash.contract import Put, SegmentRow
 from ctxgc.stash.sqlite import SqliteStash
 
@@ -33,7 +33,7 @@ def stored(
     for name, value in said.items():
         (whole if name in Segment.__slots__ else row)[name] = value
     segment = Segment(skeleton=skeleton, body=body, **whole)
-    return SegmentRow(key=key, seq=seq, segment=segment, digest=digest(skeleton, body), **row)
+    return SegmentRow(key=key, seq=seq, segment=segment, digest=content_digest(skeleton, body), **row)
 
 
 def put(seq: int, text: str | bytes = "hello", **said) -> Put:
@@ -66,7 +66,7 @@ def sqlite_in(folder: Path, **said) -> SqliteStash:
 async def erase_now(stash: SqliteStash) -> int:
     """Erase at once what maintenance erases in the next quiet moment; how many erasures still wait."""
     with contextlib.suppress(sqlite3.Error):
-        await stash._erase()
+        await stash._erase_forgotten()
     return (await stash.status()).erasures_pending
 
 

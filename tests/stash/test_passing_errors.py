@@ -48,7 +48,7 @@ async def test_an_error_in_the_look_at_the_files_is_shown_and_ends_no_write(stas
 
 async def test_dropping_caches_during_a_long_read_keeps_no_other_read_waiting(stash):
     may_end = threading.Event()
-    reading = asyncio.create_task(stash._read(lambda db: may_end.wait(2 * ANSWERED_S)))
+    reading = asyncio.create_task(stash._run_on_reader(lambda db: may_end.wait(2 * ANSWERED_S)))
     threads = set()
     await asyncio.sleep(0.01)
 

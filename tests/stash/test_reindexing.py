@@ -34,7 +34,7 @@ def index_of(db):
 
 
 def finish(db):
-    while maintenance.reindex(db, no_failure):
+    while maintenance.reindex_slice(db, no_failure):
         pass
 
 
@@ -80,7 +80,7 @@ def take_step(db, writer, step, seq, word):
     if step == "rebuild":
         schema.start_reindexing(db)
     elif step == "slice":
-        maintenance.reindex(db, no_failure)
+        maintenance.reindex_slice(db, no_failure)
     elif step == "begin":
         assert writer.commit([[pending(seq)]]) == [None]
     elif step == "complete":

@@ -7,7 +7,7 @@ from ctxgc.core.segment import CallFacts, Kind, State
 from ctxgc.stash import body_codec
 from ctxgc.stash.contract import Collection, Eviction, Forget, PutCollection, PutSession, SessionRow, SetPinned
 from ctxgc.stash.files import damage_error
-from ctxgc.stash.repair import repair
+from ctxgc.stash.repair import repair_stash
 from tests.stash.samples import KEY, file_in, puts, sqlite_in, stored
 
 
@@ -23,7 +23,7 @@ async def test_repairing_a_sound_stash_keeps_every_row_as_it_was(tmp_path):
     before = await stash.rows(KEY), await stash.collections(KEY)
     await stash.close()
 
-    report = repair(file_in(tmp_path))
+    report = repair_stash(file_in(tmp_path))
 
     await stash.open()
     assert report.rebuilt == report.bodies_lost == 0
@@ -41,7 +41,7 @@ async def test_repairing_a_file_of_the_first_version_keeps_its_rows(tmp_path):
     with sqlite3.connect(file_in(tmp_path)) as db:
         _as_of_the_first_version(db)
 
-    report = repair(file_in(tmp_path))
+    report = repair_stash(file_in(tmp_path))
 
     await stash.open()
     assert report.rebuilt == report.bodies_lost == 0
@@ -53,7 +53,9 @@ def test_what_is_rebuilt_from_a_body_alone_has_its_facts():
     facts = CallFacts(attempt="cat a.py", recalls="#1", is_pure_read=True)
     row = stored(0, "text", kind=Kind.TOOL_CALL, command="cat a.py", facts=facts)
 
-    rebuilt = body_codec.decode_row(body_codec.encode_frame(row, body_codec.compressor()), body_codec.decompressor())
+    rebuilt = body_codec.decode_row(
+        body_codec.encode_frame(row, body_codec.make_compressor()), body_codec.make_decompressor()
+    )
 
     assert rebuilt.segment == row.segment
 

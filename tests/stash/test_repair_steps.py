@@ -10,7 +10,7 @@ import pytest
 from ctxgc.core.segment import State
 from ctxgc.stash import carving
 from ctxgc.stash import repair as mending
-from ctxgc.stash.carving import carve_bodies, leaves
+from ctxgc.stash.carving import carve_bodies, table_leaves
 from tests.stash.samples import KEY, file_in, put, sqlite_in
 
 PAGE = 4096
@@ -55,15 +55,15 @@ def leaf_pages(path, table):
     raw = path.read_bytes()
     by_rowids = {}
     for number in range(2, len(raw) // PAGE + 1):
-        [leaf] = leaves(path, number) if raw[(number - 1) * PAGE] == 0x0D else [None]
+        [leaf] = table_leaves(path, number) if raw[(number - 1) * PAGE] == 0x0D else [None]
         if leaf is not None and leaf.rowids:
             by_rowids[leaf.rowids] = number
-    return [(by_rowids[leaf.rowids], leaf.rowids) for leaf in leaves(path, root_of(path, table)) if leaf.rowids]
+    return [(by_rowids[leaf.rowids], leaf.rowids) for leaf in table_leaves(path, root_of(path, table)) if leaf.rowids]
 
 
 @pytest.mark.parametrize("table", ["segment", "body", "op"])
 async def test_the_leaves_of_a_table_have_its_rowids_and_cover_all_that_there_can_be(path, table):
-    found = list(leaves(path, root_of(path, table)))
+    found = list(table_leaves(path, root_of(path, table)))
 
     rowids = [rowid for leaf in found for rowid in leaf.rowids]
     assert rowids == read_round(path, table)[0]
@@ -119,7 +119,7 @@ async def test_a_repair_that_names_a_column_wrong_fails_and_leaves_the_file_as_i
     monkeypatch.setattr(mending, "COLUMNS", (*mending.COLUMNS, "no_such_column"))
 
     with pytest.raises((sqlite3.OperationalError, KeyError)):
-        mending.repair(path)
+        mending.repair_stash(path)
 
     assert path.read_bytes() == before
     assert not path.with_name(path.name + ".repairing").exists()
@@ -130,7 +130,7 @@ async def test_a_text_that_is_none_costs_its_row_which_its_body_brings_back(tmp_
         db.execute("UPDATE segment SET task = CAST(x'ff41' AS TEXT) WHERE seq = 7")
         db.commit()
 
-    report = mending.repair(path)
+    report = mending.repair_stash(path)
 
     assert (report.rebuilt, report.bodies_lost) == (1, 0)
     stash = sqlite_in(tmp_path)
@@ -153,9 +153,9 @@ async def test_whatever_is_overwritten_a_repair_ends_in_a_sound_stash(path, seed
         raw[at : at + PAGE] = chance.randbytes(PAGE)
     path.write_bytes(raw)
 
-    mending.repair(path)
+    mending.repair_stash(path)
 
-    assert mending.check(path).is_sound
+    assert mending.check_stash(path).is_sound
 
 
 def pages_read(monkeypatch):
@@ -177,7 +177,7 @@ async def test_a_file_with_a_hole_of_a_terabyte_is_repaired_by_its_data_alone(pa
     os.truncate(path, 2**40)
     numbers = pages_read(monkeypatch)
 
-    outcome = mending.repair(path)
+    outcome = mending.repair_stash(path)
 
     assert (outcome.bodies, before) == (SEGMENTS + 2, SEGMENTS + 2)
     assert len(numbers) < 10 * pages

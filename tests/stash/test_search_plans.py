@@ -10,7 +10,7 @@ from ctxgc.core.segment import Access, Kind, PathUse, Role
 from ctxgc.stash import candidates, postings, reading, vocabulary
 from ctxgc.stash import search as planner
 from ctxgc.stash.contract import PutSession, Query, SessionRow
-from ctxgc.stash.filters import scope_of
+from ctxgc.stash.filters import build_scope
 from tests.stash.samples import KEY, OTHER, file_in, put, puts, sqlite_in
 
 FILTERS = {
@@ -46,7 +46,7 @@ def plan_of(db, sql, values):
 @pytest.mark.parametrize("said", FILTERS.values(), ids=FILTERS.keys())
 async def test_a_text_query_is_driven_by_the_index_and_a_listing_never_scans_the_table(tmp_path, stash, said):
     with sqlite3.connect(file_in(tmp_path)) as db:
-        scope = scope_of(db, Query(text="", **said))
+        scope = build_scope(db, Query(text="", **said))
 
         for is_ranked in (False, True):
             sql, values = postings.matching_sql(scope, is_ranked=is_ranked)
@@ -72,9 +72,9 @@ async def test_reading_a_session_or_its_bodies_never_scans_a_table(tmp_path, sta
         reading.collections(db, KEY, 50)
         reading.collection(db, KEY, 1)
         reading.standing_collection(db, KEY)
-        reading.op(db, KEY, "x")
-        reading.resolve(db, "s")
-        reading.position(db, "/x")
+        reading.remembered_op(db, KEY, "x")
+        reading.sessions_named(db, "s")
+        reading.file_position(db, "/x")
         db.set_trace_callback(None)
 
         steps = [step for sql in statements if sql.startswith("SELECT") for step in plan_of(db, sql, ())]
@@ -100,7 +100,7 @@ async def test_what_was_found_before_time_ran_out_is_not_thrown_away(stash, monk
     def too_slow(*_):
         raise sqlite3.OperationalError("interrupted")
 
-    monkeypatch.setattr(planner, "gather", too_slow)
+    monkeypatch.setattr(planner, "gather_candidates", too_slow)
     await stash.apply([put(9, "needle here"), put(10, "nothing")])
 
     reply = await stash.search(Query(text="needle"))
@@ -113,7 +113,7 @@ async def test_candidates_are_not_thrown_away_when_time_runs_out_while_their_tex
     def too_slow(*_):
         raise sqlite3.OperationalError("interrupted")
 
-    monkeypatch.setattr(planner, "_scored", too_slow)
+    monkeypatch.setattr(planner, "_score_candidates", too_slow)
     await stash.apply([put(n, "common needle") for n in range(9, 60)])
 
     reply = await stash.search(Query(text="common needle", limit=10))
@@ -258,7 +258,7 @@ async def test_a_run_without_spaces_that_no_segment_has_is_found_by_its_pairs(st
 async def test_the_nearest_word_is_looked_for_among_a_bounded_number_of_lexemes(stash, monkeypatch):
     edits = []
     monkeypatch.setattr(vocabulary, "WORDS_READ_MAX", 20)
-    monkeypatch.setattr(vocabulary, "_edits", lambda *words: edits.append(words) or 9)
+    monkeypatch.setattr(vocabulary, "_edit_distance", lambda *words: edits.append(words) or 9)
     await stash.apply([put(9, " ".join(f"zz{a}qq{b}" for a in "abcdefghij" for b in "abcdefghij"))])
 
     reply = await stash.search(Query(text="zzqqq"))

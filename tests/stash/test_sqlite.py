@@ -85,7 +85,7 @@ async def test_batches_are_committed_in_the_order_they_were_given(stash):
 
     await asyncio.gather(*(stash.apply([put(n, "x" * sizes[n]), PutPosition("/log", b"", n)]) for n in range(30)))
 
-    assert await stash.position("/log") == (b"", 29)
+    assert await stash.file_position("/log") == (b"", 29)
 
 
 async def test_a_caller_that_goes_away_disturbs_nobody(stash):

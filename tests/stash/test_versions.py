@@ -8,7 +8,7 @@ import zstandard
 
 from ctxgc.core.segment import Access, EdgeKind, PathUse, State
 from ctxgc.stash.contract import Collection, Edge, Eviction, Op, Query
-from ctxgc.stash.repair import check, repair
+from ctxgc.stash.repair import check_stash, repair_stash
 from tests.stash.samples import KEY, file_in, put, sqlite_in, text_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -47,8 +47,8 @@ async def assert_says_what_it_said(stash):
             protected_by=(("pinned", 30),), predicted_cost=-4.0, actual_cost=3.5,
         )
     ]  # fmt: skip
-    assert await stash.op(KEY, "op-1") == Op(b"reply", b"call")
-    assert await stash.position("/log") == (b"head", 99)
+    assert await stash.remembered_op(KEY, "op-1") == Op(b"reply", b"call")
+    assert await stash.file_position("/log") == (b"head", 99)
     # A newer tokenizer fills the index anew, in the background.
     for _ in range(500):
         found = await stash.search(Query(text="lamp"))
@@ -74,13 +74,13 @@ async def test_a_file_of_a_released_version_opens_says_what_it_said_and_takes_mo
 @pytest.mark.parametrize("version", [2])
 async def test_a_file_of_a_released_version_is_sound_and_a_repair_keeps_all_it_says(tmp_path, version):
     path = unpack(version, tmp_path)
-    assert check(path).is_sound
+    assert check_stash(path).is_sound
 
-    report = repair(path)
+    report = repair_stash(path)
 
     assert (report.rebuilt, report.bodies_lost) == (0, 0)
     stash = sqlite_in(tmp_path)
     await stash.open()
-    await stash._run_steps()  # The index is filled anew.
+    await stash._run_maintenance_steps()  # The index is filled anew.
     await assert_says_what_it_said(stash)
     await stash.close()

@@ -32,12 +32,12 @@ ratios = st.floats(0.7, 2.5)
 )
 def test_a_model_starts_at_the_ratio_of_its_family(model, ratio):
     assert prior_ratio(model) == ratio
-    assert Calibration.of(model).ratio == pytest.approx(ratio)
+    assert Calibration.from_prior(model).ratio == pytest.approx(ratio)
 
 
 @given(tokens, tokens, ratios)
 def test_a_raw_budget_never_overruns_the_billed_one_and_wastes_less_than_a_token(billed, hidden, ratio):
-    known = Calibration.resume("", ratio)
+    known = Calibration.from_stored_ratio("", ratio)
 
     raw = known.raw_budget(billed, hidden)
 
@@ -48,7 +48,7 @@ def test_a_raw_budget_never_overruns_the_billed_one_and_wastes_less_than_a_token
 @pytest.mark.parametrize("truth", [0.95, 1.18, 1.4])
 def test_learning_from_usage_finds_the_ratio_to_within_two_percent(truth):
     chance = random.Random(7)
-    known = Calibration.of("claude-sonnet-5")
+    known = Calibration.from_prior("claude-sonnet-5")
 
     for _ in range(60):
         raw = chance.randint(300, 6000)
@@ -60,14 +60,14 @@ def test_learning_from_usage_finds_the_ratio_to_within_two_percent(truth):
 
 @pytest.mark.parametrize(("raw", "billed"), [(0, 0), (199, 250), (1000, 90_000), (1000, -500), (1000, 10)])
 def test_a_step_that_says_nothing_of_the_tokenizer_teaches_nothing(raw, billed):
-    known = Calibration.of("gpt-5")
+    known = Calibration.from_prior("gpt-5")
 
     assert known.observe(raw, billed) is known
 
 
 @given(st.lists(st.tuples(st.integers(-10, 10**6), st.integers(-10, 10**7)), max_size=50))
 def test_no_usage_drives_the_ratio_out_of_the_plausible(steps):
-    known = Calibration.of("unheard-of")
+    known = Calibration.from_prior("unheard-of")
 
     for raw, billed in steps:
         known = known.observe(raw, billed)
@@ -76,7 +76,7 @@ def test_no_usage_drives_the_ratio_out_of_the_plausible(steps):
 
 
 def test_what_a_prompt_is_billed_beyond_its_visible_part_is_hidden():
-    known = Calibration.of("gpt-5")
+    known = Calibration.from_prior("gpt-5")
 
     assert known.unexplained_tokens(20_000, 5_000) == 15_000
     assert known.unexplained_tokens(4_000, 5_000) == 0

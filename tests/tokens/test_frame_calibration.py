@@ -104,7 +104,7 @@ def test_a_step_that_cannot_speak_of_the_tokenizer_changes_nothing():
 def test_tombstones_and_small_calls_are_foretold_where_one_ratio_fails():
     bill_of = lambda raw, blocks: 1.2 * raw + 12 * blocks  # noqa: E731
     steps = list(steps_of(7, 300))
-    two, single = taught(steps, bill_of), Calibration.of("claude-sonnet-4")
+    two, single = taught(steps, bill_of), Calibration.from_prior("claude-sonnet-4")
     for raw, blocks in steps:
         single = single.observe(raw, round(bill_of(raw, blocks)))
     real = bill_of(3000, 120)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ctxgc.adapters.facts.tool_facts import Facts, call_facts
+from ctxgc.adapters.facts.tool_facts import Facts, derive_call_facts
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import COMMAND_CHARS_MAX
 
@@ -50,7 +50,7 @@ class BackgroundCommands:
         if not command:
             return facts
         command = f"{POLL_MARK}{command}"[:COMMAND_CHARS_MAX]
-        return replace(facts, command=command, call=call_facts(tool, command, facts.paths))
+        return replace(facts, command=command, call=derive_call_facts(tool, command, facts.paths))
 
     def note_running_commands(self, command: str, texts: Iterable[str]) -> None:
         """Note the commands that a call left running, by the texts of its output."""

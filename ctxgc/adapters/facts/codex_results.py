@@ -18,7 +18,7 @@ _FAILED = re.compile(
 )
 
 
-def call_input(payload: dict[str, Any]) -> tuple[object, bool]:
+def parse_call_input(payload: dict[str, Any]) -> tuple[object, bool]:
     """A call's input, and whether the input is free text: arguments are JSON in a string, but a model may write any
     text.
     """

@@ -33,7 +33,7 @@ def add_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = N
         turn = list(group)
         calls: dict[str, tuple[dict[str, Any], Facts]] = {}
         for segment in turn:
-            if segment.kind is Kind.TOOL_CALL and not segment.facts.attempt and _is_wanted(segment, wanted):
+            if segment.kind is Kind.TOOL_CALL and not segment.facts.attempt and _needs_facts(segment, wanted):
                 skeleton = json.loads(segment.skeleton)
                 calls[segment.id] = skeleton, _facts_of_call(segment, skeleton, background, cwd)
         for segment in turn:
@@ -46,7 +46,7 @@ def add_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = N
     return informed
 
 
-def _is_wanted(segment: Segment, wanted: Set[str] | None) -> bool:
+def _needs_facts(segment: Segment, wanted: Set[str] | None) -> bool:
     return wanted is None or segment.id in wanted or may_name_running_command(_result_bytes(segment))
 
 

@@ -50,13 +50,13 @@ class Pipe:
 
 
 @lru_cache(maxsize=2)
-def pipes_of(text: str) -> tuple[Pipe, ...]:
+def parse_command_line(text: str) -> tuple[Pipe, ...]:
     """The pipes of a command line; `&&`, `;` and newlines separate them, here-documents left out.
 
     Several facts are asked of the same command in a row, so the last parses are kept. Callers never change the values.
     """
     text = text[:COMMAND_CHARS_READ_MAX]
-    return tuple(_parse_pipes(_without_heredocs(text) if "<<" in text else text))
+    return tuple(_parse_pipes(_strip_heredocs(text) if "<<" in text else text))
 
 
 def _parse_pipes(text: str) -> Iterator[Pipe]:
@@ -88,7 +88,7 @@ def _parse_pipes(text: str) -> Iterator[Pipe]:
     yield pipe
 
 
-def _without_heredocs(text: str) -> str:
+def _strip_heredocs(text: str) -> str:
     """The text without the bodies of here-documents, which are data."""
     commands: list[str] = []
     end = ""

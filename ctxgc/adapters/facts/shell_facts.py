@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ctxgc.adapters.facts.shell import Pipe, Stage, pipes_of
+from ctxgc.adapters.facts.shell import Pipe, Stage, parse_command_line
 from ctxgc.core.segment import COMMAND_CHARS_MAX, Access, PathUse
 
 ATTEMPT_WORDS = 3
@@ -37,7 +37,7 @@ _QUIET: tuple[tuple[list[str], list[str]], ...] = (([], []), (["2>&1"], []), (["
 def attempt_of(command: str) -> str:
     """The first words of a command, behind the moves to a directory in front of it."""
     if moves := _count_directory_changes(command):
-        command = command[pipes_of(command)[moves - 1].end_at :]
+        command = command[parse_command_line(command)[moves - 1].end_at :]
     return " ".join(command.split(None, ATTEMPT_WORDS)[:ATTEMPT_WORDS])
 
 
@@ -49,7 +49,7 @@ def is_pure_read(command: str, paths: Sequence[PathUse]) -> bool:
     if not 0 < len(command) < COMMAND_CHARS_MAX or not paths or command.count("'") % 2 or command.count('"') % 2:
         return False
     files = 0
-    for pipe in pipes_of(command)[_count_directory_changes(command) :]:
+    for pipe in parse_command_line(command)[_count_directory_changes(command) :]:
         if pipe.stages == [Stage()] and pipe.end in ("\n", ""):
             continue
         printed = _count_printed_files(pipe.stages)
@@ -64,7 +64,7 @@ def recalled_segment_name(command: str) -> str:
     """The name given to `ctxgc recall`, where the command shows that segment, or a part of the segment, and no more."""
     if "ctxgc recall" not in command or len(command.strip()) >= COMMAND_CHARS_MAX:
         return ""
-    pipes = list(pipes_of(command))
+    pipes = list(parse_command_line(command))
     if len(pipes) == 2 and pipes[0].end == "&&" and _is_directory_change(pipes[0]):
         del pipes[0]
     first, *rest = pipes[0].stages
@@ -78,7 +78,7 @@ def _count_directory_changes(command: str) -> int:
     """How many pipes at the beginning of a command only move to a directory."""
     if not command.lstrip().startswith("cd "):
         return 0
-    pipes = pipes_of(command)
+    pipes = parse_command_line(command)
     return next(
         (at for at, pipe in enumerate(pipes) if not _is_directory_change(pipe) or pipe.end not in _AND_THEN), len(pipes)
     )

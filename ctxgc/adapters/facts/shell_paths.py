@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ctxgc.adapters.facts.shell import Stage, pipes_of
-from ctxgc.core.paths import canonical_path, is_windows
+from ctxgc.adapters.facts.shell import Stage, parse_command_line
+from ctxgc.core.paths import canonical_path, is_windows_path
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 PATHS_MAX = 64
@@ -85,7 +85,7 @@ _MOUNTED_DRIVE = re.compile(r"^/(?:mnt/|cygdrive/)?([A-Za-z])/")
 
 def resolve_path(path: str, cwd: str) -> str:
     """The path made absolute under `cwd` if the path is relative, without `.` and `..`; unchanged without a `cwd`."""
-    if is_windows(cwd):
+    if is_windows_path(cwd):
         path = _MOUNTED_DRIVE.sub(r"\1:/", path)
         path = path if path.startswith(("/", "~")) else path.replace("\\", "/").lower()
     path, cwd = canonical_path(path), canonical_path(cwd)
@@ -102,28 +102,28 @@ def unique_uses(uses: Iterable[PathUse]) -> tuple[PathUse, ...]:
 def files_of_command(command: str, cwd: str) -> TouchedFiles:
     """The files of a shell command, each with the access and the lines shown."""
     uses: list[PathUse] = []
-    for pipe in pipes_of(command):
-        moved = _directory_after(pipe.stages[0], cwd)
+    for pipe in parse_command_line(command):
+        moved = _cd_target(pipe.stages[0], cwd)
         if moved:
             cwd = moved
-        uses += _uses_of_pipe(pipe.stages, cwd)
+        uses += _path_uses_of_pipe(pipe.stages, cwd)
         if len(uses) > PATHS_MAX:
             break
     return TouchedFiles(unique_uses(uses))
 
 
-def _directory_after(stage: Stage, cwd: str) -> str:
+def _cd_target(stage: Stage, cwd: str) -> str:
     """The directory after `cd DIR`; empty for any other command."""
     if len(stage.words) == 2 and stage.words[0] == "cd":
         return resolve_path(stage.words[1], cwd)
     return ""
 
 
-def _uses_of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
+def _path_uses_of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
     """Uses of a pipe. `nl a | sed -n 5,9p` and `cat a | head -20` read the lines that come out at the end."""
     uses: list[PathUse] = []
     for stage in stages:
-        paths, lines = _uses_of_stage(stage, cwd)
+        paths, lines = _path_uses_of_stage(stage, cwd)
         if lines and not paths:
             uses = [_narrow_lines(use, lines) for use in uses]
         uses += paths
@@ -142,7 +142,7 @@ def _narrow_lines(use: PathUse, lines: tuple[int, int]) -> PathUse:
     return use._replace(first_line=first, last_line=last) if first <= last else PathUse(use.path, Access.MENTION)
 
 
-def _uses_of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
+def _path_uses_of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
     """Uses of a command, and the lines of its range."""
     words, quoted = stage.words, stage.quoted
     at = 0
@@ -158,14 +158,14 @@ def _uses_of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, in
         inner = next((word for word, is_quoted in zip(rest, marks, strict=True) if is_quoted), "")
         return list(files_of_command(inner, cwd).paths), None
     if verb in ("cp", "mv") and len(rest) >= 2:
-        operands = [resolve_path(word, cwd) for word in _operands(verb, rest, marks)]
+        operands = [resolve_path(word, cwd) for word in _file_operands(verb, rest, marks)]
         return [PathUse(path, Access.READ) for path in operands[:-1]] + [
             PathUse(path, Access.WRITE) for path in operands[-1:]
         ], None
     if verb not in READERS and verb not in MENTIONERS and verb not in WRITERS:
         return [], None
     lines, access = _lines_and_access(verb, rest)
-    paths = [resolve_path(word, cwd) for word in _operands(verb, rest, marks)]
+    paths = [resolve_path(word, cwd) for word in _file_operands(verb, rest, marks)]
     first, last = lines or (1, LINE_MAX)
     if access is not Access.READ:
         first, last = 1, LINE_MAX
@@ -179,43 +179,43 @@ def _lines_and_access(verb: str, rest: list[str]) -> tuple[tuple[int, int] | Non
     if verb == "sed":
         if any(word.startswith("-i") or word == "--in-place" for word in rest):
             return None, Access.EDIT
-        return next((found for word in rest if (found := _sed_lines(word))), None), Access.READ
+        return next((found for word in rest if (found := _parse_sed_range(word))), None), Access.READ
     if verb == "head":
-        return (1, _head_count(rest)), Access.READ
+        return (1, _head_line_count(rest)), Access.READ
     if verb in MENTIONERS:
         return None, Access.MENTION
     return None, Access.READ
 
 
-def _sed_lines(word: str) -> tuple[int, int] | None:
+def _parse_sed_range(word: str) -> tuple[int, int] | None:
     match = _SED_RANGE.match(word)
     if not match:
         return None
-    first, last = _bounded_number(match[1]), match[2]
+    first, last = _parse_line_number(match[1]), match[2]
     if last is None:
         return first, first
     if last == "$":
         return first, LINE_MAX
-    return first, min(first + _bounded_number(last[1:]), LINE_MAX) if last[0] == "+" else max(
-        first, _bounded_number(last)
+    return first, min(first + _parse_line_number(last[1:]), LINE_MAX) if last[0] == "+" else max(
+        first, _parse_line_number(last)
     )
 
 
-def _head_count(rest: list[str]) -> int:
+def _head_line_count(rest: list[str]) -> int:
     """How many lines `head` shows."""
     for at, word in enumerate(rest):
         if match := _COUNT.match(word):
-            return _bounded_number(match[1])
+            return _parse_line_number(match[1])
         if word == "-n" and at + 1 < len(rest) and rest[at + 1].isascii() and rest[at + 1].isdigit():
-            return _bounded_number(rest[at + 1])
+            return _parse_line_number(rest[at + 1])
     return 10
 
 
-def _bounded_number(digits: str) -> int:
+def _parse_line_number(digits: str) -> int:
     return min(int(digits[:12]), LINE_MAX) or 1
 
 
-def _operands(verb: str, rest: list[str], marks: list[bool]) -> Iterator[str]:
+def _file_operands(verb: str, rest: list[str], marks: list[bool]) -> Iterator[str]:
     """The words that are files: no flags, no values of flags, not the script or pattern that comes first."""
     awaits_script = verb in SCRIPT_FIRST
     takes_value = VALUE_FLAGS.get(verb, frozenset())

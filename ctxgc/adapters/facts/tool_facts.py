@@ -96,7 +96,7 @@ class Facts:
             paths = tuple(use._replace(access=Access.MENTION) for use in paths)
         elif self.reads_to_default and result.count(b"\n") >= READ_LINES_DEFAULT - 1:
             paths = tuple(use._replace(last_line=use.first_line + READ_LINES_DEFAULT - 1) for use in paths)
-        is_cut = self.call.is_pure_read and _is_cut(result)
+        is_cut = self.call.is_pure_read and _is_result_cut(result)
         has_words = self.call.holds_words or holds_words(result)
         if paths is self.paths and not is_cut and has_words == self.call.holds_words:
             return self
@@ -106,7 +106,7 @@ class Facts:
 NO_CALL_FACTS = Facts()
 
 
-def _is_cut(result: bytes) -> bool:
+def _is_result_cut(result: bytes) -> bool:
     for sign in CUT_SIGNS:
         if sign in result:
             return True
@@ -116,11 +116,11 @@ def _is_cut(result: bytes) -> bool:
 def facts_of_call(tool: str, value: object, cwd: str) -> Facts:
     """The facts of a call. `value` is the call's input, an object or free text; `cwd` resolves relative paths."""
     facts = _facts_of_input(tool.lower(), value, cwd)
-    call = call_facts(tool, facts.command, facts.paths)
+    call = derive_call_facts(tool, facts.command, facts.paths)
     return Facts(facts.paths, facts.edit_sources, facts.command, "", call, facts.reads_to_default)
 
 
-def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
+def derive_call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
     """The attempt of a call, by tool, command and files, which a stored row has."""
     name = tool.lower()
     access = paths[0].access if paths and name in EDITOR_TOOLS else FILE_TOOLS.get(name)
@@ -136,15 +136,15 @@ def call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
     )
 
 
-def row_facts(segment: Segment) -> Segment:
+def add_row_facts(segment: Segment) -> Segment:
     """A stored tool call with its facts; a stash of an older version kept none, and then the row's columns give the
     facts."""
     if segment.kind is not Kind.TOOL_CALL or segment.facts.attempt:
         return segment
-    return replace(segment, facts=call_facts(segment.tool, segment.command, segment.paths))
+    return replace(segment, facts=derive_call_facts(segment.tool, segment.command, segment.paths))
 
 
-def client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> Segment:
+def add_client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> Segment:
     """A tool call whose client says the files or the command: both count as the call's own."""
     paths, command = paths or segment.paths, command or segment.command
     if (paths, command) == (segment.paths, segment.command):
@@ -152,7 +152,9 @@ def client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> 
     facts = segment.facts
     if segment.kind is Kind.TOOL_CALL:
         before = segment.facts
-        facts = call_facts(segment.tool, command, paths)._replace(is_cut=before.is_cut, holds_words=before.holds_words)
+        facts = derive_call_facts(segment.tool, command, paths)._replace(
+            is_cut=before.is_cut, holds_words=before.holds_words
+        )
     return replace(segment, paths=paths, command=command, facts=facts)
 
 
@@ -181,7 +183,7 @@ def _access_of(name: str, value: dict[str, Any]) -> Access:
 
 def _facts_of_file(access: Access, path: str, value: dict[str, Any]) -> Facts:
     if access is not Access.READ:
-        return Facts((PathUse(path, access),), edit_sources=_old_texts(value))
+        return Facts((PathUse(path, access),), edit_sources=_edit_source_texts(value))
     view = value.get("view_range")
     if isinstance(view, list) and len(view) == 2:
         # [first, last]; a last of -1 reads to the end.
@@ -193,7 +195,7 @@ def _facts_of_file(access: Access, path: str, value: dict[str, Any]) -> Facts:
     return Facts((PathUse(path, access, first, last),), reads_to_default=not limit)
 
 
-def _old_texts(value: dict[str, Any]) -> tuple[str, ...]:
+def _edit_source_texts(value: dict[str, Any]) -> tuple[str, ...]:
     edits = value.get("edits")
     steps = [value, *(step for step in edits if isinstance(step, dict))] if isinstance(edits, list) else [value]
     texts = (step.get(key) for step in steps for key in OLD_KEYS)

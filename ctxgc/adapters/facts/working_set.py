@@ -48,22 +48,22 @@ def open_plan_items(value: Any) -> list[str]:
         return []
     lists = [part for part in value.values() if isinstance(part, list)]
     items = [item for part in lists for item in part if isinstance(item, dict)][:ITEMS_MAX]
-    words = [(str(item.get("status", "open")), _words_of(item)) for item in items]
+    words = [(str(item.get("status", "open")), _plan_item_text(item)) for item in items]
     if not words and isinstance(value.get("plan"), str):
         return [line for line in value["plan"].split("\n") if line.strip()]
     return [f"[{status}] {text}" for status, text in words if text and status.lower() not in CLOSED]
 
 
-def _words_of(item: dict[str, Any]) -> str:
+def _plan_item_text(item: dict[str, Any]) -> str:
     return next((" ".join(item[key].split()) for key in ITEM_KEYS if isinstance(item.get(key), str)), "")
 
 
-def new_lines(value: Any, path: str) -> list[str]:
+def written_lines(value: Any, path: str) -> list[str]:
     """The lines that an edit or a write put into a file, in order; of a patch its added lines in that file."""
-    return [line for text in _new_texts(value, path) if text.strip() for line in text.split("\n")]
+    return [line for text in _written_texts(value, path) if text.strip() for line in text.split("\n")]
 
 
-def _new_texts(value: Any, path: str) -> Iterator[str]:
+def _written_texts(value: Any, path: str) -> Iterator[str]:
     if isinstance(value, str):
         value = {"patch": value}
     if not isinstance(value, dict):

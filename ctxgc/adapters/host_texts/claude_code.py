@@ -116,7 +116,7 @@ class ClaudeTexts:
     def _facts_of_shown_file(self, said: str) -> Facts | None:
         """The file or output that a reminder shows; None for a text without either."""
         if call := _CALLED.match(said):
-            self._file = _path_in(call[1])
+            self._file = _parse_file_path(call[1])
             return _file_facts(self._file, "file")
         if result := _RESULT.match(said):
             return _file_facts(self._file, f"output of {result[1]}")
@@ -155,7 +155,7 @@ def _last_part(name: str, separator: str) -> str:
     return name.rpartition(separator)[2]
 
 
-def _path_in(text: str) -> str:
+def _parse_file_path(text: str) -> str:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

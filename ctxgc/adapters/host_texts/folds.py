@@ -39,9 +39,9 @@ def split_folds(content: Any) -> FoldedResult:
         return (
             FoldedResult(content)
             if at < 0
-            else FoldedResult(content[:at].rstrip(), (), tuple(_reminders(content[at:])))
+            else FoldedResult(content[:at].rstrip(), (), tuple(_split_reminders(content[at:])))
         )
-    starts = _block_starts(content) if isinstance(content, list) else []
+    starts = _fold_starts(content) if isinstance(content, list) else []
     if all(at < 0 for at in starts):
         return FoldedResult(content)
     own: list[Any] = []
@@ -51,7 +51,7 @@ def split_folds(content: Any) -> FoldedResult:
             own.append(block)
             continue
         text = block_text(block) or ""
-        folds += _reminders(text[at:])
+        folds += _split_reminders(text[at:])
         if body := text[:at].rstrip():
             own.append(block | {"text": body})
     return FoldedResult(own, (), tuple(folds))
@@ -64,15 +64,15 @@ def read_folded_result(text: JsonText, extent: Extent | None, *, unfolds: bool) 
     content = text.value(extent)
     result = split_folds(content) if unfolds else FoldedResult(content)
     if isinstance(content, list):
-        starts = _block_starts(content) if result.folds else [-1] * len(content)
-        return result._replace(spans=tuple(_list_spans(text, extent, list(map(block_text, content)), starts)))
+        starts = _fold_starts(content) if result.folds else [-1] * len(content)
+        return result._replace(spans=tuple(_block_spans(text, extent, list(map(block_text, content)), starts)))
     if not result.folds:
         return result._replace(spans=(Span(RESULT_SPAN, *extent),))
     head = text.head_extent(extent, len(result.content))
     return result._replace(spans=(Span(RESULT_HEAD_SPAN, *head),) if result.content else ())
 
 
-def _list_spans(text: JsonText, extent: Extent, texts: list[str | None], starts: list[int]) -> Iterator[Span]:
+def _block_spans(text: JsonText, extent: Extent, texts: list[str | None], starts: list[int]) -> Iterator[Span]:
     """The tool's first text takes the tombstone, each other text the marker, and no block leaves the list.
 
     A result with a block that is no text stays whole, and so has no spans.
@@ -88,11 +88,11 @@ def _list_spans(text: JsonText, extent: Extent, texts: list[str | None], starts:
             whole = RESULT_REST_SPAN
 
 
-def _block_starts(content: list[Any]) -> list[int]:
+def _fold_starts(content: list[Any]) -> list[int]:
     return [fold_start(block_text(block) or "") for block in content]
 
 
-def _reminders(tail: str) -> list[str]:
+def _split_reminders(tail: str) -> list[str]:
     """The reminders of a tail: back to back, or the whole tail where a reminder holds a tag."""
     parts = [part + _CLOSE for part in tail.rstrip().split(_CLOSE)[:-1]]
     is_plain = tail.rstrip().endswith(_CLOSE) and all(

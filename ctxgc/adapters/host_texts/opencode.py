@@ -39,7 +39,7 @@ class OpenCodeTexts:
         before, self._facts = self._facts, facts_of_mention(text, self.cwd)
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
-        if before is not None and (is_synthetic or _is_shown(text, before)):
+        if before is not None and (is_synthetic or _is_mentioned_file(text, before)):
             is_rule = is_rule_file(before.paths[0].path) or fold_start(text) >= 0
             return TextReading(Kind.SYSTEM if is_rule else Kind.ATTACHMENT, text, before)
         is_reminder = (
@@ -69,5 +69,5 @@ def facts_of_mention(text: str, cwd: str) -> Facts | None:
     return facts if facts.paths else None
 
 
-def _is_shown(text: str, facts: Facts) -> bool:
+def _is_mentioned_file(text: str, facts: Facts) -> bool:
     return any(text.startswith(f"<path>{use.path}</path>\n") for use in facts.paths)

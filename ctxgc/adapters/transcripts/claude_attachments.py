@@ -31,7 +31,7 @@ def read_attachment(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) ->
         return None
     if kind == "queued_command":
         # A prompt typed while the agent worked comes as an attachment, but it is the user who speaks.
-        return TextReading(Kind.USER, text) if _is_typed(attachment) else texts.read_text(text)
+        return TextReading(Kind.USER, text) if _is_user_prompt(attachment) else texts.read_text(text)
     path = as_text(attachment.get("filename")) or as_text(attachment.get("path"))
     facts = Facts((_path_use(path, attachment, cwd),)) if path and path.isprintable() else Facts()
     if kind == "invoked_skills":
@@ -39,7 +39,7 @@ def read_attachment(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) ->
     return TextReading(Kind.ATTACHMENT if kind in SHOWN and not is_rule_file(path) else Kind.SYSTEM, text, facts)
 
 
-def _is_typed(attachment: dict[str, Any]) -> bool:
+def _is_user_prompt(attachment: dict[str, Any]) -> bool:
     """Whether a queued prompt is a person's: not of another agent, nor of a task that ended."""
     origin = as_text(as_dict(attachment.get("origin")).get("kind")) or "human"
     is_prompt = as_text(attachment.get("commandMode")) in ("", "prompt")

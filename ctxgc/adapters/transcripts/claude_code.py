@@ -29,11 +29,11 @@ from ctxgc.adapters.json_values import (
     block_text,
     clean_name,
     content_blocks,
-    unix_s,
+    parse_unix_s,
 )
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
 from ctxgc.adapters.transcripts.claude_attachments import read_attachment
-from ctxgc.adapters.transcripts.claude_record import ClaudeRecord, record_of
+from ctxgc.adapters.transcripts.claude_record import ClaudeRecord, decode_record
 from ctxgc.adapters.transcripts.claude_tree import Tree, hash64
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
@@ -90,8 +90,8 @@ class ClaudeCode(LineTranscript):
         self._sides: dict[int, str] = {}
         self._agent_calls: dict[int, tuple[str, str]] = {}
 
-    def _read(self, line: bytes) -> bool:
-        record = record_of(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = decode_record(line)
         if record is None:
             return False
         self._take_record(record)
@@ -108,31 +108,31 @@ class ClaudeCode(LineTranscript):
     def _take_record(self, record: ClaudeRecord) -> None:
         session = self._session_of(record)
         if session is None:
-            self._skip(record.type if isinstance(record.type, str) and record.type else "no_session")
+            self._skip_record(record.type if isinstance(record.type, str) and record.type else "no_session")
             return
         kind = record.type
         uuid = as_text(record.uuid)
         if uuid and uuid in session.tree:
-            self._skip("duplicate")
+            self._skip_record("duplicate")
             return
         above = 0
         if uuid:
             parent = session.last_uuid if record.parentUuid is msgspec.UNSET else as_text(record.parentUuid)
             is_solid = kind in ("user", "assistant") or record.subtype == "compact_boundary"
-            above = session.tree.add(uuid, parent, is_solid, session.chain.next_place)
+            above = session.tree.add_node(uuid, parent, is_solid, session.chain.next_place)
             session.last_uuid = uuid
         if kind == "user":
-            self._take_user(session, record, above)
+            self._take_user_record(session, record, above)
         elif kind == "assistant":
-            self._take_assistant(session, record)
+            self._take_assistant_record(session, record)
         elif kind == "attachment":
             self._take_attachment(session, record)
         elif kind == "system":
-            self._take_system(session, record)
+            self._take_system_record(session, record)
         elif kind in ("ai-title", "custom-title"):
             session.chain.note_session(title=as_text(record.aiTitle) or as_text(record.customTitle))
         else:
-            self._skip(kind)
+            self._skip_record(kind)
 
     def _session_of(self, record: ClaudeRecord) -> _LogSession | None:
         """The session of a record, opened if the session is new; None before any record has named a session."""
@@ -189,18 +189,18 @@ class ClaudeCode(LineTranscript):
                 return call
         return ""
 
-    def _take_user(self, session: _LogSession, record: ClaudeRecord, above: int) -> None:
+    def _take_user_record(self, session: _LogSession, record: ClaudeRecord, above: int) -> None:
         chain = session.chain
         content = as_dict(record.message).get("content")
         if not isinstance(content, str | list):
-            self._skip("malformed")
+            self._skip_record("malformed")
             return
-        wall_s = unix_s(record.timestamp)
+        wall_s = parse_unix_s(record.timestamp)
         if record.isCompactSummary is True:
             self._take_summary(session, content, wall_s)
             return
         if record.isVisibleInTranscriptOnly is True:
-            self._skip("not_sent")
+            self._skip_record("not_sent")
             return
         has_result = False
         rest: list[object] = []
@@ -214,7 +214,7 @@ class ClaudeCode(LineTranscript):
         said = [(block, session.texts.read_text(block_text(block) or "", is_meta=is_meta)) for block in rest]
         is_prompt = not is_meta and any(reading.kind is Kind.USER for _, reading in said)
         if is_prompt:
-            chain.note_prompt()
+            chain.mark_calls_late()
         if said and not has_result and session.last_uuid:
             self._take_fork(session, above, is_prompt=is_prompt)
         for block, reading in said:
@@ -227,18 +227,18 @@ class ClaudeCode(LineTranscript):
         elif reading.words.strip():
             chain.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
         elif reading.words:
-            self._skip("blank")
+            self._skip_record("blank")
 
     def _take_fork(self, session: _LogSession, above: int, is_prompt: bool) -> None:
         slots = session.tree.fork(above, session.chain.window, is_prompt)
         if slots is not None:
-            session.chain.drop_calls()
+            session.chain.drop_open_calls()
             session.chain.replace_window(slots, Departure.REWOUND)
 
     def _take_result(self, session: _LogSession, block: dict[str, Any], wall_s: float) -> None:
         chain, content = session.chain, block.get("content")
-        if is_deeper(content, SKELETON_DEPTH_MAX):
-            self._skip("too_deep")
+        if exceeds_depth(content, SKELETON_DEPTH_MAX):
+            self._skip_record("too_deep")
             return
         is_error = block.get("is_error")
         call_id = as_text(block.get("tool_use_id"))
@@ -247,20 +247,20 @@ class ClaudeCode(LineTranscript):
         for reading in map(session.texts.read_fold, result.folds):
             chain.admit_text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
 
-    def _take_assistant(self, session: _LogSession, record: ClaudeRecord) -> None:
+    def _take_assistant_record(self, session: _LogSession, record: ClaudeRecord) -> None:
         chain = session.chain
         message = as_dict(record.message)
         content = message.get("content")
         if not isinstance(content, str | list):
-            self._skip("malformed")
+            self._skip_record("malformed")
             return
         model = as_text(message.get("model"))
         if model == "<synthetic>" or record.isApiErrorMessage is True:
-            self._skip("synthetic")
+            self._skip_record("synthetic")
             return
         reply = as_text(message.get("id")) or as_text(record.uuid)
-        wall_s = unix_s(record.timestamp)
-        turn = self._turn_of(session, reply)
+        wall_s = parse_unix_s(record.timestamp)
+        turn = self._begin_reply(session, reply)
         birth = Birth(turn, wall_s, reply)
         chain.note_session(model=model)
         self._note_usage(session, turn, model, message.get("usage"), wall_s)
@@ -275,7 +275,7 @@ class ClaudeCode(LineTranscript):
                 what = Kind.ASSISTANT if text is not None else Kind.OTHER
                 self._take_block(chain, block, what, Role.ASSISTANT, birth)
 
-    def _turn_of(self, session: _LogSession, reply: str) -> int:
+    def _begin_reply(self, session: _LogSession, reply: str) -> int:
         """The turn of a reply; a new reply ends the wait for the reply before."""
         key = hash64(reply)
         if key not in session.turns:
@@ -316,10 +316,10 @@ class ClaudeCode(LineTranscript):
     def _take_call(self, chain: SessionBuilder, block: dict[str, Any], cwd: str, birth: Birth) -> None:
         call_id, tool, value = block.get("id"), block.get("name"), block.get("input")
         if not (isinstance(call_id, str) and call_id and isinstance(tool, str)):
-            self._skip("malformed")
+            self._skip_record("malformed")
             return
-        if is_deeper(value, SKELETON_DEPTH_MAX):
-            self._skip("too_deep")
+        if exceeds_depth(value, SKELETON_DEPTH_MAX):
+            self._skip_record("too_deep")
             return
         self._sessions[chain.session].texts.note_call(tool, value)
         segment_id = chain.begin_call(call_id, tool, value, birth, cwd=cwd)
@@ -330,7 +330,7 @@ class ClaudeCode(LineTranscript):
     def _take_thinking(self, chain: SessionBuilder, block: dict[str, Any], birth: Birth) -> None:
         text, signature = as_text(block.get("thinking")), as_text(block.get("signature"))
         if not text and not signature:
-            self._skip("thinking_empty")
+            self._skip_record("thinking_empty")
             return
         chain.admit_text(Kind.THINKING, Role.ASSISTANT, text, birth, {"signature": signature} if signature else None)
 
@@ -339,13 +339,13 @@ class ClaudeCode(LineTranscript):
         text = block_text(block)
         if text is not None:
             if text.isspace() and role is Role.USER:
-                self._skip("blank")
+                self._skip_record("blank")
             elif text and not text.isspace():
                 chain.admit_text(kind, role, text, birth)
         elif not isinstance(block, dict) or not isinstance(block.get("type"), str) or block["type"] == "text":
-            self._skip("malformed")
-        elif is_deeper(block, SKELETON_DEPTH_MAX):
-            self._skip("too_deep")
+            self._skip_record("malformed")
+        elif exceeds_depth(block, SKELETON_DEPTH_MAX):
+            self._skip_record("too_deep")
         else:
             chain.admit_text(kind, role, "", birth, {"opaque": [block]})
 
@@ -353,20 +353,20 @@ class ClaudeCode(LineTranscript):
         attachment = as_dict(record.attachment)
         found = read_attachment(attachment, as_text(record.cwd), session.texts)
         if found is None:
-            self._skip(f"attachment.{as_text(attachment.get('type'))}")
+            self._skip_record(f"attachment.{as_text(attachment.get('type'))}")
             return
         kind, words, facts = found
-        birth = Birth(session.chain.turn, unix_s(record.timestamp))
+        birth = Birth(session.chain.turn, parse_unix_s(record.timestamp))
         session.chain.admit_text(kind, Role.USER, words, birth, facts=facts)
 
-    def _take_system(self, session: _LogSession, record: ClaudeRecord) -> None:
+    def _take_system_record(self, session: _LogSession, record: ClaudeRecord) -> None:
         if record.subtype == "compact_boundary":
             self._take_compaction(session, as_dict(record.compactMetadata))
         elif record.subtype == "microcompact_boundary":
             calls = as_list(as_dict(record.microcompactMetadata).get("compactedToolIds"))
             self._take_clearing(session.chain, calls)
         else:
-            self._skip(f"system.{as_text(record.subtype)}")
+            self._skip_record(f"system.{as_text(record.subtype)}")
 
     def _take_clearing(self, chain: SessionBuilder, calls: list[object]) -> None:
         """Only an answered call has a body to clear."""
@@ -380,7 +380,7 @@ class ClaudeCode(LineTranscript):
     def _take_compaction(self, session: _LogSession, metadata: dict[str, Any]) -> None:
         """The window is the segments that the host preserved, behind a place for the summary that comes next."""
         chain = session.chain
-        chain.drop_calls()
+        chain.drop_open_calls()
         kept = as_dict(metadata.get("preservedSegment"))
         head = session.tree.node(as_text(kept.get("headUuid")))
         end = session.tree.place_after(as_text(kept.get("tailUuid")), chain.next_place)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ctxgc.adapters.transcripts.jsonl import lenient_object
+from ctxgc.adapters.transcripts.jsonl import parse_json_object
 
 
 class ClaudeRecord(msgspec.Struct):
@@ -37,13 +37,13 @@ _FIELDS = frozenset(ClaudeRecord.__struct_fields__)
 _DECODER = msgspec.json.Decoder(ClaudeRecord)
 
 
-def record_of(line: bytes) -> ClaudeRecord | None:
+def decode_record(line: bytes) -> ClaudeRecord | None:
     """The record on a line; None if the line is no JSON object."""
     try:
         return _DECODER.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         # The standard library takes what msgspec refuses: lone surrogates, NaN.
-        found = lenient_object(line)
+        found = parse_json_object(line)
         if found is None:
             return None
         return ClaudeRecord(**{key: value for key, value in found.items() if key in _FIELDS})

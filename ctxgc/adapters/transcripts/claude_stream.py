@@ -13,8 +13,8 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, clean_name, content_blocks
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Kind, Role
 
@@ -23,10 +23,12 @@ SPOKEN = ("user", "assistant")
 
 def is_claude_stream(head: bytes) -> bool:
     """The beginning of a session, or a message, under the stream's own name of a session."""
-    return any("session_id" in value and (_is_begin(value) or _is_message(value)) for value in head_objects(head))
+    return any(
+        "session_id" in value and (_is_session_start(value) or _is_message(value)) for value in head_objects(head)
+    )
 
 
-def _is_begin(record: dict[str, Any]) -> bool:
+def _is_session_start(record: dict[str, Any]) -> bool:
     return record.get("type") == "system" and record.get("subtype") == "init"
 
 
@@ -54,20 +56,20 @@ class ClaudeStream(LineTranscript):
         self._sessions: dict[str, _Session] = {}
         self._cwd = ""
 
-    def _read(self, line: bytes) -> bool:
-        record = lenient_object(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = parse_json_object(line)
         if record is None:
             return False
         kind, name = as_text(record.get("type")), clean_name(as_text(record.get("session_id")))
-        if not name or not (_is_begin(record) or _is_message(record)):
-            self._skip(f"system.{as_text(record.get('subtype'))}" if kind == "system" else kind or "malformed")
-        elif _is_begin(record):
+        if not name or not (_is_session_start(record) or _is_message(record)):
+            self._skip_record(f"system.{as_text(record.get('subtype'))}" if kind == "system" else kind or "malformed")
+        elif _is_session_start(record):
             self._cwd = clean_name(as_text(record.get("cwd")))
-            self._session(name, "").chain.note_session(project=self._cwd, model=as_text(record.get("model")))
-        elif is_deeper(record, SKELETON_DEPTH_MAX):
-            self._skip("too_deep")
+            self._session_of(name, "").chain.note_session(project=self._cwd, model=as_text(record.get("model")))
+        elif exceeds_depth(record, SKELETON_DEPTH_MAX):
+            self._skip_record("too_deep")
         else:
-            session = self._session(name, clean_name(as_text(record.get("parent_tool_use_id"))))
+            session = self._session_of(name, clean_name(as_text(record.get("parent_tool_use_id"))))
             take = self._take_prompt if kind == "user" else self._take_reply
             take(session, as_dict(record["message"]))
         return True
@@ -79,7 +81,7 @@ class ClaudeStream(LineTranscript):
         for session in self._sessions.values():
             session.chain.admit_lone_results()
 
-    def _session(self, name: str, call: str) -> _Session:
+    def _session_of(self, name: str, call: str) -> _Session:
         """The session of a record: the stream's own, or that of the sub-agent which this call started."""
         side = f"{name}/{call}" if call else name
         if side not in self._sessions:
@@ -99,10 +101,10 @@ class ClaudeStream(LineTranscript):
             elif text is not None:
                 reading = session.texts.read_text(text)
                 if reading.words.strip():
-                    chain.note_prompt()
+                    chain.mark_calls_late()
                     chain.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
             else:
-                self._take_other(chain, block, Kind.USER, Role.USER, birth)
+                self._take_opaque_block(chain, block, Kind.USER, Role.USER, birth)
 
     def _take_reply(self, session: _Session, message: dict[str, Any]) -> None:
         """A block of a reply, or several: a reply's lines share the id of its message."""
@@ -128,17 +130,17 @@ class ClaudeStream(LineTranscript):
                 if text.strip():
                     chain.admit_text(Kind.ASSISTANT, Role.ASSISTANT, text, birth)
             else:
-                self._take_other(chain, block, Kind.OTHER, Role.ASSISTANT, birth)
-        self._bill(chain, as_dict(message.get("usage")), model)
+                self._take_opaque_block(chain, block, Kind.OTHER, Role.ASSISTANT, birth)
+        self._emit_bill(chain, as_dict(message.get("usage")), model)
 
-    def _take_other(self, chain: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
+    def _take_opaque_block(self, chain: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
         """A block of another kind is kept word for word; what is no block is counted."""
         if as_text(as_dict(block).get("type")) in ("", "text", "tool_use"):
-            self._skip("malformed")
+            self._skip_record("malformed")
         else:
             chain.admit_text(kind, role, "", birth, {"opaque": [block]})
 
-    def _bill(self, chain: SessionBuilder, usage: dict[str, Any], model: str) -> None:
+    def _emit_bill(self, chain: SessionBuilder, usage: dict[str, Any], model: str) -> None:
         """Each line of a reply repeats the bill; the last one counts."""
         names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
         counts = [as_count(usage.get(name)) for name in names]

@@ -70,7 +70,7 @@ class Tree:
     def __contains__(self, uuid: str) -> bool:
         return hash64(uuid) in self._at
 
-    def add(self, uuid: str, parent: str | None, is_solid: bool, place: int) -> int:
+    def add_node(self, uuid: str, parent: str | None, is_solid: bool, place: int) -> int:
         """Record a node; its solid parent."""
         key = hash64(uuid)
         above = ROOT if not parent else self._solid_ancestor(hash64(parent))
@@ -113,7 +113,7 @@ class Tree:
             self.current = self._branch[at]
             self._texts[parent] = _Child(self.current, self._place[last], last)
         self._branch[last] = self.current
-        return self._window_of(self.current)
+        return self._window_of_branch(self.current)
 
     def begin_branch(self, window: Slots, kept: Slots) -> None:
         """A compaction: a branch that begins with the segments that the host kept."""
@@ -130,7 +130,7 @@ class Tree:
         branch = self._branches[self.current]
         branch.slots = [slot for slot in window if slot[1] >= branch.cut]
 
-    def _window_of(self, number: int) -> Slots:
+    def _window_of_branch(self, number: int) -> Slots:
         slots: Slots = []
         cut: int | None = None
         while number >= 0:

@@ -19,7 +19,7 @@ import msgspec
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
-from ctxgc.adapters.facts.codex_results import call_input, is_failure
+from ctxgc.adapters.facts.codex_results import is_failure, parse_call_input
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import CodexTexts, read_agent_message
 from ctxgc.adapters.host_texts.wrappers import TextReading
@@ -31,10 +31,10 @@ from ctxgc.adapters.json_values import (
     canonical_json,
     clean_name,
     content_blocks,
-    unix_s,
+    parse_unix_s,
 )
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role, text_bytes, text_id, tool_call_id
 
@@ -62,7 +62,7 @@ BARE_ITEMS = CALLS | OUTPUTS | {"message", "reasoning"}
 """Items that a rollout from before September 2025 holds without the wrapping of today."""
 
 
-def _record_of_bare(value: dict[str, Any]) -> CodexRecord:
+def _wrap_bare_record(value: dict[str, Any]) -> CodexRecord:
     """A record of such a rollout: the first line is today's `session_meta`, every other line an item."""
     if as_text(value.get("type")) in BARE_ITEMS:
         return CodexRecord(value.get("timestamp"), "response_item", value)
@@ -93,16 +93,16 @@ class Codex(LineTranscript):
         self._kinds: dict[str, Kind] = {}
         self._texts = CodexTexts()
 
-    def _read(self, line: bytes) -> bool:
+    def _read_record(self, line: bytes) -> bool:
         try:
             record = _DECODER.decode(line)
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            found = lenient_object(line)
+            found = parse_json_object(line)
             if found is None:
                 return False
             record = CodexRecord(found.get("timestamp"), found.get("type"), found.get("payload"))
         if record.payload is None:
-            record = _record_of_bare(lenient_object(line) or {})
+            record = _wrap_bare_record(parse_json_object(line) or {})
             self._is_bare |= record.type in ("response_item", "session_meta")
         self._take_record(record)
         return True
@@ -119,27 +119,27 @@ class Codex(LineTranscript):
 
     def _take_record(self, record: CodexRecord) -> None:
         payload = as_dict(record.payload)
-        wall_s = unix_s(record.timestamp)
+        wall_s = parse_unix_s(record.timestamp)
         if record.type == "session_meta":
-            self._take_meta(payload, wall_s)
+            self._take_session_meta(payload, wall_s)
         elif record.type == "turn_context":
-            self._take_context(payload)
+            self._take_turn_context(payload)
         elif record.type == "response_item":
-            self._take_item(payload, wall_s)
+            self._take_response_item(payload, wall_s)
         elif record.type == "compacted":
             self._take_compaction(payload, wall_s)
         elif record.type == "event_msg":
             self._take_event(payload, wall_s)
         else:
-            self._skip(record.type)
+            self._skip_record(record.type)
 
-    def _session(self) -> SessionBuilder:
+    def _ensure_session(self) -> SessionBuilder:
         if self._chain is None:
             self._chain = SessionBuilder(NO_SESSION, self._events)
             self._events.append(SessionOpened(NO_SESSION))
         return self._chain
 
-    def _take_meta(self, payload: dict[str, Any], wall_s: float) -> None:
+    def _take_session_meta(self, payload: dict[str, Any], wall_s: float) -> None:
         """The first `session_meta` names the session; a later one, after a resume or from the forked session, adds
         nothing.
         """
@@ -156,16 +156,16 @@ class Codex(LineTranscript):
         if instructions.strip():
             self._admit_text(Kind.SYSTEM, Role.SYSTEM, instructions, wall_s)
 
-    def _take_context(self, payload: dict[str, Any]) -> None:
-        chain = self._session()
+    def _take_turn_context(self, payload: dict[str, Any]) -> None:
+        chain = self._ensure_session()
         self._cwd = clean_name(as_text(payload.get("cwd"))) or self._cwd
         self._model = clean_name(as_text(payload.get("model"))) or self._model
         chain.note_session(project="" if chain.known.get("project") else self._cwd, model=self._model)
 
-    def _take_item(self, payload: dict[str, Any], wall_s: float) -> None:
+    def _take_response_item(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
-        if is_deeper(payload, SKELETON_DEPTH_MAX):
-            self._skip("too_deep")
+        if exceeds_depth(payload, SKELETON_DEPTH_MAX):
+            self._skip_record("too_deep")
         elif kind == "message":
             self._take_message(payload, wall_s)
         elif kind == "agent_message":
@@ -184,19 +184,19 @@ class Codex(LineTranscript):
         elif kind in ("compaction", "compaction_summary"):
             self._admit_summary("", {"opaque": [payload]}, wall_s)
         else:
-            self._skip(f"response_item.{kind}")
+            self._skip_record(f"response_item.{kind}")
 
     def _begin_reply(self) -> None:
         """The model speaks: a new turn if the item before was another speaker's."""
         if not self._is_replying:
             self._is_replying = True
-            chain = self._session()
+            chain = self._ensure_session()
             chain.end_late_calls()
             chain.turn += 1
 
     def _birth_turn(self) -> int:
         """The turn in which a segment is born: a reply's own items belong to the reply's turn."""
-        return self._session().turn - (1 if self._is_replying else 0)
+        return self._ensure_session().turn - (1 if self._is_replying else 0)
 
     def _reply_id(self) -> str:
         return f"turn-{self._birth_turn()}" if self._is_replying else ""
@@ -211,7 +211,7 @@ class Codex(LineTranscript):
         facts: Facts = NO_CALL_FACTS,
     ) -> str:
         birth = Birth(self._birth_turn(), wall_s, self._reply_id() if role is Role.ASSISTANT else "")
-        segment_id = self._session().admit_text(kind, role, text, birth, skeleton, facts)
+        segment_id = self._ensure_session().admit_text(kind, role, text, birth, skeleton, facts)
         self._kinds[segment_id] = kind
         return segment_id
 
@@ -227,26 +227,26 @@ class Codex(LineTranscript):
             self._is_replying = False
             self._take_blocks(payload.get("content"), Role.USER, None, wall_s)
         else:
-            self._skip("malformed")
+            self._skip_record("malformed")
 
     def _take_blocks(self, content: object, role: Role, speaker: TextReading | None, wall_s: float) -> None:
         """Each block is a segment; without a speaker, the host's own texts are told from the user's."""
         if not isinstance(content, str | list):
-            self._skip("malformed")
+            self._skip_record("malformed")
             return
         for block in content_blocks(content):
             text = block_text(block)
             kind, _, facts = speaker or self._texts.read_text(text or "")
             if kind is Kind.USER:
-                self._session().note_prompt()
+                self._ensure_session().mark_calls_late()
             if text is None and not as_text(as_dict(block).get("type")):
-                self._skip("malformed")
+                self._skip_record("malformed")
             elif text is None:
                 self._admit_text(kind, role, "", wall_s, {"opaque": [block]})
             elif text.strip():
                 self._admit_text(kind, role, text, wall_s, facts=facts)
             elif text and role is Role.USER:
-                self._skip("blank")
+                self._skip_record("blank")
 
     def _take_reasoning(self, payload: dict[str, Any], wall_s: float) -> None:
         """The readable part of the reasoning; most reasoning is encrypted for the provider."""
@@ -256,17 +256,17 @@ class Codex(LineTranscript):
         if text:
             self._admit_text(Kind.THINKING, Role.ASSISTANT, text, wall_s)
         else:
-            self._skip("reasoning_encrypted")
+            self._skip_record("reasoning_encrypted")
 
     def _take_call(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
         call_id = _id_of_call(payload)
         if not call_id:
-            self._skip("malformed")
+            self._skip_record("malformed")
             return
         tool = as_text(payload.get("name")) or kind.removesuffix("_call")
-        value, is_text = call_input(payload)
-        chain = self._session()
+        value, is_text = parse_call_input(payload)
+        chain = self._ensure_session()
         birth = Birth(self._birth_turn(), wall_s, self._reply_id())
         chain.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=is_text)
         if kind in SELF_ANSWERED:
@@ -275,7 +275,7 @@ class Codex(LineTranscript):
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        self._session().take_result(call_id, output, True if is_failure(output) else None, wall_s)
+        self._ensure_session().take_result(call_id, output, True if is_failure(output) else None, wall_s)
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
@@ -284,13 +284,13 @@ class Codex(LineTranscript):
         elif kind == "thread_rolled_back":
             self._roll_back(as_count(payload.get("num_turns")))
         else:
-            self._skip(f"event_msg.{kind}")
+            self._skip_record(f"event_msg.{kind}")
 
     def _take_usage(self, info: dict[str, Any], wall_s: float) -> None:
         """Once a turn: the event comes again for rate limits, after a resume, and as a guess after a compaction."""
         total = as_count(as_dict(info.get("total_token_usage")).get("total_tokens"))
         last = as_dict(info.get("last_token_usage"))
-        chain = self._session()
+        chain = self._ensure_session()
         if not last or chain.turn == self._billed_turn or total == self._billed_total:
             return
         self._billed_turn, self._billed_total = chain.turn, total
@@ -312,10 +312,10 @@ class Codex(LineTranscript):
 
     def _roll_back(self, turns: int) -> None:
         """The user took back the last prompts: the window ends before the first of these."""
-        chain = self._session()
+        chain = self._ensure_session()
         prompts = [at for at, (name, _) in enumerate(chain.window) if self._kinds.get(name) is Kind.USER]
         if turns and prompts:
-            chain.drop_calls()
+            chain.drop_open_calls()
             cut = prompts[-min(turns, len(prompts))]
             chain.replace_window(chain.window[:cut], Departure.REWOUND)
 
@@ -323,8 +323,8 @@ class Codex(LineTranscript):
         """The window becomes the replacement history; without `replacement_history`, the user's and the host's texts
         stay."""
         self._is_replying = False
-        chain = self._session()
-        chain.drop_calls()
+        chain = self._ensure_session()
+        chain.drop_open_calls()
         history = payload.get("replacement_history")
         before = [name for name, _ in chain.window]
         if isinstance(history, list):
@@ -340,13 +340,13 @@ class Codex(LineTranscript):
 
     def _ids_of_history(self, history: list[Any], wall_s: float) -> list[str]:
         """Ids for a replacement history: known texts keep their ids, new texts are admitted."""
-        chain = self._session()
+        chain = self._ensure_session()
         used: dict[str, int] = {}
         ids: list[str] = []
         for item in map(as_dict, history):
             kind = as_text(item.get("type"))
-            if is_deeper(item, SKELETON_DEPTH_MAX):
-                self._skip("too_deep")
+            if exceeds_depth(item, SKELETON_DEPTH_MAX):
+                self._skip_record("too_deep")
             elif kind == "message":
                 ids += self._ids_of_message(item, used, wall_s)
             elif kind in ("compaction", "compaction_summary"):
@@ -354,14 +354,14 @@ class Codex(LineTranscript):
             elif kind in CALLS and (known := chain.names.newest_call_id(_id_of_call(item))):
                 ids.append(known)
             elif kind not in OUTPUTS:
-                self._skip(f"history.{kind}")
+                self._skip_record(f"history.{kind}")
         return list(dict.fromkeys(ids))
 
     def _ids_of_message(self, item: dict[str, Any], used: dict[str, int], wall_s: float) -> list[str]:
-        chain = self._session()
+        chain = self._ensure_session()
         role = as_text(item.get("role"))
         if role not in ("developer", "system", "user", "assistant"):
-            self._skip("malformed")
+            self._skip_record("malformed")
             return []
         ids: list[str] = []
         for block in content_blocks(item.get("content")):

@@ -29,14 +29,14 @@ class CodexDocument(DocumentTranscript):
 
     source = "codex"
 
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+    def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
         session, items = as_dict(as_dict(document).get("session")), as_dict(document).get("items")
         if not isinstance(items, list):
             raise BadTranscript("no list `items` in this document")
         header = {"timestamp": "", "instructions": None} | session | {"id": as_text(session.get("id")) or digest}
         rollout = Codex()
         rollout.skipped = self.skipped
-        for record in [header, *map(_bare_item, items)]:
+        for record in [header, *map(_normalize_item, items)]:
             yield from rollout.feed(encode_json(record) + b"\n")
         yield from rollout.finish()
         self.records = len(items)
@@ -45,7 +45,7 @@ class CodexDocument(DocumentTranscript):
         """The reader of rollouts has counted them."""
 
 
-def _bare_item(item: Any) -> Any:
+def _normalize_item(item: Any) -> Any:
     """The item as a rollout spells it: a message may lack its type, and a shell's output had one of its own."""
     kind = as_dict(item).get("type", "message" if "role" in as_dict(item) else None)
     return as_dict(item) | {"type": "function_call_output" if kind == "local_shell_call_output" else kind}

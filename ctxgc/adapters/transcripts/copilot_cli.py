@@ -22,9 +22,9 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS
 from ctxgc.adapters.host_texts.wrappers import output_facts
-from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, unix_s
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, parse_unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder, Slots
 from ctxgc.core.segment import Departure, Kind, Role
 
@@ -68,17 +68,17 @@ class CopilotCli(LineTranscript):
         self._threads: dict[str, _Thread] = {}
         self._cwd = ""
 
-    def _read(self, line: bytes) -> bool:
-        record = lenient_object(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = parse_json_object(line)
         if record is None:
             return False
         kind, data = record.get("type"), record.get("data")
-        if is_deeper(record, SKELETON_DEPTH_MAX):
-            self._skip("too_deep")
+        if exceeds_depth(record, SKELETON_DEPTH_MAX):
+            self._skip_record("too_deep")
         elif not isinstance(kind, str) or not isinstance(data, dict):
-            self._skip(kind)
+            self._skip_record(kind)
         elif kind.startswith("session."):
-            self._take_session(kind, data, unix_s(record.get("timestamp")))
+            self._take_session_event(kind, data, parse_unix_s(record.get("timestamp")))
         else:
             agent = as_text(data.get("parentToolCallId")) or as_text(record.get("agentId"))
             self._take_event(kind, record, data, agent)
@@ -113,9 +113,9 @@ class CopilotCli(LineTranscript):
             self._events.append(SessionOpened(session, self._cwd, main.chain.session, parent_segment))
         return thread
 
-    def _take_session(self, kind: str, data: dict[str, Any], wall_s: float) -> None:
+    def _take_session_event(self, kind: str, data: dict[str, Any], wall_s: float) -> None:
         if kind in ("session.start", "session.resume"):
-            self._take_start(data)
+            self._take_session_start(data)
         elif kind == "session.model_change":
             self._main_thread().chain.note_session(model=as_text(data.get("newModel")))
         elif kind == "session.title_changed":
@@ -130,9 +130,9 @@ class CopilotCli(LineTranscript):
         elif kind == "session.snapshot_rewind":
             self._rewind(as_text(data.get("upToEventId")))
         else:
-            self._skip(kind)
+            self._skip_record(kind)
 
-    def _take_start(self, data: dict[str, Any]) -> None:
+    def _take_session_start(self, data: dict[str, Any]) -> None:
         """The first start event names the session."""
         self._cwd = clean_name(as_text(as_dict(data.get("context")).get("cwd"))) or self._cwd
         session = clean_name(as_text(data.get("sessionId")))
@@ -140,9 +140,9 @@ class CopilotCli(LineTranscript):
         main.chain.note_session(model=as_text(data.get("selectedModel")))
 
     def _take_event(self, kind: str, record: dict[str, Any], data: dict[str, Any], agent: str) -> None:
-        wall_s = unix_s(record.get("timestamp"))
+        wall_s = parse_unix_s(record.get("timestamp"))
         if kind not in ("user.message", "assistant.message", "system.message", "tool.execution_complete"):
-            self._skip(kind)
+            self._skip_record(kind)
             return
         thread = self._thread_of(agent)
         if kind == "tool.execution_complete":
@@ -155,32 +155,32 @@ class CopilotCli(LineTranscript):
         elif kind == "assistant.message":
             self._take_reply(thread, data, wall_s)
         else:
-            self._take_system(thread, as_text(data.get("content")), wall_s)
+            self._take_system_message(thread, as_text(data.get("content")), wall_s)
 
     def _take_prompt(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
         """The model gets the transformed content: the user's words, with reminders around the words."""
         text = as_text(data.get("transformedContent")) or as_text(data.get("content"))
         source = as_text(data.get("source"))
         if not text.strip():
-            self._skip("user.message.empty")
+            self._skip_record("user.message.empty")
             return
         kind, facts = Kind.SYSTEM, NO_CALL_FACTS
         if source.startswith(SKILL_SOURCE):
             kind, facts = Kind.ATTACHMENT, output_facts(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
         if source in ("", "user"):
             kind = Kind.USER
-            thread.chain.note_prompt()
+            thread.chain.mark_calls_late()
         thread.chain.admit_text(kind, Role.USER, text, Birth(thread.chain.turn, wall_s), facts=facts)
 
-    def _take_system(self, thread: _Thread, text: str, wall_s: float) -> None:
+    def _take_system_message(self, thread: _Thread, text: str, wall_s: float) -> None:
         chain, before = thread.chain, thread.system
         if not text.strip() or (before is not None and before[2] == text):
-            self._skip("system.message.repeated")
+            self._skip_record("system.message.repeated")
             return
         place = None
         if before is not None:
             place = before[1]
-            chain.admit_pending()
+            chain.admit_pending_calls()
             chain.replace_window([slot for slot in chain.window if slot[0] != before[0]], Departure.HOST_CLEARED)
         segment_id = chain.admit_text(Kind.SYSTEM, Role.SYSTEM, text, Birth(chain.turn, wall_s, place=place))
         chain.window.sort(key=_place_of)
@@ -189,7 +189,7 @@ class CopilotCli(LineTranscript):
     def _take_reply(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
         """A message of a request: several messages share a request, the earlier ones often empty."""
         chain = thread.chain
-        reply = _reply_of(data)
+        reply = _reply_id(data)
         if not reply or reply != thread.reply:
             chain.end_late_calls()
             chain.turn += 1
@@ -209,7 +209,7 @@ class CopilotCli(LineTranscript):
             request.get("arguments"),
         )
         if not call_id:
-            self._skip("malformed")
+            self._skip_record("malformed")
             return
         birth = Birth(thread.chain.turn - 1, wall_s, thread.reply)
         thread.chain.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=isinstance(value, str))
@@ -232,7 +232,7 @@ class CopilotCli(LineTranscript):
         place, thread.summary_place = thread.summary_place, None
         text = as_text(data.get("summaryContent"))
         if data.get("success") is False or not text.strip():
-            self._skip("session.compaction_complete")
+            self._skip_record("session.compaction_complete")
             return
         place = chain.claim_place() if place is None else place
         chain.admit_lone_results()
@@ -247,9 +247,9 @@ class CopilotCli(LineTranscript):
         chain = self._main_thread().chain
         start = self._main_thread().starts.get(event_id)
         if start is None:
-            self._skip("session.snapshot_rewind")
+            self._skip_record("session.snapshot_rewind")
             return
-        chain.drop_calls()
+        chain.drop_open_calls()
         chain.replace_window([slot for slot in chain.window if slot[1] < start], Departure.REWOUND)
 
 
@@ -257,7 +257,7 @@ def _place_of(slot: tuple[str, int]) -> int:
     return slot[1]
 
 
-def _reply_of(data: dict[str, Any]) -> str:
+def _reply_id(data: dict[str, Any]) -> str:
     """The request a message belongs to: turns are numbered anew in every interaction."""
     turn = as_text(data.get("turnId"))
     return clean_name(f"{as_text(data.get('interactionId'))}.{turn}" if turn else as_text(data.get("messageId")))

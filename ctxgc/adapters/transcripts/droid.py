@@ -15,9 +15,9 @@ from typing import Any
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.host_texts.wrappers import parse_wrappers
-from ctxgc.adapters.json_values import as_dict, as_text, block_text, clean_name, content_blocks, unix_s
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.json_values import as_dict, as_text, block_text, clean_name, content_blocks, parse_unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role
 
@@ -49,21 +49,21 @@ class Droid(LineTranscript):
         self._ids: list[str] = []
         """All segments, in order."""
 
-    def _read(self, line: bytes) -> bool:
-        record = lenient_object(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = parse_json_object(line)
         if record is None:
             return False
         kind = record.get("type")
-        if is_deeper(record, SKELETON_DEPTH_MAX):
-            self._skip("too_deep")
+        if exceeds_depth(record, SKELETON_DEPTH_MAX):
+            self._skip_record("too_deep")
         elif kind == "session_start" and self._chain is None:
             self._take_header(record)
         elif kind == "message":
             self._take_message(record)
         elif kind == "compaction_state":
-            self._compact(record)
+            self._take_compaction(record)
         else:
-            self._skip(kind if isinstance(kind, str) and kind else "malformed")
+            self._skip_record(kind if isinstance(kind, str) and kind else "malformed")
         return True
 
     def _is_record(self, value: dict[str, Any]) -> bool:
@@ -73,7 +73,7 @@ class Droid(LineTranscript):
         if self._chain is not None:
             self._chain.admit_lone_results()
 
-    def _session(self) -> SessionBuilder:
+    def _ensure_session(self) -> SessionBuilder:
         if self._chain is None:
             self._chain = SessionBuilder(NO_SESSION, self._events)
             self._events.append(SessionOpened(NO_SESSION))
@@ -89,12 +89,12 @@ class Droid(LineTranscript):
         self._events.append(SessionOpened(session, self._cwd, parent, title=title))
 
     def _take_message(self, record: dict[str, Any]) -> None:
-        message, chain = as_dict(record.get("message")), self._session()
+        message, chain = as_dict(record.get("message")), self._ensure_session()
         role, content = message.get("role"), message.get("content")
         if role not in ("user", "assistant") or not isinstance(content, str | list):
-            self._skip("malformed")
+            self._skip_record("malformed")
             return
-        wall_s, name = unix_s(record.get("timestamp")), clean_name(as_text(record.get("id")))
+        wall_s, name = parse_unix_s(record.get("timestamp")), clean_name(as_text(record.get("id")))
         self._messages.setdefault(name, len(self._ids))
         if role == "assistant":
             chain.note_session(model=as_text(message.get("model")))
@@ -103,8 +103,8 @@ class Droid(LineTranscript):
             birth = Birth(chain.turn - 1, wall_s, name)
         else:
             texts = [text for block in content_blocks(content) if (text := block_text(block))]
-            if any(text.strip() and not _is_of_host(text) for text in texts):
-                chain.note_prompt()
+            if any(text.strip() and not _is_host_reminder(text) for text in texts):
+                chain.mark_calls_late()
             birth = Birth(chain.turn, wall_s)
         for block in content_blocks(content):
             self._take_block(chain, as_dict(block), Role(role), birth)
@@ -124,34 +124,34 @@ class Droid(LineTranscript):
                 self._ids.append(chain.admit_text(Kind.THINKING, role, thought, birth, skeleton))
         elif text is not None:
             if text.strip():
-                said = Kind.SYSTEM if _is_of_host(text) else Kind.USER
+                said = Kind.SYSTEM if _is_host_reminder(text) else Kind.USER
                 what = Kind.ASSISTANT if role is Role.ASSISTANT else said
                 self._ids.append(chain.admit_text(what, role, text, birth))
         elif isinstance(kind, str) and kind not in ("tool_use", "text"):
             what = Kind.OTHER if role is Role.ASSISTANT else Kind.USER
             self._ids.append(chain.admit_text(what, role, "", birth, {"opaque": [block]}))
         else:
-            self._skip("malformed")
+            self._skip_record("malformed")
 
-    def _compact(self, record: dict[str, Any]) -> None:
+    def _take_compaction(self, record: dict[str, Any]) -> None:
         """The window is the summary, then the messages from the anchor on; without a known anchor, nothing else."""
-        chain = self._session()
+        chain = self._ensure_session()
         summary = as_text(record.get("summaryText")) or as_text(record.get("summary"))
         if not summary.strip():
-            self._skip("compaction_state")
+            self._skip_record("compaction_state")
             return
         anchor = as_dict(record.get("anchorMessage"))
         start = self._messages.get(as_text(anchor.get("id")), len(self._ids))
-        chain.drop_calls()
+        chain.drop_open_calls()
         present = {name for name, _ in chain.window}
         kept = [name for name in self._ids[start:] if name in present]
-        birth = Birth(chain.turn, unix_s(record.get("timestamp")))
+        birth = Birth(chain.turn, parse_unix_s(record.get("timestamp")))
         summary_id = chain.admit_text(Kind.SUMMARY, Role.USER, summary, birth)
         self._ids.append(summary_id)
         chain.rebuild_window([summary_id, *kept], Departure.HOST_COMPACTED)
 
 
-def _is_of_host(text: str) -> bool:
+def _is_host_reminder(text: str) -> bool:
     """Whether the text is the host's reminders and nothing else."""
     found = parse_wrappers(text)
     return bool(found) and all(wrapper.tag == HOST_TAG for wrapper in found)

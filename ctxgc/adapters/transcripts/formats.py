@@ -19,7 +19,7 @@ from ctxgc.adapters.transcripts.codex_document import CodexDocument, is_codex_do
 from ctxgc.adapters.transcripts.copilot_cli import CopilotCli, is_copilot_cli
 from ctxgc.adapters.transcripts.droid import Droid, is_droid
 from ctxgc.adapters.transcripts.gemini_cli import GeminiCli, GeminiCliDocument, is_gemini_document, is_gemini_lines
-from ctxgc.adapters.transcripts.jsonl import head_objects, inflated_head
+from ctxgc.adapters.transcripts.jsonl import head_objects, inflate_head
 from ctxgc.adapters.transcripts.opencode import OpenCode, is_opencode
 from ctxgc.adapters.transcripts.pi import Pi, is_pi
 from ctxgc.adapters.transcripts.qwen_code import QwenCode, is_qwen_code
@@ -131,14 +131,14 @@ def detect_format(head: bytes, *, is_all: bool = True) -> str | None:
 
     If more bytes will come (not `is_all`), a guess is no answer: the first tool call of a list may be far behind.
     """
-    plain = inflated_head(head, HEAD_BYTES).lstrip(NO_RECORD)
+    plain = inflate_head(head, HEAD_BYTES).lstrip(NO_RECORD)
     if b"\n" not in plain:
         plain = plain.replace(b"\r", b"\n")  # JSON has no raw carriage return in a string.
     found = next((row for row in FORMATS if row.is_format(plain)), None)
     return None if found is None or (found.is_guess and not is_all) else found.name
 
 
-def open_transcript(format: str) -> Transcript:
+def make_transcript_parser(format: str) -> Transcript:
     """A fresh parser of this format. Raises `BadTranscript` for a name that is not in the table."""
     make = TRANSCRIPT_FORMATS.get(format)
     if make is None:

@@ -22,8 +22,8 @@ from typing import Any
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Event, ReplyBilled, SessionOpened
-from ctxgc.adapters.json_values import as_count, as_dict, as_list, as_text, clean_name, unix_s
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.json_values import as_count, as_dict, as_list, as_text, clean_name, parse_unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
 from ctxgc.adapters.transcripts.genai_content import (
     HOST,
     MODEL,
@@ -35,7 +35,7 @@ from ctxgc.adapters.transcripts.genai_content import (
     response_content,
 )
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
 from ctxgc.adapters.transcripts.resync import decode_stretch, salvage_records
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.errors import BadTranscript
@@ -97,7 +97,7 @@ class _SessionReader:
         self._messages: dict[str, _Message] = {}
         """Messages of the history, in order."""
 
-    def take_facts(self, record: dict[str, Any]) -> None:
+    def take_session_facts(self, record: dict[str, Any]) -> None:
         """What a header, or a change of the header, says of the session."""
         folders = as_list(record.get("directories"))
         self.chain.note_session(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
@@ -111,15 +111,15 @@ class _SessionReader:
             self.skipped[f"message.{kind}"] += 1
         elif kind not in ("user", "gemini") or not name:
             self.skipped[f"message.{kind[:32]}" if kind else "malformed"] += 1
-        elif is_deeper(record, SKELETON_DEPTH_MAX):
+        elif exceeds_depth(record, SKELETON_DEPTH_MAX):
             self.skipped["too_deep"] += 1
         else:
             known = self._messages.get(name)
             if kind == "user":
-                self._take_prompt(record, known or self._open(name, is_reply=False), is_new=known is None)
+                self._take_prompt(record, known or self._open_message(name, is_reply=False), is_new=known is None)
             else:
-                self._take_reply(record, known or self._open(name, is_reply=True), is_new=known is None)
-            self._count_parts()
+                self._take_reply(record, known or self._open_message(name, is_reply=True), is_new=known is None)
+            self._count_skipped_parts()
 
     def rewind(self, name: str) -> None:
         """The history ends before this message; an unknown message leaves none of it."""
@@ -127,13 +127,13 @@ class _SessionReader:
         kept = names[: names.index(name)] if name in self._messages else []
         gone = {id_ for key in names if key not in kept for id_ in self._messages[key].ids}
         self._messages = {key: self._messages[key] for key in kept}
-        self.chain.drop_calls()
+        self.chain.drop_open_calls()
         self.chain.replace_window([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
 
     def take_contents(self, contents: Iterable[object], instruction: object = None) -> None:
         """A bare list of contents."""
         if instruction is not None:
-            self.content.take(instruction, HOST._replace(role=Role.SYSTEM), Birth(0))
+            self.content.admit_content(instruction, HOST._replace(role=Role.SYSTEM), Birth(0))
         is_model = False
         for content in map(as_dict, contents):
             if not is_content(content):
@@ -143,13 +143,13 @@ class _SessionReader:
                 self.chain.end_late_calls()
                 self.chain.turn += not is_model
                 is_model = True
-                self.content.take(content, MODEL, Birth(self.chain.turn - 1, reply=f"m{self.chain.turn}"))
+                self.content.admit_content(content, MODEL, Birth(self.chain.turn - 1, reply=f"m{self.chain.turn}"))
             else:
                 is_model = False
-                self._prompt(content, Birth(self.chain.turn))
-        self._count_parts()
+                self._admit_prompt(content, Birth(self.chain.turn))
+        self._count_skipped_parts()
 
-    def _open(self, name: str, *, is_reply: bool) -> _Message:
+    def _open_message(self, name: str, *, is_reply: bool) -> _Message:
         message = self._messages[name] = _Message(turn=self.chain.turn)
         if is_reply:
             self.chain.end_late_calls()
@@ -158,15 +158,17 @@ class _SessionReader:
 
     def _take_prompt(self, record: dict[str, Any], message: _Message, *, is_new: bool) -> None:
         if is_new:
-            message.ids += self._prompt(record.get("content"), Birth(message.turn, unix_s(record.get("timestamp"))))
+            message.ids += self._admit_prompt(
+                record.get("content"), Birth(message.turn, parse_unix_s(record.get("timestamp")))
+            )
 
-    def _prompt(self, content: object, birth: Birth) -> list[str]:
+    def _admit_prompt(self, content: object, birth: Birth) -> list[str]:
         if any(as_text(part.get("text")).strip() for part in parts_of(content)):
-            self.chain.note_prompt()
-        return self.content.take(content, USER, birth)
+            self.chain.mark_calls_late()
+        return self.content.admit_content(content, USER, birth)
 
     def _take_reply(self, record: dict[str, Any], message: _Message, *, is_new: bool) -> None:
-        model, wall_s = as_text(record.get("model")), unix_s(record.get("timestamp"))
+        model, wall_s = as_text(record.get("model")), parse_unix_s(record.get("timestamp"))
         self.chain.note_session(model=model)
         birth = Birth(message.turn, wall_s, clean_name(as_text(record.get("id"))))
         if is_new:
@@ -178,29 +180,29 @@ class _SessionReader:
         if is_new:
             # A history that the host rewrote holds the calls as parts too: the records know more of them.
             parts = [part for part in parts_of(record.get("content")) if not (calls and "functionCall" in part)]
-            message.ids += self.content.take(parts, MODEL, birth)
+            message.ids += self.content.admit_content(parts, MODEL, birth)
         counts: Counter[str] = Counter()
         for call in calls:
             call_id = as_text(call.get("id"))
             self._take_call(call, (call_id, counts[call_id]), message, birth)
             counts[call_id] += 1
-        self._bill(as_dict(record.get("tokens")), model, message, wall_s)
+        self._emit_bill(as_dict(record.get("tokens")), model, message, wall_s)
 
     def _take_call(self, call: dict[str, Any], key: tuple[str, int], message: _Message, birth: Birth) -> None:
         """A `ToolCallRecord`, as far as the call got."""
-        wall_s = unix_s(call.get("timestamp"))
+        wall_s = parse_unix_s(call.get("timestamp"))
         if not key[0]:
             self.skipped["malformed"] += 1
             return
         if key not in message.calls:
             message.calls.add(key)
-            message.ids += self.content.call(call, birth._replace(wall_s=wall_s or birth.wall_s))
-        content, is_error = _result(call)
+            message.ids += self.content.open_call(call, birth._replace(wall_s=wall_s or birth.wall_s))
+        content, is_error = _result_of_call(call)
         if content is not None and key not in message.answered:
             message.answered.add(key)
             self.chain.take_result(key[0], content, is_error, wall_s)
 
-    def _bill(self, tokens: dict[str, Any], model: str, message: _Message, wall_s: float) -> None:
+    def _emit_bill(self, tokens: dict[str, Any], model: str, message: _Message, wall_s: float) -> None:
         """A `TokensSummary`, once a reply."""
         prompt, cached = as_count(tokens.get("input")), as_count(tokens.get("cached"))
         if message.is_billed or not prompt:
@@ -215,37 +217,37 @@ class _SessionReader:
     def _take_history(self, records: list[Any]) -> None:
         """The host shortened its history: the window is this list, whose new messages sum up what left."""
         kept: dict[str, _Message] = {}
-        self.chain.drop_calls()
+        self.chain.drop_open_calls()
         before = len(self.chain.window)
         for record in map(as_dict, records):
             name = as_text(record.get("id"))
             if name not in self._messages:
                 if record.get("type") == "user":
-                    birth = Birth(self.chain.turn, unix_s(record.get("timestamp")))
+                    birth = Birth(self.chain.turn, parse_unix_s(record.get("timestamp")))
                     self._messages[name] = message = _Message(turn=self.chain.turn)
-                    message.ids = self._summary(record.get("content"), birth)
+                    message.ids = self._admit_summary(record.get("content"), birth)
                 else:
                     self.take_message(record)
             if name in self._messages:
                 kept[name] = self._messages[name]
-        self._count_parts()
+        self._count_skipped_parts()
         self._messages = kept
         present = {id_ for id_, _ in self.chain.window}
         ids = [id_ for message in kept.values() for id_ in message.ids if id_ in present]
         if ids != [id_ for id_, _ in self.chain.window] or len(self.chain.window) != before:
             self.chain.rebuild_window(list(dict.fromkeys(ids)), Departure.HOST_COMPACTED)
 
-    def _summary(self, content: object, birth: Birth) -> list[str]:
+    def _admit_summary(self, content: object, birth: Birth) -> list[str]:
         """A synthetic message of the host; a copy of results alone brings nothing."""
-        known = self.content.known_ids(content, USER)
-        return self.content.take(self.content.news_in(content), SUMMARY, birth) if known is None else known
+        known = self.content.copied_segment_ids(content, USER)
+        return self.content.admit_content(self.content.new_parts(content), SUMMARY, birth) if known is None else known
 
-    def _count_parts(self) -> None:
+    def _count_skipped_parts(self) -> None:
         self.skipped.update(self.content.skipped)
         self.content.skipped.clear()
 
 
-def _result(call: dict[str, Any]) -> tuple[object, bool | None]:
+def _result_of_call(call: dict[str, Any]) -> tuple[object, bool | None]:
     """(What the model was told, whether the call failed); None without a result so far."""
     status = as_text(call.get("status"))
     is_failed = status in ("error", "cancelled")
@@ -273,20 +275,20 @@ class GeminiCli(LineTranscript):
         super().__init__()
         self._session: _SessionReader | None = None
 
-    def _read(self, line: bytes) -> bool:
-        record = lenient_object(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = parse_json_object(line)
         if record is None:
             return False
         if isinstance(record.get("$rewindTo"), str):
-            self._reader().rewind(record["$rewindTo"])
+            self._ensure_reader().rewind(record["$rewindTo"])
         elif isinstance(record.get("$set"), dict):
-            self._reader().take_facts(record["$set"])
+            self._ensure_reader().take_session_facts(record["$set"])
         elif "projectHash" in record:
-            self._reader(clean_name(as_text(record.get("sessionId")))).take_facts(record)
+            self._ensure_reader(clean_name(as_text(record.get("sessionId")))).take_session_facts(record)
         elif "content" in record:
-            self._reader().take_message(record)
+            self._ensure_reader().take_message(record)
         else:
-            self._skip(record.get("type"))
+            self._skip_record(record.get("type"))
         return True
 
     def _is_record(self, value: dict[str, Any]) -> bool:
@@ -296,7 +298,7 @@ class GeminiCli(LineTranscript):
         if self._session is not None:
             self._session.chain.admit_lone_results()
 
-    def _reader(self, name: str = "") -> _SessionReader:
+    def _ensure_reader(self, name: str = "") -> _SessionReader:
         if self._session is None:
             self._session = _SessionReader(name or NO_SESSION, self._events, self.skipped)
             self._events.append(SessionOpened(name or NO_SESSION))
@@ -308,7 +310,7 @@ class GeminiCliDocument(DocumentTranscript):
 
     source = "gemini_cli"
 
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+    def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
         holder = {"contents": document} if isinstance(document, list) else as_dict(document)
         session = clean_name(as_text(holder.get("sessionId"))) or digest
         model = clean_name(as_text(holder.get("model")))
@@ -319,7 +321,7 @@ class GeminiCliDocument(DocumentTranscript):
             raise BadTranscript("no list of messages in this document")
         self.records = len(messages)
         if "messages" in holder:
-            reader.take_facts({key: value for key, value in holder.items() if key != "messages"})
+            reader.take_session_facts({key: value for key, value in holder.items() if key != "messages"})
             for message in messages:
                 reader.take_message(as_dict(message))
         else:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.json_values import as_dict, as_text, canonical_json
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Kind, Role, text_bytes, text_id
 
@@ -79,21 +79,21 @@ class ContentReader:
         self.skipped: list[str] = []
         """Kinds of parts that were left out since the owner looked last."""
 
-    def take(self, content: object, speaker: Speaker, birth: Birth, cwd: str = "") -> list[str]:
+    def admit_content(self, content: object, speaker: Speaker, birth: Birth, cwd: str = "") -> list[str]:
         """Admit the parts; the ids of their segments, in order. A response belongs to the segment of its call."""
         ids: list[str] = []
         for part in parts_of(content):
-            if is_deeper(part, SKELETON_DEPTH_MAX):
+            if exceeds_depth(part, SKELETON_DEPTH_MAX):
                 self.skipped.append("too_deep")
             elif isinstance(part.get("functionCall"), dict):
-                ids += self.call(part["functionCall"], birth, cwd)
+                ids += self.open_call(part["functionCall"], birth, cwd)
             elif isinstance(part.get("functionResponse"), dict):
-                self._answer(part, birth.wall_s)
+                self._take_response(part, birth.wall_s)
             else:
-                ids += self._text(part, speaker, birth)
+                ids += self._admit_text(part, speaker, birth)
         return ids
 
-    def call(self, call: dict[str, Any], birth: Birth, cwd: str = "") -> list[str]:
+    def open_call(self, call: dict[str, Any], birth: Birth, cwd: str = "") -> list[str]:
         """Open a call: its segment, or none where the call has no name."""
         call_id, name = as_text(call.get("id")), as_text(call.get("name"))
         if not name:
@@ -103,15 +103,15 @@ class ContentReader:
             self.chain.begin_call(call_id or f"{name}-{self.chain.next_place}", name, call.get("args"), birth, cwd=cwd)
         ]
 
-    def _answer(self, part: dict[str, Any], wall_s: float) -> None:
+    def _take_response(self, part: dict[str, Any], wall_s: float) -> None:
         answer = part["functionResponse"]
         # Content without ids pairs a response with the oldest open call of the same name.
         name = as_text(answer.get("name"))
-        call_id = as_text(answer.get("id")) or self.chain.open_call_of(name) or name
+        call_id = as_text(answer.get("id")) or self.chain.oldest_open_call(name) or name
         content, is_error = response_content(part)
         self.chain.take_result(call_id, content, is_error, wall_s)
 
-    def news_in(self, content: object) -> list[dict[str, Any]]:
+    def new_parts(self, content: object) -> list[dict[str, Any]]:
         """The parts of a copied content but for calls and responses that the session holds already."""
         return [part for part in parts_of(content) if not self._is_known_call(part)]
 
@@ -121,7 +121,7 @@ class ContentReader:
         is_known = bool(call_id) and self.chain.names.newest_call_id(call_id) is not None
         return is_known and not (answer is not None and self.chain.is_call_open(call_id))
 
-    def _text(self, part: dict[str, Any], speaker: Speaker, birth: Birth) -> list[str]:
+    def _admit_text(self, part: dict[str, Any], speaker: Speaker, birth: Birth) -> list[str]:
         text = part.get("text")
         if isinstance(text, str):
             if not text.strip():
@@ -134,7 +134,7 @@ class ContentReader:
             return []
         return [self.chain.admit_text(speaker.kind, speaker.role, "", birth, {"opaque": [part]})]
 
-    def known_ids(self, content: object, speaker: Speaker) -> list[str] | None:
+    def copied_segment_ids(self, content: object, speaker: Speaker) -> list[str] | None:
         """The segments of the window that this content is a copy of; None where a part of the content is news."""
         present = {name for name, _ in self.chain.window}
         ids: list[str] = []

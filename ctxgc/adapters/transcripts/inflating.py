@@ -39,11 +39,11 @@ class _Member(Protocol):
     def eof(self) -> bool:
         """Whether the member has ended."""
 
-    def step(self, data: memoryview) -> tuple[bytes, memoryview]:
+    def decompress_part(self, data: memoryview) -> tuple[bytes, memoryview]:
         """(Some plain bytes, the packed bytes that are left)."""
 
 
-class _Gzip:
+class _GzipMember:
     def __init__(self) -> None:
         self._object = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
@@ -51,12 +51,12 @@ class _Gzip:
     def eof(self) -> bool:
         return self._object.eof
 
-    def step(self, data: memoryview) -> tuple[bytes, memoryview]:
+    def decompress_part(self, data: memoryview) -> tuple[bytes, memoryview]:
         plain = self._object.decompress(data, INFLATE_BYTES)
         return plain, memoryview(self._object.unused_data if self.eof else self._object.unconsumed_tail)
 
 
-class _Zstd:
+class _ZstdMember:
     def __init__(self) -> None:
         self._object = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX).decompressobj()
 
@@ -64,7 +64,7 @@ class _Zstd:
     def eof(self) -> bool:
         return self._object.eof
 
-    def step(self, data: memoryview) -> tuple[bytes, memoryview]:
+    def decompress_part(self, data: memoryview) -> tuple[bytes, memoryview]:
         plain = self._object.decompress(data[:ZSTD_STEP_BYTES])
         taken = min(len(data), ZSTD_STEP_BYTES) - (len(self._object.unused_data) if self.eof else 0)
         return plain, data[taken:]
@@ -88,12 +88,12 @@ class Inflater:
         return bool(self.damage)
 
     @property
-    def packing(self) -> str:
+    def compression(self) -> str:
         """`gzip`, `zstd`, or empty for plain bytes."""
         return self._packing
 
     @property
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether a packed member has no end yet: a file that ends here is cut."""
         return self._member is not None and not self._member.eof
 
@@ -106,12 +106,12 @@ class Inflater:
                 return
             self._head = None
             self._packing = "gzip" if data.startswith(GZIP_MAGIC) else "zstd" if data.startswith(ZSTD_MAGICS) else ""
-            self._member = self._next_member() if self._packing else None
+            self._member = self._open_member() if self._packing else None
         for plain in self._inflate(data) if self._packing else (data,):
             yield self._as_utf8(plain)
 
-    def _next_member(self) -> _Member:
-        return _Gzip() if self._packing == "gzip" else _Zstd()
+    def _open_member(self) -> _Member:
+        return _GzipMember() if self._packing == "gzip" else _ZstdMember()
 
     def _inflate(self, data: bytes) -> Iterator[bytes]:
         left = memoryview(data)
@@ -120,9 +120,9 @@ class Inflater:
                 left = memoryview(bytes(left).lstrip(b"\0"))  # Some writers pad a member with zeros.
                 if not left:
                     return
-                self._member = self._next_member()
+                self._member = self._open_member()
             try:
-                plain, left = self._member.step(left)
+                plain, left = self._member.decompress_part(left)
             except (zlib.error, zstandard.ZstdError):
                 self.damage = f"damaged_{self._packing}"
                 return

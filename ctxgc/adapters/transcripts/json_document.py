@@ -59,7 +59,7 @@ class DocumentTranscript:
             return []
         self.skipped.pop("malformed", None)
         try:
-            events = list(self._events(self._value(data), document_digest(data)))
+            events = list(self._events_of_document(self._decode_document(data), document_digest(data)))
         except (ValueError, RecursionError, BadTranscript):
             self.skipped["malformed"] = 1
             return []
@@ -73,20 +73,20 @@ class DocumentTranscript:
         """Count the foreign blocks of what was read."""
         self.skipped.update(foreign_blocks_of(events))
 
-    def _value(self, data: bytes) -> Any:
+    def _decode_document(self, data: bytes) -> Any:
         """The document; several records a file for a format that says so. Raises `ValueError`."""
-        return document_of(data)
+        return decode_document(data)
 
     def is_bookkeeping(self, kinds: Iterable[str]) -> bool:
         """A document is a session or none."""
         return False
 
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+    def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
         """The events of a document. Raises `BadTranscript` or `ValueError` for another format."""
         raise NotImplementedError
 
 
-def document_of(data: bytes) -> Any:
+def decode_document(data: bytes) -> Any:
     """The JSON value of a document. NULs, raw newlines in a string and a cut character are no reason to lose the rest.
 
     Raises `ValueError` for what is no single value.

@@ -17,7 +17,14 @@ from typing import Any
 from ctxgc.adapters.contract import LINE_BYTES_MAX, Event
 from ctxgc.adapters.foreign_blocks import foreign_blocks_of
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.adapters.transcripts.resync import Nesting, Salvage, cut_character, decode_stretch, is_blank, salvage_records
+from ctxgc.adapters.transcripts.resync import (
+    Nesting,
+    Salvage,
+    decode_stretch,
+    incomplete_utf8_tail,
+    is_blank,
+    salvage_records,
+)
 
 OPEN_CHARS_MAX = LINE_BYTES_MAX
 """Of an object that goes on over lines; a longer one is taken for torn."""
@@ -32,7 +39,7 @@ SKIPPED_KINDS_MAX = 64
 SKIPPED_KIND_CHARS_MAX = 48
 
 
-def inflated_head(data: bytes, size: int = 2**16) -> bytes:
+def inflate_head(data: bytes, size: int = 2**16) -> bytes:
     """The first `size` plain bytes of a file's first bytes, for detecting its format."""
     head = bytearray()
     for plain in Inflater().feed(data):
@@ -46,7 +53,7 @@ def head_objects(head: bytes) -> Iterator[dict[str, Any]]:
     """The JSON objects on the first lines, those of a damaged line too; the last one may be cut and is left out."""
     lines = head.split(b"\n")[:HEAD_LINES_MAX]
     for number, line in enumerate(lines, 1):
-        value = lenient_object(line)
+        value = parse_json_object(line)
         if value is not None:
             yield value
         elif b"{" in line:
@@ -137,27 +144,27 @@ class LineTranscript:
             self.skipped["too_long"] = self._lines.too_long
         if self._inflater.is_damaged:
             self.skipped[self._inflater.damage] = 1
-        return self._drain()
+        return self._drain_events()
 
     def finish(self) -> list[Event]:
         """Take a last record without a newline, if the record is whole, and bring out open records."""
         tail = self._lines.tail()
         if self._open_lines or tail.strip():
             # No proper prefix of a JSON object is one, so a half-written record is never taken for a whole one.
-            if not self._open_lines and self._read(tail):
+            if not self._open_lines and self._read_record(tail):
                 self.records += 1
                 self._lines.drop_tail()
             else:
                 self._take_cut_tail(tail)
         self._flush()
-        return self._drain()
+        return self._drain_events()
 
     def _take_line(self, line: bytes) -> None:
         """Read a line. Only a line that is no record costs more than its reading."""
         if self._open_lines:
-            self._continue_open(line)
+            self._continue_open_object(line)
         elif line and not line.isspace():
-            if self._read(line):
+            if self._read_record(line):
                 self.records += 1
             else:
                 self._mends = 0
@@ -170,61 +177,61 @@ class LineTranscript:
         rest = text[found.end : found.open_at] if is_open else text[found.end :]
         if not found.records and is_blank(text):
             self.records += 1
-            self._skip("malformed")  # NULs alone: something stood there.
-        self._take_salvage(found, rest)
+            self._skip_record("malformed")  # NULs alone: something stood there.
+        self._take_salvaged_records(found, rest)
         if is_open:
             self._nesting = Nesting()
-            self._keep_open(text[found.open_at :])
+            self._hold_open_line(text[found.open_at :])
 
-    def _keep_open(self, text: str) -> bool:
+    def _hold_open_line(self, text: str) -> bool:
         """Keep a line of an open object; whether that object may be whole now."""
         self._open_lines.append(text)
         self._open_chars += len(text) + 1
-        return self._nesting.follow(text)
+        return self._nesting.scan_brackets(text)
 
-    def _continue_open(self, line: bytes) -> None:
+    def _continue_open_object(self, line: bytes) -> None:
         """A line after the beginning of an object: its continuation, unless the line is a record of its own."""
-        record = lenient_object(line.replace(b"\0", b"").strip())
+        record = parse_json_object(line.replace(b"\0", b"").strip())
         if record is not None and self._is_record(record):
             self._salvage_unclosed()
             self._take_line(line)
-        elif self._keep_open(decode_stretch(line)):
+        elif self._hold_open_line(decode_stretch(line)):
             self._mends += 1
-            self._mend_line(self._pop_open())
+            self._mend_line(self._pop_open_lines())
         elif self._open_chars > OPEN_CHARS_MAX:
             self._salvage_unclosed()
 
-    def _pop_open(self) -> str:
+    def _pop_open_lines(self) -> str:
         text = "\n".join(self._open_lines)
         self._open_lines, self._open_chars = [], 0
         return text
 
     def _salvage_unclosed(self) -> None:
         """The open object never closes: take the whole records inside, and count the torn rest."""
-        text = self._pop_open()
+        text = self._pop_open_lines()
         found = salvage_records(text, self._is_record, is_final=True, nest=self.nest)
-        self._take_salvage(found, text[found.end :])
+        self._take_salvaged_records(found, text[found.end :])
 
-    def _take_salvage(self, found: Salvage, rest: str) -> None:
+    def _take_salvaged_records(self, found: Salvage, rest: str) -> None:
         for record in found.records:
             self.records += 1
-            if not self._read(json.dumps(record).encode()):
-                self._skip("malformed")
+            if not self._read_record(json.dumps(record).encode()):
+                self._skip_record("malformed")
         torn = found.torn + (not is_blank(rest))
         self.records += torn
         for _ in range(torn):
-            self._skip("malformed")
+            self._skip_record("malformed")
 
     def _take_cut_tail(self, tail: bytes) -> None:
         """The input ends in a damaged line: its whole records count, and the rest may still go on."""
-        cut = cut_character(tail)
+        cut = incomplete_utf8_tail(tail)
         text = "\n".join([*self._open_lines, decode_stretch(tail.removesuffix(cut))])
         found = salvage_records(text, self._is_record, is_final=True, nest=self.nest, is_cut=bool(tail))
         rest = text[found.end :]
         if found.records:
-            self._pop_open()
+            self._pop_open_lines()
             self._lines.drop_tail()
-            self._take_salvage(found, "")
+            self._take_salvaged_records(found, "")
             for line in self._lines.feed(rest.encode() + cut):
                 self._take_line(line)
         if not (found.records and is_blank(rest) and not cut):
@@ -234,7 +241,7 @@ class LineTranscript:
         """Whether an object behind a tear is a record of this format, and no inner part of a torn record."""
         return True
 
-    def _read(self, line: bytes) -> bool:
+    def _read_record(self, line: bytes) -> bool:
         """Take a record; False, with no change, if the line is no JSON object."""
         raise NotImplementedError
 
@@ -245,23 +252,23 @@ class LineTranscript:
         """Whether all these kinds of skipped records are the host's notes to itself."""
         return self.bookkeeping.issuperset(kinds)
 
-    def _skip(self, kind: object) -> None:
+    def _skip_record(self, kind: object) -> None:
         """Count a record that is not understood, under a name of bounded length, among boundedly many."""
         name = kind[:SKIPPED_KIND_CHARS_MAX] if isinstance(kind, str) and kind else "untyped"
         if name not in self.skipped and len(self.skipped) >= SKIPPED_KINDS_MAX:
             name = "other"
         self.skipped[name] += 1
 
-    def _drain(self) -> list[Event]:
+    def _drain_events(self) -> list[Event]:
         # The same list stays: chains write to it.
         events = list(self._events)
         self._events.clear()
         for kind in foreign_blocks_of(events):
-            self._skip(kind)
+            self._skip_record(kind)
         return events
 
 
-def lenient_object(line: bytes) -> dict[str, Any] | None:
+def parse_json_object(line: bytes) -> dict[str, Any] | None:
     """A JSON object by the standard library, which takes lone surrogates and NaN; None without a match."""
     try:
         value = json.loads(line)

@@ -25,7 +25,7 @@ from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
 from ctxgc.adapters.host_texts.wrappers import TextReading
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.opencode_2 import events_of_version_2, is_version_2
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
@@ -52,7 +52,7 @@ class OpenCode(DocumentTranscript):
 
     source = "opencode"
 
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+    def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
         info = as_dict(as_dict(document).get("info"))
         messages = as_dict(document).get("messages")
         if not isinstance(messages, list):
@@ -121,8 +121,8 @@ class _MessageReader:
             self.skipped["malformed"] += 1
             return
         wall_s = _seconds_of_ms(as_dict(info.get("time")).get("created"))
-        self._clear_until(wall_s)
-        self._begin_owner(info)
+        self._clear_bodies_until(wall_s)
+        self._record_start(info)
         kept = [part for part in map(as_dict, parts) if self._is_within_depth(part)]
         if role == "user":
             self._take_prompt(info, kept, wall_s)
@@ -132,7 +132,7 @@ class _MessageReader:
     def finish(self) -> list[Event]:
         """The document ends: open calls are pending, segments taken back depart."""
         self.chain.admit_lone_results()
-        self._clear_until(float("inf"))
+        self._clear_bodies_until(float("inf"))
         revert = as_dict(self.info.get("revert"))
         start = self.starts.get(as_text(revert.get("partID")), self.starts.get(as_text(revert.get("messageID"))))
         if start is not None:
@@ -140,13 +140,13 @@ class _MessageReader:
             self.chain.replace_window([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
         return self.events
 
-    def _begin_owner(self, owner: dict[str, Any]) -> None:
+    def _record_start(self, owner: dict[str, Any]) -> None:
         """A message or a part begins here."""
         if name := as_text(owner.get("id")):
             self.starts.setdefault(name, len(self.ids))
 
     def _is_within_depth(self, part: dict[str, Any]) -> bool:
-        if is_deeper(part, SKELETON_DEPTH_MAX):
+        if exceeds_depth(part, SKELETON_DEPTH_MAX):
             self.skipped["too_deep"] += 1
             return False
         return True
@@ -155,23 +155,23 @@ class _MessageReader:
         self.chain.end_late_calls()
         texts = OpenCodeTexts(self.cwd)
         for part in parts:
-            self._begin_owner(part)
+            self._record_start(part)
             kind, text = part.get("type"), as_text(part.get("text"))
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
                     is_synthetic = part.get("synthetic") is True
-                    self._prompt_text(texts.read_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
+                    self._admit_prompt_text(texts.read_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
                 self._admit_text(Kind.ATTACHMENT, Role.USER, "", Birth(self.chain.turn, wall_s), {"opaque": [opaque]})
             elif kind == "compaction":
                 self.markers[as_text(info.get("id"))] = as_text(part.get("tail_start_id"))
             else:
-                self._skip(kind)
+                self._skip_part(kind)
 
-    def _prompt_text(self, reading: TextReading, is_synthetic: bool, wall_s: float) -> None:
+    def _admit_prompt_text(self, reading: TextReading, is_synthetic: bool, wall_s: float) -> None:
         if not is_synthetic:
-            self.chain.note_prompt()
+            self.chain.mark_calls_late()
         # What a person typed is theirs, however it looks.
         kind = reading.kind if is_synthetic else Kind.USER
         facts = reading.facts if is_synthetic else NO_CALL_FACTS
@@ -186,7 +186,7 @@ class _MessageReader:
         done_s = _seconds_of_ms(as_dict(info.get("time")).get("completed")) or wall_s
         step = _Step(clean_name(as_text(info.get("id"))), wall_s, done_s, model, info.get("summary") is True)
         for part in parts:
-            self._begin_owner(part)
+            self._record_start(part)
             if part.get("type") == "step-start" and step.has_begun:
                 step = self._next_step(step)
             self._take_part(step, part)
@@ -215,7 +215,7 @@ class _MessageReader:
         elif kind == "step-finish":
             self._emit_bill(step, as_dict(part.get("tokens")))
         elif as_text(kind) not in SILENT_PARTS:
-            self._skip(kind)
+            self._skip_part(kind)
 
     def _begin_turn(self, step: _Step) -> None:
         """Note output of the model: a turn, if the request had none before."""
@@ -275,10 +275,10 @@ class _MessageReader:
         ids = self.ids[before:] + self.ids[tail_at:asked_at] + self.ids[asked_at:before]
         # What the host had taken from the window before does not come back with the tail.
         present = {name for name, _ in self.chain.window}
-        self.chain.drop_calls()
+        self.chain.drop_open_calls()
         self.chain.rebuild_window([name for name in ids if name in present], Departure.HOST_COMPACTED)
 
-    def _clear_until(self, wall_s: float) -> None:
+    def _clear_bodies_until(self, wall_s: float) -> None:
         """Report the bodies that the host cleared before this moment."""
         due = [name for cleared_s, name in self.clears if cleared_s <= wall_s]
         if due:
@@ -287,7 +287,7 @@ class _MessageReader:
             if gone := [name for name in due if name in present]:
                 self.chain.clear_bodies(gone, Departure.HOST_CLEARED)
 
-    def _skip(self, kind: object) -> None:
+    def _skip_part(self, kind: object) -> None:
         self.skipped[f"part.{kind[:48]}" if isinstance(kind, str) else "malformed"] += 1
 
 

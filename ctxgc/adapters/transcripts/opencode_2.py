@@ -15,8 +15,8 @@ from typing import Any
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import Event, ReplyBilled, SessionOpened
 from ctxgc.adapters.facts.tool_facts import facts_of_call
-from ctxgc.adapters.json_values import as_count, as_dict, as_list, as_text, clean_name, unix_s
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.json_values import as_count, as_dict, as_list, as_text, clean_name, parse_unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role
 
@@ -34,7 +34,7 @@ def events_of_version_2(info: dict[str, Any], session: str, messages: list[Any],
     """All events of a session of version 2."""
     reader = _Reader(info, session, skipped)
     for message in messages:
-        reader.take(as_dict(message))
+        reader.take_message(as_dict(message))
     reader.chain.admit_lone_results()
     return reader.events
 
@@ -54,33 +54,33 @@ class _Reader:
         parent = clean_name(as_text(info.get("parentID")))
         self.events.append(SessionOpened(session, self._cwd, parent, model=model, title=title))
 
-    def take(self, message: dict[str, Any]) -> None:
+    def take_message(self, message: dict[str, Any]) -> None:
         """One message."""
-        kind, wall_s = as_text(message.get("type")), unix_s(as_dict(message.get("time")).get("created"))
+        kind, wall_s = as_text(message.get("type")), parse_unix_s(as_dict(message.get("time")).get("created"))
         birth = Birth(self.chain.turn, wall_s)
         if not is_version_2(message):
             self._skipped[f"message.{kind[:32]}" if kind else "malformed"] += 1
-        elif is_deeper(message, SKELETON_DEPTH_MAX):
+        elif exceeds_depth(message, SKELETON_DEPTH_MAX):
             self._skipped["too_deep"] += 1
         elif kind == "user":
             self._take_prompt(message, birth)
         elif kind in ("synthetic", "system"):
-            self._text(Kind.SYSTEM, Role.USER, as_text(message.get("text")), birth)
+            self._admit_text(Kind.SYSTEM, Role.USER, as_text(message.get("text")), birth)
         elif kind == "shell":
             self._take_shell(message, birth)
         elif kind == "assistant":
             self._take_reply(message, wall_s)
         elif kind == "compaction":
-            self._compact(message, birth)
+            self._take_compaction(message, birth)
         else:
             self.chain.note_session(model=as_text(as_dict(message.get("model")).get("id")))
 
-    def _text(self, kind: Kind, role: Role, text: str, birth: Birth) -> list[str]:
+    def _admit_text(self, kind: Kind, role: Role, text: str, birth: Birth) -> list[str]:
         return [self.chain.admit_text(kind, role, text, birth)] if text.strip() else []
 
     def _take_prompt(self, message: dict[str, Any], birth: Birth) -> None:
-        self.chain.note_prompt()
-        self._text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
+        self.chain.mark_calls_late()
+        self._admit_text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
         for file in map(as_dict, as_list(message.get("files"))):
             self.chain.admit_text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
 
@@ -108,7 +108,7 @@ class _Reader:
         fresh, read, written = as_count(tokens.get("input")), as_count(cache.get("read")), as_count(cache.get("write"))
         if fresh + read + written:
             output = as_count(tokens.get("output")) + as_count(tokens.get("reasoning"))
-            done_s = unix_s(as_dict(message.get("time")).get("completed")) or wall_s
+            done_s = parse_unix_s(as_dict(message.get("time")).get("completed")) or wall_s
             self.events.append(ReplyBilled(chain.session, birth.turn, model, done_s, fresh, read, written, output))
 
     def _take_block(self, block: dict[str, Any], birth: Birth) -> None:
@@ -118,7 +118,7 @@ class _Reader:
         elif kind in ("text", "reasoning"):
             if block.get("ignored") is not True:
                 what = Kind.ASSISTANT if kind == "text" else Kind.THINKING
-                self._text(what, Role.ASSISTANT, as_text(block.get("text")), birth)
+                self._admit_text(what, Role.ASSISTANT, as_text(block.get("text")), birth)
         else:
             self._skipped[f"block.{kind[:32]}" if isinstance(kind, str) and kind != "tool" else "malformed"] += 1
 
@@ -126,26 +126,26 @@ class _Reader:
         """A call with the result, as far as the call got."""
         chain, call_id = self.chain, as_text(block["id"])
         state, times = as_dict(block.get("state")), as_dict(block.get("time"))
-        birth = birth._replace(wall_s=unix_s(times.get("created")) or birth.wall_s)
+        birth = birth._replace(wall_s=parse_unix_s(times.get("created")) or birth.wall_s)
         segment_id = chain.begin_call(call_id, as_text(block.get("name")), state.get("input"), birth, cwd=self._cwd)
         if state.get("status") in ("completed", "error"):
             is_error = True if state["status"] == "error" else None
-            chain.take_result(call_id, _content(state), is_error, unix_s(times.get("completed")))
-            if unix_s(times.get("pruned")):
+            chain.take_result(call_id, _result_content(state), is_error, parse_unix_s(times.get("completed")))
+            if parse_unix_s(times.get("pruned")):
                 chain.clear_bodies([segment_id], Departure.HOST_CLEARED)
 
-    def _compact(self, message: dict[str, Any], birth: Birth) -> None:
+    def _take_compaction(self, message: dict[str, Any], birth: Birth) -> None:
         """The window becomes the summary, and the recent text that the host kept."""
         texts = [as_text(message.get(key)) for key in ("summary", "recent", "include")]
-        self.chain.drop_calls()
-        ids = [name for text in texts for name in self._text(Kind.SUMMARY, Role.USER, text, birth)]
+        self.chain.drop_open_calls()
+        ids = [name for text in texts for name in self._admit_text(Kind.SUMMARY, Role.USER, text, birth)]
         if ids:
             self.chain.rebuild_window(ids, Departure.HOST_COMPACTED)
         else:
             self._skipped["malformed"] += 1
 
 
-def _content(state: dict[str, Any]) -> object:
+def _result_content(state: dict[str, Any]) -> object:
     """What the model was told: the content's blocks, the old spelling's output, or the error."""
     content, error = state.get("content"), state.get("error")
     if isinstance(content, list) and content:

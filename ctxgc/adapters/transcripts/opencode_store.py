@@ -38,7 +38,7 @@ class StoredSession(NamedTuple):
     """Changes whenever the session does."""
 
 
-def is_store(head: bytes) -> bool:
+def is_sqlite_file(head: bytes) -> bool:
     """Whether a file is an SQLite database."""
     return head.startswith(MAGIC)
 
@@ -48,9 +48,9 @@ def is_store_name(name: str) -> bool:
     return name.startswith("opencode") and name.endswith(".db")
 
 
-def stored_sessions(path: str) -> list[StoredSession]:
+def list_sessions(path: str) -> list[StoredSession]:
     """The sessions of a store, the newest first. Raises `UnknownFormat` for another database, `BadTranscript`."""
-    with closing(opened_store(path)) as db, _reading(path):
+    with closing(open_store(path)) as db, _name_store_in_errors(path):
         tables = {row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables >= TABLES:
             raise UnknownFormat("a database, and not OpenCode's", hint="`ctxgc import` reads OpenCode's `opencode.db`")
@@ -60,21 +60,21 @@ def stored_sessions(path: str) -> list[StoredSession]:
             for session, *stamp in db.execute(query):
                 stamps.setdefault(session, []).append((table, *stamp))
         found = db.execute("SELECT id, time_updated FROM session ORDER BY time_updated DESC, id").fetchall()
-        return [StoredSession(row["id"], _stamp([row["time_updated"], stamps.get(row["id"])])) for row in found]
+        return [StoredSession(row["id"], _digest_of([row["time_updated"], stamps.get(row["id"])])) for row in found]
 
 
 def session_document(path: str, session: str) -> bytes:
     """The document of a session. Raises `BadTranscript`."""
-    with closing(opened_store(path)) as db, _reading(path):
+    with closing(open_store(path)) as db, _name_store_in_errors(path):
         db.execute("BEGIN")
         row = db.execute("SELECT * FROM session WHERE id = ?", (session,)).fetchone()
         if row is None:
             raise BadTranscript(f"session {session} has left the store", hint="import the store again")
-        messages = list(_messages(db, session)) or list(_messages_of_version_2(db, session))
-        return json.dumps({"info": _info(dict(row)), "messages": messages}).encode()
+        messages = list(_messages_of_version_1(db, session)) or list(_messages_of_version_2(db, session))
+        return json.dumps({"info": _session_info(dict(row)), "messages": messages}).encode()
 
 
-def opened_store(path: str) -> sqlite3.Connection:
+def open_store(path: str) -> sqlite3.Connection:
     """A connection that cannot write. Raises `BadTranscript`."""
     try:
         db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
@@ -85,7 +85,7 @@ def opened_store(path: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def _reading(path: str) -> Iterator[None]:
+def _name_store_in_errors(path: str) -> Iterator[None]:
     """Names the store in SQLite's errors."""
     try:
         yield
@@ -93,15 +93,15 @@ def _reading(path: str) -> Iterator[None]:
         raise BadTranscript(f"{path}: {error}", hint="close OpenCode, or export the session") from None
 
 
-def _messages(db: sqlite3.Connection, session: str) -> Iterator[dict[str, Any]]:
+def _messages_of_version_1(db: sqlite3.Connection, session: str) -> Iterator[dict[str, Any]]:
     """Messages of version 1 with their parts. Either table keeps the ids beside the JSON."""
     parts: dict[str, list[dict[str, Any]]] = {}
     for row in db.execute("SELECT id, message_id, data FROM part WHERE session_id = ? ORDER BY id", (session,)):
         ids = {"id": row["id"], "messageID": row["message_id"], "sessionID": session}
-        parts.setdefault(row["message_id"], []).append(_object(row["data"]) | ids)
+        parts.setdefault(row["message_id"], []).append(_decode_object(row["data"]) | ids)
     query = "SELECT id, data FROM message WHERE session_id = ? ORDER BY time_created, id"
     for row in db.execute(query, (session,)):
-        info = _object(row["data"]) | {"id": row["id"], "sessionID": session}
+        info = _decode_object(row["data"]) | {"id": row["id"], "sessionID": session}
         yield {"info": info, "parts": parts.get(row["id"], [])}
 
 
@@ -110,19 +110,19 @@ def _messages_of_version_2(db: sqlite3.Connection, session: str) -> Iterator[dic
         return
     query = "SELECT id, type, data FROM session_message WHERE session_id = ? ORDER BY time_created, id"
     for row in db.execute(query, (session,)):
-        yield _object(row["data"]) | {"id": row["id"], "type": row["type"]}
+        yield _decode_object(row["data"]) | {"id": row["id"], "type": row["type"]}
 
 
-def _info(row: dict[str, Any]) -> dict[str, Any]:
+def _session_info(row: dict[str, Any]) -> dict[str, Any]:
     """The session's row as `opencode export` spells it; columns that a version lacks are left out."""
     names = {"id": "id", "slug": "slug", "project_id": "projectID", "directory": "directory", "parent_id": "parentID",
              "title": "title", "version": "version"}  # fmt: skip
     info = {name: row[column] for column, name in names.items() if row.get(column) is not None}
-    packed = {key: _object(row[key]) for key in ("revert", "model") if row.get(key)}
+    packed = {key: _decode_object(row[key]) for key in ("revert", "model") if row.get(key)}
     return info | {"time": {"created": row.get("time_created"), "updated": row.get("time_updated")}} | packed
 
 
-def _object(text: object) -> dict[str, Any]:
+def _decode_object(text: object) -> dict[str, Any]:
     try:
         value = json.loads(text) if isinstance(text, str | bytes) else None
     except (ValueError, RecursionError):
@@ -130,5 +130,5 @@ def _object(text: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _stamp(value: object) -> bytes:
+def _digest_of(value: object) -> bytes:
     return blake2b(json.dumps(value).encode(), digest_size=16).digest()

@@ -21,9 +21,9 @@ from typing import Any
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of_call
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, clean_name, content_blocks, unix_s
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, clean_name, content_blocks, parse_unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure, Kind, Role
 
@@ -67,17 +67,17 @@ class Pi(LineTranscript):
         self._entries: dict[str, _Entry] = {}
         self._leaf = ""
 
-    def _read(self, line: bytes) -> bool:
-        record = lenient_object(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = parse_json_object(line)
         if record is None:
             return False
         kind = record.get("type")
-        if is_deeper(record, SKELETON_DEPTH_MAX):
-            self._skip("too_deep")
+        if exceeds_depth(record, SKELETON_DEPTH_MAX):
+            self._skip_record("too_deep")
         elif kind == "session":
             self._take_header(record)
         elif not isinstance(kind, str) or not kind:
-            self._skip("malformed")
+            self._skip_record("malformed")
         else:
             self._add_entry(record)
             self._take_entry(kind, record)
@@ -90,7 +90,7 @@ class Pi(LineTranscript):
         if self._chain is not None:
             self._chain.admit_lone_results()
 
-    def _session(self) -> SessionBuilder:
+    def _ensure_session(self) -> SessionBuilder:
         if self._chain is None:
             self._chain = SessionBuilder(NO_SESSION, self._events)
             self._events.append(SessionOpened(NO_SESSION))
@@ -99,7 +99,7 @@ class Pi(LineTranscript):
     def _take_header(self, record: dict[str, Any]) -> None:
         session = clean_name(as_text(record.get("id")))
         if self._chain is not None or not session:
-            self._skip("session")
+            self._skip_record("session")
             return
         self._chain = SessionBuilder(session, self._events)
         self._cwd = clean_name(as_text(record.get("cwd")))
@@ -120,16 +120,16 @@ class Pi(LineTranscript):
         is_known = parent in self._entries or ("parentId" in record and record["parentId"] is None)
         if is_known and parent != self._leaf:
             self._leaf = parent
-            self._follow_leaf(Departure.REWOUND)
+            self._rebuild_window(Departure.REWOUND)
         self._entries[entry_id] = _Entry(self._leaf)
         self._leaf = entry_id
 
-    def _follow_leaf(self, reason: Departure) -> None:
+    def _rebuild_window(self, reason: Departure) -> None:
         """The window becomes the entries on the path to the leaf, unless the path is as before."""
-        chain = self._session()
+        chain = self._ensure_session()
         ids = self._window_ids()
         if ids != [name for name, _ in chain.window]:
-            chain.drop_calls()
+            chain.drop_open_calls()
             chain.rebuild_window(ids, reason)
 
     def _window_ids(self) -> list[str]:
@@ -153,7 +153,7 @@ class Pi(LineTranscript):
             name = entry.parent
 
     def _take_entry(self, kind: str, record: dict[str, Any]) -> None:
-        wall_s = unix_s(record.get("timestamp"))
+        wall_s = parse_unix_s(record.get("timestamp"))
         if kind == "message":
             self._take_message(record, wall_s)
         elif kind == "custom_message":
@@ -164,17 +164,17 @@ class Pi(LineTranscript):
         elif kind == "compaction":
             self._take_compaction(record, wall_s)
         elif kind == "model_change":
-            self._session().note_session(model=as_text(record.get("modelId")))
+            self._ensure_session().note_session(model=as_text(record.get("modelId")))
         elif kind == "session_info":
-            self._session().note_session(title=as_text(record.get("name")))
+            self._ensure_session().note_session(title=as_text(record.get("name")))
         else:
-            self._skip(kind)
+            self._skip_record(kind)
 
     def _take_message(self, record: dict[str, Any], wall_s: float) -> None:
         message = as_dict(record.get("message"))
         role = message.get("role")
         if role == "user":
-            self._session().note_prompt()
+            self._ensure_session().mark_calls_late()
             self._take_texts(message.get("content"), Kind.USER, wall_s)
         elif role == "assistant":
             self._take_reply(message, as_text(record.get("id")), wall_s)
@@ -187,43 +187,47 @@ class Pi(LineTranscript):
         elif role in ("branchSummary", "compactionSummary"):
             self._admit_text(Kind.SUMMARY, as_text(message.get("summary")), wall_s)
         else:
-            self._skip(f"message.{role}" if isinstance(role, str) and role else "malformed")
+            self._skip_record(f"message.{role}" if isinstance(role, str) and role else "malformed")
 
-    def _note_admitted(self, segment_id: str) -> None:
+    def _add_segment_to_entry(self, segment_id: str) -> None:
         """The segment belongs to the entry that is being read."""
         entry = self._entries.get(self._leaf)
         if entry is not None:
             entry.ids.append(segment_id)
 
-    def _birth(self, wall_s: float) -> Birth:
-        return Birth(self._session().turn, wall_s)
+    def _make_birth(self, wall_s: float) -> Birth:
+        return Birth(self._ensure_session().turn, wall_s)
 
     def _admit_text(self, kind: Kind, text: str, wall_s: float, facts: Facts = NO_CALL_FACTS) -> None:
         """A text that the model is told."""
         if text.isspace():
-            self._skip("blank")
+            self._skip_record("blank")
         elif text:
-            self._note_admitted(self._session().admit_text(kind, Role.USER, text, self._birth(wall_s), facts=facts))
+            self._add_segment_to_entry(
+                self._ensure_session().admit_text(kind, Role.USER, text, self._make_birth(wall_s), facts=facts)
+            )
 
     def _take_texts(self, content: object, kind: Kind, wall_s: float) -> None:
         if not isinstance(content, str | list):
-            self._skip("malformed")
+            self._skip_record("malformed")
             return
         for block in content_blocks(content):
             text = block_text(block)
             if text is not None:
                 self._admit_text(kind, text, wall_s)
             elif as_text(as_dict(block).get("type")):
-                self._note_admitted(
-                    self._session().admit_text(kind, Role.USER, "", self._birth(wall_s), {"opaque": [block]})
+                self._add_segment_to_entry(
+                    self._ensure_session().admit_text(
+                        kind, Role.USER, "", self._make_birth(wall_s), {"opaque": [block]}
+                    )
                 )
             else:
-                self._skip("malformed")
+                self._skip_record("malformed")
 
     def _take_shell(self, message: dict[str, Any], wall_s: float) -> None:
         """A command the user ran; its output is told to the model unless the user said otherwise."""
         if message.get("excludeFromContext") is True:
-            self._skip("message.bashExecution")
+            self._skip_record("message.bashExecution")
             return
         command, output = as_text(message.get("command")), as_text(message.get("output"))
         facts = facts_of_call("bash", {"command": command}, self._cwd)
@@ -233,9 +237,9 @@ class Pi(LineTranscript):
         """A request: the blocks share a turn and a reply."""
         stop = as_text(message.get("stopReason"))
         if stop in NOT_SENT:
-            self._skip(f"assistant.{stop}")
+            self._skip_record(f"assistant.{stop}")
             return
-        chain = self._session()
+        chain = self._ensure_session()
         chain.end_late_calls()
         chain.turn += 1
         turn = chain.turn - 1
@@ -250,19 +254,21 @@ class Pi(LineTranscript):
                 text = as_text(block.get(kind))
                 if text.strip():
                     what = Kind.ASSISTANT if kind == "text" else Kind.THINKING
-                    self._note_admitted(chain.admit_text(what, Role.ASSISTANT, text, Birth(turn, wall_s, reply)))
+                    self._add_segment_to_entry(chain.admit_text(what, Role.ASSISTANT, text, Birth(turn, wall_s, reply)))
             else:
-                self._skip(f"block.{kind}" if isinstance(kind, str) and kind != "toolCall" else "malformed")
+                self._skip_record(f"block.{kind}" if isinstance(kind, str) and kind != "toolCall" else "malformed")
         self._emit_bill(as_dict(message.get("usage")), model, turn, wall_s)
 
     def _take_call(self, block: dict[str, Any], birth: Birth) -> None:
         tool, value = as_text(block.get("name")), block.get("arguments")
-        self._note_admitted(self._session().begin_call(as_text(block["id"]), tool, value, birth, cwd=self._cwd))
+        self._add_segment_to_entry(
+            self._ensure_session().begin_call(as_text(block["id"]), tool, value, birth, cwd=self._cwd)
+        )
 
     def _take_result(self, message: dict[str, Any], wall_s: float) -> None:
         is_error = True if message.get("isError") is True else None
         call_id = as_text(message.get("toolCallId"))
-        self._session().take_result(call_id, message.get("content"), is_error, wall_s)
+        self._ensure_session().take_result(call_id, message.get("content"), is_error, wall_s)
 
     def _emit_bill(self, usage: dict[str, Any], model: str, turn: int, wall_s: float) -> None:
         counts = {key: as_count(usage.get(key)) for key in ("input", "cacheRead", "cacheWrite", "output")}
@@ -270,7 +276,7 @@ class Pi(LineTranscript):
             return
         self._events.append(
             ReplyBilled(
-                session=self._session().session,
+                session=self._ensure_session().session,
                 turn=turn,
                 model=model,
                 wall_s=wall_s,
@@ -284,9 +290,9 @@ class Pi(LineTranscript):
     def _take_compaction(self, record: dict[str, Any], wall_s: float) -> None:
         entry = self._entries.get(self._leaf)
         if entry is None or not as_text(record.get("id")):
-            self._skip("compaction")
+            self._skip_record("compaction")
             return
         entry.is_compaction = True
         entry.first_kept = as_text(record.get("firstKeptEntryId"))
         self._admit_text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
-        self._follow_leaf(Departure.HOST_COMPACTED)
+        self._rebuild_window(Departure.HOST_COMPACTED)

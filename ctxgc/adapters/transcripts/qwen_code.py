@@ -18,10 +18,10 @@ from typing import Any
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
-from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, unix_s
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper
+from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, parse_unix_s
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
 from ctxgc.adapters.transcripts.genai_content import HOST, MODEL, SUMMARY, USER, ContentReader, is_content, parts_of
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, lenient_object
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure
 
@@ -69,24 +69,24 @@ class QwenCode(LineTranscript):
         super().__init__()
         self._sessions: dict[str, _LogSession] = {}
 
-    def _read(self, line: bytes) -> bool:
-        record = lenient_object(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = parse_json_object(line)
         if record is None:
             return False
         name, uuid = clean_name(as_text(record.get("sessionId"))), as_text(record.get("uuid"))
         if not name or not uuid:
-            self._skip(record.get("type") if "type" in record else "no_session")
-        elif is_deeper(record, SKELETON_DEPTH_MAX + 4):
-            self._skip("too_deep")
+            self._skip_record(record.get("type") if "type" in record else "no_session")
+        elif exceeds_depth(record, SKELETON_DEPTH_MAX + 4):
+            self._skip_record("too_deep")
         else:
             session = self._session_of(name, record)
-            self._grow(session, uuid, record)
+            self._add_record(session, uuid, record)
             if record.get("type") == "system":
-                self._take_note(session, record)
+                self._take_system_record(session, record)
             else:
                 self._take_record(session, record)
             for kind in session.content.skipped:
-                self._skip(kind)
+                self._skip_record(kind)
             session.content.skipped.clear()
         return True
 
@@ -112,7 +112,7 @@ class QwenCode(LineTranscript):
             self._events.append(SessionOpened(name, cwd, parent))
         return self._sessions[name]
 
-    def _grow(self, session: _LogSession, uuid: str, record: dict[str, Any]) -> None:
+    def _add_record(self, session: _LogSession, uuid: str, record: dict[str, Any]) -> None:
         """Add the record to the tree; a record that does not follow the record before begins another window.
 
         Several records of one `uuid` are one node, and a record whose parent was lost follows the record before.
@@ -123,31 +123,31 @@ class QwenCode(LineTranscript):
         is_known = parent in session.records or ("parentUuid" in record and record["parentUuid"] is None)
         if is_known and parent != session.leaf and session.leaf:
             session.leaf = parent
-            self._follow(session, Departure.REWOUND)
+            self._rebuild_window(session, Departure.REWOUND)
         session.records[uuid] = _Record(session.leaf)
         session.leaf = uuid
 
     @staticmethod
-    def _follow(session: _LogSession, reason: Departure) -> None:
+    def _rebuild_window(session: _LogSession, reason: Departure) -> None:
         """The window becomes the records on the path to the leaf, from the newest compression on."""
         ids: list[str] = []
-        for record in _path(session):
+        for record in _path_to_root(session):
             ids = [*record.ids, *ids]
             if record.is_compression:
                 break
         ids = list(dict.fromkeys(ids))
         chain = session.chain
         if ids != [name for name, _ in chain.window]:
-            chain.drop_calls()
+            chain.drop_open_calls()
             chain.rebuild_window(ids, reason)
 
     def _take_record(self, session: _LogSession, record: dict[str, Any]) -> None:
         """A record that a request holds."""
         kind, content, chain = as_text(record.get("type")), record.get("message"), session.chain
         if kind not in SPOKEN or not is_content(content):
-            self._skip(f"record.{kind[:32]}" if kind and kind not in SPOKEN else "malformed")
+            self._skip_record(f"record.{kind[:32]}" if kind and kind not in SPOKEN else "malformed")
             return
-        wall_s, cwd = unix_s(record.get("timestamp")), clean_name(as_text(record.get("cwd")))
+        wall_s, cwd = parse_unix_s(record.get("timestamp")), clean_name(as_text(record.get("cwd")))
         node = session.records[as_text(record.get("uuid"))]
         if kind == "assistant":
             self._take_reply(session, record, node, wall_s)
@@ -157,8 +157,8 @@ class QwenCode(LineTranscript):
         is_typed = as_text(record.get("subtype")) in TYPED_SUBTYPES
         is_host = not is_typed or as_text(record.get("provenance")) in HOST_PROVENANCES
         if kind == "user" and is_said and not is_host:
-            chain.note_prompt()
-        node.ids += session.content.take(content, HOST if is_host else USER, Birth(chain.turn, wall_s), cwd)
+            chain.mark_calls_late()
+        node.ids += session.content.admit_content(content, HOST if is_host else USER, Birth(chain.turn, wall_s), cwd)
 
     def _take_reply(self, session: _LogSession, record: dict[str, Any], node: _Record, wall_s: float) -> None:
         chain, uuid = session.chain, as_text(record.get("uuid"))
@@ -170,7 +170,7 @@ class QwenCode(LineTranscript):
         chain.note_session(model=model)
         birth = Birth(chain.turn - 1, wall_s, clean_name(uuid))
         cwd = clean_name(as_text(record.get("cwd")))
-        node.ids += session.content.take(record.get("message"), MODEL, birth, cwd)
+        node.ids += session.content.admit_content(record.get("message"), MODEL, birth, cwd)
         usage = as_dict(record.get("usageMetadata"))
         prompt, cached = as_count(usage.get("promptTokenCount")), as_count(usage.get("cachedContentTokenCount"))
         if prompt:
@@ -178,12 +178,12 @@ class QwenCode(LineTranscript):
             fresh = max(prompt - cached, 0)
             self._events.append(ReplyBilled(chain.session, chain.turn - 1, model, wall_s, fresh, cached, 0, output))
 
-    def _take_note(self, session: _LogSession, record: dict[str, Any]) -> None:
+    def _take_system_record(self, session: _LogSession, record: dict[str, Any]) -> None:
         """A system record: the host's note, or a compression."""
         subtype, payload = as_text(record.get("subtype")), as_dict(record.get("systemPayload"))
         name = session.chain.session
         if subtype == "chat_compression" and isinstance(payload.get("compressedHistory"), list):
-            self._compress(session, record, payload["compressedHistory"])
+            self._take_compression(session, record, payload["compressedHistory"])
         elif subtype == "custom_title":
             session.chain.note_session(title=as_text(payload.get("customTitle")))
         elif subtype == "session_model":
@@ -191,26 +191,26 @@ class QwenCode(LineTranscript):
         elif subtype == "parent_session" and (parent := clean_name(as_text(payload.get("parentSessionId")))):
             self._events.append(SessionOpened(name, parent=parent))
         else:
-            self._skip(f"system.{subtype}")
+            self._skip_record(f"system.{subtype}")
 
-    def _compress(self, session: _LogSession, record: dict[str, Any], history: list[Any]) -> None:
+    def _take_compression(self, session: _LogSession, record: dict[str, Any], history: list[Any]) -> None:
         """The window becomes this history: what is a copy keeps its segment, what is news sums up what left."""
-        chain, wall_s = session.chain, unix_s(record.get("timestamp"))
-        chain.drop_calls()
+        chain, wall_s = session.chain, parse_unix_s(record.get("timestamp"))
+        chain.drop_open_calls()
         ids: list[str] = []
         for content in filter(is_content, history):
             is_model = content.get("role") == "model"
-            known = session.content.known_ids(content, MODEL if is_model else USER)
+            known = session.content.copied_segment_ids(content, MODEL if is_model else USER)
             if known is None:
-                news = session.content.news_in(content)
-                known = session.content.take(news, MODEL if is_model else SUMMARY, Birth(chain.turn, wall_s))
+                news = session.content.new_parts(content)
+                known = session.content.admit_content(news, MODEL if is_model else SUMMARY, Birth(chain.turn, wall_s))
             ids += known
         node = session.records[as_text(record.get("uuid"))]
         node.ids, node.is_compression = list(dict.fromkeys(ids)), True
-        self._follow(session, Departure.HOST_COMPACTED)
+        self._rebuild_window(session, Departure.HOST_COMPACTED)
 
 
-def _path(session: _LogSession) -> Iterator[_Record]:
+def _path_to_root(session: _LogSession) -> Iterator[_Record]:
     """From the leaf to the root."""
     name = session.leaf
     while (record := session.records.get(name)) is not None:

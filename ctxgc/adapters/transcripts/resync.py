@@ -58,7 +58,7 @@ def decode_stretch(stretch: bytes) -> str:
     return stretch.replace(b"\0", b"").decode("utf-8", "replace")
 
 
-def cut_character(stretch: bytes) -> bytes:
+def incomplete_utf8_tail(stretch: bytes) -> bytes:
     """The beginning of a character in which the stretch ends, for the next bytes to complete; empty without such a
     beginning.
     """
@@ -89,7 +89,7 @@ def salvage_records(
                     break
             at = start.start() + 1
             continue
-        if is_nested and _is_copy(text, start.start(), end, is_cut=is_cut):
+        if is_nested and _is_nested_copy(text, start.start(), end, is_cut=is_cut):
             at = end
             continue
         gap = text[torn_from : start.start()]
@@ -104,7 +104,7 @@ def salvage_records(
     return found
 
 
-def _is_copy(text: str, start: int, end: int, *, is_cut: bool) -> bool:
+def _is_nested_copy(text: str, start: int, end: int, *, is_cut: bool) -> bool:
     """Whether this object is an element of a list in a torn record."""
     return text[max(start - END_CHARS, 0) : start].rstrip()[-1:] in ("[", ",") and (is_cut or not is_blank(text[end:]))
 
@@ -136,7 +136,7 @@ class Nesting:
         self.depth = 0
         self._is_in_string = False
 
-    def follow(self, text: str) -> bool:
+    def scan_brackets(self, text: str) -> bool:
         """Go on over `text`; whether the object may be closed now."""
         at, is_closed = 0, False
         while (mark := (_IN_STRING if self._is_in_string else _MARK).search(text, at)) is not None:

@@ -20,15 +20,15 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from ctxgc.adapters.builder import ROLES, Birth, IdAllocator, PlainSegment, SegmentBuilder, fit_call_id
+from ctxgc.adapters.builder import ROLES, Birth, IdAllocator, PlainSegment, SegmentBuilder, sanitize_call_id
 from ctxgc.adapters.contract import RESULT_PIECE, BodiesCleared, Event, SegmentAdmitted, SessionOpened
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.facts.shell_paths import resolve_path
-from ctxgc.adapters.facts.tool_facts import EDIT_SOURCES_MAX, client_facts
+from ctxgc.adapters.facts.tool_facts import EDIT_SOURCES_MAX, add_client_facts
 from ctxgc.adapters.json_values import as_count, as_dict, as_list, as_text, clean_name
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, is_deeper, is_piece_name
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth, is_valid_piece_name
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, parse_json_object
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.redact import redact_text, redact_texts
 from ctxgc.core.segment import (
@@ -66,7 +66,7 @@ _SEGMENTS = re.compile(rb'"segments"\s*:\s*\[')
 
 def is_segment_lines(head: bytes) -> bool:
     """A header alone on the first line."""
-    record = lenient_object(head.split(b"\n", 1)[0]) if _NAMED.match(head) else None
+    record = parse_json_object(head.split(b"\n", 1)[0]) if _NAMED.match(head) else None
     return record is not None and "segments" not in record
 
 
@@ -90,8 +90,8 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
         "role": segment.role.value,
         "place": segment.place,
         "born_turn": segment.born_turn,
-        "skeleton": _bytes_fields(segment.skeleton),
-        "pieces": [{"name": piece.name, **_bytes_fields(piece.data)} for piece in segment.body],
+        "skeleton": _encode_bytes(segment.skeleton),
+        "pieces": [{"name": piece.name, **_encode_bytes(piece.data)} for piece in segment.body],
     }
     others = {
         "wall_s": segment.wall_s,
@@ -112,7 +112,7 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
     return fields | {key: value for key, value in others.items() if value}
 
 
-def _bytes_fields(data: bytes) -> dict[str, str]:
+def _encode_bytes(data: bytes) -> dict[str, str]:
     """Bytes as `text`, or as `data_b64` where the bytes are not UTF-8 (lone surrogates)."""
     try:
         return {"text": data.decode()}
@@ -120,14 +120,14 @@ def _bytes_fields(data: bytes) -> dict[str, str]:
         return {"data_b64": b64encode(data).decode()}
 
 
-def redacted_id(id_: str, ids: Container[str]) -> str:
+def redact_id(id_: str, ids: Container[str]) -> str:
     """An id without a credential: of two ids that a mark makes equal, the second gets an ordinal.
 
     An id with a mark counts too: an older segment of the same stash may have been stored before the rule.
     """
     given = clean_name(id_)
     bare = redact_text(given)
-    bare = fit_call_id(bare) if bare != given else bare
+    bare = sanitize_call_id(bare) if bare != given else bare
     is_marked = bare != given or REDACTION_MARK in given
     number, unused = 1, bare
     while is_marked and unused in ids:
@@ -136,7 +136,7 @@ def redacted_id(id_: str, ids: Container[str]) -> str:
     return unused
 
 
-def segments_of(records: Iterable[object], project: str = "", ids: set[str] | None = None) -> list[Segment]:
+def parse_segments(records: Iterable[object], project: str = "", ids: set[str] | None = None) -> list[Segment]:
     """Segments from records of `segment_fields`. Raises `BadTranscript` for a malformed record.
 
     `project` resolves relative paths in records of an older version, which have no facts. `ids` are the ids of earlier
@@ -163,8 +163,8 @@ class SegmentLines(LineTranscript):
         """Whether the file is no export: whoever wrote the file may have made the segments up."""
         return self._reader is not None and not self._reader.is_bundle
 
-    def _read(self, line: bytes) -> bool:
-        record = lenient_object(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = parse_json_object(line)
         if record is None:
             return False
         try:
@@ -175,13 +175,13 @@ class SegmentLines(LineTranscript):
             elif "kind" in record:
                 self._events += self._reader.read_record(record)
                 for _ in range(self._reader.pop_lost_refs()):
-                    self._skip("lost_ref")
+                    self._skip_record("lost_ref")
             elif not {FORGOTTEN_KEY, JOURNAL_KEY, END_KEY} & record.keys():
-                self._skip(record.get("type"))
+                self._skip_record(record.get("type"))
         except BadTranscript:
-            self._skip("unknown_version")
+            self._skip_record("unknown_version")
         except (ValueError, RecursionError):
-            self._skip("malformed")
+            self._skip_record("malformed")
         return True
 
     def _is_record(self, value: dict[str, Any]) -> bool:
@@ -195,7 +195,7 @@ class SegmentDocument(DocumentTranscript):
     is_handwritten = True
     """No export is a document."""
 
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+    def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
         reader = _Reader(document)
         self.source = reader.source
         yield reader.opened
@@ -248,9 +248,9 @@ class _Reader:
         kind = _enum_member(Kind, fields.get("kind"))
         role = _enum_member(Role, fields.get("role", ROLES.get(kind, Role.USER).value))
         reply = clean_name(as_text(fields.get("reply")))
-        birth = Birth(self._next_born_turn(fields, kind, role), _number_of(fields.get("wall_s"), 0.0), reply)
-        birth = birth._replace(place=self._place_of(fields))
-        make = self._exact_segment if "pieces" in fields else self._plain_segment
+        birth = Birth(self._next_born_turn(fields, kind, role), _number_or_default(fields.get("wall_s"), 0.0), reply)
+        birth = birth._replace(place=self._claim_place(fields))
+        make = self._exported_segment if "pieces" in fields else self._plain_segment
         segment = make(
             fields, PlainSegment(kind, role, b"", status=_enum_member(Status, fields.get("status", "ok"))), birth
         )
@@ -259,7 +259,7 @@ class _Reader:
             raise ValueError("a tool call has a result unless it is pending (I3)")
         if segment.id in self._ids:
             raise ValueError(f"a second segment {segment.id!r}")
-        refs = tuple(redact_texts(_strings(fields.get("refs"))))
+        refs = tuple(redact_texts(_strings_of_list(fields.get("refs"))))
         if self.is_bundle:
             known = tuple(ref for ref in refs if ref in self._ids)
             self._lost_refs += len(refs) - len(known)
@@ -268,29 +268,29 @@ class _Reader:
         segment = replace(
             self._with_facts(segment, fields),
             refs=refs,
-            importance=min(max(_number_of(fields.get("importance"), 0.5), 0.0), 1.0),
+            importance=min(max(_number_or_default(fields.get("importance"), 0.5), 0.0), 1.0),
             task=as_text(fields.get("task")),
-            tags=_strings(fields.get("tags")),
+            tags=_strings_of_list(fields.get("tags")),
         )
         return SegmentAdmitted(self.opened.session, segment)
 
     def _with_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
         """The segment with the fields of its record; fields that a record of an older version lacks are derived."""
-        paths, command = _paths_of(fields.get("paths")), clean_name(as_text(fields.get("command")))
+        paths, command = _decode_paths(fields.get("paths")), clean_name(as_text(fields.get("command")))
         if "facts" in fields:
-            return replace(segment, paths=paths, command=command, facts=_facts_of(fields["facts"]))
+            return replace(segment, paths=paths, command=command, facts=_decode_facts(fields["facts"]))
         if segment.kind is not Kind.TOOL_CALL:
             return replace(segment, paths=paths, command=command)
         if "pieces" in fields:
             # An older gateway did not know the folder that its paths lie in.
             paths = tuple(use._replace(path=resolve_path(use.path, self.opened.project)) for use in paths)
         [known] = add_facts([segment], self.opened.project)
-        return client_facts(known, paths, command)
+        return add_client_facts(known, paths, command)
 
-    def _exact_segment(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
+    def _exported_segment(self, fields: Mapping[str, Any], plain: PlainSegment, birth: Birth) -> Segment:
         """An exported segment, with its facts."""
-        skeleton, body = _exact_content(fields)
-        segment_id = self._own_id(fields)
+        skeleton, body = _exported_content(fields)
+        segment_id = self._record_id(fields)
         return Segment(
             id=segment_id or self._builder.names.next_text_id(plain.role, plain.kind, body[-1].data if body else b""),
             kind=plain.kind,
@@ -302,7 +302,7 @@ class _Reader:
             body=body,
             tool=clean_name(as_text(fields.get("tool"))),
             status=plain.status,
-            edit_sources=_strings(fields.get("edit_sources"))[:EDIT_SOURCES_MAX],
+            edit_sources=_strings_of_list(fields.get("edit_sources"))[:EDIT_SOURCES_MAX],
             reply=birth.reply,
             has_opaque=fields.get("has_opaque") is True or b'"opaque":' in skeleton,
         )
@@ -311,18 +311,18 @@ class _Reader:
         """A segment written by hand: `text`, with `input` if the record has an input."""
         tool = clean_name(as_text(fields.get("tool")))
         value = fields.get("input") or {}
-        if is_deeper(value, SKELETON_DEPTH_MAX):
+        if exceeds_depth(value, SKELETON_DEPTH_MAX):
             raise ValueError("an input nested too deep")
         text = text_bytes(as_text(fields.get("text")))
-        segment_id = self._own_id(fields)
+        segment_id = self._record_id(fields)
         plain = plain._replace(text=text, tool=tool, input=value, id=segment_id)
-        draft = self._builder.draft_plain(plain, birth, self.opened.project)
-        return replace(draft.segment(), status=plain.status, tool=tool)
+        draft = self._builder.draft_plain_segment(plain, birth, self.opened.project)
+        return replace(draft.build_segment(), status=plain.status, tool=tool)
 
-    def _own_id(self, fields: Mapping[str, Any]) -> str:
-        return redacted_id(as_text(fields.get("id")), self._ids)
+    def _record_id(self, fields: Mapping[str, Any]) -> str:
+        return redact_id(as_text(fields.get("id")), self._ids)
 
-    def _place_of(self, fields: Mapping[str, Any]) -> int:
+    def _claim_place(self, fields: Mapping[str, Any]) -> int:
         """The place of the record, as long as places grow."""
         builder = self._builder
         builder.next_place = max(as_count(fields.get("place")), builder.next_place)
@@ -338,31 +338,31 @@ class _Reader:
         return as_count(fields["born_turn"]) if "born_turn" in fields else counted
 
 
-def _exact_content(fields: Mapping[str, Any]) -> tuple[bytes, tuple[Piece, ...]]:
+def _exported_content(fields: Mapping[str, Any]) -> tuple[bytes, tuple[Piece, ...]]:
     """Skeleton and body of an exported segment."""
-    skeleton = _piece_data(as_dict(fields.get("skeleton", {"text": "{}"})))
+    skeleton = _decode_bytes(as_dict(fields.get("skeleton", {"text": "{}"})))
     pieces = tuple(
-        Piece(as_text(as_dict(item).get("name")), _piece_data(as_dict(item))) for item in as_list(fields["pieces"])
+        Piece(as_text(as_dict(item).get("name")), _decode_bytes(as_dict(item))) for item in as_list(fields["pieces"])
     )
-    names = {piece.name for piece in pieces if is_piece_name(piece.name)}
+    names = {piece.name for piece in pieces if is_valid_piece_name(piece.name)}
     value = json.loads(skeleton)
     if (
         not isinstance(fields["pieces"], list)
         or not isinstance(value, dict)
-        or is_deeper(value, SKELETON_DEPTH_MAX)
+        or exceeds_depth(value, SKELETON_DEPTH_MAX)
         or len(names) != len(pieces)
     ):
         raise ValueError("a skeleton is an object, and a body has one piece of a name")
     return skeleton, pieces
 
 
-def _piece_data(said: Mapping[str, Any]) -> bytes:
+def _decode_bytes(said: Mapping[str, Any]) -> bytes:
     if "data_b64" in said:
         return b64decode(as_text(said["data_b64"]), validate=True)
     return text_bytes(as_text(said.get("text")))
 
 
-def _paths_of(value: object) -> tuple[PathUse, ...]:
+def _decode_paths(value: object) -> tuple[PathUse, ...]:
     """Paths with their lines, or bare names of files that were mentioned."""
     found: list[PathUse] = []
     for item in as_list(value):
@@ -373,7 +373,7 @@ def _paths_of(value: object) -> tuple[PathUse, ...]:
     return tuple(found)
 
 
-def _facts_of(value: object) -> CallFacts:
+def _decode_facts(value: object) -> CallFacts:
     """Facts as `segment_fields` writes them. Raises `ValueError` for any other."""
     fields = as_dict(value)
     attempt, recalls = fields.get("attempt"), fields.get("recalls", "")
@@ -390,9 +390,9 @@ def _enum_member(enum: type[_E], value: object) -> _E:
     return enum(as_text(value))
 
 
-def _strings(value: object) -> tuple[str, ...]:
+def _strings_of_list(value: object) -> tuple[str, ...]:
     return tuple(item for item in as_list(value) if isinstance(item, str))
 
 
-def _number_of(value: object, default: float) -> float:
+def _number_or_default(value: object, default: float) -> float:
     return float(value) if isinstance(value, int | float) and -(2**53) < value < 2**53 else default

@@ -21,7 +21,7 @@ from ctxgc.adapters.contract import BodiesCleared, Event, SegmentAdmitted, Sessi
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS
 from ctxgc.adapters.json_values import canonical_json, clean_name
-from ctxgc.adapters.skeletons import cut_result
+from ctxgc.adapters.skeletons import split_result
 from ctxgc.core.segment import Departure, Kind, Role, Segment, Status, text_bytes
 
 OPEN_CALLS_MAX = 4096
@@ -106,7 +106,7 @@ class SessionBuilder(SegmentBuilder):
         draft = self.open_call(call_id, tool, value, birth, is_text=is_text, cwd=cwd)
         self.window.append((draft.id, draft.place))
         if self._lone and (lone := next((one for one in self._lone if one.call_id == call_id), None)):
-            self._forget_lone(lone)
+            self._drop_lone_result(lone)
             self.take_result(call_id, lone.content, lone.is_error, lone.birth.wall_s)
         return draft.id
 
@@ -120,27 +120,27 @@ class SessionBuilder(SegmentBuilder):
             self._lone.append(lone)
             self._lone_bytes += lone.size
             while len(self._lone) > LONE_RESULTS_MAX or self._lone_bytes > LONE_BYTES_MAX:
-                self._admit_lone(self._lone[0])
+                self._admit_lone_result(self._lone[0])
             return
         draft.birth = draft.birth._replace(wall_s=wall_s or draft.birth.wall_s)
         self._admit_draft(draft)
 
     def admit_lone_results(self) -> None:
         """The input ends here for now: open calls are pending, results without a call stand for themselves."""
-        self.admit_pending()
+        self.admit_pending_calls()
         for lone in list(self._lone):
-            self._admit_lone(lone)
+            self._admit_lone_result(lone)
 
-    def _forget_lone(self, lone: LoneResult) -> None:
+    def _drop_lone_result(self, lone: LoneResult) -> None:
         self._lone.remove(lone)
         self._lone_bytes -= lone.size
 
-    def _admit_lone(self, lone: LoneResult) -> None:
+    def _admit_lone_result(self, lone: LoneResult) -> None:
         """The call of this result is lost: the result's text is an attachment at its own place, opaque blocks stand
         beside.
         """
-        self._forget_lone(lone)
-        extra, text = cut_result(lone.content)
+        self._drop_lone_result(lone)
+        extra, text = split_result(lone.content)
         place, opaque = lone.birth.place or 0, extra.get("opaque")
         parts: list[tuple[bytes, dict[str, object]]] = [(text, {})] if text.strip() else []
         parts += [(b"", {"opaque": opaque})] if opaque else []
@@ -155,30 +155,30 @@ class SessionBuilder(SegmentBuilder):
         """Whether a call of this id is pending."""
         return call_id in self._open
 
-    def open_call_of(self, tool: str) -> str:
+    def oldest_open_call(self, tool: str) -> str:
         """The id of the oldest open call of this tool, or an empty one: some logs give calls no id."""
         open_calls = (call_id for call_id, draft in self._open_calls() if draft.skeleton.get("name") == tool)
         return next(open_calls, "")
 
-    def note_prompt(self) -> None:
+    def mark_calls_late(self) -> None:
         """A user text arrives: an open call will hardly get a result."""
         for _, draft in self._open_calls():
             draft.is_late = True
-        self.admit_pending()
+        self.admit_pending_calls()
 
     def end_late_calls(self) -> None:
         """The next reply begins: the late results have had their chance."""
         for call_id, draft in [entry for entry in self._open_calls() if entry[1].is_late]:
             self._end_call(call_id, draft)
 
-    def drop_calls(self) -> None:
+    def drop_open_calls(self) -> None:
         """The window is another window: no result is awaited any more, and no call stays open."""
-        self.note_prompt()
+        self.mark_calls_late()
         self.end_late_calls()
         for lone in list(self._lone):
-            self._admit_lone(lone)
+            self._admit_lone_result(lone)
 
-    def admit_pending(self) -> None:
+    def admit_pending_calls(self) -> None:
         """Admit the open calls as pending, each once."""
         for _, draft in self._open_calls():
             if not draft.is_shown:
@@ -206,7 +206,7 @@ class SessionBuilder(SegmentBuilder):
                 yield call_id, draft
 
     def _admit_draft(self, draft: Draft) -> Segment:
-        segment = draft.segment()
+        segment = draft.build_segment()
         self.events.append(SegmentAdmitted(self.session, segment))
         return segment
 

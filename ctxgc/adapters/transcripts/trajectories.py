@@ -21,7 +21,7 @@ from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.facts.tool_facts import facts_of_call
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, encode_json
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, lenient_object
+from ctxgc.adapters.transcripts.jsonl import LineTranscript, parse_json_object
 from ctxgc.adapters.wire.openai_chat import read_messages
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Segment, Status
@@ -67,7 +67,7 @@ class MiniSweAgent(DocumentTranscript):
 
     source = "mini_swe_agent"
 
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+    def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
         messages = _messages_of(document, "messages")
         self.records = len(messages)
         config = as_dict(as_dict(document.get("info")).get("config"))
@@ -85,12 +85,12 @@ class SweAgent(DocumentTranscript):
 
     source = "swe_agent"
 
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+    def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
         messages = _messages_of(document, "history")
         self.records = len(messages)
         session = clean_name(as_text(document.get("instance_id"))) or digest
         title = as_text(document.get("environment"))
-        kinds, actions = _observations(messages)
+        kinds, actions = _find_observations(messages)
         run = _Trajectory(opened=SessionOpened(session, title=title), messages=messages, kinds=kinds, actions=actions)
         yield from _events_of(run, self.skipped)
 
@@ -100,12 +100,12 @@ class TauBench(LineTranscript):
 
     source = "tau_bench"
 
-    def _read(self, line: bytes) -> bool:
-        record = lenient_object(line)
+    def _read_record(self, line: bytes) -> bool:
+        record = parse_json_object(line)
         if record is None:
             return False
         if "traj" not in record:
-            self._skip(record.get("type"))
+            self._skip_record(record.get("type"))
             return True
         task, trial = _trial_number(record.get("task_id")), _trial_number(record.get("trial"))
         session = f"task{task}-trial{trial}-{document_digest(line)[:8]}"
@@ -115,7 +115,7 @@ class TauBench(LineTranscript):
                 _Trajectory(opened=SessionOpened(session, title=session), messages=messages), self.skipped
             )
         except (BadTranscript, ValueError, RecursionError):
-            self._skip("malformed")
+            self._skip_record("malformed")
         return True
 
     def _is_record(self, value: dict[str, Any]) -> bool:
@@ -137,7 +137,7 @@ def _events_of(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
     skipped.update(window.skipped)
     session = run.opened.session
     known = add_facts(window.segments, run.opened.project)
-    segments = (_with_wrapping(run, segment, index) for segment, index in zip(known, indexes, strict=True))
+    segments = (_add_wrapping_facts(run, segment, index) for segment, index in zip(known, indexes, strict=True))
     return [run.opened, *(SegmentAdmitted(session, segment) for segment in segments)]
 
 
@@ -150,7 +150,7 @@ def _wire_message(message: Mapping[str, Any]) -> dict[str, Any]:
     return wire
 
 
-def _with_wrapping(run: _Trajectory, segment: Segment, index: int) -> Segment:
+def _add_wrapping_facts(run: _Trajectory, segment: Segment, index: int) -> Segment:
     """The segment with the facts that only the wrapping knows."""
     wall_s = run.walls.get(index, 0.0)
     action = run.actions.get(index, "")
@@ -168,7 +168,7 @@ def _status_of(segment: Segment) -> Status:
     return Status.ERROR if code and code[1].strip("-0") else segment.status
 
 
-def _observations(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind], dict[int, str]]:
+def _find_observations(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind], dict[int, str]]:
     """The user's messages that show the outcome of an action, or a demonstration, and the actions shown."""
     kinds: dict[int, Kind] = {}
     actions: dict[int, str] = {}

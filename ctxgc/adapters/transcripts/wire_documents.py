@@ -27,8 +27,8 @@ from ctxgc.adapters.contract import (
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.foreign_blocks import foreign_blocks
 from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, encode_json
-from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest, document_of
-from ctxgc.adapters.transcripts.jsonl import lenient_object
+from ctxgc.adapters.transcripts.json_document import DocumentTranscript, decode_document, document_digest
+from ctxgc.adapters.transcripts.jsonl import parse_json_object
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank, salvage_records
 from ctxgc.adapters.transcripts.xml_calls import has_xml_result, with_native_calls
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
@@ -63,7 +63,7 @@ def is_anthropic(head: bytes) -> bool:
     """A message of Anthropic's shape with a block that no other API has, or a request with its `system`; or Cline's."""
     messages = list(_messages_in(head))
     return any(
-        _block_types(value) & ANTHROPIC_BLOCKS or ("messages" in value and _list_or_text(value.get("system")))
+        _block_types(value) & ANTHROPIC_BLOCKS or ("messages" in value and _is_list_or_text(value.get("system")))
         for value in messages
     ) or (any(map(has_xml_result, messages)) and not any(value.get("role") in CHAT_ONLY_ROLES for value in messages))
 
@@ -73,7 +73,7 @@ def is_responses(head: bytes) -> bool:
     return any(
         as_text(value.get("type")) in RESPONSES_ITEMS
         or _block_types(value) & RESPONSES_TEXTS
-        or ("model" in value and "messages" not in value and _list_or_text(value.get("input")))
+        or ("model" in value and "messages" not in value and _is_list_or_text(value.get("input")))
         for value in _messages_in(head)
     )
 
@@ -101,7 +101,7 @@ def _is_message(value: dict[str, Any]) -> bool:
     return "role" in value or "call_id" in value
 
 
-def _list_or_text(value: object) -> bool:
+def _is_list_or_text(value: object) -> bool:
     return isinstance(value, list | str) and bool(value)
 
 
@@ -119,7 +119,7 @@ def _block_types(message: dict[str, Any]) -> set[str]:
 def request_in(record: Any, list_key: str, depth_left: int = REQUEST_DEPTH_MAX) -> dict[str, Any] | None:
     """The request in a logger's record, which may be the record itself; None for a record without a list."""
     if isinstance(record, str) and record.startswith("{"):
-        record = lenient_object(record.encode("utf-8", "surrogatepass"))
+        record = parse_json_object(record.encode("utf-8", "surrogatepass"))
     if not isinstance(record, dict):
         return None
     if isinstance(record.get(list_key), list) or (isinstance(record.get(list_key), str) and "model" in record):
@@ -148,14 +148,14 @@ def requests_of(data: bytes, list_key: str) -> Requests:
     Raises `BadTranscript`.
     """
     try:
-        document = document_of(data)
+        document = decode_document(data)
     except ValueError:
         pass
     else:
         if isinstance(document, list):
             return Requests([{list_key: document}])
         is_line = data.endswith(b"\n") and b"\n" not in data.strip()
-        holders = _holders_of([as_dict(document)], list_key)
+        holders = _requests_with_answers([as_dict(document)], list_key)
         return Requests(_with_session_names(holders, list_key) if is_line else holders, is_log=is_line)
     text = decode_stretch(data)
     if "\n" not in text:
@@ -168,7 +168,7 @@ def requests_of(data: bytes, list_key: str) -> Requests:
         text, lambda one: request_in(one, list_key) is not None if has_requests else _is_message(one), is_final=True
     )
     rest = text[found.end :]
-    named_holders = _with_session_names(_holders_of(found.records, list_key), list_key)
+    named_holders = _with_session_names(_requests_with_answers(found.records, list_key), list_key)
     is_cut = not is_blank(rest) and "\n" not in rest.strip("\n")
     return Requests(named_holders, is_log=True, torn=found.torn + (not is_blank(rest) and not is_cut), is_cut=is_cut)
 
@@ -178,7 +178,7 @@ def _with_session_names(holders: list[dict[str, Any]], list_key: str) -> list[di
     return [{"session": document_digest(encode_json(holder[list_key][:1]))} | holder for holder in holders]
 
 
-def _holders_of(records: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
+def _requests_with_answers(records: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
     """Each request with its answers: those in the request's record, and the messages on the lines behind."""
     holders: list[dict[str, Any]] = []
     for record in records:
@@ -216,7 +216,7 @@ def _answers_in(value: Any) -> list[Any] | None:
     return [value] if as_text(value.get("type")) else None
 
 
-def session_of(holder: dict[str, Any], digest: str) -> str:
+def session_id_of(holder: dict[str, Any], digest: str) -> str:
     """The session that an object with a list belongs to, by the names that loggers use."""
     names = (as_text(holder.get(key)) for key in (*SESSION_KEYS, "id"))
     return clean_name(next(filter(None, names), "")) or digest
@@ -252,7 +252,7 @@ class _WireDocument(DocumentTranscript):
         self.skipped.clear()
         return super().finish()
 
-    def _value(self, data: bytes) -> Any:
+    def _decode_document(self, data: bytes) -> Any:
         requests = requests_of(data, self.list_key)
         self.is_growing = requests.is_log
         self.skipped.update({"malformed": requests.torn} if requests.torn else {})
@@ -262,11 +262,11 @@ class _WireDocument(DocumentTranscript):
     def _count_blocks(self, events: list[Event]) -> None:
         self.skipped.update(foreign_blocks(self._admitted.values()))
 
-    def _segments(self, holder: dict[str, Any]) -> list[Segment]:
+    def _segments_of_list(self, holder: dict[str, Any]) -> list[Segment]:
         """The segments of one list, with facts. Raises `BadTranscript`."""
         raise NotImplementedError
 
-    def _events(self, document: Any, digest: str) -> Iterator[Event]:
+    def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
         windows: dict[str, dict[str, Segment]] = {}
         for holder in document:
             if not isinstance(holder.get(self.list_key), list | str):
@@ -274,11 +274,11 @@ class _WireDocument(DocumentTranscript):
             self.records = max(self.records, len(holder[self.list_key]))
             if holder.get(UNREAD):
                 self.skipped["answer"] += holder[UNREAD]
-            session = session_of(holder, digest)
+            session = session_id_of(holder, digest)
             if session not in self._opened:
                 self._opened.add(session)
                 yield SessionOpened(session, model=clean_name(as_text(holder.get("model"))))
-            windows[session] = {segment.id: segment for segment in _with_ended_calls(self._segments(holder))}
+            windows[session] = {segment.id: segment for segment in _with_ended_calls(self._segments_of_list(holder))}
             for segment in windows[session].values():
                 known = self._admitted.get((session, segment.id))
                 if known is None or (known.status is Status.PENDING and segment.status is not Status.PENDING):
@@ -296,7 +296,7 @@ class AnthropicDocument(_WireDocument):
     source = "anthropic"
     list_key = "messages"
 
-    def _segments(self, holder: dict[str, Any]) -> list[Segment]:
+    def _segments_of_list(self, holder: dict[str, Any]) -> list[Segment]:
         said = holder[self.list_key]
         messages = with_native_calls(said) if isinstance(said, list) else said
         window = AnthropicMessages().parse(encode_json(holder | {self.list_key: messages}))
@@ -310,7 +310,7 @@ class ResponsesDocument(_WireDocument):
     source = "openai_responses"
     list_key = "input"
 
-    def _segments(self, holder: dict[str, Any]) -> list[Segment]:
+    def _segments_of_list(self, holder: dict[str, Any]) -> list[Segment]:
         said = holder[self.list_key]
         items = [{"role": "user", "content": said}] if isinstance(said, str) else said
         window = OpenAiResponses().parse(encode_json(holder | {self.list_key: items}))
@@ -324,7 +324,7 @@ class OpenAiChatDocument(_WireDocument):
     source = "openai_chat"
     list_key = "messages"
 
-    def _segments(self, holder: dict[str, Any]) -> list[Segment]:
+    def _segments_of_list(self, holder: dict[str, Any]) -> list[Segment]:
         window = OpenAiChat().parse(encode_json(holder))
         self.skipped.update(window.skipped)
         return add_facts(window.segments, "")

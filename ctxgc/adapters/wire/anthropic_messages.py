@@ -32,8 +32,8 @@ from ctxgc.adapters.wire.rendering import (
     Thought,
     calls_of,
     group_replies,
+    input_as_object,
     lines_of,
-    object_input,
     splice_window,
 )
 from ctxgc.adapters.wire.signatures import is_signed
@@ -66,7 +66,7 @@ class AnthropicMessages:
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Strings are decoded once; other blocks are only skipped."""
-        return read_json(request, lambda text: _parse(text, ListBuilder(host_texts_of(agent))))
+        return read_json(request, lambda text: _parse_request(text, ListBuilder(host_texts_of(agent))))
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`."""
@@ -81,13 +81,13 @@ class AnthropicMessages:
         assistant gets a user message in front, because the API wants one.
         """
         shown = [line for line in lines_of(slots) if _is_rendered(line)]
-        front = next((i for i, line in enumerate(shown) if not _is_system(line)), len(shown))
+        front = next((i for i, line in enumerate(shown) if not _is_system_text(line)), len(shown))
         system = [{"type": "text", "text": line.text} for line in shown[:front] if isinstance(line, SpokenText)]
         messages = _render_messages(shown[front:])
         return encode_json({"system": system, "messages": messages} if system else {"messages": messages})
 
 
-def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
+def _parse_request(text: JsonText, builder: ListBuilder) -> WireWindow:
     messages = text.extent
     if text.first_byte(text.extent) == b"{":
         fields = text.members(text.extent)
@@ -95,12 +95,12 @@ def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
             raise BadTranscript("no `messages` in this request")
         messages = fields["messages"]
         if "system" in fields:
-            _parse_texts(text, fields["system"], builder, Kind.SYSTEM, Role.SYSTEM)
+            _parse_user_content(text, fields["system"], builder, Kind.SYSTEM, Role.SYSTEM)
     if text.first_byte(messages) != b"[":
         raise BadTranscript("`messages` is not a list")
     for index, extent in enumerate(text.elements(messages)):
         _parse_message(text, extent, builder, index)
-    return builder.window()
+    return builder.build_window()
 
 
 def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: int) -> None:
@@ -114,11 +114,11 @@ def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: 
     if content is None or role not in ("user", "assistant", "system"):
         builder.skipped[f"role {role}"[:40]] += 1
     elif role == "assistant":
-        _parse_assistant(text, content, builder)
+        _parse_assistant_content(text, content, builder)
     elif role == "user":
-        _parse_texts(text, content, builder, Kind.USER, Role.USER)
+        _parse_user_content(text, content, builder, Kind.USER, Role.USER)
     else:
-        _parse_texts(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
+        _parse_user_content(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
 
 
 def _content_blocks(
@@ -135,7 +135,7 @@ def _content_blocks(
     return found
 
 
-def _parse_texts(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
+def _parse_user_content(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     """The user's or the system's content: texts, results of calls, and blocks that are not text."""
     if text.first_byte(said) == b'"':
         _add_text(text, kind, role, said, builder)
@@ -164,7 +164,7 @@ def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, bui
         builder.add_text(kind, role, said, extent)
 
 
-def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> None:
+def _parse_assistant_content(text: JsonText, content: Extent, builder: ListBuilder) -> None:
     if text.first_byte(content) == b'"':
         builder.add_text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
         builder.end_block(content)
@@ -188,25 +188,25 @@ def _parse_assistant(text: JsonText, content: Extent, builder: ListBuilder) -> N
 
 def _end_block(text: JsonText, block: str, extent: Extent, fields: dict[str, Extent], builder: ListBuilder) -> None:
     """Note the block with its cache marks: a mark on a part of a result counts as a mark on the result."""
-    lives_s = mark_lives(text, fields.get("cache_control"))
+    lives_s = cache_mark_lives(text, fields.get("cache_control"))
     content = fields.get("content")
     is_list = block == "tool_result" and content is not None and text.first_byte(content) == b"["
     if is_list and content is not None and _MARK in text.raw_bytes(content):
         parts = [text.members(part) for part in text.elements(content) if text.first_byte(part) == b"{"]
-        lives_s += tuple(life_s for part in parts for life_s in mark_lives(text, part.get("cache_control")))
+        lives_s += tuple(life_s for part in parts for life_s in cache_mark_lives(text, part.get("cache_control")))
     is_blank = block == "text" and ("text" not in fields or not text.raw_bytes(fields["text"]).strip(_BLANK))
     has_room = "cache_control" not in fields or bool(lives_s)  # A null in its place leaves no room for a mark.
     builder.end_block(extent, lives_s, may_carry=block in MARKABLE and has_room and not is_blank)
 
 
-def mark_lives(text: JsonText, mark: Extent | None) -> tuple[float, ...]:
+def cache_mark_lives(text: JsonText, mark: Extent | None) -> tuple[float, ...]:
     """The life of a `cache_control`; empty without one: only an object is a mark."""
     if mark is None or text.first_byte(mark) != b"{":
         return ()
     return (LONG_LIFE_S if text.string(text.members(mark).get("ttl")) == "1h" else SHORT_LIFE_S,)
 
 
-def _is_system(line: Line) -> bool:
+def _is_system_text(line: Line) -> bool:
     return isinstance(line, SpokenText) and line.role in (Role.SYSTEM, Role.DEVELOPER)
 
 
@@ -259,7 +259,7 @@ def _render_block(line: Line) -> dict[str, Any]:
         case Thought():
             return {"type": "thinking", "thinking": line.text, "signature": line.signature}
         case Call():
-            return {"type": "tool_use", "id": line.call_id, "name": line.name, "input": object_input(line.value)}
+            return {"type": "tool_use", "id": line.call_id, "name": line.name, "input": input_as_object(line.value)}
         case Opaque():
             return dict(line.block)
 

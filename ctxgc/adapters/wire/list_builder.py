@@ -21,7 +21,7 @@ from ctxgc.adapters.host_texts.folds import FoldedResult
 from ctxgc.adapters.host_texts.wrappers import LONE_RESULT_FACTS, HostTexts, UnknownAgentTexts
 from ctxgc.adapters.json_spans import Extent
 from ctxgc.adapters.json_values import as_dict, as_text
-from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, cut_result, is_deeper
+from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, Places, exceeds_depth, split_result
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Role, Segment, Status, text_bytes
 
@@ -149,7 +149,7 @@ class ListBuilder(SegmentBuilder):
 
     def _add_lone_result(self, content: Any) -> None:
         """The same segments as from a log: the text, and what is no text in it."""
-        extra, data = cut_result(content)
+        extra, data = split_result(content)
         kind, role, opaque = Kind.ATTACHMENT, Role.USER, extra.get("opaque")
         if data.strip():
             self._add_draft(self.draft_text(kind, role, data, self._birth, {}, LONE_RESULT_FACTS))
@@ -160,9 +160,9 @@ class ListBuilder(SegmentBuilder):
         """The block whose segments were added last ends here."""
         self._blocks.append(WireBlock(*extent, self._newest, len(self._drafts), lives_s, may_carry))
 
-    def window(self) -> WireWindow:
+    def build_window(self) -> WireWindow:
         """Every segment with its id. Pending tool calls and segments with opaque blocks have no spans."""
-        segments = tuple(draft.segment() for draft in self._drafts)
+        segments = tuple(draft.build_segment() for draft in self._drafts)
         editable = {segment.id for segment in segments if _is_editable(segment)}
         spans = {id_: tuple(spans) for id_, spans in self._spans.items() if spans and id_ in editable}
         return WireWindow(segments, spans, self.skipped, tuple(self._blocks))
@@ -181,5 +181,5 @@ def _is_editable(segment: Segment) -> bool:
 
 
 def _check_depth(value: Any, levels: int) -> None:
-    if is_deeper(value, levels):
+    if exceeds_depth(value, levels):
         raise BadTranscript(f"a call or block is nested deeper than {SKELETON_DEPTH_MAX} levels")

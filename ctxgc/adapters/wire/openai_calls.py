@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ctxgc.adapters.contract import INPUT_SPAN
-from ctxgc.adapters.json_spans import Extent, JsonText, json_string, read_json, splice_bytes
+from ctxgc.adapters.json_spans import Extent, JsonText, encode_json_string, read_json, splice_bytes
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, locate_strings
 from ctxgc.adapters.wire.list_builder import ListBuilder
-from ctxgc.adapters.wire.rendering import object_input
+from ctxgc.adapters.wire.rendering import input_as_object
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import text_bytes
 
@@ -32,22 +32,22 @@ def parse_call(
     if place is not None and text.first_byte(place) != b'"':
         builder.add_call(call_id, text.string(fields.get("name")), text.value(place), None)
         return
-    inner = _json_of(arguments)
+    inner = _parse_arguments(arguments)
     value = {} if not arguments.strip() else inner.value(inner.extent) if inner else arguments
     places = {INPUT_SPAN: place} if place is not None and is_editable else {}
     is_text = inner is None and bool(arguments.strip())
     builder.add_call(call_id, text.string(fields.get("name")), value, lambda: places, is_text=is_text)
 
 
-def _json_of(arguments: str) -> JsonText | None:
+def _parse_arguments(arguments: str) -> JsonText | None:
     """The arguments as JSON that can be edited in place; `None` for any other arguments."""
     try:
-        return read_json(text_bytes(arguments), _checked)
+        return read_json(text_bytes(arguments), _require_readable)
     except BadTranscript:
         return None
 
 
-def _checked(inner: JsonText) -> JsonText:
+def _require_readable(inner: JsonText) -> JsonText:
     inner.value(inner.extent)
     locate_strings(inner, inner.extent)
     return inner
@@ -55,9 +55,9 @@ def _checked(inner: JsonText) -> JsonText:
 
 def edit_arguments(quoted: JsonText, texts: Mapping[str, str]) -> bytes:
     """The arguments with each large input replaced: key order, numbers and white space inside survive."""
-    inner = _json_of(quoted.string(quoted.extent))
+    inner = _parse_arguments(quoted.string(quoted.extent))
     if inner is None:
-        return json_string(encode_json(object_input(texts[TEXT_INPUT_PIECE])).decode())
+        return encode_json_string(encode_json(input_as_object(texts[TEXT_INPUT_PIECE])).decode())
     places = locate_strings(inner, inner.extent)
-    edits = [(extent, json_string(texts[name])) for name, extent in places.items() if name in texts]
-    return json_string(splice_bytes(inner.data, edits).decode())
+    edits = [(extent, encode_json_string(texts[name])) for name, extent in places.items() if name in texts]
+    return encode_json_string(splice_bytes(inner.data, edits).decode())

@@ -35,8 +35,8 @@ from ctxgc.adapters.wire.rendering import (
     Thought,
     calls_of,
     group_replies,
+    input_as_object,
     lines_of,
-    object_input,
     splice_window,
 )
 from ctxgc.adapters.wire.signatures import is_signed
@@ -111,7 +111,7 @@ def _read_request(text: JsonText, builder: ListBuilder, kinds: Mapping[int, Kind
             _read_message(text, text.members(extent), builder, index, kinds)
         else:
             builder.skipped["message"] += 1
-    return builder.window(), builder.messages
+    return builder.build_window(), builder.messages
 
 
 def _read_message(
@@ -169,14 +169,14 @@ def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: ListBuilder
     for extent in text.elements(calls) if calls and text.first_byte(calls) == b"[" else ():
         call = text.members(extent) if text.first_byte(extent) == b"{" else {}
         if "custom" in call:
-            _parse_custom(text, call["custom"], text.string(call.get("id")), builder)
+            _parse_custom_call(text, call["custom"], text.string(call.get("id")), builder)
         else:
             parse_call(text, call.get("function", extent), text.string(call.get("id")), builder)
     if "function_call" in fields:
         parse_call(text, fields["function_call"], LEGACY_CALL_ID, builder)
 
 
-def _parse_custom(text: JsonText, custom: Extent, call_id: str, builder: ListBuilder) -> None:
+def _parse_custom_call(text: JsonText, custom: Extent, call_id: str, builder: ListBuilder) -> None:
     """A call of a custom tool, whose input is free text."""
     fields = text.members(custom) if text.first_byte(custom) == b"{" else {}
     said = fields.get("input")
@@ -215,7 +215,7 @@ def _render_message(group: list[Line]) -> dict[str, Any]:
 
 
 def _render_call(call: Call) -> dict[str, Any]:
-    arguments = encode_json(object_input(call.value)).decode()
+    arguments = encode_json(input_as_object(call.value)).decode()
     return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 

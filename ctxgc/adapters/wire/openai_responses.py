@@ -35,8 +35,8 @@ from ctxgc.adapters.wire.rendering import (
     Thought,
     calls_of,
     group_replies,
+    input_as_object,
     lines_of,
-    object_input,
     splice_window,
 )
 from ctxgc.adapters.wire.signatures import is_signed
@@ -94,7 +94,9 @@ class OpenAiResponses:
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Raises `BadTranscript` too for JSON that must be left alone."""
-        return read_json(request, lambda text: _parse(text, ListBuilder(host_texts_of(agent) or ResponsesTexts())))
+        return read_json(
+            request, lambda text: _parse_request(text, ListBuilder(host_texts_of(agent) or ResponsesTexts()))
+        )
 
     def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
         """See `WireFormat.splice`."""
@@ -137,7 +139,7 @@ class _ItemReader:
             self.is_assistant, self.is_sealed = is_assistant, False
 
 
-def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
+def _parse_request(text: JsonText, builder: ListBuilder) -> WireWindow:
     items = text.extent
     if text.first_byte(text.extent) == b"{":
         fields = text.members(text.extent)
@@ -152,7 +154,7 @@ def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
             builder.add_text(Kind.SYSTEM, Role.SYSTEM, text.string(said), said)
         if text.first_byte(items) == b'"':
             builder.add_user_text(text.string(items), items)
-            return builder.window()
+            return builder.build_window()
     if text.first_byte(items) != b"[":
         raise BadTranscript("`input` is neither a list nor a text")
     run = _ItemReader(builder)
@@ -160,7 +162,7 @@ def _parse(text: JsonText, builder: ListBuilder) -> WireWindow:
         if text.first_byte(extent) != b"{":
             raise BadTranscript("an item of `input` is no object")
         _parse_item(text, extent, text.members(extent), run)
-    return builder.window()
+    return builder.build_window()
 
 
 def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReader) -> None:
@@ -296,7 +298,7 @@ def _render_call(call: Call) -> dict[str, Any]:
     named = {"call_id": call.call_id, "name": call.name}
     if isinstance(call.value, str):
         return {"type": "custom_tool_call", **named, "input": call.value}
-    return {"type": "function_call", **named, "arguments": encode_json(object_input(call.value)).decode()}
+    return {"type": "function_call", **named, "arguments": encode_json(input_as_object(call.value)).decode()}
 
 
 def _render_output(call: Call) -> dict[str, Any]:

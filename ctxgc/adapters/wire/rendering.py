@@ -26,7 +26,7 @@ from ctxgc.adapters.contract import (
     Tombstone,
     WireWindow,
 )
-from ctxgc.adapters.json_spans import Extent, JsonText, json_string, splice_bytes
+from ctxgc.adapters.json_spans import Extent, JsonText, encode_json_string, splice_bytes
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.core.segment import Kind, Piece, Role, Segment, Status
 
@@ -100,7 +100,7 @@ def lines_of(slots: Iterable[Slot]) -> Iterator[Line]:
         skeleton = json.loads(segment.skeleton)
         texts = _piece_texts(segment.body, tombstone)
         if segment.kind is Kind.TOOL_CALL or "call_id" in skeleton:
-            yield _call_of(segment, skeleton, texts, ids)
+            yield _call_line(segment, skeleton, texts, ids)
             continue
         text = tombstone.text if tombstone and segment.body else "".join(texts.values())
         if segment.kind is Kind.THINKING:
@@ -134,7 +134,7 @@ def calls_of(group: Iterable[Line]) -> list[Call]:
     return [line for line in group if isinstance(line, Call)]
 
 
-def object_input(value: Any) -> dict[str, Any]:
+def input_as_object(value: Any) -> dict[str, Any]:
     """A tool's input as the object that APIs want: any other value stands under the key `input`."""
     return value if isinstance(value, dict) else {"input": value}
 
@@ -163,17 +163,17 @@ def splice_window(
             raise ValueError(f"segment {segment.id!r} cannot be evicted on the wire")
         texts = _piece_texts(segment.body, tombstone) | {RESULT_REST_SPAN: tombstone.marker}
         for span in window.spans[segment.id]:
-            edits.append((Extent(span.start, span.end), _stand_in(request, span, texts, edit_input)))
+            edits.append((Extent(span.start, span.end), _span_replacement(request, span, texts, edit_input)))
     return splice_bytes(request, edits)
 
 
-def _stand_in(request: bytes, span: Span, texts: Mapping[str, str], edit_input: EditInput | None) -> bytes:
+def _span_replacement(request: bytes, span: Span, texts: Mapping[str, str], edit_input: EditInput | None) -> bytes:
     """The JSON string, or the beginning of one, that stands in the place of a span."""
     if span.piece == RESULT_HEAD_SPAN:
-        return json_string(texts[RESULT_PIECE])[:-1]
+        return encode_json_string(texts[RESULT_PIECE])[:-1]
     if span.piece == INPUT_SPAN and edit_input:
         return edit_input(JsonText(request[span.start : span.end]), texts)
-    return json_string(texts[span.piece])
+    return encode_json_string(texts[span.piece])
 
 
 def _refuse_pending(segment: Segment, tombstone: Tombstone | None) -> None:
@@ -192,10 +192,10 @@ def _piece_texts(body: tuple[Piece, ...], tombstone: Tombstone | None) -> dict[s
     return {name: tombstone.text if name == first else tombstone.marker for name in names}
 
 
-def _call_of(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], ids: _CallIds) -> Call:
+def _call_line(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], ids: _CallIds) -> Call:
     is_pending = segment.status is Status.PENDING
     return Call(
-        call_id=ids.fit(str(skeleton.get("call_id") or segment.id)),
+        call_id=ids.unique_call_id(str(skeleton.get("call_id") or segment.id)),
         name=_UNFIT.sub("_", str(skeleton.get("name") or segment.tool))[:TOOL_NAME_CHARS_MAX] or "tool",
         value=join_input(skeleton.get("input", {}), texts),
         result=None if is_pending else texts.get(RESULT_PIECE, ""),
@@ -215,7 +215,7 @@ class _CallIds:
         self._used: set[str] = set()
         self._tries: Counter[str] = Counter()
 
-    def fit(self, call_id: str) -> str:
+    def unique_call_id(self, call_id: str) -> str:
         """The id, or a made id where the API refuses the id."""
         base = fit = _UNFIT.sub("_", call_id)
         if len(base) > CALL_ID_CHARS_MAX:

@@ -51,7 +51,7 @@ STEMMER_VERSION = tuple(map(int, Stemmer.version().split(".")[:3]))
 """Part of the index's version: another stemmer makes other lexemes."""
 
 
-def _marks() -> str:
+def _combining_mark_ranges() -> str:
     """Ranges of combining marks: general ones, and the vowel signs of the scripts of India, block by block."""
     general = "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
     india = "".join(
@@ -62,7 +62,7 @@ def _marks() -> str:
     return general + india + "\u200d"
 
 
-MARKS = _marks()
+MARKS = _combining_mark_ranges()
 SPACELESS = (
     "\u2e80-\u2fdf\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff",
     "\u3040-\u309f",
@@ -139,15 +139,15 @@ def fold(word: str) -> str:
     return _NOT_INDEXED.sub("", unicodedata.normalize("NFC", plain)) or word.casefold()
 
 
-def composed(text: str) -> str:
+def normalize_nfc(text: str) -> str:
     """The text with composed characters: a file's name on macOS spells é in two, a person types it in one."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def lexemes(text: str) -> list[str]:
     """The lexemes of a text, in order."""
-    if not is_plain(text):
-        return [lexeme for lexeme, _, _ in spans(text)]
+    if not has_ascii_words(text):
+        return [lexeme for lexeme, _, _ in lexeme_spans(text)]
     return list(map(stem, spaced(text).split()))
 
 
@@ -156,17 +156,17 @@ def spaced(text: str) -> str:
     return (text if text.isascii() else text.encode("ascii", "replace").decode()).translate(_PLAIN)
 
 
-def word_start(lexeme: str) -> str:
+def word_prefix(lexeme: str) -> str:
     """The letters that every word with this stem begins with: a stemmer changes the last two letters of a stem."""
     return lexeme[: max(1, len(lexeme) - STEM_TAIL)]
 
 
-def is_plain(text: str) -> bool:
+def has_ascii_words(text: str) -> bool:
     """Whether all words of a text are letters and digits of ASCII, whatever signs stand between them."""
     return text.isascii() or not _FOREIGN.search(_ASCII_RUN.sub("", text))
 
 
-def spans(text: str) -> Iterator[tuple[str, int, int]]:
+def lexeme_spans(text: str) -> Iterator[tuple[str, int, int]]:
     """The lexemes of a text in order, each with its half-open range of characters."""
     for token in _TOKEN.finditer(text):
         start, end = token.span()
@@ -193,7 +193,7 @@ def camel_parts(word: str) -> tuple[str, ...]:
     return parts if len(parts) > 1 else ()
 
 
-def extras(text: str) -> list[str]:
+def extra_index_words(text: str) -> list[str]:
     """What the index has of a text behind its lexemes: parts of camelCase words, signed words, last letters of runs.
 
     Each once. The last letter of a run begins no pair, and a query for one letter asks for pairs that begin with it.

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from ctxgc.core.search.lexemes import SIGNED, camel_parts, composed, fold, is_spaceless, lexemes, stem
+from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_spaceless, lexemes, normalize_nfc, stem
 from ctxgc.core.segment import Kind, State
 
 TERMS_MAX = 48
@@ -130,7 +130,7 @@ class _Token(NamedTuple):
     is_quoted: bool
 
 
-def parse(query: str, is_flag: Iterable[str] = (), *, excludes: bool = True) -> SearchQuery:
+def parse_query(query: str, is_flag: Iterable[str] = (), *, excludes: bool = True) -> SearchQuery:
     """Read a query; `is_flag`: `-words` that stand in texts as flags, and so are no exclusions here either.
 
     `excludes=False`: nothing in it is an exclusion, as in words that were copied out of a text.
@@ -139,7 +139,7 @@ def parse(query: str, is_flag: Iterable[str] = (), *, excludes: bool = True) -> 
     filters: list[tuple[str, str]] = []
     bare: list[_Token] = []
     excluded: dict[Term, None] = {}
-    tokens = list(_tokens(composed(query), filters))
+    tokens = list(_tokenize(normalize_nfc(query), filters))
     skip = False
     for at, token in enumerate(tokens):
         if skip:
@@ -152,13 +152,13 @@ def parse(query: str, is_flag: Iterable[str] = (), *, excludes: bool = True) -> 
             excludes
             and not token.is_quoted
             and (at or filters)
-            and excludable(token.text)
+            and looks_like_exclusion(token.text)
             and token.text.lower() not in flags
         ):
             excluded[_plain_term(token.text[1:])] = None
         else:
             bare.append(token)
-    terms, required, parts = _terms(bare)
+    terms, required, parts = _terms_of_tokens(bare)
     phrase = tuple(lexeme for token in bare for lexeme in lexemes(token.text.rstrip("*")))
     is_short = len(bare) <= PHRASE_WORDS_MAX and len(phrase) <= PHRASE_LEXEMES_MAX
     is_run = is_short and len(phrase) > 1 and len(bare) > 1
@@ -176,12 +176,12 @@ def parse(query: str, is_flag: Iterable[str] = (), *, excludes: bool = True) -> 
     )
 
 
-def excludable(token: str) -> bool:
+def looks_like_exclusion(token: str) -> bool:
     """Whether a token looks like `-word`: a dash and letters alone, more than a short flag has."""
     return token[:1] == "-" and token[1:].isalpha() and len(token) > EXCLUDED_LETTERS_MIN
 
 
-def _tokens(query: str, filters: list[tuple[str, str]]) -> Iterator[_Token]:
+def _tokenize(query: str, filters: list[tuple[str, str]]) -> Iterator[_Token]:
     """The tokens of a query; those that are filters go to `filters`."""
     for field, quoted, text in _TOKEN.findall(query):
         match = _FILTER.fullmatch(text or field + quoted)
@@ -218,7 +218,7 @@ def _is_account(tokens: list[_Token]) -> bool:
     return len(tokens) >= (ACCOUNT_WORDS_MIN if has_stop_word else LONG_ACCOUNT_WORDS_MIN)
 
 
-def _terms(tokens: list[_Token]) -> tuple[list[Term], list[Term], list[Term]]:
+def _terms_of_tokens(tokens: list[_Token]) -> tuple[list[Term], list[Term], list[Term]]:
     """The terms of the tokens, those that are required, and the parts of paths and identifiers among them."""
     terms: dict[Term, None] = {}
     required: list[Term] = []
@@ -236,7 +236,7 @@ def _terms(tokens: list[_Token]) -> tuple[list[Term], list[Term], list[Term]]:
                 len(term.ways) == len(term.ways[0]) == 1 and fold(token.text.strip(_AROUND + ".?!:")) in STOP_WORDS
             )
             (stops if is_stop else terms)[term] = None
-        parts.update(dict.fromkeys(_parts(token.text)))
+        parts.update(dict.fromkeys(_parts_of_token(token.text)))
     if len(tokens) >= PARTS_FROM_TOKENS:
         terms |= parts
     return list(terms or stops), required, list(parts)
@@ -269,7 +269,7 @@ def _bare_terms(token: str) -> Iterator[Term]:
         yield Term((run,), is_prefix=is_star or is_hash or is_letter or is_start, text=core)
 
 
-def _parts(token: str) -> Iterator[Term]:
+def _parts_of_token(token: str) -> Iterator[Term]:
     """The words inside a path, an identifier or another run, each by itself."""
     words = re.findall(r"[^\W_]+", token)
     humps = [part for word in words for part in camel_parts(word)]

@@ -111,7 +111,7 @@ def idf(df: int, total: int) -> float:
     return math.log1p((total - df + 0.5) / (df + 0.5))
 
 
-def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
+def score_candidate(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
     """The score of a candidate. O(terms and their places in the fields)."""
     text, inputs, path, said = fields.text, fields.input, fields.path, fields.said
     label = read_lexemes(fields.label, weights.sought)
@@ -126,7 +126,9 @@ def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
         in_input, in_path, in_label = inputs.times(term), path.times(term), label.times(term)
         if not (times or in_input or in_path or in_label) and term in known.terms:
             times = 1
-        value = times * (TEXT_SATURATION + 1) / (times + damp) + INPUT_WEIGHT * _saturated(in_input, inputs.length)
+        value = times * (TEXT_SATURATION + 1) / (times + damp) + INPUT_WEIGHT * _saturated_frequency(
+            in_input, inputs.length
+        )
         if in_path:
             value += PATH_WEIGHT
         if in_label and not times:
@@ -135,9 +137,9 @@ def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
         if fields.is_turn:
             value = max(value, known.near.get(term, 0.0))
         else:
-            value += SAID_WEIGHT * _saturated(said.times(term), said.length)
+            value += SAID_WEIGHT * _saturated_frequency(said.times(term), said.length)
         total += weight * value
-    total += PAIR_BONUS * _pairs(text.lexeme_at, weights.bigrams)
+    total += PAIR_BONUS * _count_pairs(text.lexeme_at, weights.bigrams)
     if has_all:
         total += ALL_BONUS * weights.total
     if known.has_phrase:
@@ -150,7 +152,7 @@ def score(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
     return Score(total, has_all)
 
 
-def _saturated(times: int, length: int) -> float:
+def _saturated_frequency(times: int, length: int) -> float:
     return times * (FIELD_SATURATION + 1) / (times + FIELD_SATURATION * (0.5 + 0.5 * length / FIELD_MEAN))
 
 
@@ -165,7 +167,7 @@ def _has_chain(text: Reading, phrase: tuple[str, ...]) -> bool:
     return True
 
 
-def _pairs(lexeme_at: Mapping[int, str], bigrams: frozenset[tuple[str, str]]) -> int:
+def _count_pairs(lexeme_at: Mapping[int, str], bigrams: frozenset[tuple[str, str]]) -> int:
     """The number of the query's pairs of lexemes that stand in this order within a few words of each other."""
     if not bigrams or len(lexeme_at) < 2:
         return 0

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ctxgc.core.search.lexemes import is_plain, lexemes, spaced, stem, word_start
+from ctxgc.core.search.lexemes import has_ascii_words, lexemes, spaced, stem, word_prefix
 from ctxgc.core.search.query import Term
 
 STARTS_MAX = 8
@@ -49,7 +49,7 @@ class Sought:
     def starts(self) -> tuple[str, ...]:
         """What a word begins with if it may have one of these lexemes; none begins with another."""
         starts: list[str] = []
-        for start in sorted({word_start(lexeme) for lexeme in self.lexemes if lexeme}):
+        for start in sorted({word_prefix(lexeme) for lexeme in self.lexemes if lexeme}):
             if not (starts and start.startswith(starts[-1])):
                 starts.append(start)
         return tuple(starts)
@@ -113,7 +113,7 @@ def read_text(text: str, sought: Sought) -> Reading:
     """The reading of a text. O(length) at memory speed, and a look at each word that begins like one of the query's."""
     if not text or not sought.starts:
         return NO_READING
-    if not is_plain(text):
+    if not has_ascii_words(text):
         return read_lexemes(lexemes(text), sought)
     words = f" {spaced(text)} "
     if len(sought.starts) > STARTS_MAX:

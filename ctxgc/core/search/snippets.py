@@ -12,7 +12,16 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ctxgc.core.labels import MATCH_END, MATCH_START
-from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_plain, is_spaceless, spaced, spans, stem
+from ctxgc.core.search.lexemes import (
+    SIGNED,
+    camel_parts,
+    fold,
+    has_ascii_words,
+    is_spaceless,
+    lexeme_spans,
+    spaced,
+    stem,
+)
 from ctxgc.core.search.query import SearchQuery
 from ctxgc.core.search.readings import STARTS_MAX, Sought
 
@@ -39,21 +48,23 @@ class Snippet(NamedTuple):
     last_line: int = 1
 
 
-def matches(text: str, query: SearchQuery) -> list[Match]:
+def find_matches(text: str, query: SearchQuery) -> list[Match]:
     """Where a text has words of a query, in order; the first `MATCHES_MAX` places."""
     lexemes = {lexeme for term in query.terms for way in term.ways for lexeme in way}
     heads = tuple(term.ways[0][-1] for term in query.terms if term.is_prefix)
     if not text or not lexemes:
         return []
     pairs_min = min((len(way) for term in query.terms for way in term.ways if is_spaceless(way[0][:1])), default=0)
-    found = _words(text, lexemes, heads) if is_plain(text) else _runs(text, lexemes, heads, pairs_min)
+    found = (
+        _match_words(text, lexemes, heads) if has_ascii_words(text) else _match_runs(text, lexemes, heads, pairs_min)
+    )
     if any(not lexeme[0].isalnum() or not lexeme[-1].isalnum() for lexeme in lexemes if lexeme):
         found += (Match(m.start(), m.end(), m[0].lower()) for m in SIGNED.finditer(text) if m[0].lower() in lexemes)
         found.sort()
     return found[:MATCHES_MAX]
 
 
-def _words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
+def _match_words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
     """Matches in a text of plain letters: only words with a part that begins like a word of the query are looked at."""
     sought = Sought(frozenset(lexemes), heads)
     words = f" {spaced(text)} "  # A letter of the text is one further in here.
@@ -92,10 +103,10 @@ def _part_in(word: str, lexemes: set[str]) -> str:
     return next((part for part in parts if part in lexemes), "")
 
 
-def _runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) -> list[Match]:
+def _match_runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) -> list[Match]:
     """Matches in any text; of a script without spaces only runs of as many pairs as the shortest term has."""
     found: list[Match] = []
-    for lexeme, start, end in spans(text):
+    for lexeme, start, end in lexeme_spans(text):
         if lexeme not in lexemes and not (heads and lexeme.startswith(heads)):
             parts = camel_parts(text[start:end])
             lexeme = next((part for part in map(stem, map(fold, parts)) if part in lexemes), "")
@@ -108,17 +119,17 @@ def _runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) 
     return [match for match in found if match.end - match.start > pairs_min or not is_spaceless(text[match.start])]
 
 
-def _worth(found: Sequence[Match], bigrams: frozenset[tuple[str, str]]) -> float:
+def _range_worth(found: Sequence[Match], bigrams: frozenset[tuple[str, str]]) -> float:
     """The number of distinct words, and more for each run of the query's words."""
     worth = len({match.lexeme for match in found})
     runs = {(a.lexeme, b.lexeme) for a, b in pairwise(found) if b.start - a.end <= RUN_GAP_MAX}
     return worth + RUN_BONUS * len(runs & bigrams)
 
 
-def snippet(text: str, query: SearchQuery) -> Snippet:
+def make_snippet(text: str, query: SearchQuery) -> Snippet:
     """The characters around the place where most of a query's words stand; the head of the text if none does."""
-    found = matches(text, query)
-    first, last = _densest(found, query)
+    found = find_matches(text, query)
+    first, last = _densest_window(found, query)
     low = found[first].start if found else 0
     start = max(0, low - SNIPPET_CHARS // 4)
     end = min(len(text), start + SNIPPET_CHARS)
@@ -134,7 +145,7 @@ def snippet(text: str, query: SearchQuery) -> Snippet:
     return Snippet("".join(out), text.count("\n", 0, low) + 1, text.count("\n", 0, stop) + 1)
 
 
-def _densest(found: Sequence[Match], query: SearchQuery) -> tuple[int, int]:
+def _densest_window(found: Sequence[Match], query: SearchQuery) -> tuple[int, int]:
     """The first and the last match of the window of a snippet's length with the most words of the query."""
     starts = [match.start for match in found]
     bigrams = query.bigrams
@@ -143,7 +154,7 @@ def _densest(found: Sequence[Match], query: SearchQuery) -> tuple[int, int]:
         last = bisect_left(starts, match.start + SNIPPET_CHARS * 3 // 4) - 1
         if (last - first + 1) * (1 + RUN_BONUS) - RUN_BONUS <= best[0]:
             continue  # So few matches are worth no more, whatever they are.
-        worth = _worth(found[first : last + 1], bigrams)
+        worth = _range_worth(found[first : last + 1], bigrams)
         if (worth, -first) > best:
             best, at = (worth, -first), (first, last)
     return at

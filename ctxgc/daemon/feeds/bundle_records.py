@@ -17,19 +17,19 @@ import msgspec
 from msgspec import Meta
 
 from ctxgc.adapters.json_values import clean_name
-from ctxgc.adapters.transcripts.jsonl import lenient_object
+from ctxgc.adapters.transcripts.jsonl import parse_json_object
 from ctxgc.adapters.transcripts.segments_json import (
     END_KEY,
     FORGOTTEN_KEY,
     JOURNAL_KEY,
     SOURCE_NAME,
-    redacted_id,
-    segments_of,
+    parse_segments,
+    redact_id,
 )
 from ctxgc.core.errors import BadTranscript, CtxgcError
 from ctxgc.core.redact import redact_text, redact_texts, redact_value
 from ctxgc.core.segment import Departure, Kind, Renderer, Role, Segment, SessionKey, State
-from ctxgc.daemon.sessions.pacing_state import is_readable
+from ctxgc.daemon.sessions.pacing_state import is_readable_pacing
 from ctxgc.protocol.params import NAME_CHARS_MAX
 from ctxgc.stash.contract import Collection, SessionRow
 from ctxgc.tokens.calibration import RATIO_MAX, RATIO_MIN
@@ -102,7 +102,7 @@ class SegmentRecord(NamedTuple):
     is_forgotten: bool
 
 
-def session_row(header: Mapping[str, Any]) -> SessionRow:
+def decode_session_row(header: Mapping[str, Any]) -> SessionRow:
     """The row in a header, redacted as a transcript's facts are. Raises `BadTranscript`."""
     try:
         fields = msgspec.convert(header["row"], _SessionFields)
@@ -112,8 +112,8 @@ def session_row(header: Mapping[str, Any]) -> SessionRow:
     if len(str(key)) > NAME_CHARS_MAX or not SOURCE_NAME.fullmatch(key.source) or not key.session:
         raise BadTranscript("the name of its session is none, or too long", hint=EXPORT_AGAIN)
     names = ("project", "parent", "parent_segment", "model", "title", "task")
-    texts = redact_texts(_encodable(getattr(fields, name)) for name in names)
-    is_kept = is_readable(fields.pacing) and redact_text(fields.pacing) == fields.pacing
+    texts = redact_texts(_escape_surrogates(getattr(fields, name)) for name in names)
+    is_kept = is_readable_pacing(fields.pacing) and redact_text(fields.pacing) == fields.pacing
     row = SessionRow(**{name: getattr(fields, name) for name in fields.__struct_fields__})
     clean: dict[str, Any] = dict(zip(names, texts, strict=True))
     return replace(
@@ -137,45 +137,45 @@ class BundleRecords:
         self._known_seqs: set[int] = set()
         self._collections: set[int] = set()
 
-    def read(self, line: bytes) -> SegmentRecord | Collection | None:
+    def decode_line(self, line: bytes) -> SegmentRecord | Collection | None:
         """The value of a line; None for the checksum. Raises `BadTranscript`."""
-        fields = lenient_object(line) or {}
+        fields = parse_json_object(line) or {}
         try:
             if JOURNAL_KEY in fields:
-                return self._collection(fields[JOURNAL_KEY])
-            return None if END_KEY in fields else self._segment(fields)
+                return self._decode_collection(fields[JOURNAL_KEY])
+            return None if END_KEY in fields else self._decode_segment(fields)
         except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as error:
             raise BadTranscript(f"a malformed line: {error}", hint=EXPORT_AGAIN) from None
         except CtxgcError as error:
             raise BadTranscript(str(error), hint=EXPORT_AGAIN) from None
 
-    def _segment(self, fields: Mapping[str, Any]) -> SegmentRecord:
+    def _decode_segment(self, fields: Mapping[str, Any]) -> SegmentRecord:
         row = msgspec.convert(fields.get("row"), RowFields)
         if row.seq in self._known_seqs:
             raise ValueError(f"a second segment of seq {row.seq}")
         self._known_seqs.add(row.seq)
         if max(row.seq, row.garbage_by, *(target for target, _ in row.edges)) >= self._seqs:
             raise ValueError(f"a seq of segment {row.seq} is beyond the {self._seqs} seqs of the session")
-        row.garbage = redact_text(_encodable(row.garbage))
+        row.garbage = redact_text(_escape_surrogates(row.garbage))
         is_forgotten = FORGOTTEN_KEY in fields
         if is_forgotten:
-            segment = self._forgotten_segment(fields[FORGOTTEN_KEY], row)
+            segment = self._decode_forgotten_segment(fields[FORGOTTEN_KEY], row)
         else:
-            [segment] = segments_of([fields], self._project, self._ids)
+            [segment] = parse_segments([fields], self._project, self._ids)
         if segment.born_turn >= TURN_MAX:
             raise ValueError(f"born_turn {segment.born_turn} of segment {row.seq} is no turn")
         return SegmentRecord(replace(segment, place=row.place), row, is_forgotten)
 
-    def _forgotten_segment(self, id_: object, row: RowFields) -> Segment:
+    def _decode_forgotten_segment(self, id_: object, row: RowFields) -> Segment:
         if not isinstance(id_, str):
             raise ValueError("the id of a forgotten segment is a text")
-        id_ = redacted_id(id_, self._ids)
+        id_ = redact_id(id_, self._ids)
         if id_ in self._ids:
             raise ValueError(f"a second segment {id_!r}")
         self._ids.add(id_)
         return Segment(id=id_, kind=Kind.OTHER, role=Role.USER, place=row.place, born_turn=row.born_turn)
 
-    def _collection(self, value: object) -> Collection:
+    def _decode_collection(self, value: object) -> Collection:
         line = msgspec.convert(redact_value(value)[0], Collection)
         numbers: list[float] = [line.wall_s, line.predicted_cost, line.actual_cost or 0.0]
         numbers += [line.turn, line.target_tokens, line.before_tokens, line.after_tokens, line.undoes, line.undone_by]
@@ -192,6 +192,6 @@ class BundleRecords:
         return replace(line, evictions=tuple(bounded))
 
 
-def _encodable(text: str) -> str:
+def _escape_surrogates(text: str) -> str:
     """The text without lone surrogates, which no row holds."""
     return text.encode("utf-8", "backslashreplace").decode()

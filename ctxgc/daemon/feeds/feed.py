@@ -26,7 +26,7 @@ from ctxgc.adapters.contract import (
     Transcript,
     WindowReplaced,
 )
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect_format, open_transcript
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect_format, make_transcript_parser
 from ctxgc.adapters.transcripts.inflating import Inflater
 from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
@@ -107,9 +107,9 @@ class Feed:
     async def feed(self, data: bytes) -> None:
         """Read bytes. Raises `BadTranscript` for an unknown format, `CtxgcError` of the stash."""
         for plain in self._inflater.feed(data):
-            await self._feed_plain(plain)
+            await self._feed_inflated(plain)
 
-    async def _feed_plain(self, plain: bytes) -> None:
+    async def _feed_inflated(self, plain: bytes) -> None:
         if self._parser is None:
             self._head += plain
             if len(self._head) < self._next_look_bytes:
@@ -119,15 +119,15 @@ class Feed:
             if not await self._open_parser(is_last=is_last):
                 return
             plain = self._pop_head()
-        await self._take_events(await self._run_on_worker(self._parse, plain))
+        await self._dispatch_events(await self._run_on_worker(self._parse, plain))
 
     @property
     def truncation_reason(self) -> str:
         """Why the input may be only a part of the file, as the end of a sentence; empty for a whole file."""
-        packing = self._inflater.packing
+        packing = self._inflater.compression
         if self._inflater.is_damaged:
             return f"its {packing} is damaged; what came before the damage is in"
-        return f"its {packing} is cut off; what came before is in" if self._inflater.is_cut else ""
+        return f"its {packing} is cut off; what came before is in" if self._inflater.is_truncated else ""
 
     def _pop_head(self) -> bytes:
         head, self._head = bytes(self._head), bytearray()
@@ -143,26 +143,26 @@ class Feed:
                 "not a transcript of a format this build reads",
                 hint=f"`--format NAME` says what it is, if you know: {', '.join(TRANSCRIPT_FORMATS)}",
             )
-        self._parser = open_transcript(name)
+        self._parser = make_transcript_parser(name)
         return True
 
     async def finish(self) -> None:
         """The input ends here for now: read the rest, and bring the window of every session up to date."""
         if self._parser is None:
-            await self._open_last_parser()
-            await self._take_events(await self._run_on_worker(self._parse, self._pop_head()))
+            await self._open_parser_at_end()
+            await self._dispatch_events(await self._run_on_worker(self._parse, self._pop_head()))
         assert self._parser is not None
-        await self._take_events(await self._run_on_worker(self._parser.finish))
+        await self._dispatch_events(await self._run_on_worker(self._parser.finish))
         if self._inflater.is_damaged:
             self._parser.skipped[self._inflater.damage] = 1
         for reading in self.readings.values():
             reading.is_first = False
-            async with reading.session.changing() as tx:
+            async with reading.session.transaction() as tx:
                 self._update_window(reading, tx)
-                self._store_learning(reading, tx)
-                self._note_time(reading, tx)
+                self._store_calibration(reading, tx)
+                self._date_session(reading, tx)
 
-    async def _open_last_parser(self) -> None:
+    async def _open_parser_at_end(self) -> None:
         """Open the parser for a file that ends in its head. A packed file without a record is damage, not empty."""
         if not self._head.strip(b"\xef\xbb\xbf \t\r\n") and not self.truncation_reason:
             raise NoTranscript("nothing is in it")
@@ -174,7 +174,7 @@ class Feed:
             reason = f"{self.truncation_reason.partition(';')[0]} before the first record"
             raise BadTranscript(reason, hint="import a whole copy of the file") from None
 
-    def check_content(self) -> None:
+    def require_segments(self) -> None:
         """Raise `NoTranscript` or `BadTranscript` for a file that was read to its end and gave no segment."""
         assert self._parser is not None
         skipped = self._parser.skipped
@@ -196,7 +196,7 @@ class Feed:
     async def _run_on_worker(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._services.worker, function, *arguments)
 
-    async def _take_events(self, events: Iterable[Event]) -> None:
+    async def _dispatch_events(self, events: Iterable[Event]) -> None:
         for name, run in groupby(events, lambda event: event.session):
             batch = list(run)
             if name not in self.readings:
@@ -204,20 +204,22 @@ class Feed:
                 if not any(isinstance(event, SegmentAdmitted) for event in batch):
                     self._announced[name] = batch[-ANNOUNCED_MAX:]
                     continue
-            reading = await self._reading_of(name)
+            reading = await self._open_reading(name)
             if reading.is_foreign:
                 assert self._parser is not None
                 batch = without_additions(self._parser, batch, reading.session.heap.slot_of.__contains__)
-            async with reading.session.changing() as tx:
+            async with reading.session.transaction() as tx:
                 # Outside the change the heap may hold segments that a failing commit takes back.
-                segments = [e.segment for e in batch if isinstance(e, SegmentAdmitted) and self._is_new(reading, e)]
+                segments = [
+                    e.segment for e in batch if isinstance(e, SegmentAdmitted) and self._needs_admission(reading, e)
+                ]
                 if segments:
                     check_refs(reading.session, segments)
-                    await reading.session.ensure_text()
+                    await reading.session.ensure_text_index()
                 prepared = await self._run_on_worker(self._services.intake.prepare_all, segments)
                 self._apply_events(reading, tx, batch, iter(prepared))
 
-    async def _reading_of(self, name: str) -> FileReading:
+    async def _open_reading(self, name: str) -> FileReading:
         reading = self.readings.get(name)
         if reading is None:
             assert self._parser is not None
@@ -240,12 +242,12 @@ class Feed:
         return reading
 
     @staticmethod
-    def _is_new(reading: FileReading, event: SegmentAdmitted) -> bool:
+    def _needs_admission(reading: FileReading, event: SegmentAdmitted) -> bool:
         slot = reading.session.heap.slot_of.get(event.segment.id)
         if slot is None:
             # The gateway's requests are the window; a transcript adds facts to its segments, and no segment.
             return not reading.session.is_gateway_managed
-        return reading.session.heap.is_set(slot, PENDING) and event.segment.status is not Status.PENDING
+        return reading.session.heap.has_flag(slot, PENDING) and event.segment.status is not Status.PENDING
 
     def _apply_events(
         self, reading: FileReading, tx: Transaction, batch: list[Event], prepared: Iterator[PreparedSegment]
@@ -253,7 +255,7 @@ class Feed:
         waiting = next(prepared, None)
         for event in batch:
             if isinstance(event, SegmentAdmitted):
-                _note_turn(reading, event.segment.born_turn)
+                _advance_turn(reading, event.segment.born_turn)
                 reading.is_timed |= event.segment.wall_s > 0
                 if waiting is not None and waiting.segment.id == event.segment.id:
                     slot = reading.session.heap.slot_of.get(event.segment.id)
@@ -274,9 +276,9 @@ class Feed:
                         reading.departed[id_] = event.reason
                         reading.changed_ids[id_] = None
             elif isinstance(event, SessionOpened):
-                _note_facts(reading.session, tx, event)
+                _note_session_facts(reading.session, tx, event)
             elif event.turn >= reading.known_turns and not reading.session.is_gateway_managed:
-                _note_usage(reading, tx, event)
+                _learn_from_usage(reading, tx, event)
         if reading.is_first:
             self._update_window(reading, tx)
 
@@ -299,7 +301,7 @@ class Feed:
         )
         update_window(session, tx, reconcile(host, known_session(session)))
 
-    def _store_learning(self, reading: FileReading, tx: Transaction) -> None:
+    def _store_calibration(self, reading: FileReading, tx: Transaction) -> None:
         assert self._parser is not None
         fields: dict[str, Any] = {"ratio": reading.session.calibration.ratio}
         if reading is next(iter(self.readings.values())):
@@ -307,7 +309,7 @@ class Feed:
             fields["skipped_records"] = sum(self._parser.skipped.values())
         reading.session.set_row(tx, **fields)
 
-    def _note_time(self, reading: FileReading, tx: Transaction) -> None:
+    def _date_session(self, reading: FileReading, tx: Transaction) -> None:
         """Date a session by the reading, where a transcript without times brought segments."""
         is_news = reading.added > reading.dated or not reading.session.row.updated_s
         reading.dated = reading.added
@@ -327,13 +329,13 @@ def _replace_window(reading: FileReading, event: WindowReplaced) -> None:
     reading.places = places
 
 
-def _note_facts(session: Session, tx: Transaction, event: SessionOpened) -> None:
+def _note_session_facts(session: Session, tx: Transaction, event: SessionOpened) -> None:
     row = session.row
     project, parent, parent_segment, model, title = redact_texts(
         (event.project, event.parent, event.parent_segment, event.model or row.model, event.title)
     )
     if model != row.model:
-        session.calibration = Calibration.of(model)
+        session.calibration = Calibration.from_prior(model)
     session.set_row(
         tx,
         project=row.project if row.forgotten else project or row.project,
@@ -345,18 +347,18 @@ def _note_facts(session: Session, tx: Transaction, event: SessionOpened) -> None
     )
 
 
-def _note_turn(reading: FileReading, born_turn: int) -> None:
+def _advance_turn(reading: FileReading, born_turn: int) -> None:
     if born_turn > reading.turn:
         reading.turn = born_turn
         reading.prompt_tokens = reading.session.heap.resident_tokens
 
 
-def _note_usage(reading: FileReading, tx: Transaction, event: ReplyBilled) -> None:
+def _learn_from_usage(reading: FileReading, tx: Transaction, event: ReplyBilled) -> None:
     """Learn the model's tokens per raw token from how the billed prompt grew; and the hidden prefix from the first."""
     session = reading.session
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens
     if event.model and event.model != session.row.model:
-        session.calibration = Calibration.of(event.model)
+        session.calibration = Calibration.from_prior(event.model)
         session.set_row(tx, model=redact_text(event.model))
     raw, last_raw, last_billed = reading.prompt_tokens, *reading.last_usage
     if event.turn == reading.turn and billed and raw:
@@ -369,7 +371,7 @@ def _note_usage(reading: FileReading, tx: Transaction, event: ReplyBilled) -> No
         session.set_row(tx, turn=max(session.row.turn, event.turn))
 
 
-def imported_reply(feed: Feed, path: str) -> list[ImportedReply]:
+def imported_replies(feed: Feed, path: str) -> list[ImportedReply]:
     """`ImportedReply` of each session of a feed."""
     parser = feed.parser
     replies = []

@@ -13,14 +13,14 @@ from typing import IO
 from ctxgc.adapters.transcripts.opencode_store import (
     MAGIC,
     StoredSession,
-    is_store,
+    is_sqlite_file,
     is_store_name,
+    list_sessions,
     session_document,
-    stored_sessions,
 )
 from ctxgc.core.errors import BadTranscript, Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.redact import redact_text
-from ctxgc.daemon.feeds.feed import Feed, imported_reply
+from ctxgc.daemon.feeds.feed import Feed, imported_replies
 from ctxgc.daemon.feeds.session_bundle import import_bundle
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
@@ -71,14 +71,14 @@ def _mtime_ns(path: str) -> int:
         return 0  # The error of opening the file says more.
 
 
-def open_regular(path: str, stash: Path) -> IO[bytes]:
+def open_regular_file(path: str, stash: Path) -> IO[bytes]:
     """Open a regular file for reading. Pipes and devices would stall the daemon, so they are refused.
 
     A file whose name is not text is refused too: no reply, event or row can name such a file. The daemon's own stash is
     refused before the open: the system drops all locks of a process on a file as soon as the process closes the file
     once. Raises `BadTranscript`, `OSError`.
     """
-    if not _is_text(path):
+    if not _is_utf8_path(path):
         raise BadTranscript(f"{_printable_path(path)} has a name that is not UTF-8", hint="give it another name")
     if any(_is_same_file(path, f"{stash}{suffix}") for suffix in STASH_SUFFIXES):
         raise BadTranscript(f"{path} is the daemon's own stash", hint="`ctxgc export` writes a session of the stash")
@@ -152,9 +152,9 @@ async def import_file(
 ) -> tuple[list[ImportedReply], int, list[FailedReply]]:
     """Import a file: (`ImportedReply` of each of its sessions, bytes read, a failure for each part that is not in)."""
     feed = Feed(services, format_name)
-    with await asyncio.to_thread(open_regular, path, services.stash.path) as file:
+    with await asyncio.to_thread(open_regular_file, path, services.stash.path) as file:
         total = os.fstat(file.fileno()).st_size
-        if is_store(file.read(len(MAGIC)) or b""):  # A device may have nothing to read yet.
+        if is_sqlite_file(file.read(len(MAGIC)) or b""):  # A device may have nothing to read yet.
             replies, failures = await import_store(services, path)
             return replies, total, failures
         if format_name == "" and (reply := await import_bundle(services, file, path)) is not None:
@@ -172,10 +172,10 @@ async def import_file(
     if not done:
         raise NoTranscript(f"{_printable_path(path)} is empty")
     await feed.finish()
-    feed.check_content()
+    feed.require_segments()
     services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
     short_read = [_short_read_reply(path, feed.truncation_reason)] if feed.truncation_reason else []
-    return imported_reply(feed, path), done, short_read
+    return imported_replies(feed, path), done, short_read
 
 
 async def import_store(services: Services, path: str) -> tuple[list[ImportedReply], list[FailedReply]]:
@@ -185,9 +185,9 @@ async def import_store(services: Services, path: str) -> tuple[list[ImportedRepl
     """
     replies: list[ImportedReply] = []
     failures: list[FailedReply] = []
-    for stored in reversed(await asyncio.to_thread(stored_sessions, path)):
+    for stored in reversed(await asyncio.to_thread(list_sessions, path)):
         try:
-            replies += imported_reply(await read_stored_session(services, path, stored), path)
+            replies += imported_replies(await read_stored_session(services, path, stored), path)
         except CtxgcError as error:
             failures.append(_failed_reply(stored_session_name(path, stored), error))
     if not replies and not failures:
@@ -212,7 +212,7 @@ def _is_log(path: str) -> bool:
     return any(path.endswith(LOG_SUFFIX + packing) for packing in PACKINGS)
 
 
-def _is_text(path: str) -> bool:
+def _is_utf8_path(path: str) -> bool:
     return _printable_path(path) == path
 
 

@@ -25,7 +25,7 @@ import msgspec
 from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.transcripts.inflating import Inflater
-from ctxgc.adapters.transcripts.jsonl import JsonLines, lenient_object
+from ctxgc.adapters.transcripts.jsonl import JsonLines, parse_json_object
 from ctxgc.adapters.transcripts.segments_json import (
     BUNDLE_VERSION,
     END_KEY,
@@ -37,11 +37,11 @@ from ctxgc.adapters.transcripts.segments_json import (
     segment_fields,
 )
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.segment import SessionKey, State, session_number
-from ctxgc.daemon.feeds.bundle_records import EXPORT_AGAIN, BundleRecords, RowFields, SegmentRecord, session_row
+from ctxgc.core.segment import SessionKey, State, legacy_session_number
+from ctxgc.daemon.feeds.bundle_records import EXPORT_AGAIN, BundleRecords, RowFields, SegmentRecord, decode_session_row
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PreparedSegment, tombstone_tokens_at
-from ctxgc.daemon.sessions.registry import draw_number
+from ctxgc.daemon.sessions.registry import draw_session_number
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.replies.daemon import ImportedReply
 from ctxgc.stash.contract import (
@@ -71,7 +71,7 @@ _COPIED = ("seq", "state", "departure", "touched_turn", "touches", "recalled_tur
            "garbage_by", "redactions", "collection")  # fmt: skip
 
 
-async def bundle_lines(services: Services, session: Session) -> AsyncIterator[bytes]:
+async def encode_bundle(services: Services, session: Session) -> AsyncIterator[bytes]:
     """The lines of a session's file. Hold the session meanwhile: a slice of rows and its bodies belong together."""
     checksum = blake2b(digest_size=32)
     key, rows = session.key, await services.stash.rows(session.key)
@@ -86,9 +86,9 @@ async def bundle_lines(services: Services, session: Session) -> AsyncIterator[by
     )
     header = header_fields(key.source, opened, BUNDLE_VERSION) | {"row": msgspec.to_builtins(session.row)}
     parts = [encode_json(header) + b"\n"]
-    for some in _slices(ordered):
+    for some in _slices_of_rows(ordered):
         contents = await services.stash.bodies(key, [row.seq for row in some])
-        block = b"".join(parts) + await asyncio.to_thread(_block, some, contents)
+        block = b"".join(parts) + await asyncio.to_thread(_encode_rows, some, contents)
         checksum.update(block)
         parts = []
         yield block
@@ -101,11 +101,11 @@ async def bundle_lines(services: Services, session: Session) -> AsyncIterator[by
     yield block + encode_json({END_KEY: end}) + b"\n"
 
 
-def _block(rows: list[SegmentRow], contents: Mapping[int, tuple[bytes, Any]]) -> bytes:
-    return b"".join(encode_json(_line(row, contents.get(row.seq))) + b"\n" for row in rows)
+def _encode_rows(rows: list[SegmentRow], contents: Mapping[int, tuple[bytes, Any]]) -> bytes:
+    return b"".join(encode_json(_segment_line(row, contents.get(row.seq))) + b"\n" for row in rows)
 
 
-def _slices(rows: list[SegmentRow]) -> Iterator[list[SegmentRow]]:
+def _slices_of_rows(rows: list[SegmentRow]) -> Iterator[list[SegmentRow]]:
     some: list[SegmentRow] = []
     size = 0
     for row in rows:
@@ -119,7 +119,7 @@ def _slices(rows: list[SegmentRow]) -> Iterator[list[SegmentRow]]:
         yield some
 
 
-def _line(row: SegmentRow, content: tuple[bytes, Any] | None) -> dict[str, Any]:
+def _segment_line(row: SegmentRow, content: tuple[bytes, Any] | None) -> dict[str, Any]:
     edges = tuple((edge.target, edge.kind) for edge in row.edges)
     fields = RowFields(place=row.segment.place, edges=edges, **{name: getattr(row, name) for name in _COPIED})
     if content is None:
@@ -136,21 +136,21 @@ async def import_bundle(services: Services, file: IO[bytes], path: str) -> Impor
 
     Raises `BadTranscript` for a file that is cut, was changed, or that a later version wrote.
     """
-    header = await asyncio.to_thread(_header, file)
+    header = await asyncio.to_thread(_read_header, file)
     if header is None:
         return None
-    row = await asyncio.to_thread(session_row, header)
+    row = await asyncio.to_thread(decode_session_row, header)
     # Also where the session is known: a damaged file is said to be damaged.
-    segments, seqs = await asyncio.to_thread(_check, file, row)
-    async with services.registry.asleep(row.key) as is_asleep:
+    segments, seqs = await asyncio.to_thread(_validate_bundle, file, row)
+    async with services.registry.hold_asleep(row.key) as is_asleep:
         known = await services.stash.session(row.key)
         # A bare row is what an import leaves that was stopped: the row comes last.
         if not is_asleep or (known is not None and known.created_s):
             return None
-        added = await _put_all(services, file, row, seqs)
+        added = await _store_bundle(services, file, row, seqs)
         if added != segments:
             raise BadTranscript(f"the stash has {added} of its {segments} segments", hint=FORGET_FIRST)
-        await services.stash.apply([PutSession(replace(row, number=await _own_number(services, row)))])
+        await services.stash.apply([PutSession(replace(row, number=await _unused_session_number(services, row)))])
     session = await services.registry.get(row.key)
     return ImportedReply(
         session=str(row.key),
@@ -166,10 +166,10 @@ async def import_bundle(services: Services, file: IO[bytes], path: str) -> Impor
     )
 
 
-def _header(file: IO[bytes]) -> dict[str, Any] | None:
+def _read_header(file: IO[bytes]) -> dict[str, Any] | None:
     """The header of a bundle; None for any other file."""
-    first = next(_lines(file), b"")
-    fields = lenient_object(first) if b'"ctxgc-segments"' in first[:READ_BYTES] else None
+    first = next(_read_lines(file), b"")
+    fields = parse_json_object(first) if b'"ctxgc-segments"' in first[:READ_BYTES] else None
     if fields is None or fields.get("format") != FORMAT:
         return None
     if fields.get("version") not in (VERSION, BUNDLE_VERSION):
@@ -177,7 +177,7 @@ def _header(file: IO[bytes]) -> dict[str, Any] | None:
     return fields if fields["version"] == BUNDLE_VERSION and "row" in fields else None
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
+def _read_lines(file: IO[bytes]) -> Iterator[bytes]:
     """The lines of a file from its start, unpacked, without the newline."""
     file.seek(0)
     inflater, lines = Inflater(), JsonLines(LINE_BYTES_MAX)
@@ -186,14 +186,14 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
             yield from lines.feed(plain)
 
 
-def _verify(file: IO[bytes]) -> tuple[int, int]:
+def _verify_checksum(file: IO[bytes]) -> tuple[int, int]:
     """(Segments, seqs) of a file whose checksum is right. Raises `BadTranscript`."""
     checksum, last = blake2b(digest_size=32), b""
-    for line in _lines(file):
+    for line in _read_lines(file):
         if last:
             checksum.update(last + b"\n")
         last = line
-    end = (lenient_object(last) or {}).get(END_KEY)
+    end = (parse_json_object(last) or {}).get(END_KEY)
     if not isinstance(end, dict):
         raise BadTranscript("the file ends early: its last line is missing", hint=EXPORT_AGAIN)
     if end.get("digest") != checksum.hexdigest():
@@ -205,32 +205,32 @@ def _verify(file: IO[bytes]) -> tuple[int, int]:
     return segments, seqs
 
 
-def _check(file: IO[bytes], row: SessionRow) -> tuple[int, int]:
+def _validate_bundle(file: IO[bytes], row: SessionRow) -> tuple[int, int]:
     """(Segments, seqs) of a file that is whole, and of which each line can be stored. Raises `BadTranscript`."""
-    segments, seqs = _verify(file)
+    segments, seqs = _verify_checksum(file)
     if seqs > 2 * segments + GAPS_MAX:
         raise BadTranscript(f"{seqs} seqs for {segments} segments", hint=EXPORT_AGAIN)
-    records, lines = BundleRecords(row.project, seqs), _lines(file)
+    records, lines = BundleRecords(row.project, seqs), _read_lines(file)
     next(lines)
-    count = sum(isinstance(records.read(line), SegmentRecord) for line in lines)
+    count = sum(isinstance(records.decode_line(line), SegmentRecord) for line in lines)
     if count != segments:
         raise BadTranscript(f"{count} segments, and its last line says {segments}", hint=EXPORT_AGAIN)
     return segments, seqs
 
 
-async def _put_all(services: Services, file: IO[bytes], row: SessionRow, seqs: int) -> int:
+async def _store_bundle(services: Services, file: IO[bytes], row: SessionRow, seqs: int) -> int:
     """Write the segments and the journal, slice by slice; segments that the stash then has."""
-    records, lines = BundleRecords(row.project, seqs), _lines(file)
+    records, lines = BundleRecords(row.project, seqs), _read_lines(file)
     next(lines)
-    while slice_ := await asyncio.to_thread(_next_slice, lines):
+    while slice_ := await asyncio.to_thread(_read_slice, lines):
         mutations = await asyncio.get_running_loop().run_in_executor(
-            services.worker, _mutations, services, slice_, row.key, records
+            services.worker, _mutations_of_lines, services, slice_, row.key, records
         )
         await services.stash.apply(mutations)
     return len(await services.stash.rows(row.key))
 
 
-def _next_slice(lines: Iterator[bytes]) -> list[bytes]:
+def _read_slice(lines: Iterator[bytes]) -> list[bytes]:
     some: list[bytes] = []
     size = 0
     for line in lines:
@@ -241,11 +241,13 @@ def _next_slice(lines: Iterator[bytes]) -> list[bytes]:
     return some
 
 
-def _mutations(services: Services, lines: list[bytes], key: SessionKey, records: BundleRecords) -> list[Mutation]:
+def _mutations_of_lines(
+    services: Services, lines: list[bytes], key: SessionKey, records: BundleRecords
+) -> list[Mutation]:
     """What these lines change in the stash. Raises `BadTranscript`."""
     found: list[Mutation] = []
     for line in lines:
-        record = records.read(line)
+        record = records.decode_line(line)
         if isinstance(record, Collection):
             # The states of the segments stand in their own lines.
             found.append(PutCollection(key, record, is_carried_out=False))
@@ -256,11 +258,11 @@ def _mutations(services: Services, lines: list[bytes], key: SessionKey, records:
     return found
 
 
-async def _own_number(services: Services, row: SessionRow) -> int:
+async def _unused_session_number(services: Services, row: SessionRow) -> int:
     """The session's number, or a drawn number where another session of the stash has the number already."""
-    number, drawn = row.number, row.number or session_number(row.key)
+    number, drawn = row.number, row.number or legacy_session_number(row.key)
     while any(key != row.key for key in await services.stash.sessions_numbered(drawn)):
-        number = drawn = draw_number()
+        number = drawn = draw_session_number()
     return number
 
 

@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 from watchfiles import awatch
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX
-from ctxgc.adapters.transcripts.opencode_store import WAL_SUFFIX, is_store, is_store_name, stored_sessions
+from ctxgc.adapters.transcripts.opencode_store import WAL_SUFFIX, is_sqlite_file, is_store_name, list_sessions
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed
@@ -38,7 +38,7 @@ from ctxgc.daemon.feeds.importing import (
     PACKINGS,
     SLICE_BYTES,
     is_transcript_name,
-    open_regular,
+    open_regular_file,
     read_stored_session,
     stored_session_name,
     transcript_files,
@@ -83,7 +83,7 @@ class FollowedFile:
     partial_line: bytearray = field(default_factory=bytearray)
     """The start of a line that the host is still writing, of at most a line's length."""
 
-    async def take(self, data: bytes, *, is_log: bool) -> None:
+    async def feed_bytes(self, data: bytes, *, is_log: bool) -> None:
         """Feed whole lines of a log, and keep the rest; feed the bytes of any other file at once."""
         if not is_log:
             await self.feed.feed(data)
@@ -150,7 +150,7 @@ class Watcher:
         if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
             raise BadParams(f"{path} is neither a file nor a folder", hint="follow transcripts", field="path")
         watched = self._watched[path] = WatchedPath(path)
-        watched.task = self._spawn(self._follow(watched))
+        watched.task = self._spawn(self._follow_with_retries(watched))
         return True
 
     async def remove(self, path: str) -> bool:
@@ -169,7 +169,7 @@ class Watcher:
         for path in list(self._watched):
             await self.remove(path)
 
-    def reply(self) -> list[WatchedReply]:
+    def watched_replies(self) -> list[WatchedReply]:
         """The paths that are followed, and how far."""
         return [
             WatchedReply(
@@ -184,20 +184,20 @@ class Watcher:
             for watched in self._watched.values()
         ]
 
-    async def _follow(self, watched: WatchedPath) -> None:
+    async def _follow_with_retries(self, watched: WatchedPath) -> None:
         while not watched.stop.is_set():
             try:
-                await self._follow_while_there(watched)
+                await self._follow_until_gone(watched)
             except (CtxgcError, OSError) as error:
                 watched.error = f"{watched.path}: {error}"
             except Exception as error:  # One watch must not end the daemon; the message may quote a session's text.
-                watched.error = f"{watched.path}: {_bug_label(error)}"
+                watched.error = f"{watched.path}: {_log_and_describe_bug(error)}"
             with suppress(TimeoutError):
                 await asyncio.wait_for(watched.stop.wait(), RETRY_S)
 
-    async def _follow_while_there(self, watched: WatchedPath) -> None:
-        present = await asyncio.to_thread(_present_path, watched.path)
-        seen = await asyncio.to_thread(_scanned, present)
+    async def _follow_until_gone(self, watched: WatchedPath) -> None:
+        present = await asyncio.to_thread(_existing_path, watched.path)
+        seen = await asyncio.to_thread(_scan_transcripts, present)
         backlog = asyncio.create_task(self._read_backlog(watched, seen))
         try:
             await self._read_changes(watched, present, seen)
@@ -230,16 +230,16 @@ class Watcher:
         )
         is_first = True
         async for changed in changes:
-            paths = {_holder(path) for _, path in changed}
+            paths = {_file_of_change(path) for _, path in changed}
             if is_store_alone:
                 paths &= {present}
             if is_first:  # Files may have changed before the system began to report changes.
-                now = await asyncio.to_thread(_scanned, present)
+                now = await asyncio.to_thread(_scan_transcripts, present)
                 paths |= {path for path, stamp in now.items() if seen.get(path) != stamp}
                 is_first = False
             await self._read_all(watched, [path for path in paths if is_transcript_name(os.path.basename(path))])
             if not await asyncio.to_thread(os.path.exists, present):
-                if await asyncio.to_thread(_present_path, watched.path) == present:
+                if await asyncio.to_thread(_existing_path, watched.path) == present:
                     raise NotFound("it is gone; followed again when it is back")
                 return  # The host has packed the log: the packed form is followed from now on.
 
@@ -262,7 +262,7 @@ class Watcher:
     async def _read_transcript(self, watched: WatchedPath, path: str, *, is_start: bool) -> None:
         async with watched.reading.setdefault(path, asyncio.Lock()):
             # Only now: a change of the file that a backlog reads has to wait for the backlog.
-            self._note_change(0 if is_start else 1)
+            self._adjust_change_count(0 if is_start else 1)
             try:
                 watched.error = await self._read_file(watched, path, is_start=is_start)
             except (CtxgcError, OSError) as error:
@@ -272,11 +272,11 @@ class Watcher:
                     watched.error = f"{path}: {error}"
             except Exception as error:
                 watched.files.pop(path, None)
-                watched.error = f"{path}: {_bug_label(error)}"
+                watched.error = f"{path}: {_log_and_describe_bug(error)}"
             finally:
-                self._note_change(0 if is_start else -1)
+                self._adjust_change_count(0 if is_start else -1)
 
-    def _note_change(self, more: int) -> None:
+    def _adjust_change_count(self, more: int) -> None:
         self._changes += more
         if self._changes:
             self._calm.clear()
@@ -293,10 +293,10 @@ class Watcher:
             stat = os.fstat(file.fileno())
             size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
             start = file.read(HEAD_BYTES) or b""  # A device has nothing to read yet.
-            if is_store(start):
+            if is_sqlite_file(start):
                 return await self._read_store(watched, path, identity)
             head = blake2b(start, digest_size=16).digest() if size >= HEAD_BYTES else b""
-            stored_position = await self._services.stash.position(redact_text(path))
+            stored_position = await self._services.stash.file_position(redact_text(path))
             if is_start and stored_position is not None and head and stored_position == (head, size):
                 return ""
             followed = watched.files.get(path)
@@ -314,7 +314,7 @@ class Watcher:
                     await self._calm.wait()
                 followed.offset += len(data)
                 watched.bytes_read += len(data)
-                await followed.take(data, is_log=path.endswith(LOG_SUFFIX))
+                await followed.feed_bytes(data, is_log=path.endswith(LOG_SUFFIX))
                 is_more = len(data) == slice_bytes  # Each look at a file costs a wait for a thread.
         if followed.offset > len(followed.partial_line):
             await followed.feed.finish()
@@ -328,11 +328,11 @@ class Watcher:
 
     async def _read_store(self, watched: WatchedPath, path: str, identity: tuple[int, int]) -> str:
         """Read the sessions of OpenCode's store that have changed; the last error of a session, or empty."""
-        stored = await asyncio.to_thread(stored_sessions, path)
+        stored = await asyncio.to_thread(list_sessions, path)
         last_error = ""
         for session in stored:
             name = stored_session_name(path, session)
-            if await self._services.stash.position(name) == (session.stamp, 0):
+            if await self._services.stash.file_position(name) == (session.stamp, 0):
                 continue
             try:
                 feed = await read_stored_session(self._services, path, session)
@@ -344,15 +344,15 @@ class Watcher:
         return last_error
 
 
-def _present_path(path: str) -> str:
+def _existing_path(path: str) -> str:
     """The path, or its packed form where a host has packed the log meanwhile."""
     return next((path + packing for packing in PACKINGS if os.path.exists(path + packing)), path)
 
 
-def _scanned(path: str) -> dict[str, FileStamp]:
+def _scan_transcripts(path: str) -> dict[str, FileStamp]:
     """The transcripts at a path with what a change of a file changes, the last written file first."""
     try:
-        files = transcript_files(_present_path(path))
+        files = transcript_files(_existing_path(path))
     except CtxgcError:
         return {}  # An empty folder is fine to watch.
     found = {}
@@ -365,7 +365,7 @@ def _scanned(path: str) -> dict[str, FileStamp]:
 
 def _opened(path: str, stash: Path) -> IO[bytes] | None:
     """The file, open; None for what is no file. Raises as `open_regular` does."""
-    return open_regular(path, stash) if os.path.isfile(path) else None
+    return open_regular_file(path, stash) if os.path.isfile(path) else None
 
 
 def _sizes(paths: list[str]) -> dict[str, int]:
@@ -377,12 +377,12 @@ def _sizes(paths: list[str]) -> dict[str, int]:
     return sizes
 
 
-def _holder(path: str) -> str:
+def _file_of_change(path: str) -> str:
     """The file that a change belongs to: changes of a store come into a file beside it first."""
     return path.removesuffix(WAL_SUFFIX)
 
 
-def _bug_label(error: Exception) -> str:
+def _log_and_describe_bug(error: Exception) -> str:
     """A bug's type without its message, which may quote a session's text. The frames go to the log."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error("watching failed with %s\n%s", type(error).__qualname__, frames)

@@ -26,7 +26,7 @@ from ctxgc.core.errors import BadRequest, Busy, CtxgcError, DeadlinePassed, Fore
 from ctxgc.daemon.events import Subscription
 from ctxgc.daemon.rpc import SLOW_S, CallContext, SlowCall
 from ctxgc.daemon.server.hub import Hub
-from ctxgc.daemon.server.refusals import error_to_tell
+from ctxgc.daemon.server.refusals import client_error
 from ctxgc.protocol.codec import Batch, Decoder, Frame, Refusal, Request, append_result, encode_batch, encode_error
 
 CANCEL = "$/cancel"
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         if self.client_uid not in (-1, hub.serves_uid):
             self.refuse(ForeignPeer(f"this socket serves user {hub.serves_uid} alone, not {self.client_uid}"))
         elif hub.is_full and (surplus := hub.admit_operator(self)) is not None:
-            surplus.refuse(self._too_many())
+            surplus.refuse(self._connection_limit_error())
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection. Requests in flight run to their end: each arrived whole."""
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Answer the requests in flight before closing. An unfinished line is dropped with its connection."""
         self._is_ending = True
-        self._end_if_idle()
+        self._close_if_idle()
         return True
 
     def pause_writing(self) -> None:
@@ -133,18 +133,18 @@ class Connection(asyncio.Protocol):
     def _serve_backlog(self) -> None:
         """Serve the backlog as far as there is room, and read on only if there is."""
         hub, transport = self._hub, self._transport
-        while self._backlog and self._has_room():
+        while self._backlog and self._can_start_request():
             # Each round fills the room, so that one which leaves a backlog has choked the transport (and is called
             # again by `resume_writing`), has filled what may be in flight (by the end of a task), or goes on here.
             out = self._serve_frames(hub.limits.unsent_bytes_max - transport.get_write_buffer_size())
             self._write(out)
-        has_room = self._has_room()
+        has_room = self._can_start_request()
         if has_room is not self._is_reading:
             self._set_reading(has_room)
         if self._is_ending:
-            self._end_if_idle()
+            self._close_if_idle()
 
-    def _has_room(self) -> bool:
+    def _can_start_request(self) -> bool:
         """Whether another request may start: the client reads, and no bound of what is in flight is met."""
         limits = self._hub.limits
         return (
@@ -159,15 +159,15 @@ class Connection(asyncio.Protocol):
         out = bytearray()
         backlog = self._backlog
         started_s = time.monotonic()
-        while backlog and len(out) <= room_bytes and self._has_room():
+        while backlog and len(out) <= room_bytes and self._can_start_request():
             frame = backlog.popleft()
             if type(frame) is Request:
                 settling = self._serve_request(frame, out, started_s)
                 if settling is not None:
-                    self._hub.run(self._answer_later(settling))
+                    self._hub.run_task(self._write_awaited_answer(settling))
                 ended_s = time.monotonic()
                 if ended_s - started_s >= SLOW_S:
-                    self._note_slow(frame, ended_s - started_s)
+                    self._note_slow_call(frame, ended_s - started_s)
                 started_s = ended_s
             elif isinstance(frame, Batch):
                 self._serve_batch(frame, out)
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
             if hub.is_stopping:
                 raise ShuttingDown("the daemon is stopping", hint="connect again in a moment")
             if hub.is_full and self in hub.operators and not hub.dispatch.is_for_operators(request.method):
-                raise self._too_many()
+                raise self._connection_limit_error()
             context = CallContext(self)
             if request.deadline_ms is not UNSET:
                 context.deadline_s = self._received_s + request.deadline_ms / 1000
@@ -196,19 +196,19 @@ class Connection(asyncio.Protocol):
                     raise DeadlinePassed("the deadline passed before the request started; nothing was done")
             answer: Any = None
             if request.method == CANCEL:
-                self._cancel(request)
+                self._cancel_call(request)
             else:
                 answer = hub.dispatch.call(request.method, request.params, context)
             if hasattr(answer, "__await__"):
                 key = object() if id is UNSET else id
                 self._in_flight[key] = context
                 self._in_flight_bytes += memoryview(request.params).nbytes
-                self._long_replies += hub.dispatch.is_long(request.method)
+                self._long_replies += hub.dispatch.has_long_reply(request.method)
                 return self._finish_call(key, request, answer, now_s)
             if id is not UNSET:
                 append_result(out, id, answer)
         except Exception as error:
-            line = self._encode_error(id if id is not UNSET else None, error_to_tell(request.method, error))
+            line = self._encode_error(id if id is not UNSET else None, client_error(request.method, error))
             if id is not UNSET:
                 out += line
         return None
@@ -221,16 +221,16 @@ class Connection(asyncio.Protocol):
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:
-            line = self._encode_error(None if request.id is UNSET else request.id, error_to_tell(request.method, error))
+            line = self._encode_error(None if request.id is UNSET else request.id, client_error(request.method, error))
             out += line if request.id is not UNSET else b""
         finally:
             del self._in_flight[key]
             self._in_flight_bytes -= memoryview(request.params).nbytes
-            self._long_replies -= self._hub.dispatch.is_long(request.method)
-        self._note_slow(request, time.monotonic() - started_s)
+            self._long_replies -= self._hub.dispatch.has_long_reply(request.method)
+        self._note_slow_call(request, time.monotonic() - started_s)
         return bytes(out)
 
-    async def _answer_later(self, settling: Coroutine[Any, Any, bytes]) -> None:
+    async def _write_awaited_answer(self, settling: Coroutine[Any, Any, bytes]) -> None:
         self._write(await settling)
         self._serve_backlog()
 
@@ -238,19 +238,19 @@ class Connection(asyncio.Protocol):
         """Call every request in order, from the first long reply on one after another; answer them by one array."""
         rest, ids = deque(batch.items), set[object]()
         parts: list[bytes | asyncio.Task[bytes]] = []
-        while rest and not self._is_long(rest[0]):
-            parts.append(self._serve_item(rest.popleft(), ids))
+        while rest and not self._has_long_reply(rest[0]):
+            parts.append(self._serve_batch_item(rest.popleft(), ids))
         answers = [part for part in parts if isinstance(part, bytes)]
         if len(answers) == len(parts) and not rest:
             out += encode_batch(answers)
         else:
             self._batches += 1
-            self._hub.run(self._answer_batch_later(parts, rest, ids))
+            self._hub.run_task(self._finish_batch(parts, rest, ids))
 
-    def _is_long(self, item: Request | Refusal) -> bool:
-        return isinstance(item, Request) and self._hub.dispatch.is_long(item.method)
+    def _has_long_reply(self, item: Request | Refusal) -> bool:
+        return isinstance(item, Request) and self._hub.dispatch.has_long_reply(item.method)
 
-    def _serve_item(self, item: Request | Refusal, ids: set[object]) -> bytes | asyncio.Task[bytes]:
+    def _serve_batch_item(self, item: Request | Refusal, ids: set[object]) -> bytes | asyncio.Task[bytes]:
         if isinstance(item, Refusal):
             return self._encode_error(item.id, item.error)
         if item.id in ids:
@@ -259,19 +259,19 @@ class Connection(asyncio.Protocol):
             ids.add(item.id)
         part = bytearray()
         settling = self._serve_request(item, part, time.monotonic())
-        return bytes(part) if settling is None else self._hub.run(settling)
+        return bytes(part) if settling is None else self._hub.run_task(settling)
 
-    async def _answer_batch_later(
+    async def _finish_batch(
         self, parts: list[bytes | asyncio.Task[bytes]], rest: Sequence[Request | Refusal], ids: set[object]
     ) -> None:
         limit = self._hub.limits.batch_reply_bytes_max
         size = 0
         for item in rest:
-            if size > limit and isinstance(item, Request) and self._is_long(item):
+            if size > limit and isinstance(item, Request) and self._has_long_reply(item):
                 busy = Busy(f"the answers of this batch are {limit} bytes long already", hint="send the rest apart")
                 part = b"" if item.id is UNSET else self._encode_error(item.id, busy)
             else:
-                settling = self._serve_item(item, ids)
+                settling = self._serve_batch_item(item, ids)
                 part = settling if isinstance(settling, bytes) else await settling
             size += len(part)
             parts.append(part)
@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
         self._write(answer)
         self._serve_backlog()
 
-    def _cancel(self, request: Request) -> None:
+    def _cancel_call(self, request: Request) -> None:
         """Mark the call as cancelled; the verb looks at the mark where the verb can still turn back."""
         id = msgspec.json.decode(request.params, type=_CancelParams).id
         if id in self._in_flight:
@@ -290,10 +290,10 @@ class Connection(asyncio.Protocol):
         self._hub.traffic.errors += 1
         return encode_error(id, error)
 
-    def _note_slow(self, request: Request, seconds: float) -> None:
+    def _note_slow_call(self, request: Request, seconds: float) -> None:
         if seconds >= SLOW_S:
             number = self._hub.traffic.requests
-            self._hub.slowlog.note(SlowCall(seconds, number, request.method, self.connection_id, time.time()))
+            self._hub.slowlog.note_call(SlowCall(seconds, number, request.method, self.connection_id, time.time()))
 
     # Output, and its end.
 
@@ -301,7 +301,7 @@ class Connection(asyncio.Protocol):
         if data and not self._transport.is_closing():
             self._transport.write(data)
             if self._is_choked:
-                self._hub.cut_off_unread()
+                self._hub.cut_off_stalled_clients()
 
     def _set_reading(self, has_room: bool) -> None:
         if self._is_ending or self._transport.is_closing():
@@ -317,14 +317,14 @@ class Connection(asyncio.Protocol):
         self._write(self._encode_error(None, error))
         self._backlog.clear()
         self._is_ending = True
-        self._end_if_idle()
+        self._close_if_idle()
 
-    def _too_many(self) -> Busy:
+    def _connection_limit_error(self) -> Busy:
         limit = self._hub.limits.connections_max
         hint = "close one, or try again; `ctxgc status` and `ctxgc down` work all the same"
         return Busy(f"{limit} clients are connected, and there is no room for one more", hint=hint)
 
-    def _end_if_idle(self) -> None:
+    def _close_if_idle(self) -> None:
         if self.is_idle:
             self.close()
 
@@ -363,13 +363,13 @@ class Connection(asyncio.Protocol):
     def subscribe(self, topics: frozenset[str], from_seq: int | None) -> None:
         """Send events of `topics`, after the answer to this call."""
         self._subscription = Subscription(self._hub.events, topics, from_seq)
-        self._hub.events.listen(self._wake_sender)
+        self._hub.events.add_listener(self._wake_sender)
         self._wake_sender()
 
     def unsubscribe(self) -> None:
         """Send no more events."""
         self._subscription = None
-        self._hub.events.unlisten(self._wake_sender)
+        self._hub.events.remove_listener(self._wake_sender)
         if self._cut_off_timer is not None:
             self._cut_off_timer.cancel()
             self._cut_off_timer = None
@@ -390,7 +390,7 @@ class Connection(asyncio.Protocol):
                 self._cut_off_timer = asyncio.get_running_loop().call_later(wait_s, self._cut_off_subscriber)
             return
         room_bytes = self._hub.limits.unsent_bytes_max - self._transport.get_write_buffer_size()
-        self._write(self._subscription.take(max(1, room_bytes)))  # With no room at all it would be woken for ever.
+        self._write(self._subscription.take_lines(max(1, room_bytes)))  # With no room it would be woken for ever.
         if self._subscription.is_behind:
             self._wake_sender()
 

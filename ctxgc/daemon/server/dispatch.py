@@ -19,14 +19,14 @@ from pydantic import TypeAdapter, ValidationError
 from ctxgc.core.errors import BadParams, Busy, UnknownVerb
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.rpc import CallContext
-from ctxgc.daemon.server.refusals import error_to_tell
+from ctxgc.daemon.server.refusals import client_error
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
 from ctxgc.daemon.verbs.admin import Control
-from ctxgc.daemon.verbs.mutation import first_reply
+from ctxgc.daemon.verbs.mutation import answer_repeated_call
 from ctxgc.daemon.verbs.rehydrate import rehydrate
-from ctxgc.daemon.verbs.tx import first_problem, transact
+from ctxgc.daemon.verbs.tx import first_validation_problem, transact
 from ctxgc.protocol.messages import VERBS, SegmentGet
 from ctxgc.protocol.params import Mutating, Params, read_params
 from ctxgc.protocol.replies.daemon import BackgroundReply
@@ -88,7 +88,7 @@ class Verbs:
         self._reply_cache = ReplyCache()
         services.caches.append(self._reply_cache.clear)
         self._background = 0
-        self._handlers = handlers(services, control)
+        self._handlers = handlers_by_method(services, control)
         self._adapters = {name: TypeAdapter(verb.params) for name, verb in VERBS.items()}
 
     def call(self, method: str, params: Raw, context: CallContext) -> Any:
@@ -96,16 +96,16 @@ class Verbs:
         if method == "segment.get":
             raw = bytes(params)
             cached_reply = self._reply_cache.get(raw)
-            return cached_reply if cached_reply is not None else self._cached_segment_get(raw)
+            return cached_reply if cached_reply is not None else self._answer_segment_get(raw)
         handler = self._handlers.get(method)
         if handler is None:
             raise UnknownVerb(f"no verb {method!r}", hint="`rpc.discover` lists them")
-        checked = self._validate(method, bytes(params))
+        checked = self._validate_params(method, bytes(params))
         if isinstance(checked, Mutating):
-            return self._mutate(method, handler, checked, context)
+            return self._call_mutation(method, handler, checked, context)
         return handler(checked, context)
 
-    def is_long(self, method: str) -> bool:
+    def has_long_reply(self, method: str) -> bool:
         """As `rpc.Dispatch.is_long`."""
         return method in LONG_REPLIES
 
@@ -113,13 +113,13 @@ class Verbs:
         """As `rpc.Dispatch.is_for_operators`."""
         return method in FOR_OPERATORS
 
-    def _mutate(self, method: str, handler: Handler, params: Mutating, context: CallContext) -> Any:
+    def _call_mutation(self, method: str, handler: Handler, params: Mutating, context: CallContext) -> Any:
         is_awaited = params.durability == "commit"
         if not is_awaited and self._background >= BACKGROUND_MAX:
             raise Busy("too many mutations are under way in the background", hint='wait, or use "commit"')
         reply = handler(params, context)
         if params.op_id:
-            reply = first_reply(reply)
+            reply = answer_repeated_call(reply)
         if is_awaited:
             return reply
         self._background += 1
@@ -132,11 +132,11 @@ class Verbs:
             if isinstance(result, Awaitable):
                 await result
         except Exception as error:
-            error_to_tell(method, error)  # The log names a bug, as where a client waits; a refusal is none.
+            client_error(method, error)  # The log names a bug, as where a client waits; a refusal is none.
         finally:
             self._background -= 1
 
-    def _validate(self, method: str, raw: bytes) -> Params:
+    def _validate_params(self, method: str, raw: bytes) -> Params:
         try:
             values = read_params(VERBS[method].params, raw, redacts_content=self._services.intake.redacts)
             return self._adapters[method].validate_python(values)
@@ -144,11 +144,11 @@ class Verbs:
             place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
             field = str(place[0]) if place else ""
             raise BadParams(
-                first_problem(error), field=field, hint=f"`rpc.discover` shows what {method} takes"
+                first_validation_problem(error), field=field, hint=f"`rpc.discover` shows what {method} takes"
             ) from None
 
-    async def _cached_segment_get(self, raw: bytes) -> bytes:
-        checked = self._validate("segment.get", raw)
+    async def _answer_segment_get(self, raw: bytes) -> bytes:
+        checked = self._validate_params("segment.get", raw)
         assert isinstance(checked, SegmentGet)
         source, colon, name = checked.session.partition(":")
         session = self._services.registry.peek(SessionKey(source, name)) if colon else None
@@ -160,7 +160,7 @@ class Verbs:
         return reply
 
 
-def handlers(services: Services, control: Control) -> dict[str, Handler]:
+def handlers_by_method(services: Services, control: Control) -> dict[str, Handler]:
     """Method to handler; a test holds the keys equal to the keys of `VERBS`."""
 
     def of(function: Callable[..., Any], *bound: object) -> Handler:

@@ -70,7 +70,7 @@ class Hub:
         """Whether there are more connections than clients may have."""
         return self.traffic.connections > self.limits.connections_max
 
-    def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def run_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work`, which raises no error, as a task that `Server.stop` waits for; the caller keeps the bound."""
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
@@ -88,18 +88,18 @@ class Hub:
         """The verb's reply. Of long ones a few are made at the same time, and none while all unread answers are too
         much.
         """
-        if not self.dispatch.is_long(method):
+        if not self.dispatch.has_long_reply(method):
             return await answer
         async with self.long_turns:
             while self._unsent_bytes() > self.limits.all_unsent_bytes_max:
-                self.cut_off_unread()
+                self.cut_off_stalled_clients()
                 await asyncio.sleep(ROOM_LOOK_S)
             return await answer
 
     def _unsent_bytes(self) -> int:
         return sum(connection.unsent_bytes for connection in self.connections)
 
-    def cut_off_unread(self) -> None:
+    def cut_off_stalled_clients(self) -> None:
         """Cut off clients that have read nothing for a while, while all unread answers are beyond their bound."""
         total = self._unsent_bytes()
         if total <= self.limits.all_unsent_bytes_max:

@@ -7,12 +7,12 @@ import traceback
 
 import msgspec
 
-from ctxgc.core.errors import BadParams, CtxgcError, error_of_os
+from ctxgc.core.errors import BadParams, CtxgcError, translate_os_error
 
 _log = logging.getLogger("ctxgc.daemon")
 
 
-def error_to_tell(method: str, error: Exception) -> CtxgcError:
+def client_error(method: str, error: Exception) -> CtxgcError:
     """The error that the client is told: its own, or `internal` for a bug of the daemon."""
     if isinstance(error, CtxgcError):
         return error
@@ -21,7 +21,7 @@ def error_to_tell(method: str, error: Exception) -> CtxgcError:
     if isinstance(error, msgspec.DecodeError):
         return BadParams(f"bad params: {error}")
     if isinstance(error, OSError):
-        return error_of_os(error, method)
+        return translate_os_error(error, method)
     # The message of a foreign exception may quote what was being worked on: a session's text is never logged.
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error("%s failed with %s\n%s", method, type(error).__qualname__, frames)

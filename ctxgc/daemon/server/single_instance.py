@@ -59,7 +59,7 @@ class Instance:
         self._socket_path = ""
         self._socket_identity = (0, 0)
         self._announced = ""
-        check_folder(folder)
+        create_private_folder(folder)
         self._lock = -1
         self._folder_lock = _lock_folder(folder, socket_path)
         try:
@@ -67,14 +67,14 @@ class Instance:
         except BaseException:
             os.close(self._folder_lock)
             raise
-        discovery.write_lock(self._lock, "")
+        discovery.write_lock_file(self._lock, "")
 
-    def announce(self, path: str) -> None:
+    def announce_address(self, path: str) -> None:
         """Write the address `path` of this instance into the lock file."""
         self._announced = path
-        discovery.write_lock(self._lock, path)
+        discovery.write_lock_file(self._lock, path)
 
-    def renew(self) -> None:
+    def renew_lock_file(self) -> None:
         """Write the lock file again if it is not the one that this instance made; whoever removed it meant no harm."""
         if self._lock < 0 or _file_identity(os.path.join(self.folder, LOCK_NAME)) == _file_identity(self._lock):
             return
@@ -84,7 +84,7 @@ class Instance:
             return
         os.close(self._lock)
         self._lock = lock
-        self.announce(self._announced)
+        self.announce_address(self._announced)
 
     def listen(self, path: str, backlog: int = BACKLOG) -> socket.socket:
         """A listening socket at `path`, in this instance's folder, readable and writable by us alone.
@@ -97,7 +97,7 @@ class Instance:
         # As long as the final name, so that a path within the system's limit stays within it.
         temporary = path[:-1] + ("_" if path.endswith("~") else "~")
         for stale in (path, temporary):
-            _refuse_other_than_socket(stale)
+            _require_socket(stale)
         _remove_file(temporary)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -121,7 +121,7 @@ class Instance:
             _remove_file(self._socket_path)
         self._socket_path = ""
         if self._lock >= 0:
-            discovery.write_lock(self._lock, "")
+            discovery.write_lock_file(self._lock, "")
             os.close(self._lock)
             os.close(self._folder_lock)
             self._lock = -1
@@ -134,7 +134,7 @@ def _lock_folder(folder: str, socket_path: str) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise _already_running(folder, socket_path) from None
+        raise _already_running_error(folder, socket_path) from None
     except OSError:  # A file system that locks files alone: the lock file has to do.
         pass
     return descriptor
@@ -154,13 +154,13 @@ def _lock_file(folder: str, socket_path: str) -> int:
     except BaseException as error:
         os.close(lock)
         if isinstance(error, BlockingIOError):
-            raise _already_running(folder, socket_path) from None
+            raise _already_running_error(folder, socket_path) from None
         raise
     return lock
 
 
-def _already_running(folder: str, path: str) -> InstanceError:
-    pid, written = discovery.read_lock(folder)
+def _already_running_error(folder: str, path: str) -> InstanceError:
+    pid, written = discovery.read_lock_file(folder)
     if not written:  # It has only just taken the lock.
         return AlreadyRunning(f"another ctxgcd starts in {folder}")
     if path in ("", written):  # Who names no socket waits for none: it only wants the folder to itself.
@@ -171,7 +171,7 @@ def _already_running(folder: str, path: str) -> InstanceError:
     )
 
 
-def check_folder(folder: str) -> None:
+def create_private_folder(folder: str) -> None:
     """Create `folder` as ours alone, or raise UnsafeFolder for an existing folder of other rights."""
     try:
         os.makedirs(os.path.dirname(folder), mode=FOLDER_MODE, exist_ok=True)
@@ -192,7 +192,7 @@ def check_folder(folder: str) -> None:
         )
 
 
-def _refuse_other_than_socket(path: str) -> None:
+def _require_socket(path: str) -> None:
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

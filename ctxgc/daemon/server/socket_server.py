@@ -43,7 +43,7 @@ class Server:
         self._hub = Hub(cast(Dispatch, dispatch), self.limits, self.events, os.geteuid(), credentials)
         self._listeners: list[asyncio.Server] = []
 
-    def serve(self, dispatch: Dispatch) -> None:
+    def set_dispatch(self, dispatch: Dispatch) -> None:
         """Give the requests their meaning, before `start`: some verbs look at the server itself."""
         self._hub.dispatch = dispatch
 
@@ -52,7 +52,7 @@ class Server:
         """Counts of connections, requests and errors."""
         return self._hub.traffic
 
-    def slowlog(self) -> list[SlowCall]:
+    def slowest_calls(self) -> list[SlowCall]:
         """The slowest requests since the start, slowest first."""
         return self._hub.slowlog.slowest()
 
@@ -61,12 +61,12 @@ class Server:
         # Python 3.13 unlinks the path when it closes the server; a socket of systemd must outlive us.
         keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(self._connection, sock=listener, backlog=BACKLOG, **keep)
+        server = await loop.create_unix_server(self._create_connection, sock=listener, backlog=BACKLOG, **keep)
         self._listeners.append(server)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def run_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """As `Hub.run`: a mutation whose caller does not wait ends before the stash closes."""
-        return self._hub.run(work)
+        return self._hub.run_task(work)
 
     async def stop(self) -> None:
         """Accept no new connection, answer the requests in flight (up to `stop_s`), close every connection.
@@ -90,5 +90,5 @@ class Server:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hub.all_closed.wait(), self.limits.linger_s * 2)
 
-    def _connection(self) -> Connection:
+    def _create_connection(self) -> Connection:
         return Connection(self._hub)

@@ -36,7 +36,7 @@ class Outcome:
     cache_rewrite_tokens: int
 
 
-def target_of(session: Session, budget_tokens: int | None, unit: str) -> int:
+def collection_target(session: Session, budget_tokens: int | None, unit: str) -> int:
     """The raw target of a collection: the caller's budget, else the session's, else a third of the window."""
     if budget_tokens is not None:
         return session.raw_budget(budget_tokens, unit)
@@ -60,14 +60,14 @@ def plan_collection(session: Session, target_tokens: int) -> Plan:
 
 def price_plan(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
     """A plan with its predicted effect on the bill."""
-    return _outcome_of(session, todo, "asked", 0, Conditions(pacer, 0.0))
+    return _predict_outcome(session, todo, "asked", 0, Conditions(pacer, 0.0))
 
 
-def carry_out(session: Session, tx: Transaction, todo: Plan, trigger: str, conditions: Conditions) -> Outcome:
+def carry_out_plan(session: Session, tx: Transaction, todo: Plan, trigger: str, conditions: Conditions) -> Outcome:
     """Put a plan into the change: journal and states to commit, and the sweep for when the commit is durable."""
     if not todo.victims:
-        return _outcome_of(session, todo, trigger, 0, conditions)
-    outcome = _outcome_of(session, todo, trigger, session.last_collection + 1, conditions)
+        return _predict_outcome(session, todo, trigger, 0, conditions)
+    outcome = _predict_outcome(session, todo, trigger, session.last_collection + 1, conditions)
     _write_journal(session, tx, outcome, conditions.wall_s)
     tx.on_commit(lambda: sweep(session.heap, todo.victims))
     return outcome
@@ -75,7 +75,7 @@ def carry_out(session: Session, tx: Transaction, todo: Plan, trigger: str, condi
 
 def journal_in_shadow(session: Session, tx: Transaction, todo: Plan, conditions: Conditions) -> Outcome:
     """Put a plan into the journal alone: a session in shadow keeps every body."""
-    outcome = _outcome_of(session, todo, SHADOW, session.last_collection + 1, conditions)
+    outcome = _predict_outcome(session, todo, SHADOW, session.last_collection + 1, conditions)
     _write_journal(session, tx, outcome, conditions.wall_s)
     return outcome
 
@@ -110,7 +110,7 @@ def evict_by_hand(session: Session, tx: Transaction, slots: Sequence[int], condi
         why = refusal_reason(session.heap, slot, session.rules)
         hint = "`ctxgc unpin` takes the pin back" if why == "pinned" else "`ctxgc why` says more"
         raise Conflict(f"segment {session.heap.ids[slot]!r} cannot be evicted: it is {why}", hint=hint)
-    return carry_out(session, tx, todo, "evicted_by_hand", conditions)
+    return carry_out_plan(session, tx, todo, "evicted_by_hand", conditions)
 
 
 def undoable_collection(
@@ -140,7 +140,7 @@ def undoable_collection(
     return found
 
 
-def undo(session: Session, tx: Transaction, taken_back: Collection, conditions: Conditions) -> Outcome:
+def undo_evictions(session: Session, tx: Transaction, taken_back: Collection, conditions: Conditions) -> Outcome:
     """Bring back the bodies of a collection that are still out. An undo is a collection too, since an undo edits the
     prefix.
     """
@@ -180,7 +180,7 @@ def undo(session: Session, tx: Transaction, taken_back: Collection, conditions: 
     return outcome
 
 
-def recall(session: Session, tx: Transaction, slots: Sequence[int], prices: Prices) -> int:
+def recall_slots(session: Session, tx: Transaction, slots: Sequence[int], prices: Prices) -> int:
     """Note a page fault on each slot, and put the slots back in a window that the daemon renders.
 
     On the wire a recalled text goes to the tail, in the reply; its old place keeps the tombstone, or the cache breaks.
@@ -188,7 +188,7 @@ def recall(session: Session, tx: Transaction, slots: Sequence[int], prices: Pric
     """
     heap = session.heap
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
-    note_recalled(session, tx, {slot: heap.body[slot] for slot in slots}, prices)
+    note_recalls(session, tx, {slot: heap.body[slot] for slot in slots}, prices)
     if out and session.row.rendered_by is not Renderer.GATEWAY:
         tx.add(SetState(session.key, out, State.RESIDENT))
         for slot in out:
@@ -196,7 +196,7 @@ def recall(session: Session, tx: Transaction, slots: Sequence[int], prices: Pric
     return len(out)
 
 
-def note_recalled(session: Session, tx: Transaction, tokens: Mapping[int, int], prices: Prices) -> int:
+def note_recalls(session: Session, tx: Transaction, tokens: Mapping[int, int], prices: Prices) -> int:
     """Note the recall of these slots, of so many tokens each: touched now, and safe for a while.
 
     A page fault on each slot that is out of the window, and stays out. Returns the number of page faults.
@@ -213,7 +213,7 @@ def note_recalled(session: Session, tx: Transaction, tokens: Mapping[int, int], 
     return len(out)
 
 
-def _outcome_of(session: Session, todo: Plan, trigger: str, number: int, conditions: Conditions) -> Outcome:
+def _predict_outcome(session: Session, todo: Plan, trigger: str, number: int, conditions: Conditions) -> Outcome:
     effects = effects_of_eviction(session.heap, todo.victims, conditions.cache)
     return Outcome(
         plan=todo,

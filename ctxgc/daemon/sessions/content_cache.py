@@ -16,7 +16,7 @@ Content = tuple[bytes, tuple[Piece, ...]]
 """Skeleton and body."""
 
 
-def _size(content: Content) -> int:
+def _content_bytes(content: Content) -> int:
     skeleton, body = content
     return 200 + len(skeleton) + sum(len(piece.data) + 100 for piece in body)
 
@@ -26,7 +26,7 @@ class ContentCache:
 
     def __init__(self, stash: Stash, bytes_max: int) -> None:
         self._stash = stash
-        self._cache: LRUCache[tuple[SessionKey, int], Content] = LRUCache(bytes_max, getsizeof=_size)
+        self._cache: LRUCache[tuple[SessionKey, int], Content] = LRUCache(bytes_max, getsizeof=_content_bytes)
 
     @property
     def size_bytes(self) -> int:
@@ -34,11 +34,11 @@ class ContentCache:
         return int(self._cache.currsize)
 
     @property
-    def segments(self) -> int:
+    def segment_count(self) -> int:
         """The number of segments with content in the cache."""
         return len(self._cache)
 
-    def cached(self, key: SessionKey, seq: int) -> Content | None:
+    def get_cached(self, key: SessionKey, seq: int) -> Content | None:
         """The content of a segment in memory, else None."""
         return self._cache.get((key, seq))
 
@@ -50,7 +50,7 @@ class ContentCache:
         for start in range(0, len(missing), READ_SLICE):
             for seq, content in (await self._stash.bodies(key, missing[start : start + READ_SLICE])).items():
                 contents[seq] = content
-                if _size(content) <= self._cache.maxsize:
+                if _content_bytes(content) <= self._cache.maxsize:
                     self._cache[key, seq] = content
         return contents
 

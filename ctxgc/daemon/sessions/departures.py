@@ -30,7 +30,7 @@ class Departed(NamedTuple):
         )
 
 
-def departed_of(heap: Heap) -> Departed:
+def count_departed(heap: Heap) -> Departed:
     """The departed segments of a heap. O(departed); O(slots) at C speed."""
     slots = list(mask_positions(heap.state.translate(_IS_DEPARTED)))
     return Departed(len(slots), sum(heap.skeleton[slot] + heap.body[slot] for slot in slots))

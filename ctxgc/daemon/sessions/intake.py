@@ -15,7 +15,7 @@ from functools import cached_property
 from ctxgc.adapters.skeletons import count_further_texts
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
 from ctxgc.core.redact_segment import redact_names, redact_segment
-from ctxgc.core.segment import Address, Kind, Segment, digest
+from ctxgc.core.segment import Address, Kind, Segment, content_digest
 from ctxgc.core.tombstone import tombstone_affixes, tombstone_words
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.opaque import split_opaque
@@ -52,7 +52,7 @@ class Intake:
         self.redacts = redacts
 
     @cached_property
-    def _frame_tokens(self) -> int:
+    def _tombstone_affix_tokens(self) -> int:
         return sum(map(self.counter.count, tombstone_affixes(SOMEWHERE)))
 
     def redact(self, segment: Segment) -> tuple[Segment, int]:
@@ -69,14 +69,14 @@ class Intake:
         frame, opaque_tokens = split_opaque(segment.skeleton)
         return PreparedSegment(
             segment=segment,
-            digest=digest(segment.skeleton, segment.body),
+            digest=content_digest(segment.skeleton, segment.body),
             skeleton_tokens=count(frame) + opaque_tokens,
             pieces=pieces,
-            tombstone_tokens=self._frame_tokens + count(tombstone_words(segment, body_tokens)) + markers,
+            tombstone_tokens=self._tombstone_affix_tokens + count(tombstone_words(segment, body_tokens)) + markers,
             redactions=redactions,
         )
 
-    def is_quick(self, segments: Sequence[Segment]) -> bool:
+    def is_quick_to_prepare(self, segments: Sequence[Segment]) -> bool:
         """Whether the segments are so short that the loop prepares them as fast as another thread would take them."""
         if len(segments) > INLINE_SEGMENTS_MAX or not self.counter.is_loaded:
             return False
@@ -93,7 +93,7 @@ def tombstone_tokens_at(prepared: PreparedSegment, seq: int) -> int:
     return prepared.tombstone_tokens + (len(str(seq)) - 1) // 3
 
 
-def lost_entry(seq: int) -> HeapEntry:
+def lost_segment_entry(seq: int) -> HeapEntry:
     """The entry in the slot of a row that a repair could not save; its transcript may bring the segment back."""
     return HeapEntry(
         id=f"lost#{seq}",

@@ -13,17 +13,17 @@ from ctxgc.core.pacer import Decision, PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
 from ctxgc.core.segment import Renderer
-from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out
+from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.protocol.limits import NO_LIMIT_TOKENS
 
 
-def pace(
+def run_pacer(
     session: Session, tx: Transaction, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
 ) -> Outcome | None:
     """Collect now if the pacer says so; the outcome, or None. `cached_tokens` is the window before the admission."""
-    if session.row.rendered_by is Renderer.AGENT or not (limit_of(session, config) or config.enabled):
+    if session.row.rendered_by is Renderer.AGENT or not (hard_limit_tokens(session, config) or config.enabled):
         return None
     idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0
     cache = COLD if idle_s > pacer.prices.ttl_s else CacheState(cached_tokens)
@@ -35,14 +35,14 @@ def pace(
     if decision is None:
         return None
     conditions = Conditions(pacer, wall_s, cache)
-    return carry_out(session, tx, decision.plan, decision.trigger, conditions)
+    return carry_out_plan(session, tx, decision.plan, decision.trigger, conditions)
 
 
 def ask_pacer(
     session: Session, config: PacerConfig, pacer: PacerRules, request: PacerRequest, wall_s: float
 ) -> tuple[Decision | None, Account]:
     """The pacer's decision about a request, and the account once the decision is carried out. Only reads."""
-    limit = limit_of(session, config)
+    limit = hard_limit_tokens(session, config)
     pacer = replace(
         pacer,
         window_max_tokens=session.raw_budget(limit, "billed") if limit else 0,
@@ -53,7 +53,7 @@ def ask_pacer(
     return decide_within_budget(heap, paths, now, pacer, session.account, request)
 
 
-def limit_of(session: Session, config: PacerConfig) -> int:
+def hard_limit_tokens(session: Session, config: PacerConfig) -> int:
     """The hard limit on the window in billed tokens: the session's, the run's, or the configured limit; 0: no limit."""
     of_run = session.ledger.window_max_tokens if session.ledger else 0
     size = session.row.window_max_tokens or of_run or config.window_max_tokens

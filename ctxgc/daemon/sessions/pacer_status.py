@@ -16,7 +16,7 @@ from ctxgc.config import PacerConfig
 from ctxgc.core.labels import tokens_label
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.segment import Renderer
-from ctxgc.daemon.sessions.pacer_driver import limit_of
+from ctxgc.daemon.sessions.pacer_driver import hard_limit_tokens
 from ctxgc.daemon.sessions.request_ledger import simulate_eviction
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.replies.sessions import NextCollectionReply
@@ -53,7 +53,7 @@ class Pacing(NamedTuple):
     next_collection: NextCollectionReply
 
 
-def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: float) -> Pacing:
+def pacing_status(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: float) -> Pacing:
     """The tokens that left the session's window, and the condition of its next collection."""
     heap, ledger = session.heap, session.ledger
     mode = gateway_mode(session)
@@ -65,20 +65,20 @@ def pacing_of(session: Session, config: PacerConfig, pacer: PacerRules, wall_s: 
         gateway=mode,
         freed_tokens=freed,
         cache_hit_rate=ledger.cache_hit_rate if ledger and ledger.prompt_tokens else None,
-        next_collection=NextCollectionReply(*waiting, limit_tokens=limit_of(session, config)),
+        next_collection=NextCollectionReply(*waiting, limit_tokens=hard_limit_tokens(session, config)),
     )
 
 
 def _next_collection(
     session: Session, config: PacerConfig, pacer: PacerRules, mode: str, wall_s: float
 ) -> NextCollection:
-    limit, is_paced = limit_of(session, config), mode in ("on", "shadow")
+    limit, is_paced = hard_limit_tokens(session, config), mode in ("on", "shadow")
     if mode == "off":
         return NextCollection("off", "nothing is collected: the gateway serves this session in mode off")
     if session.row.rendered_by is Renderer.AGENT and not is_paced:
         return NextCollection("watched", "nothing is collected unasked: ctxgc only watches this session")
-    billed = session.billed_window(session.heap.resident_tokens)
-    must_stay = session.billed_window(session.heap.resident_tokens - session.heap.evictable_tokens)
+    billed = session.billed_window_tokens(session.heap.resident_tokens)
+    must_stay = session.billed_window_tokens(session.heap.resident_tokens - session.heap.evictable_tokens)
     if 0 < limit < must_stay:
         words = f"its limit of {tokens_label(limit)} tokens cannot be held: {tokens_label(must_stay)} are protected"
         return NextCollection("limit", f"{words}; `ctxgc limit` sets another")
@@ -105,7 +105,7 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
             "cold", f"{gone}: the next request goes without what is not worth its tokens", grown, due, 0.0
         )
     cold = f"cold in {_duration_text(left_s)}"
-    if pause := session.trust.pause_words(session.row.turn):
+    if pause := session.trust.pause_reason(session.row.turn):
         until = "collects when the cache is cold, at the limit, or where a cut pays for the whole prompt"
         return NextCollection("paused", f"{pause}: {until}; {cold}", grown, due, round(left_s, 1))
     if grown < due:

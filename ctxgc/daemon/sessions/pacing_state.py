@@ -85,10 +85,10 @@ def encode_pacing(ledger: RequestLedger, account: Account) -> str:
 def resume_ledger(pacing: str) -> tuple[RequestLedger, Account]:
     """A ledger and an account that go on from what `encode_pacing` wrote."""
     state = _decode_state(pacing)
-    return (RequestLedger(), Account()) if state is None else _resumed(state)
+    return (RequestLedger(), Account()) if state is None else _restore_ledger(state)
 
 
-def is_readable(pacing: str) -> bool:
+def is_readable_pacing(pacing: str) -> bool:
     """Whether `resume_ledger` goes on from this state, or starts as a new session does."""
     return _decode_state(pacing) is not None
 
@@ -114,10 +114,10 @@ def _decode_state(pacing: str) -> _State | None:
     return state
 
 
-def _resumed(state: _State) -> tuple[RequestLedger, Account]:
+def _restore_ledger(state: _State) -> tuple[RequestLedger, Account]:
     provider = ProviderLedger()
     if state.model:
-        provider.use_model(state.model)
+        provider.switch_model(state.model)
         known = UNMARKED if state.unmarked else anthropic_provider(state.model)
         provider.provider = replace(known, lookback_blocks=state.lookback, least_tokens=state.least)
         provider.frames = FrameCalibration(*state.frames)

@@ -73,9 +73,9 @@ class CacheForecast(NamedTuple):
     prompt: Prompt
 
     @property
-    def cache(self) -> CacheState:
+    def cache_state(self) -> CacheState:
         """The cache in the pacer's form."""
-        return CacheState.of(self.readable, self.hidden.tokens)
+        return CacheState.from_readable(self.readable, self.hidden.tokens)
 
 
 @dataclass(slots=True)
@@ -95,13 +95,13 @@ class ProviderLedger:
     """Billed tokens of prefixes."""
     frames: FrameCalibration = field(default_factory=lambda: FrameCalibration.from_prior(""))
 
-    def use_model(self, model: str) -> None:
+    def switch_model(self, model: str) -> None:
         """Follow the session to a model: each model has a tokenizer and a cache of its own."""
         if model != self.model or self.provider is ANTHROPIC:
             self.model, self.provider = model, anthropic_provider(model)
             self.anchors, self.frames = {}, FrameCalibration.from_prior(model)
 
-    def settle(self, *, was_answered: bool) -> None:
+    def settle_request(self, *, was_answered: bool) -> None:
         """The last request was answered, and has left its entries; or failed, and has left none."""
         if self.request is not None and was_answered:
             self.entries = self._entries_after(self.request)
@@ -115,7 +115,7 @@ class ProviderLedger:
             return None
         found = findable_prefixes(self.provider, self.entries, request.prompt, request.sent_s)
         lesson = learn_from_bill(
-            self.provider, self.entries, request.prompt, request.sent_s, self._raw_read(found, read_tokens)
+            self.provider, self.entries, request.prompt, request.sent_s, self._raw_read_tokens(found, read_tokens)
         )
         self.provider = lesson.provider
         if lesson.is_explained and read_tokens and found.prefix is not None:
@@ -125,19 +125,19 @@ class ProviderLedger:
             end, billed_tokens = request.prompt.end, billed_tokens + plain_tokens
         at = next((unit for unit in request.prompt.units if unit.end == end), None)
         if at is not None and billed_tokens:
-            self._teach_frames(request.prompt, at, billed_tokens)
+            self._calibrate_frames(request.prompt, at, billed_tokens)
             self._add_anchor(at.prefix, billed_tokens)
         return lesson
 
-    def _raw_read(self, found: Readable, read_tokens: int) -> int:
+    def _raw_read_tokens(self, found: Readable, read_tokens: int) -> int:
         """Billed read tokens in the model's own: the found place where they agree with its known bill."""
         known = self.anchors.get(found.prefix) if found.prefix is not None else None
         if known is not None and agrees_with_bill(known, read_tokens):
-            return found.bill().read
+            return found.predict_bill().read
         per_raw, _ = self.frames.coefficients
         return int(read_tokens / per_raw)
 
-    def _teach_frames(self, prompt: Prompt, end: Unit, billed_tokens: int) -> None:
+    def _calibrate_frames(self, prompt: Prompt, end: Unit, billed_tokens: int) -> None:
         """Learn from the tokens added since the deepest prefix with a known bill."""
         before = self._nearest_anchor(prompt.units, end.end)
         if before is not None and before.end < end.end:
@@ -153,7 +153,7 @@ class ProviderLedger:
         known = [unit for unit in units if unit.prefix in self.anchors]
         return min(known, key=lambda unit: abs(unit.end.tokens - place.tokens), default=None)
 
-    def note_sent(self, request: SentRequest) -> None:
+    def note_request(self, request: SentRequest) -> None:
         """A request was sent."""
         blocks = request.prompt.end.blocks
         self.added_blocks, self.end_blocks = max(0, blocks - self.end_blocks) if self.end_blocks else 0, blocks
@@ -168,7 +168,7 @@ class ProviderLedger:
             return None
         entries: Entries = self._entries_after(self.request)
         host = [mark for at, mark in enumerate(self.request.prompt.marks) if at != sent.own_mark]
-        standing = count_standing_units(units, sent, hidden)
+        standing = count_system_blocks(units, sent, hidden)
         marks = predict_marks(host, standing, self.added_blocks)
         prompt = Prompt(tuple(units), marks)
         is_free = sent.can_mark and 0 < len(host) < self.provider.marks_max
@@ -176,7 +176,7 @@ class ProviderLedger:
             findable_prefixes(self.provider, entries, prompt, now_s, is_mark_free=is_free), hidden, prompt
         )
 
-    def billed_at(self, foretold: CacheForecast, place: Place) -> int:
+    def billed_tokens_at(self, foretold: CacheForecast, place: Place) -> int:
         """Billed tokens of the prompt up to this place."""
         anchor = self._nearest_anchor(foretold.prompt.units, place)
         start, billed = (anchor.end, self.anchors[anchor.prefix]) if anchor else (Place(0, 0), 0)
@@ -186,7 +186,7 @@ class ProviderLedger:
         )
 
 
-def count_standing_units(units: Sequence[Unit], sent: SentCache, hidden: Place) -> int:
+def count_system_blocks(units: Sequence[Unit], sent: SentCache, hidden: Place) -> int:
     """Blocks of the prompt up to the end of the system prompt: marks there stand still."""
     first = len(units) - len(sent.blocks)  # The hidden prefix may be a unit of its own.
     at = first + sent.system_segments - 1
@@ -212,23 +212,23 @@ def prompt_units(
         slot = slot_of[id_]
         is_out = state[slot] == EVICTED if absent is None else slot in absent
         tokens = skeleton[slot] + (tombstone[slot] if is_out else body[slot])
-        parts.append(Part((_number(content), is_out), tokens, blocks))
+        parts.append(Part((_hash_text(content), is_out), tokens, blocks))
     hidden = Part(0, hidden_tokens, sent.hidden_blocks)
     system = sent.system_segments
     layers = [
-        Layer([hidden], _number(sent.settings[0])),
+        Layer([hidden], _hash_text(sent.settings[0])),
         Layer(parts[:system]),
-        Layer(parts[system:], _number(sent.settings[1]) or None),
+        Layer(parts[system:], _hash_text(sent.settings[1]) or None),
     ]
     return units_of(layers), Place(sent.hidden_blocks, hidden_tokens)
 
 
-def _number(text: str) -> int:
+def _hash_text(text: str) -> int:
     """A number for a text that is the same in every process, as Python's own hash of a text is not; 0 for no text."""
     return crc32(text.encode())
 
 
-def marks_of(units: Sequence[Unit], sent: SentCache) -> tuple[Mark, ...]:
+def prompt_marks(units: Sequence[Unit], sent: SentCache) -> tuple[Mark, ...]:
     """The marks of a request, each behind the whole units in front."""
     return tuple(
         Mark(units[mark.segments].end.blocks, mark.life_s) for mark in sent.marks if mark.segments < len(units)

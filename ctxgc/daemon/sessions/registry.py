@@ -37,7 +37,7 @@ INDEX_ENTRIES_MAX = 300_000
 """Words and lines in the indexes of all sessions awake, about 150 bytes each."""
 
 
-def draw_number() -> int:
+def draw_session_number() -> int:
     """A number for the addresses of a new session: nine digits that cannot be guessed from the session's name.
 
     Numbers may collide, though hardly: among a thousand sessions with a chance of 1 in 2,000.
@@ -61,15 +61,15 @@ class Registry:
         """A lock lives for as long as a task holds the lock or waits for it: a key has a single lock."""
 
     @property
-    def awake(self) -> list[Session]:
+    def awake_sessions(self) -> list[Session]:
         """Sessions in memory, the longest unused first."""
         return list(self._awake.values())
 
-    def adopt(self, settings: SessionSettings) -> None:
+    def adopt_settings(self, settings: SessionSettings) -> None:
         """Give every session new settings: rules at once, the rest when a session wakes or changes."""
         self.settings = settings
         for session in self._living.values():
-            session.adopt(settings)
+            session.adopt_settings(settings)
 
     def peek(self, key: SessionKey) -> Session | None:
         """The session if the session is awake; its place in the LRU does not change."""
@@ -85,7 +85,7 @@ class Registry:
             awake = self._awake.get(SessionKey(source, rest)) if colon else None
             if awake is not None and not awake.is_new:  # What was never written does not exist yet.
                 return awake.key
-            matches = await self._stash.resolve(name)
+            matches = await self._stash.sessions_named(name)
             if len(matches) == 1:
                 return matches[0]
             mains = {SessionKey(key.source, key.session.partition("/")[0]) for key in matches}
@@ -106,7 +106,7 @@ class Registry:
 
     async def get(self, key: SessionKey) -> Session:
         """The session, awake. Raises `NotFound`."""
-        session = await self._awake_session(key, None)
+        session = await self._get_or_wake(key, None)
         if session is None:
             raise NotFound(f"no session {str(key)!r}", hint="`ctxgc sessions` lists them", field="session")
         return session
@@ -117,38 +117,38 @@ class Registry:
 
     async def open(self, row: SessionRow) -> Session:
         """The session of this key; a new session with this row if none exists, written with the first change."""
-        session = await self._awake_session(row.key, row)
+        session = await self._get_or_wake(row.key, row)
         assert session is not None
         return session
 
     @asynccontextmanager
-    async def asleep(self, key: SessionKey) -> AsyncIterator[bool]:
+    async def hold_asleep(self, key: SessionKey) -> AsyncIterator[bool]:
         """Keep the session of this key from waking meanwhile; yields whether the session is asleep."""
         async with self._waking.setdefault(key, asyncio.Lock()):
             yield key not in self._awake and key not in self._living
 
-    async def _awake_session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
+    async def _get_or_wake(self, key: SessionKey, new: SessionRow | None) -> Session | None:
         session = self._awake.get(key)
         if session is None:
             async with self._waking.setdefault(key, asyncio.Lock()):
-                session = self._living.get(key) or await self._wake(key, new)
+                session = self._living.get(key) or await self._wake_session(key, new)
             if session is None:
                 return None
             self._awake[key] = session
-            self._put_to_sleep()
+            self._put_excess_to_sleep()
         self._awake.move_to_end(key)
         return session
 
-    async def _wake(self, key: SessionKey, new: SessionRow | None) -> Session | None:
+    async def _wake_session(self, key: SessionKey, new: SessionRow | None) -> Session | None:
         row = await self._stash.session(key)
         if row is None and new is None:
             return None
-        known = row or replace(new or SessionRow(key=key), number=draw_number())
+        known = row or replace(new or SessionRow(key=key), number=draw_session_number())
         session = await Session.wake(known, self._stash, self.settings, self._clock, is_new=row is None)
         self._living[key] = session
         return session
 
-    def _put_to_sleep(self) -> None:
+    def _put_excess_to_sleep(self) -> None:
         """Make room, now that a session woke. The newest session does not count: the session is in use, and bounded.
 
         A session may fall asleep in the middle of a change: its writer holds the session, so `_living` has the session

@@ -112,7 +112,7 @@ class RequestLedger:
     cached_tokens: int = 0
     """Billed tokens since the session woke: of all prompts, and read from the cache."""
 
-    def weigh_prediction(self, cut: UnpricedCollection, read_tokens: int, turn: int) -> int:
+    def learn_trust(self, cut: UnpricedCollection, read_tokens: int, turn: int) -> int:
         """Learn trust from the bill of an editing request; billed tokens that were written instead of read, to be paid.
 
         What cuts before the first pause lost is not to be paid: else no later cut could earn the loss back.

@@ -24,7 +24,7 @@ from ctxgc.core.recall_commands import recalled_name, recalled_slots
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Renderer, Segment, SessionKey, address_in, session_number
+from ctxgc.core.segment import Renderer, Segment, SessionKey, legacy_session_number, parse_address
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacing_state import stored_trust
@@ -43,7 +43,7 @@ class Session:
 
     def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
         self.row = row
-        self.number = row.number or session_number(row.key)
+        self.number = row.number or legacy_session_number(row.key)
         """The number that the addresses of the session's segments begin with."""
         self._clock = clock
         self.settings = settings
@@ -61,7 +61,7 @@ class Session:
     def _reset(self, indexes: SessionIndex) -> None:
         self.indexes = indexes
         self.last_collection = 0
-        self.calibration = Calibration.resume(self.row.model, self.row.ratio)
+        self.calibration = Calibration.from_stored_ratio(self.row.model, self.row.ratio)
         self.account = Account()
         """The pacer's account of collections since the session woke."""
         self.ledger: RequestLedger | None = None
@@ -112,7 +112,7 @@ class Session:
             return rules
         return replace(rules, task=self.row.task, open_paths=self.open_paths)
 
-    def clock_s(self) -> float:
+    def wall_clock_s(self) -> float:
         """Unix time."""
         return self._clock()
 
@@ -125,7 +125,7 @@ class Session:
         """Whether the gateway sets the window; a transcript then only adds facts to the window's segments."""
         return self.ledger is not None and not self.ledger.is_off
 
-    def billed_window(self, raw_tokens: int) -> int:
+    def billed_window_tokens(self, raw_tokens: int) -> int:
         """Raw window tokens as the model bills them, the hidden prefix included."""
         return self.calibration.to_billed(raw_tokens) + self.row.hidden_tokens
 
@@ -140,7 +140,7 @@ class Session:
             return known_slot
         if name.startswith("#") and name[1:].isdigit() and int(name[1:]) < len(self.heap):
             return int(name[1:])
-        address = address_in(name)
+        address = parse_address(name)
         if address is not None and address.number == self.number and address.seq < len(self.heap):
             return address.seq
         matches = [slot for id_, slot in self.heap.slot_of.items() if id_.startswith(name)] if len(name) >= 4 else []
@@ -164,21 +164,21 @@ class Session:
             raise NotFound(f"segment {name!r} was forgotten", hint="nothing of it is left but its id")
         return slots
 
-    def adopt(self, settings: SessionSettings) -> None:
+    def adopt_settings(self, settings: SessionSettings) -> None:
         """Take new settings. The heap is built from all but the rules, so the next change rebuilds the heap."""
         old, self.settings = self.settings, settings
         self._is_stale |= replace(old, rules=settings.rules) != settings
         self.version += 1
 
     @asynccontextmanager
-    async def changing(self) -> AsyncIterator[Transaction]:
+    async def transaction(self) -> AsyncIterator[Transaction]:
         """Hold the session for a single atomic change; commits on leaving.
 
         A body that raises before touching the heap changes no state. If the commit fails, memory is rebuilt from rows
         before the next look, and the error goes to the caller.
         """
         async with self._lock:
-            await self.refresh()
+            await self.refresh_if_stale()
             tx = Transaction()
             try:
                 yield tx
@@ -198,18 +198,18 @@ class Session:
         """Return once memory agrees with the stash again; at once, unless a commit has failed."""
         if self._is_stale:
             async with self._lock:
-                await self.refresh()
+                await self.refresh_if_stale()
 
     async def wait_for_commit(self) -> None:
         """Return once no change is under way: for a reader of a segment that the stash does not have yet."""
         async with self._lock:
-            await self.refresh()
+            await self.refresh_if_stale()
 
-    def rebuild(self) -> None:
+    def mark_stale(self) -> None:
         """Rebuild memory before the next look: the rows hold less after a forget, and memory must not hold more."""
         self._is_stale = True
 
-    async def refresh(self) -> None:
+    async def refresh_if_stale(self) -> None:
         """Rebuild a heap that a failed commit left in doubt."""
         if not self._is_stale:
             return
@@ -232,7 +232,7 @@ class Session:
         self._reset(indexes)
         self.last_collection = newest[0].id if newest else 0
 
-    async def ensure_text(self) -> None:
+    async def ensure_text_index(self) -> None:
         """Rebuild the index of words and lines of a session that was asleep; call before an admission."""
         indexes = self.indexes
         for start in range(0, 0 if indexes.has_text else len(indexes.heap), TEXTS_PER_SLICE):

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ctxgc.adapters.facts.tool_facts import row_facts
+from ctxgc.adapters.facts.tool_facts import add_row_facts
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import PENDING, PINNED, STATES, Heap, HeapEntry, Proof
-from ctxgc.core.heap_entry import SegmentTokens, entry_of
+from ctxgc.core.heap_entry import SegmentTokens, heap_entry_of
 from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import DIGEST_BYTES, Kind, Piece, Segment, SessionKey, State, Status
-from ctxgc.daemon.sessions.intake import PreparedSegment, lost_entry, tombstone_tokens_at
+from ctxgc.daemon.sessions.intake import PreparedSegment, lost_segment_entry, tombstone_tokens_at
 from ctxgc.stash.contract import Edge, SegmentRow
 
 
@@ -68,14 +68,14 @@ class SessionIndex:
         """The index of rows in seq order. O(rows): ten thousand rows are worth a thread beside the loop."""
         indexes = cls(settings)
         for row in rows:
-            indexes._take_row(row)
+            indexes._restore_row(row)
         return indexes
 
-    def _take_row(self, row: SegmentRow) -> None:
+    def _restore_row(self, row: SegmentRow) -> None:
         while len(self.heap) < row.seq:
             # A repair could not save this row. Slots are seqs, so something must stand in its slot.
-            self.heap.admit(lost_entry(len(self.heap)), [])
-        row = replace(row, segment=row_facts(row.segment))
+            self.heap.admit(lost_segment_entry(len(self.heap)), [])
+        row = replace(row, segment=add_row_facts(row.segment))
         segment = row.segment
         is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
         namings = self.index.paths.record_naming(row.seq, segment.paths)[row.seq] if is_said else 0
@@ -86,7 +86,7 @@ class SessionIndex:
             touches=row.touches,
         )
         self.heap.admit(entry, [edge for edge in row.edges if edge.target < row.seq])
-        self._note_digest(row.seq, row.digest)
+        self._store_digest(row.seq, row.digest)
         if row.recalled_turn >= 0:
             self.grant_grace(row.seq, row.recalled_turn)
         if row.redactions:
@@ -94,14 +94,14 @@ class SessionIndex:
         if row.state is State.DEPARTED and row.collection:
             self.left_evicted.add(row.seq)
         if row.garbage:
-            self.heap.prove_garbage(row.seq, Proof(row.garbage, row.garbage_by))
+            self.heap.record_proof(row.seq, Proof(row.garbage, row.garbage_by))
         if is_said:
-            self._garbage.admit(row.seq, segment)
+            self._garbage.find_proofs(row.seq, segment)
             self.index.add_facts(row.seq, segment)
         self.place_max = max(self.place_max, segment.place)
 
     def _heap_entry(self, row: SegmentRow, namings: int = 0) -> HeapEntry:
-        return entry_of(
+        return heap_entry_of(
             row.segment,
             SegmentTokens(
                 row.skeleton_tokens, [(name, tokens) for name, _, tokens in row.pieces], row.tombstone_tokens
@@ -130,12 +130,12 @@ class SessionIndex:
         segment, heap = prepared.segment, self.heap
         slot = heap.slot_of.get(segment.id, len(heap))
         is_known = slot < len(heap)
-        if is_known and (not heap.is_set(slot, PENDING) or segment.status is Status.PENDING):
+        if is_known and (not heap.has_flag(slot, PENDING) or segment.status is Status.PENDING):
             return None
         refs = self.index.derive_references(slot, segment, given, recalled=recalled)
         is_open = segment.status is Status.PENDING
         namings = {} if is_open else self.index.paths.record_naming(slot, segment.paths)
-        proofs = [] if is_open else self._garbage.admit(slot, segment)
+        proofs = [] if is_open else self._garbage.find_proofs(slot, segment)
         row = SegmentRow(
             key=key,
             seq=slot,
@@ -146,7 +146,7 @@ class SessionIndex:
             tombstone_tokens=tombstone_tokens_at(prepared, slot),
             edges=tuple(Edge(*ref) for ref in refs),
             touched_turn=segment.born_turn,
-            is_pinned=is_pinned or (is_known and heap.is_set(slot, PINNED)),
+            is_pinned=is_pinned or (is_known and heap.has_flag(slot, PINNED)),
             redactions=prepared.redactions,
         )
         if is_known:
@@ -154,21 +154,21 @@ class SessionIndex:
         else:
             heap.admit(self._heap_entry(row), refs)
         for later, number in namings.items():
-            heap.set_namings(later, number)
-        self._note_digest(slot, prepared.digest)
+            heap.raise_namings(later, number)
+        self._store_digest(slot, prepared.digest)
         if not is_open:
             self.index.add_facts(slot, segment)
             self.index.add_text(slot, segment)
         if prepared.redactions:
             self.redacted.add(slot)
         self.place_max = max(self.place_max, segment.place)
-        return Admission(row, refs, [(old, proof) for old, proof in proofs if heap.prove_garbage(old, proof)])
+        return Admission(row, refs, [(old, proof) for old, proof in proofs if heap.record_proof(old, proof)])
 
     def digest_of(self, slot: int) -> bytes:
         """The digest of a segment's content; zeros for a forgotten or lost content."""
         return bytes(self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES]).ljust(DIGEST_BYTES, b"\0")
 
-    def _note_digest(self, slot: int, digest: bytes) -> None:
+    def _store_digest(self, slot: int, digest: bytes) -> None:
         # One flat column: as objects of their own they would cost a heap's slot half as much again.
         column, start = self._digests, slot * DIGEST_BYTES
         column += bytes(max(start - len(column), 0))  # Grows in place: a copy of it a segment is quadratic.

@@ -19,7 +19,7 @@ PLACE_STEP = 8
 """Room between the places of neighbouring segments."""
 
 
-def places_of(ids: Iterable[str]) -> dict[str, int]:
+def window_places(ids: Iterable[str]) -> dict[str, int]:
     """The place of each id in a window, at the id's first mention."""
     return {id_: at * PLACE_STEP for at, id_ in enumerate(dict.fromkeys(ids))}
 
@@ -73,6 +73,6 @@ def protect_uneditable(session: Session, slots: Set[int]) -> None:
     heap, indexes = session.heap, session.indexes
     for slot in indexes.uneditable - slots:
         heap.flags[slot] &= ~OPAQUE
-    indexes.uneditable = {slot for slot in slots if slot in indexes.uneditable or not heap.is_set(slot, OPAQUE)}
+    indexes.uneditable = {slot for slot in slots if slot in indexes.uneditable or not heap.has_flag(slot, OPAQUE)}
     for slot in indexes.uneditable:
         heap.flags[slot] |= OPAQUE

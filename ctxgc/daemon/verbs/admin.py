@@ -100,7 +100,7 @@ def discover(params: NoParams) -> DiscoverReply:
 async def import_transcripts(services: Services, params: Import, context: CallContext) -> ImportReply:
     """`import`: it ends with its client, unless the client asked not to be waited for."""
     is_background = params.durability == "async"
-    return await import_paths(services, params.paths, params.format, lambda: is_background or context.is_wanted)
+    return await import_paths(services, params.paths, params.format, lambda: is_background or context.is_answer_wanted)
 
 
 def subscribe(services: Services, params: Subscribe, context: CallContext) -> SubscribedReply:
@@ -119,19 +119,19 @@ async def watch_add(control: Control, params: WatchAdd) -> WatchReply:
     """`watch.add`."""
     is_new = control.watcher.add(params.path)
     sentence = f"{params.path} is {'followed from now on' if is_new else 'followed already'}"
-    return WatchReply(control.watcher.reply(), changed=sentence)
+    return WatchReply(control.watcher.watched_replies(), changed=sentence)
 
 
 def watch_list(control: Control, params: NoParams) -> WatchReply:
     """`watch.list`."""
-    return WatchReply(control.watcher.reply())
+    return WatchReply(control.watcher.watched_replies())
 
 
 async def watch_remove(control: Control, params: WatchAdd) -> WatchReply:
     """`watch.remove`."""
     was_there = await control.watcher.remove(params.path)
     verb = "no longer followed" if was_there else "was not followed"
-    return WatchReply(control.watcher.reply(), changed=f"{params.path} {verb}; what was read stays")
+    return WatchReply(control.watcher.watched_replies(), changed=f"{params.path} {verb}; what was read stays")
 
 
 def rss_bytes() -> int:
@@ -149,7 +149,7 @@ async def stats(services: Services, control: Control, params: NoParams) -> Stats
     status = await services.stash.status()
     traffic = control.server.traffic
     counter = services.intake.counter
-    awake = services.registry.awake
+    awake = services.registry.awake_sessions
     return StatsReply(
         version=__version__,
         pid=os.getpid(),
@@ -188,7 +188,7 @@ async def metrics(services: Services, control: Control, params: NoParams) -> Met
 
 def slowlog(control: Control, params: NoParams) -> SlowlogReply:
     """`slowlog`."""
-    calls = control.server.slowlog()[:SLOW_LISTED_MAX]
+    calls = control.server.slowest_calls()[:SLOW_LISTED_MAX]
     return SlowlogReply(
         [SlowCallReply(round(call.seconds * 1000, 2), call.method, call.connection_id, call.at_s) for call in calls]
     )
@@ -219,15 +219,21 @@ async def doctor(services: Services, control: Control, params: Doctor) -> Doctor
     skew_s = time.time() - services.clock()
     checks = [
         _folder_check(str(services.config.daemon.lock_dir)),
-        _check("socket", _is_private(control.socket_path), control.socket_path or "inherited", "restart the daemon"),
-        _check("stash", not status.is_read_only, status.read_only_reason or status.path, status.read_only_hint),
-        _check("schema", True, f"version {status.schema_version}", ""),
-        await _content_check(services, params),
-        await _size_check(services, status),
-        _check("upkeep", not status.maintenance_error, status.maintenance_error or "on time", "it is tried again"),
-        _check("erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"),
-        _check("tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"),
-        _check("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
+        _check_reply(
+            "socket", _is_private_path(control.socket_path), control.socket_path or "inherited", "restart the daemon"
+        ),
+        _check_reply("stash", not status.is_read_only, status.read_only_reason or status.path, status.read_only_hint),
+        _check_reply("schema", True, f"version {status.schema_version}", ""),
+        await _check_stash_content(services, params),
+        await _check_stash_size(services, status),
+        _check_reply(
+            "upkeep", not status.maintenance_error, status.maintenance_error or "on time", "it is tried again"
+        ),
+        _check_reply("erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"),
+        _check_reply(
+            "tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"
+        ),
+        _check_reply("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
     ]
     return DoctorReply(all(check.ok for check in checks), checks)
 
@@ -236,12 +242,16 @@ def _folder_check(path: str) -> CheckReply:
     try:
         mode = f"mode {stat.S_IMODE(os.stat(path).st_mode):04o}"
     except OSError as error:
-        return _check("state folder", False, f"{path}: {error.strerror}", "`ctxgc down`, then `ctxgc up` makes one")
-    is_private = _is_private(path)
-    return _check("state folder", is_private, f"{mode}, ours" if is_private else f"{path}: {mode}", "chmod 700 it")
+        return _check_reply(
+            "state folder", False, f"{path}: {error.strerror}", "`ctxgc down`, then `ctxgc up` makes one"
+        )
+    is_private = _is_private_path(path)
+    return _check_reply(
+        "state folder", is_private, f"{mode}, ours" if is_private else f"{path}: {mode}", "chmod 700 it"
+    )
 
 
-async def _content_check(services: Services, params: Doctor) -> CheckReply:
+async def _check_stash_content(services: Services, params: Doctor) -> CheckReply:
     """Pages and bodies as they can be read now: a status alone knows nothing of them."""
     seen = await services.stash.examine(is_deep=params.deep)
     detail = "; ".join(seen.troubles) if seen.troubles else f"{seen.bodies} bodies read, as they were admitted"
@@ -249,10 +259,12 @@ async def _content_check(services: Services, params: Doctor) -> CheckReply:
         detail = f"{seen.bodies_damaged} of {seen.bodies} bodies read are damaged; {detail}"
     if seen.skipped:
         detail += f"; {seen.skipped}: `ctxgc doctor --deep` reads all"
-    return _check("content", seen.is_sound, detail, "`ctxgc doctor --repair` keeps a copy and saves what can be read")
+    return _check_reply(
+        "content", seen.is_sound, detail, "`ctxgc doctor --repair` keeps a copy and saves what can be read"
+    )
 
 
-async def _size_check(services: Services, status: StashStatus) -> CheckReply:
+async def _check_stash_size(services: Services, status: StashStatus) -> CheckReply:
     """A stash that is too large forgets no session: the check names the longest unused session."""
     used, limit = status.bytes_on_disk, services.config.stash.bytes_max
     detail = f"{used / 2**20:.1f} MB" + (f" of {limit / 2**20:.1f} MB (`stash.bytes_max`)" if limit else "")
@@ -260,14 +272,14 @@ async def _size_check(services: Services, status: StashStatus) -> CheckReply:
     oldest = await services.stash.sessions(limit=1, offset=max(status.sessions - 1, 0)) if is_over else []
     which = f" --session {oldest[0].key}" if oldest else ""
     hint = f"`ctxgc forget --whole-session{which}` erases what was unused longest; or raise the limit"
-    return _check("size", not is_over, detail, hint)
+    return _check_reply("size", not is_over, detail, hint)
 
 
-def _check(name: str, ok: bool, detail: str, hint: str) -> CheckReply:
+def _check_reply(name: str, ok: bool, detail: str, hint: str) -> CheckReply:
     return CheckReply(name, ok, detail, "" if ok else hint)
 
 
-def _is_private(path: str) -> bool:
+def _is_private_path(path: str) -> bool:
     if not path:
         return True
     try:

@@ -22,10 +22,10 @@ from ctxgc.core.frame import render_frame, split_lines
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.labels import MATCH_END, MATCH_START
 from ctxgc.core.line_ranges import LineRange, words_of
-from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, session_number
+from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, legacy_session_number
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import note_recalled
+from ctxgc.daemon.sessions.collecting import note_recalls
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.mutation import WindowCost, mutate, over_budget_hint, session_with_segment, window_cost
@@ -64,7 +64,7 @@ class Packed(NamedTuple):
     rest: int
 
 
-def source_of(
+def excerpt_source(
     key: int, title: str, stored: StoredSegment, order: tuple[float, ...] = (), facts: tuple[str, ...] | None = None
 ) -> Source:
     """A stored segment as a source of excerpts: its lines, and its origin as facts."""
@@ -72,14 +72,14 @@ def source_of(
     return Source(
         key=key,
         title=title,
-        facts=origin_of(stored) if facts is None else facts,
-        lines=lines_of(stored),
+        facts=origin_facts(stored) if facts is None else facts,
+        lines=segment_lines(stored),
         tokens=sum(tokens for _, _, tokens in row.pieces),
         order=order,
     )
 
 
-def lines_of(stored: StoredSegment) -> list[str]:
+def segment_lines(stored: StoredSegment) -> list[str]:
     """The lines of a segment: its text, the texts inside its other blocks, and a call's short inputs, unless the label
     says them.
     """
@@ -91,16 +91,16 @@ def lines_of(stored: StoredSegment) -> list[str]:
     return lines
 
 
-def origin_of(stored: StoredSegment) -> tuple[str, ...]:
+def origin_facts(stored: StoredSegment) -> tuple[str, ...]:
     """The facts of a header. The address names session and segment; the label is last, for it may hold any text."""
     row = stored.row
     day = time.strftime("%Y-%m-%d", time.gmtime(row.segment.wall_s)) if row.segment.wall_s > 0 else ""
     project = stored.project.rstrip("/").rpartition("/")[2]
-    address, turn, what = origin_in_session(stored)
+    address, turn, what = origin_facts_in_session(stored)
     return (address, row.key.source, project, day, turn, row.state.value, what)
 
 
-def origin_in_session(stored: StoredSegment) -> tuple[str, str, str]:
+def origin_facts_in_session(stored: StoredSegment) -> tuple[str, str, str]:
     """The facts of a header where every block is of one session: address, turn, label."""
     segment = stored.row.segment
     return str(Address(stored.number, stored.row.seq)), f"turn {segment.born_turn}", segment_label(segment)
@@ -140,7 +140,7 @@ async def readable_contents(services: Services, key: SessionKey, seqs: Sequence[
         return contents
 
 
-async def pack(services: Services, budget_tokens: int, size_bytes: int, fill: Callable[[Packer], int]) -> Packed:
+async def pack_frame(services: Services, budget_tokens: int, size_bytes: int, fill: Callable[[Packer], int]) -> Packed:
     """Fill a frame; beside the loop where there is much to look at. Raises `OverBudget` where nothing fits."""
     counter = services.intake.counter
     if size_bytes <= INLINE_BYTES_MAX and counter.is_loaded:
@@ -158,7 +158,7 @@ def fill_frame(budget_tokens: int, counter: TokenCounter, fill: Callable[[Packer
     """A frame, filled. Heavy where the texts are long."""
     packer = Packer(budget_tokens, counter.count, is_exact=not counter.is_estimated)
     rest = fill(packer)
-    return Packed(packer.frame(), rest)
+    return Packed(packer.build_frame(), rest)
 
 
 async def recall_excerpts(services: Services, params: StashRecall) -> RecallReply:
@@ -170,17 +170,17 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
     require_project(session.row, params.project, name)
     try:
         async with mutate(services, "stash.recall", params, session) as (session, tx):
-            packed, stored = await _excerpts_of(services, params, session)
+            packed, stored = await _pack_segment_excerpts(services, params, session)
             # Neighbours were not asked for: no collection was wrong about them.
             [slot] = session.slots([name])
             tokens = next((choice.tokens for choice in packed.frame.choices if choice.source.key == slot), 0)
-            faults = note_recalled(session, tx, {slot: tokens}, services.pacer.prices)
+            faults = note_recalls(session, tx, {slot: tokens}, services.pacer.prices)
             tx.on_commit(lambda: publish_faults(services, session, [slot], faults))
-            return tx.answer(_reply(params, packed, stored, session, faults))
+            return tx.answer(_recall_reply(params, packed, stored, session, faults))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
         note = f"the stash is read-only, so this is not noted as a page fault: {full}"
-        return _reply(params, packed, stored, session, notes=[note])
+        return _recall_reply(params, packed, stored, session, notes=[note])
 
 
 def require_project(row: SessionRow, project: str, name: str) -> None:
@@ -189,13 +189,13 @@ def require_project(row: SessionRow, project: str, name: str) -> None:
         raise NotFound(f"no segment {name!r} in project {project}", hint="`ctxgc search WORDS` finds what is")
 
 
-async def _excerpts_of(
+async def _pack_segment_excerpts(
     services: Services, params: StashRecall, session: Session
 ) -> tuple[Packed, dict[int, StoredSegment]]:
     """The frame of one segment or its neighbourhood, and what each source's key stands for. Inside the change."""
     [slot] = session.unforgotten_slots([params.id or params.around])
-    budget = budget_of(params)
-    slots = range(slot, slot + 1) if params.id else _neighbours(session, slot, budget)
+    budget = recall_budget_tokens(params)
+    slots = range(slot, slot + 1) if params.id else _neighbour_slots(session, slot, budget)
     rows = await services.stash.rows(session.key, slots)
     contents = await readable_contents(services, session.key, slots)
     stored = {
@@ -210,37 +210,37 @@ async def _excerpts_of(
 
     def fill(packer: Packer) -> int:
         if params.id:
-            return pack_lines(packer, source_of(slot, "lines", stored[slot]), _range_of(params.lines))
+            return pack_lines(packer, excerpt_source(slot, "lines", stored[slot]), _parse_line_range(params.lines))
         before, after = (
-            [source_of(seq, title, stored[seq], (seq,)) for seq in seqs if seq in stored]
+            [excerpt_source(seq, title, stored[seq], (seq,)) for seq in seqs if seq in stored]
             for title, seqs in (("before", [s for s in slots if s < slot]), ("after", [s for s in slots if s > slot]))
         )
         before.reverse()
-        return pack_neighbours(packer, source_of(slot, "segment", stored[slot], (slot,)), before, after)
+        return pack_neighbours(packer, excerpt_source(slot, "segment", stored[slot], (slot,)), before, after)
 
-    packed = await pack(services, budget, size_bytes, fill)
+    packed = await pack_frame(services, budget, size_bytes, fill)
     if not packed.frame.choices:
-        total = len(lines_of(stored[slot]))
+        total = len(segment_lines(stored[slot]))
         has = f"the segment has {total} {'line' if total == 1 else 'lines'}" if total else "the segment has no text"
         what = f"{has}: no line {params.lines}" if params.lines else has
         raise BadParams(what, hint="lines count from 1", field="lines")
     return packed, stored
 
 
-def _neighbours(session: Session, slot: int, budget_tokens: int) -> range:
+def _neighbour_slots(session: Session, slot: int, budget_tokens: int) -> range:
     """The slots around a slot in order of admission."""
     most = max(NEIGHBOURS_MIN, min(NEIGHBOURS_MAX, budget_tokens // HIT_TOKENS))
     return range(max(0, slot - most), min(len(session.heap), slot + most + 1))
 
 
-def _range_of(lines: str) -> LineRange:
+def _parse_line_range(lines: str) -> LineRange:
     first, dash, last = lines.partition("-")
     start = int(first or 1)
     end = int(last) if last else LINE_MAX if dash or not lines else start
     return LineRange(max(start, 1), end)
 
 
-def budget_of(params: StashRecall) -> int:
+def recall_budget_tokens(params: StashRecall) -> int:
     """The budget in force."""
     return params.budget_tokens or (LINES_BUDGET_TOKENS if params.lines else BUDGET_TOKENS)
 
@@ -248,7 +248,7 @@ def budget_of(params: StashRecall) -> int:
 async def _recall_by_query(services: Services, params: StashRecall) -> RecallReply:
     if params.op_id:
         raise BadParams("op_id goes with a recall by id", field="op_id", hint="a query may be repeated as it is")
-    budget = budget_of(params)
+    budget = recall_budget_tokens(params)
     is_bound = bool(params.session) or params.scope == "session"
     key = await services.registry.resolve(params.session, params.cwd) if is_bound else None
     limit = max(HITS_MIN, min(HITS_MAX, budget // HIT_TOKENS))
@@ -258,23 +258,23 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
         hint = "; ".join(result.notes) or "try fewer or other words"
         raise NotFound(f"nothing found for {params.query!r}", hint=hint)
     stored = await _stored_hits(services, result)
-    words = words_of(params.query, (mark for hit in result.hits for mark in _marked(hit.snippet)))
+    words = words_of(params.query, (mark for hit in result.hits for mark in _marked_words(hit.snippet)))
     orders = _order_of_use(stored)
     size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
     def fill(packer: Packer) -> int:
-        sources = [source_of(key, "match", one, orders[key]) for key, one in stored.items()]
+        sources = [excerpt_source(key, "match", one, orders[key]) for key, one in stored.items()]
         return pack_matches(packer, sources, words)
 
-    packed = await pack(services, budget, size_bytes, fill)
+    packed = await pack_frame(services, budget, size_bytes, fill)
     if not packed.frame.choices:
         raise NotFound(f"no text found for {params.query!r}", hint="`ctxgc search` lists what has no text too")
-    faults = await _note_in_awake_sessions(services, packed, stored)
+    faults = await _note_faults_in_awake_sessions(services, packed, stored)
     notes = list(result.notes)
     if packed.rest:
         notes.append(f"{packed.rest} more hits did not fit into {budget} tokens")
     best = stored[min(choice.source.key for choice in packed.frame.choices)].row.key
-    return _reply(params, packed, stored, services.registry.peek(best), faults, notes)
+    return _recall_reply(params, packed, stored, services.registry.peek(best), faults, notes)
 
 
 async def _stored_hits(services: Services, result: SearchResult) -> dict[int, StoredSegment]:
@@ -286,7 +286,7 @@ async def _stored_hits(services: Services, result: SearchResult) -> dict[int, St
     numbers: dict[SessionKey, int] = {}
     for key, hits in by_session.items():
         owner = await services.stash.session(key)
-        numbers[key] = (owner.number if owner else 0) or session_number(key)
+        numbers[key] = (owner.number if owner else 0) or legacy_session_number(key)
         bodies = await readable_contents(services, key, [hit.row.seq for hit in hits])
         contents |= {(key, seq): body for seq, body in bodies.items()}
     return {
@@ -296,7 +296,7 @@ async def _stored_hits(services: Services, result: SearchResult) -> dict[int, St
     }
 
 
-def _marked(snippet: str) -> list[str]:
+def _marked_words(snippet: str) -> list[str]:
     """The words that a snippet marks: the spellings in the text of what the query asked for."""
     return [part.partition(MATCH_END)[0] for part in snippet.split(MATCH_START)[1:]]
 
@@ -313,7 +313,9 @@ def _order_of_use(stored: Mapping[int, StoredSegment]) -> dict[int, tuple[float,
     }
 
 
-async def _note_in_awake_sessions(services: Services, packed: Packed, stored: Mapping[int, StoredSegment]) -> int:
+async def _note_faults_in_awake_sessions(
+    services: Services, packed: Packed, stored: Mapping[int, StoredSegment]
+) -> int:
     """Note page faults on the shown segments; how many were evicted. A session that cannot note them stays as it is."""
     tokens: dict[SessionKey, dict[int, int]] = {}
     for choice in packed.frame.choices:
@@ -321,14 +323,14 @@ async def _note_in_awake_sessions(services: Services, packed: Packed, stored: Ma
         if row.state is State.EVICTED:
             tokens.setdefault(row.key, {})[row.seq] = choice.tokens
     sessions = [(session, tokens[key]) for key in tokens if (session := services.registry.peek(key)) is not None]
-    return sum(await asyncio.gather(*(_note(services, session, seqs) for session, seqs in sessions)))
+    return sum(await asyncio.gather(*(_note_faults(services, session, seqs) for session, seqs in sessions)))
 
 
-async def _note(services: Services, session: Session, tokens: Mapping[int, int]) -> int:
+async def _note_faults(services: Services, session: Session, tokens: Mapping[int, int]) -> int:
     try:
-        async with session.changing() as tx:
+        async with session.transaction() as tx:
             noted = {seq: n for seq, n in tokens.items() if session.heap.state[seq] != FORGOTTEN}
-            faults = note_recalled(session, tx, noted, services.pacer.prices)
+            faults = note_recalls(session, tx, noted, services.pacer.prices)
             tx.on_commit(lambda: publish_faults(services, session, list(noted), faults))
             return faults
     except CtxgcError:  # The text is read; a page fault that is not noted costs the pacer a hint.
@@ -344,7 +346,7 @@ def publish_faults(services: Services, session: Session, slots: Sequence[int], f
     services.events.publish("fault", {"session": str(session.key), "ids": ids})
 
 
-def _reply(
+def _recall_reply(
     params: StashRecall,
     packed: Packed,
     stored: Mapping[int, StoredSegment],
@@ -368,14 +370,14 @@ def _reply(
         changed=f"{what}; {f'{faults} had been evicted' if faults else 'none had been evicted'}",
         text=packed.frame.text,
         excerpts=excerpts,
-        budget_tokens=budget_of(params),
+        budget_tokens=recall_budget_tokens(params),
         left_out=0 if params.id else packed.rest,
         next_line=next_line,
-        next=_next_step(excerpts, next_line) or (over_budget_hint(session) if session else None),
+        next=_next_step_hint(excerpts, next_line) or (over_budget_hint(session) if session else None),
     )
 
 
-def _next_step(excerpts: Sequence[ExcerptReply], next_line: int) -> str | None:
+def _next_step_hint(excerpts: Sequence[ExcerptReply], next_line: int) -> str | None:
     if next_line:
         return f"`ctxgc recall {excerpts[0].address} --lines {next_line}-` goes on"
     part = next((one for one in excerpts if one.address and one.lines < one.total_lines), None)

@@ -14,20 +14,26 @@ from ctxgc.core.mark import path_from_root
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.segment import EdgeKind
-from ctxgc.daemon.serialize import collection_reply, labels_of, largest_victims, plan_reply, price_reply
+from ctxgc.daemon.serialize import collection_reply, labels_by_seq, largest_victims, plan_reply, price_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import (
     Conditions,
-    carry_out,
+    carry_out_plan,
+    collection_target,
     plan_collection,
     price_plan,
-    target_of,
-    undo,
+    undo_evictions,
     undoable_collection,
 )
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.settings import model_price
-from ctxgc.daemon.verbs.mutation import mutate, on_worker, publish_collection, session_of, session_with_segment
+from ctxgc.daemon.verbs.mutation import (
+    mutate,
+    publish_collection,
+    requested_session,
+    run_on_worker,
+    session_with_segment,
+)
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, HeapWhy, OneSegment
 from ctxgc.protocol.replies.heap import (
     CollectionReply,
@@ -56,20 +62,20 @@ ROOT_REASONS = {
 }
 
 
-async def _labels(services: Services, session: Session, slots: Iterable[int]) -> dict[int, str]:
-    return labels_of(await services.stash.rows(session.key, sorted(set(slots))))
+async def _read_labels(services: Services, session: Session, slots: Iterable[int]) -> dict[int, str]:
+    return labels_by_seq(await services.stash.rows(session.key, sorted(set(slots))))
 
 
-async def _victim_labels(services: Services, session: Session, todo: Plan, limit: int) -> dict[int, str]:
-    return await _labels(services, session, (v.slot for v in largest_victims(todo, limit)))
+async def _read_victim_labels(services: Services, session: Session, todo: Plan, limit: int) -> dict[int, str]:
+    return await _read_labels(services, session, (v.slot for v in largest_victims(todo, limit)))
 
 
 async def plan(services: Services, params: HeapPlan) -> PlanReply:
     """`heap.plan`."""
-    session = await session_of(services, params)
-    todo = plan_collection(session, target_of(session, params.budget_tokens, params.unit))
+    session = await requested_session(services, params)
+    todo = plan_collection(session, collection_target(session, params.budget_tokens, params.unit))
     outcome = price_plan(session, todo, services.pacer)
-    labels = await _victim_labels(services, session, todo, params.limit)
+    labels = await _read_victim_labels(services, session, todo, params.limit)
     return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
 
 
@@ -78,13 +84,13 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
     if params.dry_run:
         return await plan(services, params)
     async with mutate(services, "heap.collect", params) as (session, tx):
-        target = target_of(session, params.budget_tokens, params.unit)
+        target = collection_target(session, params.budget_tokens, params.unit)
         # Nothing else moves the heap while this change holds the session: others are served meanwhile.
-        todo: Plan = await on_worker(services, plan_collection, session, target)
+        todo: Plan = await run_on_worker(services, plan_collection, session, target)
         if params.must_fit:
             _require_fit(todo)
-        labels = await _victim_labels(services, session, todo, params.limit)
-        outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
+        labels = await _read_victim_labels(services, session, todo, params.limit)
+        outcome = carry_out_plan(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False))
 
@@ -105,20 +111,20 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
         named = await services.stash.collection(session.key, number) if number else None
         newest = await services.stash.standing_collection(session.key)
         taken_back = undoable_collection(session, number, named, newest, force=params.force)
-        outcome = undo(session, tx, taken_back, Conditions(services.pacer, services.clock()))
+        outcome = undo_evictions(session, tx, taken_back, Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
 
 
 async def log(services: Services, params: HeapLog) -> LogReply:
     """`heap.log`."""
-    session = await session_of(services, params)
+    session = await requested_session(services, params)
     price = model_price(services.config, session.row.model)
     if params.collection:
         record = await services.stash.collection(session.key, params.collection)
         if record is None:
             raise NotFound(f"no collection {params.collection} in session {session.key}", hint="`ctxgc log` lists them")
-        labels = await _labels(services, session, (e.seq for e in record.evictions))
+        labels = await _read_labels(services, session, (e.seq for e in record.evictions))
         return _log_reply(session, [collection_reply(session, record, price, labels)], price)
     records = await services.stash.collections(session.key, limit=params.limit)
     return _log_reply(session, [collection_reply(session, r, price) for r in records], price)
@@ -126,7 +132,7 @@ async def log(services: Services, params: HeapLog) -> LogReply:
 
 def _log_reply(session: Session, collections: list[CollectionReply], price: ModelPrice | None) -> LogReply:
     ratio, hidden = round(session.calibration.ratio, 4), session.row.hidden_tokens
-    pause = session.trust.pause_words(session.row.turn)
+    pause = session.trust.pause_reason(session.row.turn)
     return LogReply(str(session.key), collections, ratio, hidden, hidden, price_reply(session, price), pause or None)
 
 
@@ -137,7 +143,7 @@ async def why(services: Services, params: HeapWhy) -> WhyReply:
     roots = find_roots(heap, session.index.paths, session.now(), session.rules)
     trail = path_from_root(heap.refs, roots, slot)
     proof = garbage_proof(heap, slot, session.now(), session.rules)
-    labels = await _labels(services, session, [*trail, slot, *([proof.by] if proof and proof.by >= 0 else [])])
+    labels = await _read_labels(services, session, [*trail, slot, *([proof.by] if proof and proof.by >= 0 else [])])
     state = heap.state_of(slot).value
     if heap.state[slot] in (EVICTED, DEPARTED, FORGOTTEN):
         answer = await _verdict_outside(services, session, slot)
@@ -229,7 +235,7 @@ async def _verdict_outside(services: Services, session: Session, slot: int) -> _
 
 async def refs(services: Services, params: OneSegment) -> RefsReply:
     """`heap.refs`."""
-    session = await session_of(services, params)
+    session = await requested_session(services, params)
     heap, slot = session.heap, session.slot(params.id)
     outgoing = list(heap.edges_of(slot))
     incoming = [
@@ -239,7 +245,7 @@ async def refs(services: Services, params: OneSegment) -> RefsReply:
         for target, kind in heap.edges_of(other)
         if target == slot
     ]
-    labels = await _labels(services, session, [t for t, _ in outgoing + incoming])
+    labels = await _read_labels(services, session, [t for t, _ in outgoing + incoming])
 
     def described(pairs: list[tuple[int, int]]) -> list[RefReply]:
         return [RefReply(heap.ids[t], EdgeKind(kind).name.lower(), labels.get(t, "")) for t, kind in pairs]
@@ -249,7 +255,7 @@ async def refs(services: Services, params: OneSegment) -> RefsReply:
 
 async def path(services: Services, params: HeapPath) -> PathReply:
     """`heap.path`."""
-    session = await session_of(services, params)
+    session = await requested_session(services, params)
     heap, goal = session.heap, session.slot(params.id)
     if params.start:
         roots = bytearray(len(heap))
@@ -257,5 +263,5 @@ async def path(services: Services, params: HeapPath) -> PathReply:
     else:
         roots = find_roots(heap, session.index.paths, session.now(), session.rules)
     trail = path_from_root(heap.refs, roots, goal)
-    labels = await _labels(services, session, trail)
+    labels = await _read_labels(services, session, trail)
     return PathReply(str(session.key), _path_steps(session, trail, labels))

@@ -23,18 +23,23 @@ from ctxgc.core.collector import Plan, plan
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING
 from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
-from ctxgc.core.segment import Kind, Piece, Renderer, Segment, SessionKey, Status, base_id, digest, text_bytes
+from ctxgc.core.segment import Kind, Piece, Renderer, Segment, SessionKey, Status, base_id, content_digest, text_bytes
 from ctxgc.core.tombstone import address_in_tombstone
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import Conditions, carry_out
+from ctxgc.daemon.sessions.collecting import Conditions, carry_out_plan
 from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
-from ctxgc.daemon.sessions.window_update import known_session, places_of, protect_uneditable, update_window
-from ctxgc.daemon.verbs.mutation import mutate, on_worker, refuse_mirror
+from ctxgc.daemon.sessions.window_update import known_session, protect_uneditable, update_window, window_places
+from ctxgc.daemon.verbs.mutation import mutate, refuse_mirror, run_on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_sync_intake import RequestSegment, clock_new_segments, is_settled, prepare_segments
+from ctxgc.daemon.verbs.window_sync_intake import (
+    RequestSegment,
+    clock_new_segments,
+    has_complete_segment,
+    prepare_segments,
+)
 from ctxgc.protocol.messages import MessagesCollect
 from ctxgc.protocol.replies.sessions import RenderReply
 from ctxgc.stash.contract import SessionRow
@@ -54,7 +59,7 @@ class _IncomingList:
     forgotten_tokens: int
     """Tokens of forgotten segments that the caller still sends: their bodies stay in the list, beyond any heap."""
 
-    def plan_of(self, todo: Plan, target_tokens: int) -> Plan:
+    def plan_with_forgotten(self, todo: Plan, target_tokens: int) -> Plan:
         """The plan of a session's window as the plan of the whole list."""
         more = self.forgotten_tokens
         is_over = more and todo.remaining_tokens + more > target_tokens
@@ -73,7 +78,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
     if wire is None:
         known = ", ".join(WIRE_FORMATS)
         raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
-    window: WireWindow = await on_worker(services, wire.parse, params.messages)
+    window: WireWindow = await run_on_worker(services, wire.parse, params.messages)
     session = await services.registry.open(_session_row(services, params))
     refuse_mirror(session)
     async with mutate(services, "messages.collect", params, session) as (session, tx):
@@ -82,8 +87,8 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
         todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
-        outcome = carry_out(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
-        whole = listed.plan_of(todo, target)
+        outcome = carry_out_plan(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
+        whole = listed.plan_with_forgotten(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
         tombstones = {
             given.id: tombstone_of(session, slot, one.segment)
@@ -95,7 +100,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
             format=params.format,
             messages=msgspec.Raw(wire.splice(params.messages, window, tombstones)),
             tokens=whole.remaining_tokens,
-            billed_tokens=session.billed_window(whole.remaining_tokens),
+            billed_tokens=session.billed_window_tokens(whole.remaining_tokens),
             evicted=len(out),
             plan=plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
             changed=f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
@@ -116,34 +121,34 @@ def _session_row(services: Services, params: MessagesCollect) -> SessionRow:
 
 async def _identify_segments(services: Services, session: Session, window: WireWindow, cwd: str) -> _IncomingList:
     """Find the session's id of each listed segment, and make new segments ready to be admitted."""
-    tombstones = await _tombstones_in(services, session, window)
+    tombstones = await _find_tombstones(services, session, window)
     bodies = [segment for segment in window.segments if segment.id not in tombstones]
-    contents = await on_worker(services, _contents_of, services.intake, bodies, _pending_bases(session))
-    own = ids_by_content(contents, session.heap, lambda slot: _stamp_of(session, slot), tombstones.values())
+    contents = await run_on_worker(services, _stamp_contents, services.intake, bodies, _pending_base_ids(session))
+    own = ids_by_content(contents, session.heap, lambda slot: _stored_stamp(session, slot), tombstones.values())
     ids = tombstones | {segment.id: id_ for segment, id_ in zip(bodies, own, strict=True)}
     listed = [replace(segment, id=ids[segment.id]) for segment in window.segments]
-    fresh = {segment.id for segment in listed if not is_settled(session, segment.id)}
-    listed = await on_worker(services, add_facts, listed, cwd, fresh)
+    fresh = {segment.id for segment in listed if not has_complete_segment(session, segment.id)}
+    listed = await run_on_worker(services, add_facts, listed, cwd, fresh)
     told = [
         RequestSegment(one, window.uneditable_pieces(segment))
         for one, segment in zip(listed, window.segments, strict=True)
     ]
     clocked = clock_new_segments(session, [one.segment.id for one in told], told)
     if clocked:
-        await session.ensure_text()
-    news = await on_worker(services, prepare_segments, services.intake, clocked)
+        await session.ensure_text_index()
+    news = await run_on_worker(services, prepare_segments, services.intake, clocked)
     forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
-    counted = await on_worker(services, services.intake.prepare_all, forgotten) if forgotten else []
+    counted = await run_on_worker(services, services.intake.prepare_all, forgotten) if forgotten else []
     forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
     return _IncomingList(told, news, tombstones, forgotten_tokens)
 
 
-def _contents_of(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:
+def _stamp_contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:
     """Ids and stamps of listed segments. Heavy: for the worker thread."""
 
     def stamp(segment: Segment) -> Stamp:
         stored, redactions = intake.redact(segment)
-        return Stamp(digest(stored.skeleton, stored.body), bool(redactions))
+        return Stamp(content_digest(stored.skeleton, stored.body), bool(redactions))
 
     def may_complete(segment: Segment) -> bool:
         is_answered = segment.kind is Kind.TOOL_CALL and segment.status is not Status.PENDING
@@ -152,21 +157,21 @@ def _contents_of(intake: Intake, segments: Sequence[Segment], pending: Set[str])
     return [Content(one.id, stamp(one), stamp(without_result(one)) if may_complete(one) else None) for one in segments]
 
 
-def _stamp_of(session: Session, slot: int) -> Stamp:
+def _stored_stamp(session: Session, slot: int) -> Stamp:
     return Stamp(session.indexes.digest_of(slot), slot in session.indexes.redacted)
 
 
-def _pending_bases(session: Session) -> set[str]:
+def _pending_base_ids(session: Session) -> set[str]:
     heap = session.heap
     return {base_id(heap.ids[slot]) for slot, flags in enumerate(heap.flags) if flags & PENDING}
 
 
-async def _tombstones_in(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
+async def _find_tombstones(services: Services, session: Session, window: WireWindow) -> dict[str, str]:
     """Tombstones in the list whose text the session would still write: the session's id by the list's."""
     stones: dict[int, tuple[Segment, str]] = {}
     for segment in window.segments:
         for piece in segment.body:
-            text = _first_text(piece)
+            text = _text_before_markers(piece)
             address = address_in_tombstone(text) if len(text) <= TOMBSTONE_BYTES_MAX else None
             if address is not None and address.number == session.number and address.seq < len(session.heap):
                 stones[address.seq] = segment, text
@@ -179,7 +184,7 @@ async def _tombstones_in(services: Services, session: Session, window: WireWindo
     }
 
 
-def _first_text(piece: Piece) -> str:
+def _text_before_markers(piece: Piece) -> str:
     """A piece that may be a tombstone: a result of several texts has the tombstone for the first, then markers."""
     end, marker = len(piece.data), text_bytes(MARKER)
     while piece.data.endswith(marker, 0, end):
@@ -203,7 +208,7 @@ def _update_session(session: Session, tx: Transaction, listed: _IncomingList) ->
     slot_of = session.heap.slot_of
     fixed = {one.segment.id for one in listed.told if one.is_fixed}
     host = HostList(
-        places=places_of(one.segment.id for one in listed.told),
+        places=window_places(one.segment.id for one in listed.told),
         contents={one.segment.id: one.segment.kind for one in listed.told},
         tombstones=frozenset(listed.tombstones.values()),
     )

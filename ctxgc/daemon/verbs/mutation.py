@@ -14,7 +14,7 @@ import msgspec
 from ctxgc.core.errors import BadParams, Conflict, NotFound
 from ctxgc.core.labels import SHADOW
 from ctxgc.core.redact import redact
-from ctxgc.core.segment import Renderer, SessionKey, address_in
+from ctxgc.core.segment import Renderer, SessionKey, parse_address
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
@@ -26,14 +26,14 @@ from ctxgc.stash.contract import Op, PutOp
 NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 
 
-async def session_of(services: Services, params: OfSession) -> Session:
+async def requested_session(services: Services, params: OfSession) -> Session:
     """The session that the params mean, awake and current."""
     session = await services.registry.get_named(params.session, params.cwd)
     await session.ensure_current()
     return session
 
 
-async def session_to_write(services: Services, params: OfSession) -> Session:
+async def writable_session(services: Services, params: OfSession) -> Session:
     """The session that a client's text goes into: the session that the params name, or the newest client's session.
 
     An observed session is a mirror of its agent's. Raises `Conflict` for one, for only its own feed writes into it.
@@ -64,19 +64,19 @@ async def session_with_segment(
     session of a working directory is never asked for an address. In the scope of a session only this session and its
     sub-agents are asked, whichever session the address names. Raises `NotFound`.
     """
-    address = address_in(name)
+    address = parse_address(name)
     session: Session | None = None
     try:
         if address is not None and not params.session:
             raise NotFound(f"no segment {name!r} in this stash", hint="`ctxgc search WORDS` finds what is")
-        session = await session_of(services, params)
+        session = await requested_session(services, params)
         session.slot(name)
         return session
     except NotFound as unknown:
         if address is not None:
             keys = await services.stash.sessions_numbered(address.number)
             if scope == "session":
-                keys = [key for key in keys if session is not None and is_family(key, session.key)]
+                keys = [key for key in keys if session is not None and is_same_family(key, session.key)]
         else:
             keys = [] if params.session else await services.stash.sessions_with_segment(name)
         if not keys and session is None and not params.session and address is None:
@@ -92,7 +92,7 @@ async def session_with_segment(
     return session
 
 
-def is_family(one: SessionKey, other: SessionKey) -> bool:
+def is_same_family(one: SessionKey, other: SessionKey) -> bool:
     """Whether both are the same session of an agent, or sub-agents in it."""
     root = one.session.partition("/")[0]  # Empty where a folder names the session.
     return one == other or (bool(root) and one.source == other.source and root == other.session.partition("/")[0])
@@ -122,11 +122,11 @@ async def mutate(
     """
     if session is None:
         assert isinstance(params, MutatingSession)
-        session = await session_of(services, params)
-    call = await on_worker(services, call_digest, verb, params) if params.op_id else b""
-    async with session.changing() as tx:
+        session = await requested_session(services, params)
+    call = await run_on_worker(services, call_digest, verb, params) if params.op_id else b""
+    async with session.transaction() as tx:
         if params.op_id:
-            op = await services.stash.op(session.key, params.op_id)
+            op = await services.stash.remembered_op(session.key, params.op_id)
             if op is not None and op.call not in (b"", call):
                 hint = "give every mutation an op_id of its own; the same one repeats the same call"
                 raise Conflict(f"op_id {params.op_id!r} named another call before", hint=hint, field="op_id")
@@ -138,7 +138,7 @@ async def mutate(
             tx.add(PutOp(session.key, params.op_id, Op(msgspec.json.encode(tx.reply), call)))
 
 
-async def first_reply(reply: Awaitable[Any]) -> Any:
+async def answer_repeated_call(reply: Awaitable[Any]) -> Any:
     """The reply of a mutation with an `op_id`: a repeated mutation answers as the first time."""
     try:
         return await reply
@@ -162,12 +162,12 @@ def call_digest(verb: str, params: Mutating) -> bytes:
     return blake2b(bare, digest_size=16).digest()
 
 
-async def on_worker(services: Services, function: Callable[..., Any], *arguments: Any) -> Any:
+async def run_on_worker(services: Services, function: Callable[..., Any], *arguments: Any) -> Any:
     """Run a function that is heavy on the processor beside the loop."""
     return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)
 
 
-async def yield_to_peers() -> None:
+async def yield_to_other_calls() -> None:
     """Let other calls of the same round of the loop do their last step too, before any call goes on to the next step.
 
     The same step for many calls in a row finds its code and tables in the processor's caches: fifty clients' adds cost
@@ -186,13 +186,13 @@ class WindowCost(NamedTuple):
 def window_cost(session: Session) -> WindowCost:
     """The window's tokens now, a part of every mutation's reply."""
     raw = session.heap.resident_tokens
-    return WindowCost(raw, session.billed_window(raw))
+    return WindowCost(raw, session.billed_window_tokens(raw))
 
 
 def over_budget_hint(session: Session) -> str | None:
     """The next step, if the session is over its budget now."""
     budget = session.row.budget_tokens
-    if budget and session.billed_window(session.heap.resident_tokens) > budget:
+    if budget and session.billed_window_tokens(session.heap.resident_tokens) > budget:
         return "over budget: `ctxgc collect` brings it under"
     return None
 

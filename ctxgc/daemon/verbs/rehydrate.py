@@ -10,10 +10,10 @@ from __future__ import annotations
 from ctxgc.core.excerpts import Packer, pack_sections
 from ctxgc.core.heap import Heap
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.departures import departed_of
-from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, StoredSegment, excerpt_reply, pack, readable_contents
-from ctxgc.daemon.verbs.mutation import session_of
-from ctxgc.daemon.verbs.working_set import SectionMaker, choose_slots
+from ctxgc.daemon.sessions.departures import count_departed
+from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, StoredSegment, excerpt_reply, pack_frame, readable_contents
+from ctxgc.daemon.verbs.mutation import requested_session
+from ctxgc.daemon.verbs.working_set import SectionMaker, choose_working_set
 from ctxgc.protocol.recall import SessionRehydrate
 from ctxgc.protocol.replies.stash import RehydrateReply
 
@@ -24,10 +24,10 @@ CALLS_OF_A_TURN_MAX = 64
 
 async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateReply:
     """`session.rehydrate`."""
-    session = await session_of(services, params)
-    chosen = choose_slots(session)
+    session = await requested_session(services, params)
+    chosen = choose_working_set(session)
     slots = sorted({slot for each in chosen.slots.values() for slot in each} | set(chosen.files.values()))
-    later = {slot: _first_slot_after(session.heap, slot) for slot in chosen.files.values()}
+    later = {slot: _first_slot_of_next_turn(session.heap, slot) for slot in chosen.files.values()}
     wanted = sorted({*slots, *later.values()} - {-1})
     rows = {row.seq: row for row in await services.stash.rows(session.key, wanted)}
     contents = await readable_contents(services, session.key, slots)
@@ -39,13 +39,13 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
     }
     moments = {slot: rows[after].segment.wall_s if after in rows else updated_s for slot, after in later.items()}
     maker = SectionMaker(project, stored, moments, redacts=services.config.redact.enabled)
-    departed = departed_of(session.heap)
+    departed = count_departed(session.heap)
 
     def fill(packer: Packer) -> int:
-        return pack_sections(packer, maker.sections(chosen))
+        return pack_sections(packer, maker.make_sections(chosen))
 
     # Files are read: never on the loop.
-    frame, _ = await pack(services, params.budget_tokens, INLINE_BYTES_MAX + 1, fill)
+    frame, _ = await pack_frame(services, params.budget_tokens, INLINE_BYTES_MAX + 1, fill)
     return RehydrateReply(
         session=str(session.key),
         text=frame.text,
@@ -60,7 +60,7 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
     )
 
 
-def _first_slot_after(heap: Heap, slot: int) -> int:
+def _first_slot_of_next_turn(heap: Heap, slot: int) -> int:
     """The first slot of a later turn, when the session had gone on from a call; -1 for none."""
     near = range(slot + 1, min(slot + 1 + CALLS_OF_A_TURN_MAX, len(heap)))
     return next((after for after in near if heap.born[after] > heap.born[slot]), -1)

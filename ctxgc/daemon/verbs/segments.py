@@ -10,28 +10,28 @@ from typing import cast
 import msgspec
 from msgspec.structs import replace
 
-from ctxgc.core.errors import BadParams, NotFound, error_of_os
+from ctxgc.core.errors import BadParams, NotFound, translate_os_error
 from ctxgc.core.heap import PINNED, REPLY_KINDS, RESIDENT
 from ctxgc.core.segment import EdgeKind, Kind, Segment
-from ctxgc.daemon.feeds.importing import open_regular
-from ctxgc.daemon.serialize import content_reply, header_reply, labels_of, plan_reply, segment_reply
+from ctxgc.daemon.feeds.importing import open_regular_file
+from ctxgc.daemon.serialize import content_reply, labels_by_seq, plan_reply, segment_header_reply, segment_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.client_segments import check_contents, segment_of_file, segments_of
+from ctxgc.daemon.sessions.client_segments import build_segments, require_same_content, segment_of_file
 from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
 from ctxgc.daemon.sessions.intake import PreparedSegment
-from ctxgc.daemon.sessions.pacer_driver import pace
+from ctxgc.daemon.sessions.pacer_driver import run_pacer
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.verbs.mutation import (
     mutate,
-    on_worker,
     over_budget_hint,
     publish_collection,
-    session_of,
-    session_to_write,
+    requested_session,
+    run_on_worker,
     session_with_segment,
     window_cost,
-    yield_to_peers,
+    writable_session,
+    yield_to_other_calls,
 )
 from ctxgc.protocol.messages import (
     NewSegment,
@@ -58,12 +58,12 @@ FILE_BYTES_MAX = 256 * 2**20
 
 async def add(services: Services, params: SegmentAdd) -> AddReply:
     """`segment.add`."""
-    return await add_items(services, "segment.add", params, [params.segment])
+    return await add_segments(services, "segment.add", params, [params.segment])
 
 
 async def add_many(services: Services, params: SegmentAddMany) -> AddReply:
     """`segment.add_many`."""
-    return await add_items(services, "segment.add_many", params, params.segments)
+    return await add_segments(services, "segment.add_many", params, params.segments)
 
 
 async def add_file(services: Services, params: SegmentAddFile) -> AddReply:
@@ -79,10 +79,10 @@ async def add_file(services: Services, params: SegmentAddFile) -> AddReply:
 
 def _read_file(path: str, stash: Path) -> bytes:
     try:
-        with open_regular(path, stash) as file:
+        with open_regular_file(path, stash) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise error_of_os(error, path, hint="give the path of a readable file", field="path") from None
+        raise translate_os_error(error, path, hint="give the path of a readable file", field="path") from None
     if data is None:  # A device in the clothes of a file, such as /proc/kmsg, has nothing to read now.
         raise BadParams(f"{path} is no file with a content of its own", hint="copy its content into one", field="path")
     if len(data) > FILE_BYTES_MAX:
@@ -90,11 +90,11 @@ def _read_file(path: str, stash: Path) -> bytes:
     return data
 
 
-async def add_items(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> AddReply:
+async def add_segments(services: Services, verb: str, params: MutatingSession, items: Sequence[NewSegment]) -> AddReply:
     """Admit segments at the end of a session's window, all or none."""
 
     def segments(session: Session) -> list[Segment]:
-        return segments_of(session, items, services.clock())
+        return build_segments(session, items, services.clock())
 
     return await _admit_items(services, verb, params, items, segments)
 
@@ -106,7 +106,7 @@ async def _admit_items(
     items: Sequence[NewSegment],
     segments: Callable[[Session], list[Segment]],
 ) -> AddReply:
-    async with mutate(services, verb, params, await session_to_write(services, params)) as (session, tx):
+    async with mutate(services, verb, params, await writable_session(services, params)) as (session, tx):
         prepared = await prepare_segments(services, session, segments(session))
         cached = session.heap.resident_tokens
         reply = apply_add(session, tx, items, prepared)
@@ -115,17 +115,17 @@ async def _admit_items(
 
 async def prepare_segments(services: Services, session: Session, given: list[Segment]) -> list[PreparedSegment]:
     """A client's segments, ready to be admitted; call inside the session's change. Raises `Conflict`."""
-    await session.ensure_text()
+    await session.ensure_text_index()
     intake = services.intake
-    if intake.is_quick(given):
-        await yield_to_peers()
+    if intake.is_quick_to_prepare(given):
+        await yield_to_other_calls()
         prepared = intake.prepare_all(given)
-        await yield_to_peers()
+        await yield_to_other_calls()
     else:
-        prepared = await on_worker(services, intake.prepare_all, given)
+        prepared = await run_on_worker(services, intake.prepare_all, given)
     slot_of = session.heap.slot_of
     known = sorted({slot_of[segment.id] for segment in given if segment.id in slot_of})
-    check_contents(session, prepared, await services.stash.bodies(session.key, known) if known else {})
+    require_same_content(session, prepared, await services.stash.bodies(session.key, known) if known else {})
     return prepared
 
 
@@ -133,7 +133,7 @@ def _collect_if_due(
     services: Services, session: Session, tx: Transaction, cached_tokens: int, added: AddReply
 ) -> AddReply:
     """Ask the pacer; the reply with the collection, if a collection was due."""
-    outcome = pace(
+    outcome = run_pacer(
         session,
         tx,
         services.config.pacer,
@@ -149,7 +149,7 @@ def _collect_if_due(
     return replace(
         added,
         resident_tokens=remaining_tokens,
-        billed_tokens=session.billed_window(remaining_tokens),
+        billed_tokens=session.billed_window_tokens(remaining_tokens),
         next=f"collection {outcome.collection} ({outcome.trigger}) freed {freed} tokens: render again",
     )
 
@@ -197,7 +197,7 @@ async def get(services: Services, params: SegmentGet) -> ContentReply:
         if not rows:
             raise NotFound(f"segment {params.id!r} was lost to damage", hint="import its transcript again")
     if not params.with_content:
-        return header_reply(session, rows[0])
+        return segment_header_reply(session, rows[0])
     contents = await services.contents.get(session.key, [slot])
     if slot not in contents:
         raise NotFound(f"segment {params.id!r} was forgotten", hint="nothing of it is left but its id")
@@ -206,7 +206,7 @@ async def get(services: Services, params: SegmentGet) -> ContentReply:
 
 async def list_segments(services: Services, params: SegmentList) -> SegmentsReply:
     """`segment.list`: window order first, then the segments outside of the window, by place."""
-    session = await session_of(services, params)
+    session = await requested_session(services, params)
     heap, kinds = session.heap, set(map(Kind, params.kinds))
     slots = [
         slot
@@ -235,7 +235,7 @@ async def list_segments(services: Services, params: SegmentList) -> SegmentsRepl
 def apply_pins(session: Session, tx: Transaction, ids: Sequence[str], *, is_pinned: bool) -> SegmentsChangedReply:
     """Pin or unpin."""
     slots, heap = session.unforgotten_slots(ids), session.heap
-    moved = [slot for slot in slots if heap.is_set(slot, PINNED) is not is_pinned]
+    moved = [slot for slot in slots if heap.has_flag(slot, PINNED) is not is_pinned]
     if moved:
         tx.add(SetPinned(session.key, moved, is_pinned))
     for slot in moved:
@@ -247,7 +247,7 @@ def apply_pins(session: Session, tx: Transaction, ids: Sequence[str], *, is_pinn
     out = [heap.ids[slot] for slot in slots if heap.state[slot] != RESIDENT] if is_pinned else []
     # A pin holds what is in the window, and brings nothing back into it.
     hint = f"out of the window: `ctxgc recall {out[0]}` brings it back" if out else None
-    return _segments_reply(session, slots, sentence, hint)
+    return _segments_changed_reply(session, slots, sentence, hint)
 
 
 def apply_touch(session: Session, tx: Transaction, params: SegmentIds) -> SegmentsChangedReply:
@@ -256,7 +256,7 @@ def apply_touch(session: Session, tx: Transaction, params: SegmentIds) -> Segmen
     tx.add(Touch(session.key, [(slot, turn) for slot in slots]))
     for slot in slots:
         session.heap.touch(slot, turn)
-    return _segments_reply(session, slots, f"{len(slots)} touched at turn {turn}")
+    return _segments_changed_reply(session, slots, f"{len(slots)} touched at turn {turn}")
 
 
 def apply_tags(session: Session, tx: Transaction, params: SegmentTag) -> SegmentsChangedReply:
@@ -268,7 +268,7 @@ def apply_tags(session: Session, tx: Transaction, params: SegmentTag) -> Segment
         session.heap.set_importance(slot, params.importance)
     if params.task is not None:
         session.heap.set_task(slot, params.task)
-    return _segments_reply(session, [slot], "tags set")
+    return _segments_changed_reply(session, [slot], "tags set")
 
 
 def apply_refs(session: Session, tx: Transaction, params: SegmentRef) -> SegmentsChangedReply:
@@ -281,10 +281,10 @@ def apply_refs(session: Session, tx: Transaction, params: SegmentRef) -> Segment
     edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
     tx.add(AddEdges(session.key, slot, edges))
     session.heap.set_refs(slot, [*session.heap.edges_of(slot), *edges])
-    return _segments_reply(session, [slot], f"{len(targets)} references added")
+    return _segments_changed_reply(session, [slot], f"{len(targets)} references added")
 
 
-def _segments_reply(
+def _segments_changed_reply(
     session: Session, slots: Sequence[int], sentence: str, hint: str | None = None
 ) -> SegmentsChangedReply:
     ids = [session.heap.ids[slot] for slot in slots]
@@ -323,8 +323,8 @@ async def ref(services: Services, params: SegmentRef) -> SegmentsChangedReply:
 
 async def evict(services: Services, params: SegmentIds) -> PlanReply:
     """`segment.evict`."""
-    session = await session_of(services, params)
-    labels = labels_of(await services.stash.rows(session.key, session.slots(params.ids)))
+    session = await requested_session(services, params)
+    labels = labels_by_seq(await services.stash.rows(session.key, session.slots(params.ids)))
     async with mutate(services, "segment.evict", params, session) as (session, tx):
         slots = session.slots(params.ids)
         outcome = evict_by_hand(session, tx, slots, Conditions(services.pacer, services.clock()))

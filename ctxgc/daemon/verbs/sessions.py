@@ -19,11 +19,11 @@ from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.serialize import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import Content
-from ctxgc.daemon.sessions.pacer_status import pacing_of
+from ctxgc.daemon.sessions.pacer_status import pacing_status
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.settings import model_price
-from ctxgc.daemon.verbs.mutation import mutate, on_worker, over_budget_hint, session_of
+from ctxgc.daemon.verbs.mutation import mutate, over_budget_hint, requested_session, run_on_worker
 from ctxgc.protocol.messages import SessionList, SessionOpen, SessionRender, SessionSet
 from ctxgc.protocol.params import RENDERERS, MutatingSession, OfSession
 from ctxgc.protocol.replies.sessions import RenderReply, SessionReply, SessionsReply, ShowReply
@@ -46,7 +46,7 @@ async def open_session(services: Services, params: SessionOpen) -> SessionReply:
         parent_segment=params.parent_segment,
         model=params.model,
         title=params.title,
-        rendered_by=_renderer_of(params) or Renderer.CLIENT,
+        rendered_by=_requested_renderer(params) or Renderer.CLIENT,
         budget_tokens=params.budget_tokens,
         task=params.task,
         created_s=now,
@@ -74,18 +74,18 @@ async def list_sessions(services: Services, params: SessionList) -> SessionsRepl
 
 async def show_session(services: Services, params: OfSession) -> ShowReply:
     """`session.show`."""
-    session = await session_of(services, params)
+    session = await requested_session(services, params)
     children = [
         str(row.key)
         for row in await services.stash.sessions(source=session.key.source, limit=CHILDREN_MAX)
         if row.parent == session.key.session
     ]
     journal = await services.stash.collections(session.key, limit=JOURNAL_MAX)
-    pacing = pacing_of(session, services.config.pacer, services.pacer, services.clock())
+    pacing = pacing_status(session, services.config.pacer, services.pacer, services.clock())
     return show_reply(session, children, pacing, journal, model_price(services.config, session.row.model))
 
 
-def _renderer_of(params: SessionOpen | SessionSet) -> Renderer | None:
+def _requested_renderer(params: SessionOpen | SessionSet) -> Renderer | None:
     name = RENDERERS[params.mode] if params.mode else params.rendered_by
     return Renderer(name) if name else None
 
@@ -93,11 +93,11 @@ def _renderer_of(params: SessionOpen | SessionSet) -> Renderer | None:
 def apply_settings(session: Session, tx: Transaction, params: SessionSet) -> SessionReply:
     """Change settings of a session."""
     fields = params.model_dump(include={"budget_tokens", "window_max_tokens", "task", "model"}, exclude_none=True)
-    if (renderer := _renderer_of(params)) is not None:
+    if (renderer := _requested_renderer(params)) is not None:
         fields["rendered_by"] = renderer
     session.set_row(tx, **fields)
     if "model" in fields:
-        session.calibration = Calibration.of(fields["model"])
+        session.calibration = Calibration.from_prior(fields["model"])
     if params.open_paths is not None:
         paths = tuple(params.open_paths)
         tx.on_commit(lambda: setattr(session, "open_paths", paths))
@@ -119,7 +119,7 @@ async def close_session(services: Services, params: MutatingSession) -> SessionR
         return tx.answer(session_reply(session.row, changed=sentence))
 
 
-async def slots_of(services: Services, session: Session) -> list[Slot]:
+async def read_window_slots(services: Services, session: Session) -> list[Slot]:
     """The window in order, with contents, and tombstones where bodies are out."""
     heap, window = session.heap, list(session.heap.window())
     # As it is now: what the thread sees must not move under it.
@@ -130,7 +130,7 @@ async def slots_of(services: Services, session: Session) -> list[Slot]:
     }
     rows = await services.stash.rows(session.key, window)
     contents = await services.contents.get(session.key, window)
-    slots: list[Slot] = await on_worker(services, _render_slots, window, out, rows, contents)
+    slots: list[Slot] = await run_on_worker(services, _render_slots, window, out, rows, contents)
     return slots
 
 
@@ -159,16 +159,16 @@ def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool =
 
 async def render_session(services: Services, params: SessionRender) -> RenderReply:
     """`session.render`."""
-    session = await session_of(services, params)
+    session = await requested_session(services, params)
     raw = session.heap.resident_tokens
-    slots = await slots_of(services, session)
-    rendered = await on_worker(services, _render_list, params.format, slots)
+    slots = await read_window_slots(services, session)
+    rendered = await run_on_worker(services, _render_list, params.format, slots)
     return RenderReply(
         session=str(session.key),
         format=params.format,
         messages=Raw(rendered),
         tokens=raw,
-        billed_tokens=session.billed_window(raw),
+        billed_tokens=session.billed_window_tokens(raw),
         evicted=sum(slot.tombstone is not None for slot in slots),
     )
 

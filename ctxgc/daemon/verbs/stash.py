@@ -8,21 +8,21 @@ import secrets
 from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import IO
 
-from ctxgc.core.errors import BadParams, Conflict, ReadOnly, error_of_os
+from ctxgc.core.errors import BadParams, Conflict, ReadOnly, translate_os_error
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.regret_budget import Account
 from ctxgc.core.segment import Kind, Renderer
-from ctxgc.daemon.feeds.session_bundle import bundle_lines
+from ctxgc.daemon.feeds.session_bundle import encode_bundle
 from ctxgc.daemon.serialize import content_reply, hit_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import recall
+from ctxgc.daemon.sessions.collecting import recall_slots
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.excerpts import publish_faults, recall_excerpts, require_project
 from ctxgc.daemon.verbs.mutation import (
     mutate,
     over_budget_hint,
-    session_of,
+    requested_session,
     session_with_segment,
     window_cost,
 )
@@ -96,18 +96,18 @@ async def _recall_ids(
             contents = await services.contents.get(session.key, slots)
             slots = [row.seq for row in rows if not params.piece or params.piece in {name for name, *_ in row.pieces}]
             # A page further on is the same recall going on, not another fault.
-            faults = 0 if params.offset or not slots else recall(session, tx, slots, services.pacer.prices)
+            faults = 0 if params.offset or not slots else recall_slots(session, tx, slots, services.pacer.prices)
             if faults:
                 tx.on_commit(lambda: publish_faults(services, session, slots, faults))
-            recalled = _contents_of(session, params, rows, contents)
+            recalled = _content_replies(session, params, rows, contents)
             return tx.answer(_recall_reply(session, recalled, faults, notes))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
         note = f"the stash is read-only, so this is not noted as a page fault: {full}"
-        return _recall_reply(session, _contents_of(session, params, rows, contents), 0, [*notes, note])
+        return _recall_reply(session, _content_replies(session, params, rows, contents), 0, [*notes, note])
 
 
-def _contents_of(
+def _content_replies(
     session: Session, params: StashRecall, rows: Sequence[SegmentRow], contents: Mapping[int, Content]
 ) -> list[ContentReply]:
     return [content_reply(session, row, contents[row.seq], params.offset, params.limit_bytes) for row in rows]
@@ -139,7 +139,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         raise BadParams("forget takes ids, or whole_session", hint="`ctxgc forget SEGMENT…`, or `--whole-session`")
     if params.whole_session and not params.session:
         raise BadParams("name the session to forget whole", hint="`--session S`", field="session")
-    session = await session_of(services, params)
+    session = await requested_session(services, params)
 
     async with mutate(services, "stash.forget", params, session) as (session, tx):
         heap = session.heap
@@ -163,7 +163,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         services.contents.drop(session.key, slots)
         tx.on_commit(lambda: services.contents.drop(session.key, slots))
         # Word index, sizes, tags: memory must hold no more of it than the row does.
-        tx.on_commit(session.rebuild)
+        tx.on_commit(session.mark_stale)
         tx.on_commit(services.has_forgotten.set)
         sentence = _forget_sentence(len(slots), len(named) - len(slots), is_whole=is_whole)
         pending = len(slots) + is_whole
@@ -185,7 +185,7 @@ async def tiers(services: Services, params: NoParams) -> TiersReply:
     status = await services.stash.status()
     cold = int(status.extra.get("unindexed", 0))
     return TiersReply(
-        hot_segments=services.contents.segments,
+        hot_segments=services.contents.segment_count,
         hot_bytes=services.contents.size_bytes,
         warm_segments=status.segments - cold,
         cold_segments=cold,
@@ -195,20 +195,20 @@ async def tiers(services: Services, params: NoParams) -> TiersReply:
 
 async def export(services: Services, params: Export) -> ExportReply:
     """`export`: a session whole, as one file that `import` brings back."""
-    session = await session_of(services, params)
-    async with session.changing():
-        size = await write_new(params.path, bundle_lines(services, session))
+    session = await requested_session(services, params)
+    async with session.transaction():
+        size = await write_new_file(params.path, encode_bundle(services, session))
         segments = len(session.heap) - session.heap.state.count(FORGOTTEN)
     changed = f"{segments} segments written to {params.path}"
     return ExportReply(str(session.key), params.path, segments, size, changed)
 
 
-async def write_new(path: str, blocks: AsyncIterable[bytes]) -> int:
+async def write_new_file(path: str, blocks: AsyncIterable[bytes]) -> int:
     """Write a file that must not exist yet, for us alone to read; bytes written.
 
     The file has its name only when it is whole: a stopped writing leaves nothing that bars the next attempt.
     """
-    partial, file = await asyncio.to_thread(_open_partial, path)
+    partial, file = await asyncio.to_thread(_open_partial_file, path)
     try:
         with file:
             size = 0
@@ -217,27 +217,27 @@ async def write_new(path: str, blocks: AsyncIterable[bytes]) -> int:
             await asyncio.to_thread(file.flush)
         await asyncio.to_thread(os.link, partial, path, follow_symlinks=False)
     except FileExistsError:
-        raise _exists(path) from None
+        raise _path_exists_error(path) from None
     except OSError as error:
-        raise error_of_os(error, path, field="path") from None
+        raise translate_os_error(error, path, field="path") from None
     finally:
         await asyncio.to_thread(os.unlink, partial)
     return size
 
 
-def _open_partial(path: str) -> tuple[str, IO[bytes]]:
+def _open_partial_file(path: str) -> tuple[str, IO[bytes]]:
     """A new file beside a path that does not exist, and its name."""
     if os.path.lexists(path):
-        raise _exists(path)
+        raise _path_exists_error(path)
     folder, name = os.path.split(path)
     partial = os.path.join(folder, f".{name[:PARTIAL_NAME_CHARS]}.{secrets.token_hex(4)}.partial")
     try:
         return partial, os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
     except OSError as error:
-        raise error_of_os(error, path, hint="name a file in a folder you may write to", field="path") from None
+        raise translate_os_error(error, path, hint="name a file in a folder you may write to", field="path") from None
 
 
-def _exists(path: str) -> Conflict:
+def _path_exists_error(path: str) -> Conflict:
     return Conflict(f"{path} exists", hint="name a new file; nothing was overwritten", field="path")
 
 

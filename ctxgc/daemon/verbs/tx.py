@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from ctxgc.core.errors import BadParams
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.client_segments import segments_of
+from ctxgc.daemon.sessions.client_segments import build_segments
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
-from ctxgc.daemon.verbs.mutation import mutate, session_to_write
+from ctxgc.daemon.verbs.mutation import mutate, writable_session
 from ctxgc.daemon.verbs.segments import apply_add, apply_pins, apply_refs, apply_tags, apply_touch, prepare_segments
 from ctxgc.daemon.verbs.sessions import apply_settings
 from ctxgc.protocol.messages import VERBS, NewSegment, SegmentAdd, Tx
@@ -38,22 +38,22 @@ async def transact(services: Services, params: Tx) -> TxReply:
     """`tx`: validate every call, then apply all calls in order as a single change. A refused call refuses all."""
     calls = [_validate_call(number, call) for number, call in enumerate(params.calls)]
     is_adding = any(method in ADDING for method, _ in calls)
-    written = await session_to_write(services, params) if is_adding else None
+    written = await writable_session(services, params) if is_adding else None
     async with mutate(services, "tx", params, written) as (session, tx):
         # Ids given twice in one tx would be numbered alike if each call were named by itself.
-        items = [item for method, sub in calls if method in ADDING for item in _items(sub)]
-        ready = iter(await prepare_segments(services, session, segments_of(session, items, services.clock())))
+        items = [item for method, sub in calls if method in ADDING for item in _segments_to_add(sub)]
+        ready = iter(await prepare_segments(services, session, build_segments(session, items, services.clock())))
         replies: list[Reply] = []
         for method, sub in calls:
             if method in ADDING:
-                added = _items(sub)
+                added = _segments_to_add(sub)
                 replies.append(apply_add(session, tx, added, list(islice(ready, len(added)))))
             else:
                 replies.append(SIMPLE[method](session, tx, sub))
         return tx.answer(TxReply(str(session.key), replies, changed=f"{len(replies)} calls applied as one"))
 
 
-def _items(sub: Any) -> list[NewSegment]:
+def _segments_to_add(sub: Any) -> list[NewSegment]:
     return [sub.segment] if isinstance(sub, SegmentAdd) else list(sub.segments)
 
 
@@ -67,14 +67,14 @@ def _validate_call(number: int, call: dict[str, Any]) -> tuple[str, Params]:
         sub = model.model_validate(redact_params(model, call.get("params", {})))
     except ValidationError as error:
         hint = f"`rpc.discover` shows what {method} takes"
-        raise BadParams(f"call {number}: {first_problem(error)}", field="calls", hint=hint) from None
+        raise BadParams(f"call {number}: {first_validation_problem(error)}", field="calls", hint=hint) from None
     if outer := sub.model_fields_set & OUTER:
         hint = "give it beside `calls`: it holds for all of them"
         raise BadParams(f"call {number}: {min(outer)} is not a call's own in a tx", field="calls", hint=hint)
     return method, sub
 
 
-def first_problem(error: ValidationError) -> str:
+def first_validation_problem(error: ValidationError) -> str:
     """The first of pydantic's complaints, in a sentence, without the input: the input may be a session's text."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"]) or "params"

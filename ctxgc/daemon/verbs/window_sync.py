@@ -18,12 +18,12 @@ from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.reconcile import HostList, Transitions, call_digests, doubtful_slots, reconcile
+from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
 from ctxgc.core.regret_budget import Account, PacerRequest
 from ctxgc.core.segment import Renderer, SessionKey, conflict_base
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out, journal_in_shadow
+from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_in_shadow
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
 from ctxgc.daemon.sessions.pacing_state import encode_pacing, resume_ledger
@@ -40,24 +40,24 @@ from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import (
     depart_segments,
     known_session,
-    places_of,
     protect_uneditable,
     update_window,
+    window_places,
 )
 from ctxgc.daemon.settings import pacer_rules
-from ctxgc.daemon.verbs.mutation import on_worker, publish_collection
+from ctxgc.daemon.verbs.mutation import publish_collection, run_on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
 from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_uncached, note_sent_request
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     clock_new_segments,
     conflict_copy,
-    conflicts_of,
-    digests_in,
-    digests_of,
-    is_settled,
+    conflicting_digests,
+    decode_new_segments,
+    has_complete_segment,
     prepare_segments,
-    segments_in,
+    segment_digests,
+    sent_digests,
 )
 from ctxgc.protocol.wire import EvictedReply, SyncReply, WindowReply, WindowSync
 from ctxgc.stash.contract import ActualCost, SessionRow
@@ -87,7 +87,7 @@ class _Sync:
     """Billed tokens that the request with the collection is predicted to read."""
 
     @property
-    def is_on(self) -> bool:
+    def is_mode_on(self) -> bool:
         """Whether tombstones stand in the session's requests from this request on."""
         return self.params.mode == "on" or (
             self.params.mode is None and self.session.row.rendered_by is Renderer.GATEWAY
@@ -103,10 +103,10 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     """`window.sync`."""
     if params.digests and len(params.digests) != len(params.ids):
         raise BadParams("digests stand beside ids: one for each", field="digests")
-    segments = await on_worker(services, segments_in, params)
+    segments = await run_on_worker(services, decode_new_segments, params)
     session = await services.registry.open(_new_session_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
-    async with session.changing() as tx:
+    async with session.transaction() as tx:
         if session.ledger is None:
             session.ledger, session.account = resume_ledger(session.row.pacing)
         call = _Sync(services, session, params, tx, session.ledger, pacer)
@@ -131,13 +131,13 @@ def _new_session_row(services: Services, params: WindowSync) -> SessionRow:
 async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Compare the request with the session and the stash, and make the new segments ready to be admitted."""
     session, params = call.session, call.params
-    known = [one for one in segments if is_settled(session, one.segment.id)]
+    known = [one for one in segments if has_complete_segment(session, one.segment.id)]
     differing = await _find_conflicts(call, known)
     host = HostList(
-        places=places_of(params.ids),
+        places=window_places(params.ids),
         digests=call.digests,
         contents={one.segment.id: one.segment.kind for one in segments},
-        is_rendered=call.is_on,
+        is_rendered=call.is_mode_on,
     )
     await _compare_with_rows(call, host)
     call.uneditable = {*params.fixed, *(one.segment.id for one in segments if one.is_fixed)}
@@ -145,9 +145,9 @@ async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> 
     call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
     others = [conflict_copy(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
     if call.todo.admit or others:
-        await session.ensure_text()
+        await session.ensure_text_index()
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
-    ready: list[PreparedSegment] = await on_worker(call.services, prepare_segments, call.services.intake, clocked)
+    ready: list[PreparedSegment] = await run_on_worker(call.services, prepare_segments, call.services.intake, clocked)
     return ready
 
 
@@ -158,8 +158,8 @@ def _note_uneditable(call: _Sync) -> None:
 
 async def _find_conflicts(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, bytes]:
     """Compare known segments that came along in full with the stash: ids that differ, with the new content's digest."""
-    differing = await conflicts_of(call.services, call.session, known)
-    call.digests = await on_worker(call.services, digests_of, known) | digests_in(call.params)
+    differing = await conflicting_digests(call.services, call.session, known)
+    call.digests = await run_on_worker(call.services, segment_digests, known) | sent_digests(call.params)
     slot_of = call.session.heap.slot_of
     for id_ in (one.segment.id for one in known):
         call.ledger.digests.note_comparison(slot_of[id_], call.digests[id_], is_stored=id_ not in differing)
@@ -171,7 +171,7 @@ async def _compare_with_rows(call: _Sync, host: HostList) -> None:
     session = call.session
     known = known_session(session)
     digests = call_digests(host, known)
-    doubtful = doubtful_slots(digests, known)
+    doubtful = uncompared_slots(digests, known)
     for row in await call.services.stash.rows(session.key, sorted(doubtful)) if doubtful else ():
         if row.digest.hex() == digests[row.seq]:
             call.ledger.digests.note_comparison(row.seq, digests[row.seq], is_stored=True)
@@ -181,7 +181,7 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     """Change the session: admit segments, update the window, learn from the bill, collect."""
     session, tx, params, ledger = call.session, call.tx, call.params, call.ledger
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
-    _note_facts(call)
+    _note_session_facts(call)
     call.admitted = sum(session.admit(tx, one) for one in ready)
     for one in ready:
         host_digest = call.digests.get(one.segment.id, one.digest.hex())
@@ -199,7 +199,7 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     if not is_of_this and not is_repeated:
         _learn_from_bill(call)
     if not is_repeated and params.ids and not call.todo.unknown:
-        ledger.provider.settle(was_answered=params.was_answered)
+        ledger.provider.settle_request(was_answered=params.was_answered)
     if call.todo.unknown or not params.ids:
         return
     if is_uncached(params, ledger):
@@ -210,7 +210,7 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     if params.held:
         protect_uneditable(session, session.indexes.uneditable | _protected_slots(call))
     if not is_repeated:
-        _collect(call)
+        _collect_if_due(call)
         ledger.last_request = _forwarded_request(call)
     if is_of_this:
         _learn_from_bill(call)
@@ -226,10 +226,10 @@ def _protected_slots(call: _Sync) -> set[int]:
 # The row, the collection, the bill
 
 
-def _note_facts(call: _Sync) -> None:
+def _note_session_facts(call: _Sync) -> None:
     session, params, known = call.session, call.params, call.session.row
     if params.model and params.model != known.model:
-        session.calibration = Calibration.of(params.model)
+        session.calibration = Calibration.from_prior(params.model)
     session.set_row(call.tx, model=params.model or known.model)
     if not known.forgotten:
         session.set_row(
@@ -248,16 +248,16 @@ def _set_mode(call: _Sync) -> None:
         call.session.set_row(call.tx, rendered_by=Renderer.AGENT)
 
 
-def _collect(call: _Sync) -> None:
+def _collect_if_due(call: _Sync) -> None:
     """Ask the pacer. In shadow the pacer sees the window as if every earlier collection had been carried out."""
-    session, ledger, params, is_on = call.session, call.ledger, call.params, call.is_on
+    session, ledger, params, is_on = call.session, call.ledger, call.params, call.is_mode_on
     heap, wall_s, is_cold = session.heap, call.services.clock(), params.is_cold
-    note_sent_request(session, params, _sent_tombstones(call))
+    note_sent_request(session, params, _sent_tombstone_slots(call))
     if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
         session.account, ledger.is_account_real = Account(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
-        view, is_paused = CacheView.of(session, params, is_on=is_on), ledger.trust.is_paused(session.row.turn)
-        view = view.distrusted() if is_paused else view
+        view, is_paused = CacheView.from_request(session, params, is_on=is_on), ledger.trust.is_paused(session.row.turn)
+        view = view.under_distrust() if is_paused else view
         sent_tokens = ledger.last_request.tokens if ledger.last_request else 0
         request = PacerRequest(view.cache, heap.absent_tokens, sent_tokens)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
@@ -265,9 +265,9 @@ def _collect(call: _Sync) -> None:
             return
         call.trigger = decision.trigger
         conditions = Conditions(call.pacer, wall_s, view.cache)
-        call.predicted_read = view.predicted_read(decision.plan)
+        call.predicted_read = view.predict_read_tokens(decision.plan)
         if is_on:
-            outcome = carry_out(session, call.tx, decision.plan, call.trigger, conditions)
+            outcome = carry_out_plan(session, call.tx, decision.plan, call.trigger, conditions)
         else:
             outcome = journal_in_shadow(session, call.tx, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
@@ -287,7 +287,7 @@ def _forwarded_request(call: _Sync) -> ForwardedRequest:
     """
     heap, params, outcome = call.session.heap, call.params, call.outcome
     evicted = {slot for slot in heap.window() if heap.state[slot] == EVICTED}
-    out = _sent_tombstones(call)
+    out = _sent_tombstone_slots(call)
     if params.edited is None and params.is_cold and outcome is not None and outcome.trigger != SHADOW:
         out = out | {victim.slot for victim in outcome.plan.victims}
         note_sent_request(call.session, params, out)
@@ -295,12 +295,12 @@ def _forwarded_request(call: _Sync) -> ForwardedRequest:
     return ForwardedRequest(tuple(params.ids), full, full - heap.freed_tokens(out), frozenset(out))
 
 
-def _sent_tombstones(call: _Sync) -> set[int]:
+def _sent_tombstone_slots(call: _Sync) -> set[int]:
     """Slots whose tombstones stand in the request: those that the gateway names, or the earlier tombstones."""
     heap, named = call.session.heap, call.params.edited
     if named is not None:
         return {heap.slot_of[id_] for id_ in named if id_ in heap.slot_of}
-    return {slot for slot in heap.window() if heap.state[slot] == EVICTED} if call.is_on else set()
+    return {slot for slot in heap.window() if heap.state[slot] == EVICTED} if call.is_mode_on else set()
 
 
 def _learn_from_bill(call: _Sync) -> None:
@@ -325,7 +325,7 @@ def _learn_from_bill(call: _Sync) -> None:
     session.set_row(call.tx, ratio=session.calibration.ratio, hidden_tokens=hidden)
     priced = [one for one in ledger.unpriced if one.victims <= request.out]
     if len(priced) == 1:
-        _weigh_prediction(call, priced[0], usage.cache_read_tokens)
+        _charge_misprediction(call, priced[0], usage.cache_read_tokens)
     if before is not None and len(priced) == 1:
         cost = actual_cost(priced[0], before, ledger.bill, session.calibration.ratio, call.pacer)
         if cost is not None:
@@ -334,10 +334,10 @@ def _learn_from_bill(call: _Sync) -> None:
         ledger.unpriced.remove(one)
 
 
-def _weigh_prediction(call: _Sync, cut: UnpricedCollection, read_tokens: int) -> None:
+def _charge_misprediction(call: _Sync, cut: UnpricedCollection, read_tokens: int) -> None:
     """Hold the bill of an editing request against its prediction; the account bears what the ledger says was lost."""
     session, (read, write, _) = call.session, call.pacer.prices
-    lost = call.ledger.weigh_prediction(cut, read_tokens, session.row.turn)
+    lost = call.ledger.learn_trust(cut, read_tokens, session.row.turn)
     if lost:
         session.account = session.account.after_edit((write - read) * lost / session.calibration.ratio)
 
@@ -348,7 +348,7 @@ def _weigh_prediction(call: _Sync, cut: UnpricedCollection, read_tokens: int) ->
 async def _build_reply(call: _Sync) -> SyncReply:
     session, ledger, unknown = call.session, call.ledger, call.todo.unknown
     heap = session.heap
-    mode = "off" if call.params.mode == "off" else "on" if call.is_on else "shadow"
+    mode = "off" if call.params.mode == "off" else "on" if call.is_mode_on else "shadow"
     window = heap.window()
     out = [slot for slot in window if heap.state[slot] == EVICTED] if mode == "on" else []
     hint = None
@@ -359,14 +359,14 @@ async def _build_reply(call: _Sync) -> SyncReply:
     summary = WindowReply(
         segments=len(window),
         resident_tokens=heap.resident_tokens,
-        billed_tokens=session.billed_window(heap.resident_tokens),
+        billed_tokens=session.billed_window_tokens(heap.resident_tokens),
         freed_tokens=heap.freed_tokens(out if mode == "on" else ledger.shadow_slots(heap)),
         ratio=round(session.calibration.ratio, 4),
         cache_hit_rate=ledger.cache_hit_rate,
     )
     # Ids are read before the wait for rows: the reply is of one moment.
     ids, conflicts = {slot: heap.ids[slot] for slot in out}, [heap.ids[slot] for slot in call.todo.conflicts]
-    texts = await _tombstones(call, out)
+    texts = await _tombstones_of_slots(call, out)
     return SyncReply(
         session=str(session.key),
         mode=mode,
@@ -391,7 +391,7 @@ def _sync_sentence(call: _Sync) -> str:
     return ", ".join(parts)
 
 
-async def _tombstones(call: _Sync, slots: Sequence[int]) -> dict[int, Tombstone]:
+async def _tombstones_of_slots(call: _Sync, slots: Sequence[int]) -> dict[int, Tombstone]:
     """The tombstones of slots. Each tombstone is made from its row, so a restart does not change its text (I14)."""
     session, texts = call.session, call.ledger.tombstones
     missing = [slot for slot in slots if slot not in texts]

@@ -20,7 +20,7 @@ from ctxgc.daemon.sessions.provider_ledger import (
     ProviderLedger,
     SentRequest,
     SentWindow,
-    marks_of,
+    prompt_marks,
     prompt_units,
 )
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
@@ -36,11 +36,11 @@ def note_sent_request(session: Session, params: WindowSync, out: Collection[int]
     sent, ledger = _sent_cache(params), session.ledger
     if sent is None or ledger is None:
         return
-    ledger.provider.use_model(params.model or session.row.model)
+    ledger.provider.switch_model(params.model or session.row.model)
     units, hidden = _prompt_units(session, params, sent, out)
-    prompt = Prompt(units, marks_of(units, sent))
+    prompt = Prompt(units, prompt_marks(units, sent))
     window = SentWindow(params.ids, params.digests, sent)
-    ledger.provider.note_sent(SentRequest(prompt, hidden, ledger.last_request_s, window))
+    ledger.provider.note_request(SentRequest(prompt, hidden, ledger.last_request_s, window))
 
 
 def amend_last_request(session: Session, was_sent: SentBefore) -> None:
@@ -57,7 +57,7 @@ def amend_last_request(session: Session, was_sent: SentBefore) -> None:
     ids, digests, sent = request.window
     sent = sent.model_copy(update={"marks": was_sent.marks, "own_mark": -1})
     units, _ = prompt_units(heap, ids, digests, sent, request.hidden.tokens, out)
-    ledger.provider.request = request._replace(prompt=Prompt(units, marks_of(units, sent)))
+    ledger.provider.request = request._replace(prompt=Prompt(units, prompt_marks(units, sent)))
 
 
 def is_uncached(params: WindowSync, ledger: RequestLedger) -> bool:
@@ -74,7 +74,7 @@ class CacheView(NamedTuple):
     foretold: CacheForecast | None = None
 
     @classmethod
-    def of(cls, session: Session, params: WindowSync, *, is_on: bool) -> CacheView:
+    def from_request(cls, session: Session, params: WindowSync, *, is_on: bool) -> CacheView:
         """The cache once this request is answered. In shadow, bodies that would be out are in every sent request, and
         the view says nothing of the entries of edited requests.
         """
@@ -85,29 +85,29 @@ class CacheView(NamedTuple):
             units, hidden = _prompt_units(session, params, sent, None)
             foretold = ledger.provider.forecast(sent, units, hidden, ledger.last_request_s)
             if foretold is not None:
-                return cls(session, foretold.cache, ledger.provider, foretold)
+                return cls(session, foretold.cache_state, ledger.provider, foretold)
         steps = 1 if params.format == MARKED_WIRE else STEP_TOKENS
-        window_tokens, hidden_tokens = session.heap.resident_tokens, _hidden_tokens(session)
+        window_tokens, hidden_tokens = session.heap.resident_tokens, _raw_hidden_tokens(session)
         return cls(session, CacheState(window_tokens, step_tokens=steps, hidden_tokens=hidden_tokens))
 
-    def distrusted(self) -> CacheView:
+    def under_distrust(self) -> CacheView:
         """The cache as far as a cut may count on it while bills contradict the model."""
-        cache = self.cache.lost_by_any_edit(self.session.heap.resident_tokens, _hidden_tokens(self.session))
+        cache = self.cache.worst_case_for_edit(self.session.heap.resident_tokens, _raw_hidden_tokens(self.session))
         return self._replace(cache=cache)
 
-    def predicted_read(self, plan: Plan) -> int:
+    def predict_read_tokens(self, plan: Plan) -> int:
         """Billed tokens that the request in which the plan takes hold reads from the cache. O(slots)."""
         if self.cache.is_cold:
             return 0
-        tokens = _tokens_before(self.session.heap, {victim.slot for victim in plan.victims})
+        tokens = _tokens_before_victims(self.session.heap, {victim.slot for victim in plan.victims})
         if self.foretold is None or self.provider is None:
-            return self.session.billed_window(self.cache.read_tokens(tokens))
+            return self.session.billed_window_tokens(self.cache.read_tokens(tokens))
         read = self.cache.read_tokens(tokens) + self.foretold.hidden.tokens
         places = [place for place in self.foretold.readable.places if place.tokens <= read]
-        return self.provider.billed_at(self.foretold, places[-1]) if places else 0
+        return self.provider.billed_tokens_at(self.foretold, places[-1]) if places else 0
 
 
-def _tokens_before(heap: Heap, victims: Collection[int]) -> int:
+def _tokens_before_victims(heap: Heap, victims: Collection[int]) -> int:
     """Tokens of the window in front of the first victim."""
     tokens = 0
     for slot in heap.window():
@@ -126,8 +126,8 @@ def _sent_cache(params: WindowSync) -> SentCache | None:
 def _prompt_units(
     session: Session, params: WindowSync, sent: SentCache, out: Collection[int] | None
 ) -> tuple[tuple[Unit, ...], Place]:
-    return prompt_units(session.heap, params.ids, params.digests, sent, _hidden_tokens(session), out)
+    return prompt_units(session.heap, params.ids, params.digests, sent, _raw_hidden_tokens(session), out)
 
 
-def _hidden_tokens(session: Session) -> int:
+def _raw_hidden_tokens(session: Session) -> int:
     return int(session.row.hidden_tokens / session.calibration.ratio)

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ctxgc.adapters.transcripts.segments_json import segments_of
+from ctxgc.adapters.transcripts.segments_json import parse_segments
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redact import redact_text
-from ctxgc.core.segment import Kind, Segment, Status, conflict_base, conflict_id, digest
+from ctxgc.core.segment import Kind, Segment, Status, conflict_base, conflict_id, content_digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.window_update import PLACE_STEP
-from ctxgc.daemon.verbs.mutation import on_worker
+from ctxgc.daemon.verbs.mutation import run_on_worker
 from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowSync
 
 
@@ -33,21 +33,21 @@ class RequestSegment(NamedTuple):
         return all(piece.name in self.fixed for piece in self.segment.body)
 
 
-def segments_in(params: WindowSync) -> list[RequestSegment]:
+def decode_new_segments(params: WindowSync) -> list[RequestSegment]:
     """The segments of `new`, with the facts that their records hold. Heavy: for the worker thread."""
-    segments = segments_of(params.new, params.project)
+    segments = parse_segments(params.new, params.project)
     return [
         RequestSegment(segment, _piece_names(record.get("fixed")))
         for segment, record in zip(segments, params.new, strict=True)
     ]
 
 
-def digests_of(segments: Sequence[RequestSegment]) -> dict[str, str]:
+def segment_digests(segments: Sequence[RequestSegment]) -> dict[str, str]:
     """The digest of each segment's content, by id."""
-    return {one.segment.id: digest(one.segment.skeleton, one.segment.body).hex() for one in segments}
+    return {one.segment.id: content_digest(one.segment.skeleton, one.segment.body).hex() for one in segments}
 
 
-def digests_in(params: WindowSync) -> dict[str, str]:
+def sent_digests(params: WindowSync) -> dict[str, str]:
     """The digest of each id's content in this request, where the client sends a digest: in `digests`, or in a
     record."""
     told = (record for record in params.new if _is_digest(record.get("digest")))
@@ -86,10 +86,10 @@ def _with_uneditable_as_skeleton(ready: PreparedSegment, given: RequestSegment) 
     )
 
 
-def is_settled(session: Session, id_: str) -> bool:
+def has_complete_segment(session: Session, id_: str) -> bool:
     """Whether the session has this segment with its result."""
     slot = session.heap.slot_of.get(id_)
-    return slot is not None and not session.heap.is_set(slot, PENDING)
+    return slot is not None and not session.heap.has_flag(slot, PENDING)
 
 
 def clock_new_segments(
@@ -103,11 +103,11 @@ def clock_new_segments(
     """
     sent = [given.segment for given in segments]
     replies = [segment for segment in sent if segment.kind in REPLY_KINDS]
-    last_known = max((reply.born_turn for reply in replies if _is_of_window(session, reply)), default=-1)
+    last_known = max((reply.born_turn for reply in replies if _is_known_reply(session, reply)), default=-1)
     now = session.row.turn + len({reply.born_turn for reply in replies if reply.born_turn > last_known})
     end = max((segment.born_turn + (segment.kind in REPLY_KINDS) for segment in sent), default=0)
-    news = [given for given in segments if not is_settled(session, given.segment.id)]
-    wall_s = session.clock_s()
+    news = [given for given in segments if not has_complete_segment(session, given.segment.id)]
+    wall_s = session.wall_clock_s()
     places = {id_: at * PLACE_STEP for at, id_ in enumerate(ids)}
     clocked = []
     for at, (segment, fixed) in enumerate(news, 1):
@@ -117,7 +117,7 @@ def clock_new_segments(
     return clocked
 
 
-def _is_of_window(session: Session, reply: Segment) -> bool:
+def _is_known_reply(session: Session, reply: Segment) -> bool:
     """Whether the session knows this reply as an earlier reply: a text that has left the window may be said again.
 
     Calls have ids of their own, so that a call that left and came back is the same call; texts are named by their
@@ -127,7 +127,9 @@ def _is_of_window(session: Session, reply: Segment) -> bool:
     return slot is not None and (reply.kind is Kind.TOOL_CALL or session.heap.state[slot] != DEPARTED)
 
 
-async def conflicts_of(services: Services, session: Session, known: Sequence[RequestSegment]) -> dict[str, bytes]:
+async def conflicting_digests(
+    services: Services, session: Session, known: Sequence[RequestSegment]
+) -> dict[str, bytes]:
     """Ids under which the stash holds another content: a host used a call id again, or cut a result short.
 
     Each id has the digest of the request's content, without secrets. Only bodies are compared, for only bodies can
@@ -137,7 +139,7 @@ async def conflicts_of(services: Services, session: Session, known: Sequence[Req
     if not calls:
         return {}
     stored = await services.stash.bodies(session.key, list(calls))
-    ready = await on_worker(services, services.intake.prepare_all, [calls[slot] for slot in stored])
+    ready = await run_on_worker(services, services.intake.prepare_all, [calls[slot] for slot in stored])
     return {
         one.segment.id: one.digest
         for slot, one in zip(stored, ready, strict=True)

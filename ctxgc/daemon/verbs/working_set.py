@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import or_
 
-from ctxgc.adapters.facts.working_set import call_input, new_lines, open_plan_items
+from ctxgc.adapters.facts.working_set import call_input, open_plan_items, written_lines
 from ctxgc.core.excerpts import Section, Source, all_lines, number_lines, shorten_line
 from ctxgc.core.frame import split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
@@ -22,9 +22,9 @@ from ctxgc.core.masks import filter_table
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Kind
 from ctxgc.core.tombstone import size_label
-from ctxgc.daemon.project_files import read_unchanged
+from ctxgc.daemon.project_files import read_unchanged_file
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs.excerpts import StoredSegment, origin_in_session, source_of
+from ctxgc.daemon.verbs.excerpts import StoredSegment, excerpt_source, origin_facts_in_session
 
 RULES, REQUEST, PIN = "standing instructions", "last request", "pinned"
 PLAN, FILE, DECISION, ERROR = "open plan items", "file under edit", "last decision", "last error"
@@ -50,7 +50,7 @@ class WorkingSet:
     files: dict[str, int] = field(default_factory=dict)
 
 
-def choose_slots(session: Session) -> WorkingSet:
+def choose_working_set(session: Session) -> WorkingSet:
     """The newest slots of each section. O(slots) at C speed, and O(paths)."""
     heap, chosen = session.heap, WorkingSet()
     for name, slots in chosen.slots.items():
@@ -124,76 +124,80 @@ class SectionMaker:
         """By slot of a change: when the session went on from the change."""
         self._redacts = redacts
 
-    def sections(self, chosen: WorkingSet) -> list[Section]:
+    def make_sections(self, chosen: WorkingSet) -> list[Section]:
         """All sections that have lines, the most needed first."""
         sections: list[Section] = []
         for name in SHARES:
             stored = [self._stored[slot] for slot in chosen.slots[name] if slot in self._stored]
             if name == RULES:
-                sections += self._rules(stored)
+                sections += self._rules_sections(stored)
             elif name == FILE:
                 files = [(path, self._stored[slot]) for path, slot in chosen.files.items() if slot in self._stored]
-                sections += [self._file(path, one, SHARES[FILE] / len(files)) for path, one in files]
+                sections += [self._file_section(path, one, SHARES[FILE] / len(files)) for path, one in files]
             else:
-                sections += [self._segment(name, one, SHARES[name] / len(stored)) for one in stored]
+                sections += [self._segment_section(name, one, SHARES[name] / len(stored)) for one in stored]
         return [section for section in sections if section.lines]
 
-    def _section(self, name: str, source: Source, share: float) -> Section:
+    def _build_section(self, name: str, source: Source, share: float) -> Section:
         lines = list(map(shorten_line, all_lines(source)))
         return Section(source, lines[::-1] if name == ERROR else lines, share)
 
-    def _key(self, stored: StoredSegment | None) -> int:
+    def _add_origin(self, stored: StoredSegment | None) -> int:
         key = len(self.origins)
         self.origins[key] = stored
         return key
 
-    def _segment(self, name: str, stored: StoredSegment, share: float) -> Section:
-        source = source_of(self._key(stored), name, stored, _order(name, stored), origin_in_session(stored))
+    def _segment_section(self, name: str, stored: StoredSegment, share: float) -> Section:
+        source = excerpt_source(
+            self._add_origin(stored), name, stored, _order_key(name, stored), origin_facts_in_session(stored)
+        )
         if name == PLAN:
             source = replace(source, lines=self._plan_items(stored))
         elif name == ERROR:
             # The end of the result tells most, not the call's inputs behind it.
             source = replace(source, lines=split_lines(piece.text for piece in stored.content[1]))
-        return self._section(name, source, share)
+        return self._build_section(name, source, share)
 
     def _plan_items(self, stored: StoredSegment) -> list[str]:
         if stored.row.segment.kind is Kind.PLAN:
             return split_lines(piece.text for piece in stored.content[1])
         return open_plan_items(call_input(*stored.content))
 
-    def _rules(self, stored: Sequence[StoredSegment]) -> list[Section]:
+    def _rules_sections(self, stored: Sequence[StoredSegment]) -> list[Section]:
         lines: dict[bytes, str] = {}
         for one in stored:
             tokens = sum(tokens for _, _, tokens in one.row.pieces)
-            address, _, what = origin_in_session(one)
+            address, _, what = origin_facts_in_session(one)
             texts = split_lines(piece.text for piece in one.content[1])
             # A rule without a file has no name but its first words.
             first = "" if one.row.segment.paths else next(filter(str.strip, texts), "")[:FIRST_CHARS]
             name = f"{what}, {size_label(tokens)} tokens"
             lines.setdefault(one.row.digest, f"{address} {name}: {first}" if first else f"{address} {name}")
         facts = ("by reference", "`ctxgc recall ADDRESS` brings one back")
-        source = Source(key=self._key(None), title=RULES, facts=facts, lines=list(lines.values()), order=(0,))
-        return [self._section(RULES, source, SHARES[RULES])]
+        source = Source(key=self._add_origin(None), title=RULES, facts=facts, lines=list(lines.values()), order=(0,))
+        return [self._build_section(RULES, source, SHARES[RULES])]
 
-    def _file(self, path: str, stored: StoredSegment, share: float) -> Section:
+    def _file_section(self, path: str, stored: StoredSegment, share: float) -> Section:
         """The lines of a file around its last change, from the disk; else the lines that the change put in."""
-        added = new_lines(call_input(*stored.content), path) if stored.row.segment.kind is Kind.TOOL_CALL else []
+        added = written_lines(call_input(*stored.content), path) if stored.row.segment.kind is Kind.TOOL_CALL else []
         turn = stored.row.segment.born_turn
         name = path.removeprefix(self._project.rstrip("/") + "/") if self._project else path
-        data = read_unchanged(path, self._project, self._moments.get(stored.row.seq, 0.0))
+        data = read_unchanged_file(path, self._project, self._moments.get(stored.row.seq, 0.0))
         if data is None:
             self.has_older_file = True
             lines, state = added, f"as turn {turn} wrote it; the file may have changed since"
         else:
             text = (redact(data)[0] if self._redacts else data).decode("utf-8", "replace")
             lines, state = split_lines([text]), f"from the disk, unchanged since turn {turn}"
-        facts = (origin_in_session(stored)[0], name, state)
-        source = Source(key=self._key(stored), title=FILE, facts=facts, lines=lines, order=_order(FILE, stored))
+        facts = (origin_facts_in_session(stored)[0], name, state)
+        source = Source(
+            key=self._add_origin(stored), title=FILE, facts=facts, lines=lines, order=_order_key(FILE, stored)
+        )
         if data is None:
-            return self._section(FILE, source, share)
+            return self._build_section(FILE, source, share)
         ranges = ranges_of_lines(lines, added) or [HEAD_OF_FILE]
         return Section(source, [shorten_line(line) for span in ranges for line in number_lines(lines, span)], share)
 
 
-def _order(name: str, stored: StoredSegment) -> tuple[float, ...]:
+def _order_key(name: str, stored: StoredSegment) -> tuple[float, ...]:
     return (FRAME_ORDER.index(name), stored.row.seq)

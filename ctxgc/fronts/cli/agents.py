@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ctxgc.fronts.cli import gateway_status, limit, other_agents, own_base_urls
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
-from ctxgc.fronts.cli.claude_settings import setting_of
+from ctxgc.fronts.cli.claude_settings import effective_setting
 from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage
@@ -60,14 +60,14 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 BASE_URL = "ANTHROPIC_BASE_URL"
 
 
-def claude(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def claude_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Claude Code: its base URL. The agent's key, or login, goes along.
 
     Behind a base URL other than its maker's, Claude Code turns its search for tools off and assumes a smaller window:
     both are set right, unless the user set them.
     """
     for name in ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"):
-        own = environment.get(name) or getattr(setting_of(name, environment), "value", "")
+        own = environment.get(name) or getattr(effective_setting(name, environment), "value", "")
         if own not in ("", "0", "false"):
             raise Refused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
     upstream = gateway.upstream_anthropic
@@ -84,7 +84,7 @@ def _settings_arguments(
     address: str, environment: Mapping[str, str], url: str, gateway: GatewayConfig
 ) -> tuple[str, ...]:
     """Arguments that win over a base URL in Claude Code's settings files; none without such a file."""
-    own = setting_of(BASE_URL, environment)
+    own = effective_setting(BASE_URL, environment)
     if own is None or own.value.rstrip("/") == address:
         return ()
     if own.is_managed:
@@ -98,7 +98,7 @@ def _settings_arguments(
     return ("--settings", json.dumps({"env": {BASE_URL: address}}))
 
 
-def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def codex_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read).
 
     A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and no other server may see the
@@ -109,7 +109,7 @@ def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> A
         other_agents.require_same_upstreams(other_agents.OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment)
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
-        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else _openai_base(url, gateway)),
+        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else _openai_base_url(url, gateway)),
         "wire_api": '"responses"',
         "requires_openai_auth": "true",
         "supports_websockets": "false",
@@ -118,7 +118,7 @@ def codex(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> A
     return AgentSetup({}, ("-c", f'model_provider="{PROVIDER}"', "-c", f"model_providers.{PROVIDER}={{{table}}}"))
 
 
-def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def opencode_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """OpenCode: base URLs of its providers `anthropic` and `openai`, laid over its configuration."""
     content = environment.get("OPENCODE_CONFIG_CONTENT", "") or "{}"
     try:
@@ -129,29 +129,29 @@ def opencode(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -
         raise Refused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
     for provider, name in ((other_agents.ANTHROPIC, BASE_URL), (other_agents.OPENAI, "OPENAI_BASE_URL")):
         other_agents.require_same_upstreams(provider, [name], url, gateway, environment)
-    bases = {"anthropic": f"{url}/anthropic/v1", "openai": _openai_base(url, gateway)}
+    bases = {"anthropic": f"{url}/anthropic/v1", "openai": _openai_base_url(url, gateway)}
     ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
     return AgentSetup({"OPENCODE_CONFIG_CONTENT": json.dumps(_merge_config(config, ours))})
 
 
 AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], AgentSetup]]] = {
-    "claude": (CLAUDE_CODE, claude),
-    "codex": (CODEX, codex),
-    "opencode": (OPENCODE, opencode),
-    "pi": (PI, other_agents.pi),
-    "qwen": (QWEN_CODE, other_agents.other_program),
-    "copilot": (COPILOT_CLI, other_agents.copilot),
-    "aider": (AIDER, other_agents.other_program),
-    "goose": (GOOSE, other_agents.goose),
-    "crush": (CRUSH, other_agents.crush),
-    "mini": (MINI_SWE_AGENT, other_agents.other_program),
+    "claude": (CLAUDE_CODE, claude_setup),
+    "codex": (CODEX, codex_setup),
+    "opencode": (OPENCODE, opencode_setup),
+    "pi": (PI, other_agents.pi_setup),
+    "qwen": (QWEN_CODE, other_agents.other_program_setup),
+    "copilot": (COPILOT_CLI, other_agents.copilot_setup),
+    "aider": (AIDER, other_agents.other_program_setup),
+    "goose": (GOOSE, other_agents.goose_setup),
+    "crush": (CRUSH, other_agents.crush_setup),
+    "mini": (MINI_SWE_AGENT, other_agents.other_program_setup),
 }
 """By program name: the source of the agent's sessions, and the way."""
 SELF_NAMED = frozenset({CLAUDE_CODE, CODEX, OPENCODE})
 """Agents that name their sessions in each request; the path of the base URL names the others'."""
 
 
-class Start(NamedTuple):
+class AgentStart(NamedTuple):
     """The needs of `ctxgc run` to start a program."""
 
     program: str
@@ -162,11 +162,11 @@ class Start(NamedTuple):
     way: AgentSetup
 
 
-def _openai_base(url: str, gateway: GatewayConfig) -> str:
-    return other_agents.openai_base(url, gateway)
+def _openai_base_url(url: str, gateway: GatewayConfig) -> str:
+    return other_agents.openai_base_url(url, gateway)
 
 
-def _require_own_base_urls(agent: str, url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> None:
+def _refuse_conflicting_base_urls(agent: str, url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> None:
     """Refuse to lay the gateway over a base URL in the agent's own files that leads elsewhere."""
     if agent not in own_base_urls.READERS:
         return
@@ -199,12 +199,12 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
             hint="take ANTHROPIC_BASE_URL out of that file, or --settings out of this command",
         )
     if args.window:
-        start = start._replace(way=_with_limit(args.agent, start.way, args.window))
+        start = start._replace(way=_add_limit_header(args.agent, start.way, args.window))
     shell.connect()
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
-    status = _serving_gateway(start) or _start_gateway(start, socket, args)
-    if warning := gateway_status.build_warning(start.url, status):
+    status = _serving_gateway_status(start) or _start_gateway(start, socket, args)
+    if warning := gateway_status.other_build_warning(start.url, status):
         sys.stderr.write(f"ctxgc: {warning}\n")
     mode = status["modes"].get(start.source, status["mode"])
     if args.mode and mode != args.mode:
@@ -213,7 +213,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
             hint=f"`ctxgc mode {args.mode} --agent {start.source}` switches it while it runs",
         )
     if args.window:
-        limit.warn_in_mode(mode, args.window)
+        limit.warn_without_effect(mode, args.window)
     words = [program, *start.way.words, *args.arguments]
     sys.stdout.flush()
     os.execve(program, words, {**os.environ, **start.way.variables})  # noqa: S606 (the program that the user named)
@@ -222,7 +222,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 def env(shell: Shell, args: argparse.Namespace) -> int:
     """Print the settings that send the agent through the gateway."""
     start = _prepare_start(args.agent, args.name)
-    if missing := _missing_setup(start):  # Not on stdout, which a shell evaluates.
+    if missing := _gateway_warning(start):  # Not on stdout, which a shell evaluates.
         sys.stderr.write(f"ctxgc: {missing}\n")
     way = start.way
     if args.json:
@@ -235,36 +235,36 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_limit(agent: str, way: AgentSetup, size: int) -> AgentSetup:
+def _add_limit_header(agent: str, way: AgentSetup, size: int) -> AgentSetup:
     """The way with the header that says the limit of this run to the gateway. Raises `Refused`."""
     if agent not in limit.AGENTS:
         names = ", ".join(limit.AGENTS)
         raise Refused(f"--window is for {names}", kind="usage", hint="`ctxgc limit` holds a session while it runs")
     variables = limit.limit_variables(agent, way.variables, os.environ, size)
-    return AgentSetup(variables, (*way.words, *limit.limit_words(agent, PROVIDER, size)))
+    return AgentSetup(variables, (*way.words, *limit.limit_arguments(agent, PROVIDER, size)))
 
 
-def _missing_setup(start: Start) -> str:
+def _gateway_warning(start: AgentStart) -> str:
     """What to know of the gateway there, as a sentence with its next step; empty for one that serves. Raises `Refused`.
 
     A program that is no gateway of this user's must not get the secret, which lies in what `env` prints.
     """
-    from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_library
+    from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_aiohttp
 
-    if status := _serving_gateway(start):
-        return gateway_status.build_warning(start.url, status)
-    if not has_library():
+    if status := _serving_gateway_status(start):
+        return gateway_status.other_build_warning(start.url, status)
+    if not has_aiohttp():
         missing = f"and aiohttp, which it needs, is missing ({INSTALL_HINT})"
     else:
         missing = "`ctxgc gateway` starts one"
     return f"no gateway serves at {start.url}, {missing}: until then {start.program} reaches no model this way"
 
 
-def _prepare_start(agent: str, name: str) -> Start:
+def _prepare_start(agent: str, name: str) -> AgentStart:
     """The gateway's address, and the agent's way to it; a session named `name`, or a fresh one."""
     from ctxgc.config import BadConfig, load_config
 
-    source, way = AGENTS.get(agent, (CLIENT, other_agents.other_program))
+    source, way = AGENTS.get(agent, (CLIENT, other_agents.other_program_setup))
     if name and source in SELF_NAMED:
         refuse_usage(f"{agent} names its sessions itself: --name is for other agents")
     if name and not other_agents.NAME.fullmatch(name):
@@ -276,26 +276,26 @@ def _prepare_start(agent: str, name: str) -> Start:
     base = gateway_base_url(config)
     secret = base.rpartition(PATH_PREFIX)[2]
     if source not in SELF_NAMED:
-        session = name or other_agents.fresh_name(os.path.basename(agent))
+        session = name or other_agents.fresh_session_name(os.path.basename(agent))
         base += f"/s/{session}" if source == CLIENT else f"/s/{source}:{session}"
-    _require_own_base_urls(agent, base, config.gateway, os.environ)
-    return Start(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))
+    _refuse_conflicting_base_urls(agent, base, config.gateway, os.environ)
+    return AgentStart(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))
 
 
-def _serving_gateway(start: Start) -> dict[str, Any] | None:
-    return gateway_status.status_of_own(start.url, start.secret)
+def _serving_gateway_status(start: AgentStart) -> dict[str, Any] | None:
+    return gateway_status.fetch_own_status(start.url, start.secret)
 
 
-def _start_gateway(start: Start, socket: str, args: argparse.Namespace) -> dict[str, Any]:
+def _start_gateway(start: AgentStart, socket: str, args: argparse.Namespace) -> dict[str, Any]:
     """Start a gateway that outlives the command; its status."""
     import subprocess
 
-    from ctxgc.fronts.cli.gateway import require_library
+    from ctxgc.fronts.cli.gateway import require_aiohttp
 
     url = start.url
     if args.no_spawn:
         raise Refused(f"no gateway serves at {url}", kind="unreachable", hint="`ctxgc gateway` serves there")
-    require_library()
+    require_aiohttp()
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "gateway", "--socket", socket]
     command += ["--mode", args.mode] if args.mode else []
     log_path = os.path.join(os.path.dirname(socket), LOG_NAME)
@@ -312,20 +312,20 @@ def _start_gateway(start: Start, socket: str, args: argparse.Namespace) -> dict[
     return status
 
 
-def _wait_for_gateway(start: Start, child: Popen[bytes], log_path: str) -> dict[str, Any]:
+def _wait_for_gateway(start: AgentStart, child: Popen[bytes], log_path: str) -> dict[str, Any]:
     gives_up_at = time.monotonic() + START_S
     while True:
         # Where two start at once one of them finds the port taken and goes; the other serves both.
         is_gone = child.poll() is not None
-        status = _serving_gateway(start)
+        status = _serving_gateway_status(start)
         if status is not None:
             return status
         if is_gone or time.monotonic() > gives_up_at:
-            raise Refused(f"the gateway did not start: {_last_line(log_path)}", kind="unreachable", hint=log_path)
+            raise Refused(f"the gateway did not start: {_last_log_line(log_path)}", kind="unreachable", hint=log_path)
         time.sleep(POLL_S)
 
 
-def _last_line(log_path: str) -> str:
+def _last_log_line(log_path: str) -> str:
     with open(log_path, "rb") as log:
         lines = log.read(WORDS_BYTES_MAX).decode("utf-8", "replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), "it said nothing")
@@ -347,7 +347,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         help="mode of a gateway started here; a running gateway must match",
     )
     parser.add_argument(
-        "--window", type=limit.window_argument, default=0, metavar="SIZE",
+        "--window", type=limit.parse_window_size, default=0, metavar="SIZE",
         help=f"hold the window of this run to so many tokens, 60000 or 60k; for {', '.join(limit.AGENTS)}",
     )  # fmt: skip
     _agent_argument(parser)

@@ -29,16 +29,16 @@ class SettingsValue(NamedTuple):
     is_managed: bool
 
 
-def setting_of(name: str, environment: Mapping[str, str]) -> SettingsValue | None:
+def effective_setting(name: str, environment: Mapping[str, str]) -> SettingsValue | None:
     """The value of a variable in the strongest file that sets the variable."""
-    for path, is_managed in _files(environment):
-        value = _variables(path).get(name)
+    for path, is_managed in _settings_files(environment):
+        value = _read_variables(path).get(name)
         if isinstance(value, str) and value:
             return SettingsValue(value, path, is_managed)
     return None
 
 
-def _files(environment: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
+def _settings_files(environment: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
     yield from ((path, True) for path in MANAGED)
     folder = environment.get("PWD") or os.curdir
     yield os.path.join(folder, ".claude", "settings.local.json"), False
@@ -47,7 +47,7 @@ def _files(environment: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
     yield os.path.join(environment.get("CLAUDE_CONFIG_DIR") or os.path.join(home, ".claude"), "settings.json"), False
 
 
-def _variables(path: str) -> Mapping[str, object]:
+def _read_variables(path: str) -> Mapping[str, object]:
     try:
         with open(path, "rb") as file:
             settings = json.loads(file.read(SETTINGS_BYTES_MAX))

@@ -163,7 +163,7 @@ def build_parser(name: str, spec: CommandSpec) -> argparse.ArgumentParser:
     every.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_positive,
+        type=_parse_seconds,
         default=spec.timeout_s,
         help=f"give up waiting for a reply after this long; default: {spec.timeout_s:g}",
     )
@@ -171,7 +171,7 @@ def build_parser(name: str, spec: CommandSpec) -> argparse.ArgumentParser:
     return parser
 
 
-def guard(parser: argparse.ArgumentParser, spec: CommandSpec, argv: list[str]) -> list[str]:
+def escape_literal_words(parser: argparse.ArgumentParser, spec: CommandSpec, argv: list[str]) -> list[str]:
     """The words of a command, with a mark before those that look like options and are none."""
     if not spec.literal:
         return argv
@@ -201,26 +201,26 @@ def _help_sentence(name: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def kind_argument(text: str) -> str:
+def parse_kind(text: str) -> str:
     """The kind of this name. `exchange`, the older name of a tool call, is taken for one more version."""
     return "tool_call" if text == "exchange" else text
 
 
-def positive_argument(text: str) -> int:
+def parse_positive_number(text: str) -> int:
     """A number of things to list."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return int(text)
 
 
-def count_argument(text: str) -> int:
+def parse_count(text: str) -> int:
     """A number of things to list or to pass over."""
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
 
 
-def tokens_argument(text: str) -> int:
+def parse_tokens(text: str) -> int:
     """`40000`, `40k` or `1.5m` as a number of tokens."""
     scale = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
     try:
@@ -234,10 +234,10 @@ def tokens_argument(text: str) -> int:
 
 def frame_tokens_argument(text: str) -> int:
     """A frame's budget: no frame is greater than the protocol's bound, so that a greater budget asks for that."""
-    return min(tokens_argument(text), RECALL_TOKENS_MAX)
+    return min(parse_tokens(text), RECALL_TOKENS_MAX)
 
 
-def _positive(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

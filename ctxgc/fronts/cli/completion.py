@@ -22,9 +22,9 @@ class CompletionWords:
         self.valued: set[str] = set()
         self.takes_files = False
         for action in parser._actions:  # The only list of them that argparse keeps, stable since Python 2.7.
-            self._note_action(action)
+            self._add_action(action)
 
-    def _note_action(self, action: argparse.Action) -> None:
+    def _add_action(self, action: argparse.Action) -> None:
         choices = [str(choice) for choice in action.choices or ()]
         if not action.option_strings:
             self.takes_files = self.takes_files or action.metavar == "PATH"
@@ -79,7 +79,7 @@ def _bash_script(words: dict[str, CompletionWords]) -> str:
 def _zsh_script(words: dict[str, CompletionWords]) -> str:
     lines = ["#compdef ctxgc", "# ctxgc completion for zsh: ctxgc completion zsh > a folder of your $fpath, as _ctxgc"]
     lines += ["_ctxgc() {", "    local -a commands", "    commands=("]
-    lines += [f"        {_single_quoted(f'{name}:{commands.help_of(name)}')}" for name in words]
+    lines += [f"        {_quote_word(f'{name}:{commands.help_of(name)}')}" for name in words]
     lines += [
         "    )",
         "    if (( CURRENT == 2 )); then _describe command commands; return; fi",
@@ -100,17 +100,15 @@ def _zsh_option(option: str, help_: str, known: CompletionWords) -> str:
     # Brackets and colons are syntax of _arguments.
     text = help_.replace("[", "(").replace("]", ")").replace(":", "\\:")
     if option not in known.valued:
-        return _single_quoted(f"{option}[{text}]")
+        return _quote_word(f"{option}[{text}]")
     values = f"({' '.join(known.choices[option])})" if option in known.choices else "_files" if "PATH" in help_ else ""
-    return _single_quoted(f"{option}[{text}]:value:{values}")
+    return _quote_word(f"{option}[{text}]:value:{values}")
 
 
 def _fish_script(words: dict[str, CompletionWords]) -> str:
     lines = ["# ctxgc completion for fish: ctxgc completion fish | source", "complete -c ctxgc -f"]
     for name, known in words.items():
-        lines.append(
-            f"complete -c ctxgc -n __fish_use_subcommand -a {name} -d {_single_quoted(commands.help_of(name))}"
-        )
+        lines.append(f"complete -c ctxgc -n __fish_use_subcommand -a {name} -d {_quote_word(commands.help_of(name))}")
         here = f"-n '__fish_seen_subcommand_from {name}'"
         if known.takes_files:
             lines.append(f"complete -c ctxgc {here} -F")
@@ -120,10 +118,10 @@ def _fish_script(words: dict[str, CompletionWords]) -> str:
             value = " -r" if option in known.valued else ""
             if option in known.choices:
                 value = f" -x -a '{' '.join(known.choices[option])}'"
-            lines.append(f"complete -c ctxgc {here} -l {option[2:]}{value} -d {_single_quoted(help_)}")
+            lines.append(f"complete -c ctxgc {here} -l {option[2:]}{value} -d {_quote_word(help_)}")
     return "\n".join(lines) + "\n"
 
 
-def _single_quoted(text: str) -> str:
+def _quote_word(text: str) -> str:
     """A word in single quotes, for any of the three shells."""
     return "'" + text.replace("'", "’") + "'"

@@ -61,10 +61,10 @@ def is_only_watched(show: ShowReply) -> bool:
     return show.rendered_by == "agent" and not show.gateway
 
 
-def agent_window(reply: ShowReply) -> int:
+def agent_window_tokens(reply: ShowReply) -> int:
     """Billed tokens of the agent's requests: a collection of a watched session takes no body out."""
     if is_only_watched(reply):
-        return terminal.Billing(reply).whole(reply.resident_tokens + reply.freed_tokens)
+        return terminal.Billing(reply).billed_window(reply.resident_tokens + reply.freed_tokens)
     return reply.billed_tokens
 
 
@@ -98,14 +98,14 @@ class Shell:
         now."""
         if self._client is None:
             try:
-                self._client = self._dial(discovery.candidate_sockets(self.args.socket, os.environ))
+                self._client = self._connect_to_first(discovery.candidate_sockets(self.args.socket, os.environ))
             except blocking_client.Unreachable:
                 if not spawn or self.args.no_spawn:
-                    self.refuse_out_of_reach()
+                    self.refuse_unreachable_daemon()
                     raise
                 usual = discovery.socket_path(self.args.socket, os.environ)
                 ensure_daemon(usual)
-                self._client = self._dial([usual])
+                self._client = self._connect_to_first([usual])
         return self._client
 
     @property
@@ -113,7 +113,7 @@ class Shell:
         """Whether a connection was opened and not yet closed from this end."""
         return self._client is not None
 
-    def _dial(self, paths: Iterable[str]) -> blocking_client.LineClient:
+    def _connect_to_first(self, paths: Iterable[str]) -> blocking_client.LineClient:
         """A connection to the first socket that answers. Raises the failure of the first."""
         missing: blocking_client.Unreachable | None = None
         for path in paths:
@@ -128,14 +128,14 @@ class Shell:
         assert missing is not None
         raise missing
 
-    def refuse_out_of_reach(self) -> None:
+    def refuse_unreachable_daemon(self) -> None:
         """Raise Unreachable where a daemon of ours runs beyond reach: a second daemon would be refused."""
         asked = discovery.socket_is_explicit(self.args.socket, os.environ)
-        daemon_path = "" if asked else discovery.unreachable_daemon(os.environ)
+        daemon_path = "" if asked else discovery.unreachable_daemon_sentence(os.environ)
         if daemon_path:
             raise blocking_client.Unreachable(daemon_path, OUT_OF_REACH_HINT)
 
-    def session(self) -> dict[str, str]:
+    def session_params(self) -> dict[str, str]:
         """The params that name a session: the `--session` option, the agent's own session, or this directory's newest.
 
         A model may run `ctxgc recall '#7'`, and two agents may work in one directory.
@@ -145,9 +145,9 @@ class Shell:
         for source, variable in SESSION_VARIABLES:
             if os.environ.get(variable) and self._has_session_named(named := f"{source}:{os.environ[variable]}"):
                 return {"session": named}
-        return self.directory()
+        return self.directory_params()
 
-    def directory(self) -> dict[str, str]:
+    def directory_params(self) -> dict[str, str]:
         """The working directory, as a param."""
         try:
             return {"cwd": os.getcwd()}
@@ -169,7 +169,7 @@ class Shell:
             raise
         return True
 
-    def answer(self, reply: Any, show: Callable[[terminal.Page], None]) -> int:
+    def print_reply(self, reply: Any, show: Callable[[terminal.Page], None]) -> int:
         """Print a reply: unchanged with `--json`, else by `show`. 0."""
         if self.args.json:
             self.print_json(reply)
@@ -181,11 +181,11 @@ class Shell:
         """A JSON object on a line. ASCII survives any locale and a lone surrogate."""
         sys.stdout.write(json.dumps(reply, separators=(",", ":")) + "\n")
 
-    def answer_changed(self, reply: ChangedReply) -> int:
+    def print_change(self, reply: ChangedReply) -> int:
         """Answer a mutation: the change, and the next step if there is a next step."""
-        return self.answer(reply, lambda page: say_changed(page, reply))
+        return self.print_reply(reply, lambda page: print_change(page, reply))
 
-    def fail(self, failure: blocking_client.CallFailed | Refused) -> int:
+    def print_failure(self, failure: blocking_client.CallFailed | Refused) -> int:
         """Print the error and the next step; the exit code."""
         sys.stdout.flush()
         text = terminal.printable_text(str(failure)).rstrip()
@@ -204,11 +204,11 @@ class Shell:
             self._client = None
 
 
-def say_changed(page: terminal.Page, reply: ChangedReply, hint: str | None = None) -> None:
+def print_change(page: terminal.Page, reply: ChangedReply, hint: str | None = None) -> None:
     """The sentence of a mutation's reply, and its next step or the page's own."""
-    page.say(terminal.printable_line(reply.changed or ""))
+    page.print_line(terminal.printable_line(reply.changed or ""))
     if hint := hint or getattr(reply, "next", None):
-        page.say(terminal.printable_line(hint), "dim")
+        page.print_line(terminal.printable_line(hint), "dim")
 
 
 def refuse_usage(text: str, hint: str = "") -> NoReturn:

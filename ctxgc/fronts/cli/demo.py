@@ -10,7 +10,7 @@ import sys
 import time
 
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
+from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
 from ctxgc.fronts.cli.context import EXIT_REFUSED, Refused, Shell
 from ctxgc.fronts.cli.sessions import unreadable_sentence
 
@@ -31,7 +31,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         "paths", nargs="*", metavar="PATH", help="transcripts, or folders of them; default: a sample session"
     )
     parser.add_argument(
-        "--budget", metavar="N", type=tokens_argument, help="tokens of each window; default: a third of the window"
+        "--budget", metavar="N", type=parse_tokens, help="tokens of each window; default: a third of the window"
     )
 
 
@@ -43,19 +43,21 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.cli.private_daemon import PrivateDaemon
 
     started_s = time.monotonic()
-    files = transcripts(args.paths) if args.paths else [SAMPLE]
+    files = transcripts_in(args.paths) if args.paths else [SAMPLE]
     with PrivateDaemon(args.timeout) as daemon:
         weight = sum(map(progress.work_bytes, files))
         with progress.Bar("demo", 2 * weight) as bar:
             story = Story(daemon.client, args.budget, bar)
             story.import_files(files)
             if not story.reports:
-                raise Refused(_nothing_read(args.paths, story.failed), hint="give transcripts, or folders of them")
+                raise Refused(
+                    _no_session_message(args.paths, story.failed), hint="give transcripts, or folders of them"
+                )
             story.collect_all(SAMPLE_QUERY if not args.paths else "", weight)
     totals = {**story.totals(), "seconds": round(time.monotonic() - started_s, 3)}
-    shell.answer(
+    shell.print_reply(
         {"sessions": story.roots(), "totals": totals},
-        lambda page: demo_view.say_demo(
+        lambda page: demo_view.print_demo(
             page, story, totals, "" if args.paths else "a sample session that ships with ctxgc"
         ),
     )
@@ -67,11 +69,11 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
     return 0 if is_there and not story.failed and not totals["unread_texts"] else EXIT_REFUSED
 
 
-def _nothing_read(paths: list[str], failed: list[FailedReply]) -> str:
+def _no_session_message(paths: list[str], failed: list[FailedReply]) -> str:
     return "; ".join(map(unreadable_sentence, failed)) or f"no transcript in {', '.join(paths)}"
 
 
-def transcripts(paths: list[str]) -> list[str]:
+def transcripts_in(paths: list[str]) -> list[str]:
     """The files meant by paths: themselves, and in folders every file with a transcript's name."""
     files: list[str] = []
     for path in map(os.path.abspath, paths):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ctxgc.adapters.contract import DAMAGE_KINDS
 from ctxgc.fronts.cli import demo_verify, progress
 from ctxgc.fronts.cli.demo_verify import Expected
-from ctxgc.fronts.cli.recall import contents, piece_bytes
+from ctxgc.fronts.cli.recall import piece_bytes, read_pieces
 from ctxgc.protocol.blocking_client import CallFailed, LineClient
 
 if TYPE_CHECKING:
@@ -71,21 +71,21 @@ class Story:
         """
         with ThreadPoolExecutor(1) as pool:
             for path in files:
-                self._bar.note(os.path.basename(path))
-                parsed = pool.submit(demo_verify.parse, path)
+                self._bar.show_note(os.path.basename(path))
+                parsed = pool.submit(demo_verify.parse_stamps, path)
                 reply: ImportReply = self.client.call("import", {"paths": [path]})
                 self.failed += reply.failed
                 for session in reply.sessions:
-                    self._note_session(session.session, session)
+                    self._add_session(session.session, session)
                 second = parsed.result()
                 for key, segments in second.sessions.items():
-                    self._expected.note(key, segments)
-                    self._note_session(key)
+                    self._expected.add_stamps(key, segments)
+                    self._add_session(key)
                 if second.unread_texts and reply.sessions:
                     self.reports[reply.sessions[0].session]["unread_texts"] += second.unread_texts
                 self._bar.advance(progress.work_bytes(path))
 
-    def _note_session(self, key: str, imported: ImportedReply | None = None) -> None:
+    def _add_session(self, key: str, imported: ImportedReply | None = None) -> None:
         """A session of the files: the daemon's import, or our own parse alone."""
         source, _, session = key.partition(":")
         report = self.reports.setdefault(key, {"source": source, "session": session, **dict.fromkeys(SUMS, 0)})
@@ -102,11 +102,11 @@ class Story:
         largest = max(self._resident, key=lambda key: self._resident[key], default="")
         whole = sum(self._resident.values()) or 1
         for key in list(self.reports):
-            self._bar.note(f"collect {key}")
-            self._collect(key, query, is_shown=key == largest)
+            self._bar.show_note(f"collect {key}")
+            self._collect_session(key, query, is_shown=key == largest)
             self._bar.advance(weight * self._resident[key] // whole)
 
-    def _collect(self, key: str, query: str, *, is_shown: bool) -> None:
+    def _collect_session(self, key: str, query: str, *, is_shown: bool) -> None:
         report = self.reports[key]
         try:
             before: ShowReply = self.client.call("session.show", {"session": key})
@@ -120,10 +120,10 @@ class Story:
             "heap.collect", {"session": key, "budget_tokens": budget, "unit": "raw", "limit": VICTIMS_SHOWN}
         )
         after: ShowReply = self.client.call("session.show", {"session": key})
-        segments = list(self._segments(key))
+        segments = list(self._list_segments(key))
         if is_shown:
-            self._show(key, query, plan, segments)
-        self._sum_kinds(before, after)
+            self._ask_why_and_search(key, query, plan, segments)
+        self._add_tokens_by_kind(before, after)
         self.victims = _largest_victims([*self.victims, *plan.victims])
         evicted = [segment for segment in segments if segment.state == "evicted"]
         stamps = self._expected.stamps_of(key)
@@ -138,11 +138,11 @@ class Story:
             "lost": self._expected.count_missing(key, {segment.id: segment.digest for segment in segments}),
             "unchecked": sum(segment.id not in stamps for segment in segments),
             "recalls_tried": len(evicted),
-            "recalls_exact": self._recall(key, [one.id for one in evicted]),
+            "recalls_exact": self._count_exact_recalls(key, [one.id for one in evicted]),
             "children": [],
         }
 
-    def _segments(self, key: str) -> Iterator[SegmentReply]:
+    def _list_segments(self, key: str) -> Iterator[SegmentReply]:
         params = {"session": key, "limit": PAGE_SEGMENTS}
         offset = 0
         while offset >= 0:
@@ -150,7 +150,7 @@ class Story:
             yield from page.segments
             offset = page.next_offset
 
-    def _recall(self, key: str, ids: list[str]) -> int:
+    def _count_exact_recalls(self, key: str, ids: list[str]) -> int:
         """Recall every evicted segment, pipelined; the number of exact recalls, by a second parse."""
         exact = 0
         large: list[ContentReply] = []
@@ -165,23 +165,23 @@ class Story:
             pieces = [(piece.name, piece_bytes(piece)) for piece in segment.pieces]
             exact += self._expected.is_exact(key, segment_id, pieces)
         for segment in large:
-            exact += self._expected.is_exact(key, segment.id, _whole_pieces(contents(self.client.call, segment)))
+            exact += self._expected.is_exact(key, segment.id, _join_pages(read_pieces(self.client.call, segment)))
         return exact
 
-    def _show(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
+    def _ask_why_and_search(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
         """Ask for a retaining path and a search, before the recalls."""
         residents = [segment for segment in segments if segment.state == "resident"]
         told = [segment for segment in residents if segment.kind == "tool_call"] or residents
         if told:
             largest = max(told, key=lambda segment: segment.tokens)
             self.why = self.client.call("heap.why", {"session": key, "id": largest.id})
-        self.query = query or _rare_word(plan.victims)
+        self.query = query or _longest_label_word(plan.victims)
         if self.query:
             self.hits = self.client.call(
                 "stash.search", {"session": key, "query": self.query, "states": ["evicted"], "limit": 3}
             )
 
-    def _sum_kinds(self, before: ShowReply, after: ShowReply) -> None:
+    def _add_tokens_by_kind(self, before: ShowReply, after: ShowReply) -> None:
         for at, reply in enumerate((before, after)):
             for kind in reply.kinds:
                 self.kinds.setdefault(kind.kind, [0, 0])[at] += kind.resident_tokens
@@ -203,7 +203,7 @@ class Story:
         return {**sums, "protected_by": protected_by, "held_by": protected_by}
 
 
-def _whole_pieces(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+def _join_pages(parts: Iterator[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     """Pages of pieces as whole pieces."""
     pieces: dict[str, list[bytes]] = {}
     for name, data in parts:
@@ -215,7 +215,7 @@ def _largest_victims(victims: list[VictimReply]) -> list[VictimReply]:
     return sorted(victims, key=lambda victim: -victim.freed_tokens)[:VICTIMS_SHOWN]
 
 
-def _rare_word(victims: list[VictimReply]) -> str:
+def _longest_label_word(victims: list[VictimReply]) -> str:
     """The longest word of the largest victim's label: the rarest that is known without reading content."""
     for victim in _largest_victims(victims):
         words = "".join(char if char.isalnum() or char == "_" else " " for char in victim.label).split()

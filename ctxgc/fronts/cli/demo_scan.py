@@ -33,13 +33,13 @@ class DamageScan:
     """The probes of one file; `note` each text that the second parse found."""
 
     def __init__(self, path: str) -> None:
-        self._probes = dict.fromkeys(_probes_of(path))
+        self._probes = dict.fromkeys(_scan_probes(path))
 
     def __bool__(self) -> bool:
         """Whether a probe is not found yet."""
         return bool(self._probes)
 
-    def note(self, parts: Iterable[bytes]) -> None:
+    def remove_found_probes(self, parts: Iterable[bytes]) -> None:
         """Cross off the probes that these bytes hold."""
         for data in parts:
             text = data.decode("utf-8", "replace")
@@ -47,33 +47,35 @@ class DamageScan:
                 del self._probes[probe]
 
     @property
-    def unread(self) -> int:
+    def unread_count(self) -> int:
         """How many texts of damaged lines are in no segment."""
         return len(self._probes)
 
 
-def open_plain(path: str) -> BinaryIO:
+def open_decompressed(path: str) -> BinaryIO:
     """The plain bytes of a file that may be packed. A device that has nothing to read is not waited for."""
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=_open_nonblocking) as file:
         magic = file.read(4) or b""
     if magic.startswith(b"\x1f\x8b"):
         return cast(BinaryIO, gzip.open(path, "rb"))
     if magic == b"\x28\xb5\x2f\xfd":
         return cast(BinaryIO, zstandard.open(path, "rb"))
-    return open(path, "rb", opener=_open_at_once)
+    return open(path, "rb", opener=_open_nonblocking)
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _probes_of(path: str) -> Iterator[str]:
+def _scan_probes(path: str) -> Iterator[str]:
     count = 0
-    with open_plain(path) as stream:
+    with open_decompressed(path) as stream:
         while line := stream.readline(LINE_BYTES_MAX):
             if line.isspace() or _is_json(line):
                 continue
-            for probe in filter(None, map(_probe, _RUN.findall(line.replace(b"\0", b"").decode("utf-8", "replace")))):
+            for probe in filter(
+                None, map(_probe_of_run, _RUN.findall(line.replace(b"\0", b"").decode("utf-8", "replace")))
+            ):
                 yield probe
                 count += 1
                 if count >= PROBES_MAX:
@@ -88,7 +90,7 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _probe(run: str) -> str:
+def _probe_of_run(run: str) -> str:
     """A part of the text that a run between quotes may be; empty for a run without words."""
     try:
         text = json.loads(f'"{run}"', strict=False)

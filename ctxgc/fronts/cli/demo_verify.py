@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from zstandard import ZstdError
 
 from ctxgc.adapters.contract import SegmentAdmitted, Transcript
-from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, open_transcript
+from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, make_transcript_parser
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
-from ctxgc.adapters.transcripts.opencode_store import is_store, session_document, stored_sessions
+from ctxgc.adapters.transcripts.opencode_store import is_sqlite_file, list_sessions, session_document
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.redact_segment import redact_segment
-from ctxgc.core.segment import Piece, Segment, Status, digest
-from ctxgc.fronts.cli.demo_scan import DamageScan, open_plain
+from ctxgc.core.segment import Piece, Segment, Status, content_digest
+from ctxgc.fronts.cli.demo_scan import DamageScan, open_decompressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ class Expected:
     def __init__(self) -> None:
         self._sessions: dict[str, dict[str, ContentStamp]] = {}
 
-    def note(self, key: str, segments: Mapping[str, ContentStamp]) -> None:
+    def add_stamps(self, key: str, segments: Mapping[str, ContentStamp]) -> None:
         """Add a file's segments. A segment that an earlier file has in full stays: a second admission changes
         nothing."""
         stamps = self._sessions.setdefault(key, {})
@@ -63,7 +63,7 @@ class Expected:
     def is_exact(self, key: str, segment_id: str, pieces: Iterable[tuple[str, bytes]]) -> bool:
         """Whether the pieces equal the second parse's: same names, same order, same bytes."""
         stamp = self.stamps_of(key).get(segment_id)
-        return stamp is not None and stamp.body == digest(b"", (Piece(name, data) for name, data in pieces))
+        return stamp is not None and stamp.body == content_digest(b"", (Piece(name, data) for name, data in pieces))
 
 
 class Parsed(NamedTuple):
@@ -75,7 +75,7 @@ class Parsed(NamedTuple):
     """Texts of damaged lines that are in no segment."""
 
 
-def parse(path: str) -> Parsed:
+def parse_stamps(path: str) -> Parsed:
     """The stamps of a transcript; none of a file that cannot be read.
 
     Of segments admitted twice the last counts: the first was pending.
@@ -83,44 +83,44 @@ def parse(path: str) -> Parsed:
     stamps: dict[str, dict[str, ContentStamp]] = {}
     scan: DamageScan | None = None
     try:
-        with open_plain(path) as stream:
+        with open_decompressed(path) as stream:
             data = stream.read(HEAD_BYTES) or b""
-            if is_store(data):
-                _note_store(stamps, path)
+            if is_sqlite_file(data):
+                _add_store_stamps(stamps, path)
                 return Parsed(stamps)
-            transcript = open_transcript(detect_format(data) or "")
+            transcript = make_transcript_parser(detect_format(data) or "")
             scan = DamageScan(path) if isinstance(transcript, LineTranscript) else None
             while data:
-                _note_events(stamps, transcript, transcript.feed(data), scan)
+                _add_event_stamps(stamps, transcript, transcript.feed(data), scan)
                 data = stream.read(CHUNK_BYTES)
-            _note_events(stamps, transcript, transcript.finish(), scan)
+            _add_event_stamps(stamps, transcript, transcript.finish(), scan)
     except (OSError, EOFError, CtxgcError, ZstdError):
         pass  # The daemon reads the same file and says what is wrong with it.
-    return Parsed(stamps, scan.unread if scan else 0)
+    return Parsed(stamps, scan.unread_count if scan else 0)
 
 
-def _note_store(stamps: dict[str, dict[str, ContentStamp]], path: str) -> None:
+def _add_store_stamps(stamps: dict[str, dict[str, ContentStamp]], path: str) -> None:
     """Note the sessions of OpenCode's store, the newest last, as an import reads them."""
-    for stored in reversed(stored_sessions(path)):
-        transcript = open_transcript("opencode")
-        _note_events(stamps, transcript, transcript.feed(session_document(path, stored.id)), None)
-        _note_events(stamps, transcript, transcript.finish(), None)
+    for stored in reversed(list_sessions(path)):
+        transcript = make_transcript_parser("opencode")
+        _add_event_stamps(stamps, transcript, transcript.feed(session_document(path, stored.id)), None)
+        _add_event_stamps(stamps, transcript, transcript.finish(), None)
 
 
-def _note_events(
+def _add_event_stamps(
     found: dict[str, dict[str, ContentStamp]], transcript: Transcript, events: Iterable[object], scan: DamageScan | None
 ) -> None:
     for event in events:
         if isinstance(event, SegmentAdmitted):
             if scan:
-                scan.note([event.segment.skeleton, *(piece.data for piece in event.segment.body)])
+                scan.remove_found_probes([event.segment.skeleton, *(piece.data for piece in event.segment.body)])
             segment = redact_segment(event.segment)[0]
-            found.setdefault(f"{transcript.source}:{event.session}", {})[segment.id] = _stamp(segment)
+            found.setdefault(f"{transcript.source}:{event.session}", {})[segment.id] = _stamp_segment(segment)
 
 
-def _stamp(segment: Segment) -> ContentStamp:
+def _stamp_segment(segment: Segment) -> ContentStamp:
     return ContentStamp(
-        digest(segment.skeleton, segment.body).hex(),
-        digest(b"", segment.body),
+        content_digest(segment.skeleton, segment.body).hex(),
+        content_digest(b"", segment.body),
         segment.status is Status.PENDING,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.recall import say_hits
-from ctxgc.fronts.cli.terminal import count, plural, printable_line
-from ctxgc.fronts.cli.window import VICTIM_HEAD, say_why, victim_row
+from ctxgc.fronts.cli.recall import print_hits
+from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
+from ctxgc.fronts.cli.window import VICTIM_HEAD, print_why, victim_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
     from ctxgc.fronts.cli.demo_run import Story
 
 
-def say_demo(page: terminal.Page, story: Story, totals: dict[str, Any], about: str) -> None:
+def print_demo(page: terminal.Page, story: Story, totals: dict[str, Any], about: str) -> None:
     """The whole page."""
     children = sum(len(report["children"]) for report in story.reports.values())
     sessions = plural(len(story.reports) - children, "session")
     chains = f" with {plural(children, 'side chain')}" if children else ""
-    page.say(f"{sessions}{chains}{f': {about}' if about else ''}", "bold")
-    page.say("read into a private daemon in a temporary folder; nothing of yours was touched", "dim")
+    page.print_line(f"{sessions}{chains}{f': {about}' if about else ''}", "bold")
+    page.print_line("read into a private daemon in a temporary folder; nothing of yours was touched", "dim")
     if len(story.reports) > 1:
-        _say_sessions(page, story)
-    _say_window(page, story, totals)
+        _print_sessions(page, story)
+    _print_window(page, story, totals)
     if story.victims:
-        page.title(f"The largest of {plural(totals['evicted'], 'segment')} that left, and why")
-        page.table(VICTIM_HEAD, [victim_row(victim) for victim in story.victims])
+        page.print_title(f"The largest of {plural(totals['evicted'], 'segment')} that left, and why")
+        page.print_table(VICTIM_HEAD, [victim_row(victim) for victim in story.victims])
     if story.why:
-        page.title(f"ctxgc why {story.why.id}")
-        say_why(page, story.why)
+        page.print_title(f"ctxgc why {story.why.id}")
+        print_why(page, story.why)
     if story.hits:
-        page.title(f'ctxgc search "{printable_line(story.query)}"')
-        say_hits(page, story.hits)
-    _say_proof(page, totals)
+        page.print_title(f'ctxgc search "{printable_line(story.query)}"')
+        print_hits(page, story.hits)
+    _print_proof(page, totals)
 
 
-def _say_sessions(page: terminal.Page, story: Story) -> None:
+def _print_sessions(page: terminal.Page, story: Story) -> None:
     rows = [
         (
             "  side chain " + report["session"].rpartition("/")[2] if is_child else report["session"],
             tokens_label(report["tokens_before"]),
             tokens_label(report["tokens_after"]),
             tokens_label(report["budget_tokens"]),
-            count(report["evicted"]),
+            format_count(report["evicted"]),
             f"{report['recalls_exact']}/{report['recalls_tried']}",
-            count(report["lost"]),
+            format_count(report["lost"]),
             ""
             if report["tokens_after"] <= report["budget_tokens"]
             else "protected by " + terminal.protections_in_words(report["protected_by"]),
@@ -54,35 +54,41 @@ def _say_sessions(page: terminal.Page, story: Story) -> None:
         for root in story.roots()
         for is_child, report in [(False, root), *((True, child) for child in root["children"])]
     ]
-    page.say()
-    page.table(("session", ">before", ">after", ">budget", ">left", ">exact", ">lost", "over budget"), rows)
+    page.print_line()
+    page.print_table(("session", ">before", ">after", ">budget", ">left", ">exact", ">lost", "over budget"), rows)
 
 
-def _say_window(page: terminal.Page, story: Story, totals: dict[str, Any]) -> None:
+def _print_window(page: terminal.Page, story: Story, totals: dict[str, Any]) -> None:
     before, after = totals["tokens_before"], totals["tokens_after"]
-    page.title("The window, in raw tokens")
+    page.print_title("The window, in raw tokens")
     most = max((sums[0] for sums in story.kinds.values()), default=0) or 1
-    page.say(f"  {'':10}  {'before':>8}  {'after':>8}", "dim")
+    page.print_line(f"  {'':10}  {'before':>8}  {'after':>8}", "dim")
     for kind, (then, now) in sorted(story.kinds.items(), key=lambda item: -item[1][0]):
-        page.say(f"  {kind:10}  {tokens_label(then):>8}  {tokens_label(now):>8}  {_bars(page, then, now, most)}")
+        page.print_line(
+            f"  {kind:10}  {tokens_label(then):>8}  {tokens_label(now):>8}  {_window_bar(page, then, now, most)}"
+        )
     line = f"  {'all':10}  {tokens_label(before):>8}  {tokens_label(after):>8}"
-    page.say(f"{line}  {terminal.percent(before - after, before)} freed; {_target_in_words(totals)}", "bold")
+    page.print_line(
+        f"{line}  {terminal.format_percent(before - after, before)} freed; {_budget_in_words(totals)}", "bold"
+    )
     over = [report for report in story.reports.values() if report["tokens_after"] > report["budget_tokens"]]
     if over:
         which = "" if len(story.reports) == 1 else f"of {_sessions_in_words(len(over))} over its budget "
-        page.say(f"  what stays {which}is protected: {terminal.protections_in_words(totals['protected_by'])}", "yellow")
+        page.print_line(
+            f"  what stays {which}is protected: {terminal.protections_in_words(totals['protected_by'])}", "yellow"
+        )
 
 
 def _sessions_in_words(sessions: int) -> str:
-    return "the session" if sessions == 1 else f"each of {count(sessions)} sessions"
+    return "the session" if sessions == 1 else f"each of {format_count(sessions)} sessions"
 
 
-def _target_in_words(totals: dict[str, Any]) -> str:
+def _budget_in_words(totals: dict[str, Any]) -> str:
     budget, over = tokens_label(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
     return f"{tokens_label(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
 
 
-def _bars(page: terminal.Page, before: int, after: int, most: int, width: int = 30) -> str:
+def _window_bar(page: terminal.Page, before: int, after: int, most: int, width: int = 30) -> str:
     """Tokens that stayed in full colour, freed tokens in light."""
     full = round(width * after / most)
     freed_columns = max(round(width * before / most) - full, 0)
@@ -90,19 +96,21 @@ def _bars(page: terminal.Page, before: int, after: int, most: int, width: int = 
     return page.paint(solid * full, "cyan") + page.paint(light * freed_columns, "dim")
 
 
-def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
+def _print_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
     is_sound = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"]
     skipped = totals["skipped_records"] - totals["unread_records"]
-    page.title("Is everything still there?")
-    page.facts(
+    page.print_title("Is everything still there?")
+    page.print_facts(
         (
             (
                 "recalled",
-                f"{count(totals['recalls_exact'])} of {count(totals['recalls_tried'])} evicted segments, byte for byte",
+                f"{format_count(totals['recalls_exact'])} of {format_count(totals['recalls_tried'])}"
+                " evicted segments, byte for byte",
             ),
             (
                 "lost",
-                f"{count(totals['lost'])} of {plural(totals['segments'], 'segment')}, by a second parse of the files",
+                f"{format_count(totals['lost'])} of {plural(totals['segments'], 'segment')},"
+                " by a second parse of the files",
             ),
             ("skipped", f"{plural(skipped, 'record')} without any part of a window" if skipped else ""),
             ("not read", _unread_in_words(totals)),
@@ -111,15 +119,17 @@ def _say_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
         )
     )
     if not is_sound:
-        page.say("  " + page.paint("SOMETHING IS WRONG", "red", "bold"))
+        page.print_line("  " + page.paint("SOMETHING IS WRONG", "red", "bold"))
     elif _unread_in_words(totals):
-        page.say("  " + page.paint("what can be read is there; damaged lines hold what cannot", "yellow", "bold"))
+        page.print_line(
+            "  " + page.paint("what can be read is there; damaged lines hold what cannot", "yellow", "bold")
+        )
     elif totals["unchecked"]:
-        page.say("  " + page.paint("what was checked is there; not every segment was", "yellow", "bold"))
+        page.print_line("  " + page.paint("what was checked is there; not every segment was", "yellow", "bold"))
     else:
-        page.say("  " + page.paint("nothing was lost", "green", "bold"))
-    page.say()
-    page.say(
+        page.print_line("  " + page.paint("nothing was lost", "green", "bold"))
+    page.print_line()
+    page.print_line(
         "Your own sessions: `ctxgc import PATH`, then `ctxgc collect --dry-run`. `ctxgc help` lists the rest.", "dim"
     )
 

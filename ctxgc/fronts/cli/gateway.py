@@ -31,10 +31,10 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
     """Serve until interrupted. The daemon is started where allowed; without a daemon, requests pass unedited."""
     if args.stop:
         return _stop_gateways(shell, args)
-    require_library()
+    require_aiohttp()
     from ctxgc.config import BadConfig
     from ctxgc.fronts.cli.mcp import serve_message
-    from ctxgc.gateway.main import CannotListen, require_settings, run
+    from ctxgc.gateway.main import CannotListen, require_settings, run_gateway
 
     try:
         # Before the daemon: a daemon that fails over the same configuration would be named as the trouble.
@@ -42,9 +42,9 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
         try:
             shell.connect()
         except CallFailed:
-            shell.page.say("no daemon yet: requests pass unedited until there is one", "dim")
+            shell.page.print_line("no daemon yet: requests pass unedited until there is one", "dim")
         shell.close()
-        return run(
+        return run_gateway(
             config=args.config,
             socket=args.socket,
             host=args.host,
@@ -73,27 +73,27 @@ def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
     ends = "" if args.port is None else f":{args.port}"
     meant = [gateway for gateway in pidfile.running_gateways(folder) if gateway.url.endswith(ends)]
     if not meant and config is not None:
-        _refuse_stranger(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
+        _refuse_foreign_gateway(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
     gone = gateway_status.stop_gateways(meant, args.timeout)
     left = [process for process in meant if process not in gone]
 
     def say(page: Page) -> None:
         for process in meant:
             ended = "is still finishing" if process in left else "has stopped"
-            page.say(f"the gateway at {printable_line(process.url)} (pid {process.pid}) {ended}")
+            page.print_line(f"the gateway at {printable_line(process.url)} (pid {process.pid}) {ended}")
         if not meant:
-            page.say("no gateway runs" + (f" on port {args.port}" if ends else ""))
+            page.print_line("no gateway runs" + (f" on port {args.port}" if ends else ""))
 
-    shell.answer(
+    shell.print_reply(
         {"stopped": gateway_status.gateways_as_json(gone), "finishing": gateway_status.gateways_as_json(left)}, say
     )
     return EXIT_BUSY if left else 0
 
 
-def _refuse_stranger(url: str, folder: str) -> None:
+def _refuse_foreign_gateway(url: str, folder: str) -> None:
     """Raise `Refused` where a gateway serves without a file in this folder."""
     try:
-        gateway_status.status_of(url)
+        gateway_status.fetch_status(url)
     except gateway_status.StatusRefused:
         pass  # Only a gateway refuses so; the secret of this folder would not open another folder's.
     except (OSError, ValueError):
@@ -103,27 +103,29 @@ def _refuse_stranger(url: str, folder: str) -> None:
     )
 
 
-def has_library() -> bool:
+def has_aiohttp() -> bool:
     """Whether the gateway's extra is installed."""
     return importlib.util.find_spec("aiohttp") is not None
 
 
-def require_library() -> None:
+def require_aiohttp() -> None:
     """Raise `Refused` where the gateway's extra is not installed."""
-    if not has_library():
+    if not has_aiohttp():
         raise Refused("the gateway needs aiohttp", hint=INSTALL_HINT)
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= PORT_MAX):
         raise argparse.ArgumentTypeError(f"{text!r} is no TCP port, which is a number from 0 to {PORT_MAX}")
     return int(text)
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _gateway_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop", action="store_true", help="stop running gateways; with --port: the gateway there")
     parser.add_argument("--host", default="", metavar="ADDRESS", help="loopback address to listen on")
-    parser.add_argument("--port", type=_port, default=None, metavar="N", help="TCP port to listen on; 0: any free port")
+    parser.add_argument(
+        "--port", type=_parse_port, default=None, metavar="N", help="TCP port to listen on; 0: any free port"
+    )
     parser.add_argument("--mode", choices=MODES, default="", help="mode of sessions that the settings do not name")
     parser.add_argument("--config", default="", metavar="FILE", help="configuration file; default: the user's own")
 
@@ -131,7 +133,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 COMMANDS = {
     "gateway": CommandSpec(
         gateway,
-        _arguments,
+        _gateway_arguments,
         notes="Modes: shadow computes and journals, on edits requests too, off only passes them on.",
     )
 }

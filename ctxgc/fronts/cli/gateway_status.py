@@ -17,7 +17,7 @@ import time
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.cli.terminal import count, plural, printable_line
+from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.peer import listener_uid
 from ctxgc.gateway.secret import PATH_PREFIX, read_secret
@@ -58,7 +58,7 @@ class StatusRefused(ValueError):
     """A gateway answered, and refused its status: by its secret, or by a version that knows no secret."""
 
 
-def status_of(url: str, secret: str = "") -> dict[str, Any]:
+def fetch_status(url: str, secret: str = "") -> dict[str, Any]:
     """The status of the gateway at this address. Raises OSError, and ValueError for any other server.
 
     A gateway that refuses raises `StatusRefused`. The secret goes to a process of this user alone, where the kernel
@@ -76,20 +76,20 @@ def status_of(url: str, secret: str = "") -> dict[str, Any]:
             answer += part
     head, _, body = answer.partition(b"\r\n\r\n")
     is_served, status = head.split(b"\r\n")[0].split(b" ")[1:2] == [b"200"], json.loads(body)
-    if not is_served and (fault := _gateway_fault(status)):
+    if not is_served and (fault := _gateway_error_message(status)):
         raise StatusRefused(fault)
     if not (is_served and isinstance(status, dict) and isinstance(status.get("modes"), dict) and "mode" in status):
         raise ValueError(f"what answers at {url} is no gateway")
     return status
 
 
-def status_of_own(url: str, secret: str) -> dict[str, Any] | None:
+def fetch_own_status(url: str, secret: str) -> dict[str, Any] | None:
     """The status of the user's gateway there; None where nobody listens. Raises `Refused` for any other process.
 
     A gateway from before the secrets would send the path, and in it the secret, to its upstream: it is refused too.
     """
     try:
-        return status_of(url, secret)
+        return fetch_status(url, secret)
     except ConnectionRefusedError:
         return None
     except StatusRefused:
@@ -102,7 +102,7 @@ def status_of_own(url: str, secret: str) -> dict[str, Any] | None:
         raise Refused(f"something else than the gateway answers at {url}", hint=hint) from None
 
 
-def build_warning(url: str, status: dict[str, Any]) -> str:
+def other_build_warning(url: str, status: dict[str, Any]) -> str:
     """A sentence on a gateway that runs other code than this command, with the next step; empty for the same code."""
     from ctxgc.protocol.build import build_id
 
@@ -115,7 +115,7 @@ def build_warning(url: str, status: dict[str, Any]) -> str:
     )
 
 
-def _gateway_fault(answer: Any) -> str:
+def _gateway_error_message(answer: Any) -> str:
     """The words of an error of a gateway's own; empty for any other answer."""
     error = answer.get("error") if isinstance(answer, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
@@ -125,14 +125,19 @@ def _gateway_fault(answer: Any) -> str:
 def gateways_with_status(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder: `pid`, `url`, `since_s`, and `status`, null without an answer."""
     return [
-        {"pid": gateway.pid, "url": gateway.url, "since_s": gateway.since_s, "status": _status(gateway.url, folder)}
+        {
+            "pid": gateway.pid,
+            "url": gateway.url,
+            "since_s": gateway.since_s,
+            "status": _fetch_status_or_none(gateway.url, folder),
+        }
         for gateway in pidfile.running_gateways(folder)
     ]
 
 
-def _status(url: str, folder: str) -> dict[str, Any] | None:
+def _fetch_status_or_none(url: str, folder: str) -> dict[str, Any] | None:
     try:
-        return status_of(url, read_secret(folder))
+        return fetch_status(url, read_secret(folder))
     except (OSError, ValueError):
         return None
 
@@ -147,10 +152,10 @@ def gateways_as_json(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]
     return [{"pid": gateway.pid, "url": gateway.url} for gateway in some]
 
 
-def say_running_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
+def print_running_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
     """That gateways go on without the daemon."""
     for gateway in running:
-        page.say(f"a gateway still runs at {printable_line(gateway['url'])} (pid {gateway['pid']}): {STILL}")
+        page.print_line(f"a gateway still runs at {printable_line(gateway['url'])} (pid {gateway['pid']}): {STILL}")
 
 
 def running_gateways_hint(folder: str) -> str:
@@ -159,7 +164,7 @@ def running_gateways_hint(folder: str) -> str:
     return f"; the gateway at {' and '.join(urls)} goes on without it" if urls else ""
 
 
-def why_not_followed(running: list[dict[str, Any]], session: str) -> str:
+def not_followed_reason(running: list[dict[str, Any]], session: str) -> str:
     """Why the daemon did not get the last request of a session, as words; empty for a request that the daemon got."""
     for one in running:
         reason = ((one["status"] or {}).get("not_followed") or {}).get(session)
@@ -169,16 +174,16 @@ def why_not_followed(running: list[dict[str, Any]], session: str) -> str:
     return ""
 
 
-def say_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
+def print_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
     """Each gateway's modes, counts, and reasons of unedited calls."""
     for gateway in running:
-        page.say()
-        since = terminal.duration(max(time.time() - gateway["since_s"], 0))
-        page.say(f"gateway at {printable_line(gateway['url'])}, pid {gateway['pid']}, up {since}", "bold")
+        page.print_line()
+        since = terminal.format_duration(max(time.time() - gateway["since_s"], 0))
+        page.print_line(f"gateway at {printable_line(gateway['url'])}, pid {gateway['pid']}, up {since}", "bold")
         if gateway["status"] is None:
-            page.say("  it does not answer; `ctxgc gateway --stop` ends it", "red")
+            page.print_line("  it does not answer; `ctxgc gateway --stop` ends it", "red")
         else:
-            page.facts(_status_rows(gateway["status"]))
+            page.print_facts(_status_rows(gateway["status"]))
 
 
 def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -190,14 +195,17 @@ def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         ("mode", ", ".join([printable_line(str(status["mode"])), *own])),
         (
             "calls",
-            f"{plural(number['calls'], 'call')} to a model: {count(number['edited'])} edited, "
-            f"{count(number['untouched'])} with nothing to edit; {plural(number['others'], 'other request')}",
+            f"{plural(number['calls'], 'call')} to a model: {format_count(number['edited'])} edited, "
+            f"{format_count(number['untouched'])} with nothing to edit; {plural(number['others'], 'other request')}",
         ),
         (
             "unedited",
-            ", ".join(f"{count(times)} {WHY.get(reason, printable_line(reason))}" for reason, times in passed),
+            ", ".join(f"{format_count(times)} {WHY.get(reason, printable_line(reason))}" for reason, times in passed),
         ),
-        ("kept out", f"{terminal.size(number['kept_out_bytes'])} of requests" if number["kept_out_bytes"] else ""),
+        (
+            "kept out",
+            f"{terminal.format_bytes(number['kept_out_bytes'])} of requests" if number["kept_out_bytes"] else "",
+        ),
         ("in shadow", f"{tokens_label(would_free)} tokens (raw) would be out" if would_free else ""),
         ("faults", _faults_in_words(number)),
     )
@@ -211,8 +219,8 @@ COUNTS = (
 
 def _faults_in_words(number: dict[str, int]) -> str:
     upstream, daemon = number["upstream_faults"], number["sync_failures"]
-    parts = [f"{count(upstream)} of the API or on the way to it"] if upstream else []
-    parts += [f"{count(daemon)} times the daemon could not be told"] if daemon else []
+    parts = [f"{format_count(upstream)} of the API or on the way to it"] if upstream else []
+    parts += [f"{format_count(daemon)} times the daemon could not be told"] if daemon else []
     return ", ".join(parts)
 
 

@@ -56,11 +56,11 @@ def hook(shell: Shell, args: argparse.Namespace) -> int:
         return 0
     try:
         event = _read_event(sys.stdin.fileno())
-        client = _connected(args.socket, spawns=not args.no_spawn)
+        client = _connect_or_spawn(args.socket, spawns=not args.no_spawn)
         if not isinstance(event, dict) or client is None:
             return 0
         with client:
-            text = _Event(client, SOURCES[args.agent], event).carry_out(args.budget, suggests=args.suggest)
+            text = _Event(client, SOURCES[args.agent], event).handle(args.budget, suggests=args.suggest)
     except (CallFailed, OSError, ValueError, RecursionError):
         return 0
     if text:
@@ -89,7 +89,7 @@ def _is_ready(number: int, seconds: float) -> bool:
     return bool(select.select([number], [], [], max(0.0, seconds))[0])
 
 
-def _connected(flag: str, *, spawns: bool) -> LineClient | None:
+def _connect_or_spawn(flag: str, *, spawns: bool) -> LineClient | None:
     """A connection to the daemon; None where no daemon listens, and then a daemon is on its way."""
     for path in discovery.candidate_sockets(flag, os.environ):
         client = LineClient(path, CALL_S)
@@ -98,7 +98,7 @@ def _connected(flag: str, *, spawns: bool) -> LineClient | None:
         except Unreachable:
             continue
         return client
-    if spawns and not discovery.unreachable_daemon(os.environ):
+    if spawns and not discovery.unreachable_daemon_sentence(os.environ):
         words = [sys.executable, "-m", "ctxgc.fronts.cli.main", "up", *(["--socket", flag] if flag else [])]
         files = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
         os.posix_spawn(words[0], words, os.environ, file_actions=files, setsid=True)
@@ -111,28 +111,28 @@ class _Event:
     def __init__(self, client: LineClient, source: str, event: dict[str, Any]) -> None:
         self._client = client
         self._source = source
-        self._name = _text(event, "hook_event_name")
-        self._session = _text(event, "session_id")
-        self._folder = _text(event, "cwd")
-        self._transcript = _text(event, "transcript_path")
-        self._start = _text(event, "source")
-        self._prompt = _text(event, "prompt")[:PROMPT_CHARS_MAX]
+        self._name = _text_member(event, "hook_event_name")
+        self._session = _text_member(event, "session_id")
+        self._folder = _text_member(event, "cwd")
+        self._transcript = _text_member(event, "transcript_path")
+        self._start = _text_member(event, "source")
+        self._prompt = _text_member(event, "prompt")[:PROMPT_CHARS_MAX]
         self._follows_until = time.monotonic() + CALL_S
 
-    def carry_out(self, budget_tokens: int, *, suggests: bool) -> str:
+    def handle(self, budget_tokens: int, *, suggests: bool) -> str:
         """Follow the transcript; what the model is to read, empty for nothing. Raises `CallFailed`."""
         try:
-            self._follow()
+            self._follow_transcript()
         except CallFailed as failure:
             if isinstance(failure, Unreachable | TimedOut):
                 raise
         if self._name == "SessionStart" and self._start in FRESH_SOURCES:
-            return self._working_set(budget_tokens)
+            return self._rehydrate(budget_tokens)
         if self._name == "UserPromptSubmit" and suggests and self._prompt:
-            return self._suggestions()
+            return self._suggest_segments()
         return ""
 
-    def _follow(self) -> None:
+    def _follow_transcript(self) -> None:
         """Have the daemon read the transcript as it grows. A session behind the gateway is known without."""
         if not os.path.isabs(self._transcript) or self._is_behind_gateway():
             return
@@ -141,7 +141,7 @@ class _Event:
         except CallFailed as failure:
             if failure.kind != "busy":
                 raise
-            for path in self._stale_paths():
+            for path in self._stale_transcripts():
                 self._ask("watch.remove", path=path)
             self._ask("watch.add", path=self._transcript)
 
@@ -151,20 +151,20 @@ class _Event:
 
     def _is_behind_gateway(self) -> bool:
         try:
-            shown: ShowReply = self._ask("session.show", session=self._own_name())
+            shown: ShowReply = self._ask("session.show", session=self._session_name())
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
             return False
         return bool(shown.gateway)
 
-    def _stale_paths(self) -> list[str]:
+    def _stale_transcripts(self) -> list[str]:
         """Followed transcripts, beside this one, that have not grown for a day and that no user keeps followed."""
-        stale = list(self._silent_paths())
-        kept = _kept_paths() if stale else frozenset()
+        stale = list(self._idle_transcripts())
+        kept = _configured_watch_paths() if stale else frozenset()
         return [] if kept is None else [path for path in stale if path not in kept]
 
-    def _silent_paths(self) -> Iterator[str]:
+    def _idle_transcripts(self) -> Iterator[str]:
         folder = os.path.dirname(self._transcript)
         reply: WatchReply = self._ask("watch.list")
         for watched in reply.watched:
@@ -173,11 +173,11 @@ class _Event:
             if is_log and time.time() - os.path.getmtime(path) > STALE_S:
                 yield path
 
-    def _own_name(self) -> str:
+    def _session_name(self) -> str:
         return f"{self._source}:{self._session}"
 
-    def _working_set(self, budget_tokens: int) -> str:
-        name = self._own_name() if self._start == "compact" else self._last_session()
+    def _rehydrate(self, budget_tokens: int) -> str:
+        name = self._session_name() if self._start == "compact" else self._previous_session()
         if not name:
             return ""
         is_compact = self._start == "compact"
@@ -187,16 +187,16 @@ class _Event:
         offer = reply.offer if is_compact else ""
         return "\n".join(filter(None, [reply.text.rstrip("\n"), offer]))
 
-    def _last_session(self) -> str:
+    def _previous_session(self) -> str:
         """The session before this one in the very same folder; empty where there is none."""
         if not os.path.isabs(self._folder):
             return ""
         params = {"project": self._folder, "limit": SESSIONS_LOOKED_AT}
         reply: SessionsReply = self._client.call("session.list", params)
         names = (row.session for row in reply.sessions if not row.parent)
-        return next((name for name in names if name != self._own_name()), "")
+        return next((name for name in names if name != self._session_name()), "")
 
-    def _suggestions(self) -> str:
+    def _suggest_segments(self) -> str:
         """Names of evicted and departed segments that have the prompt's words; nothing of their texts."""
         import shlex
 
@@ -219,7 +219,7 @@ class _Event:
         return render_frame([Block(title="worth recalling", facts=(self._folder,), lines=data)]) if data else ""
 
 
-def _kept_paths() -> frozenset[str] | None:
+def _configured_watch_paths() -> frozenset[str] | None:
     """The paths of `ctxgc watch --keep`; None where the configuration cannot be read."""
     from ctxgc.config import BadConfig, load_config  # Slow to import, and seldom needed.
 
@@ -229,7 +229,7 @@ def _kept_paths() -> frozenset[str] | None:
         return None
 
 
-def _text(event: dict[str, Any], name: str) -> str:
+def _text_member(event: dict[str, Any], name: str) -> str:
     value = event.get(name)
     return value if isinstance(value, str) else ""
 

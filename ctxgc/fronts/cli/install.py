@@ -40,11 +40,11 @@ class InstallWork:
         self.changes: list[dict[str, str]] = []
         self.notes: list[str] = []
 
-    def note_change(self, file: str, what: str) -> None:
+    def add_change(self, file: str, what: str) -> None:
         """Say what happens to a file."""
         self.changes.append({"file": file, "change": what})
 
-    def carry_out(self, records: Records) -> None:
+    def apply(self, records: Records) -> None:
         """Write the record first: what was there before is then known whatever happens."""
         from ctxgc.fronts.setup.changes import write_text
 
@@ -66,21 +66,21 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.setup import services
     from ctxgc.fronts.setup.changes import Records
 
-    config, host = _config(), services.current_system()
+    config, host = _load_config(), services.current_host()
     records = Records(str(config.daemon.lock_dir))
     work, init_system = _plan_installation(shell, config, host, records, args, makes_secret=False)
     if not args.json:
-        _say_plan(shell.page, work, init_system)
-    if (work.texts or init_system) and not args.dry_run and _is_confirmed(args):
+        _print_plan(shell.page, work, init_system)
+    if (work.texts or init_system) and not args.dry_run and _confirm_changes(args):
         # Planned anew: before the yes there may have been no secret, and none was made.
         work, init_system = _plan_installation(shell, config, host, records, args, makes_secret=True)
         for name in (SERVICES, *args.agents):  # The services first.
-            _carry_out(work, name, records)
+            _apply_part(work, name, records)
             if name == SERVICES and init_system:
                 services.start_services(host, init_system)
     reply = {"changes": work.changes, "notes": work.notes, "services": init_system, "dry_run": args.dry_run}
     idle = "" if work.texts or init_system else "all of it is there already"
-    return shell.answer(reply, lambda page: _say_end(page, args, idle))
+    return shell.print_reply(reply, lambda page: _print_outcome(page, args, idle))
 
 
 def _plan_installation(
@@ -93,36 +93,36 @@ def _plan_installation(
 
     work, needs_gateway = InstallWork(), False
     for agent in dict.fromkeys(args.agents):
-        plan = _agent_plan(agent, config, host, records, args, makes_secret=makes_secret)
-        _add_agent(work, agent, plan, records)
+        plan = _plan_agent(agent, config, host, records, args, makes_secret=makes_secret)
+        _add_agent_plan(work, agent, plan, records)
         needs_gateway |= plan.needs_gateway
     if needs_gateway:
         secret = read_secret(str(config.daemon.lock_dir))
         if not secret:
             work.notes.append(f"{STAND_IN} stands for the gateway's secret, which the installation makes")
         address = gateway_address(config.gateway)
-        status = gateway_status.status_of_own(address, secret or STAND_IN)
-        if status and (warning := gateway_status.build_warning(address, status)):
+        status = gateway_status.fetch_own_status(address, secret or STAND_IN)
+        if status and (warning := gateway_status.other_build_warning(address, status)):
             work.notes.append(warning)
     try:
         init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
     except Refused:
         if args.dry_run and not args.json:  # The changes are what was asked for; the refusal comes after them.
-            _say_plan(shell.page, work, "")
+            _print_plan(shell.page, work, "")
         raise
     return work, init_system
 
 
-def _carry_out(work: InstallWork, name: str, records: Records) -> None:
+def _apply_part(work: InstallWork, name: str, records: Records) -> None:
     """The part of the work that has this record."""
     part = InstallWork()
     part.records = {name: work.records[name]} if name in work.records else {}
     files = {edit.file for edit in part.records.get(name, [])}
     part.texts = {file: text for file, text in work.texts.items() if file in files}
-    part.carry_out(records)
+    part.apply(records)
 
 
-def _config() -> Config:
+def _load_config() -> Config:
     from ctxgc.config import BadConfig, load_config
 
     try:
@@ -131,19 +131,19 @@ def _config() -> Config:
         raise Refused(str(error), kind="config") from None
 
 
-def _agent_plan(
+def _plan_agent(
     agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> AgentPlan:
-    from ctxgc.fronts.setup.agent_settings import PLANS, Options, command_for
-    from ctxgc.fronts.setup.agent_tools import hooks_plan, join_plans, mcp_plan, parts_of
+    from ctxgc.fronts.setup.agent_settings import PLANS, Options, ctxgc_command
+    from ctxgc.fronts.setup.agent_tools import hooks_plan, installed_parts, join_plans, mcp_plan
 
-    command = command_for(host.environment, host.program("ctxgc"))
+    command = ctxgc_command(host.environment, host.program("ctxgc"))
     if args.plugin and agent != "opencode":
         refuse_usage("--plugin is for opencode")
     standing = records.load(agent)
     # A part that is there already stays; no part asked for means the gateway, as before there were others.
     asked = {part for part in ("gateway", "plugin", "mcp", "hooks") if getattr(args, part)} or {"gateway"}
-    parts, plans = asked | parts_of(standing), []
+    parts, plans = asked | installed_parts(standing), []
     options = Options(
         has_status_line=not args.no_status_line,
         is_plugin="plugin" in parts and "gateway" not in asked,
@@ -157,13 +157,13 @@ def _agent_plan(
     return join_plans(plans)
 
 
-def _add_agent(work: InstallWork, agent: str, plan: AgentPlan, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import install_file, is_as_written
+def _add_agent_plan(work: InstallWork, agent: str, plan: AgentPlan, records: Records) -> None:
+    from ctxgc.fronts.setup.changes import installed_text, is_as_written
 
     standing = {edit.file: edit for edit in records.load(agent)}
     edits = []
     for edit in plan.edits:
-        text, noted = install_file(edit, standing.pop(edit.file, None))
+        text, noted = installed_text(edit, standing.pop(edit.file, None))
         edits.append(noted)
         if text is not None:
             work.texts[edit.file] = text
@@ -171,7 +171,7 @@ def _add_agent(work: InstallWork, agent: str, plan: AgentPlan, records: Records)
                 # Never the value before: it may hold a key.
                 verb = "set, in place of yours, to" if change.previous is not None else "set to"
                 verb = "gets, behind what is there," if change.is_item else verb
-                work.note_change(edit.file, f"{'.'.join(change.path)} {verb} {change.value}")
+                work.add_change(edit.file, f"{'.'.join(change.path)} {verb} {change.value}")
     _add_new_files(work, plan.new_files, edits)
     for file in standing.keys() - {new.edit.file for new in plan.new_files}:  # From base URLs to the plugin, or back.
         if standing[file].format == "whole" and not is_as_written(Path(file), [standing[file]]):
@@ -188,17 +188,17 @@ def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: lis
         edits.append(file.edit)
         if read_text(Path(file.edit.file)) != file.text:
             work.texts[file.edit.file] = file.text
-            work.note_change(file.edit.file, "a new file")
+            work.add_change(file.edit.file, "a new file")
 
 
 def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
     """Add the services' files; the manager that is to run them, empty for none. Raises `Refused`."""
-    from ctxgc.fronts.cli.gateway import require_library
+    from ctxgc.fronts.cli.gateway import require_aiohttp
     from ctxgc.fronts.setup import services
 
     if not needs_gateway:
         return ""
-    require_library()
+    require_aiohttp()
     if not is_wanted:
         work.notes.append("the gateway must run whenever the agent does: `ctxgc gateway` starts it")
         return ""
@@ -208,8 +208,8 @@ def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted:
             "no service manager of yours answers here: without a gateway the agent would reach no model",
             hint="--no-service, if you see to it that `ctxgc gateway` runs whenever the agent does",
         )
-    services.require_plain_environment(host)
-    new_files, kept = services.service_edits(host, init_system, records.load(SERVICES))
+    services.refuse_environment_settings(host)
+    new_files, kept = services.plan_service_files(host, init_system, records.load(SERVICES))
     edits: list[FileEdit] = []
     _add_new_files(work, tuple(new_files), edits)
     work.records[SERVICES] = edits
@@ -217,18 +217,18 @@ def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted:
     return init_system
 
 
-def _say_plan(page: Page, work: InstallWork, init_system: str) -> None:
+def _print_plan(page: Page, work: InstallWork, init_system: str) -> None:
     for change in work.changes:
-        page.say(f"{printable_line(change['file'])}: {printable_line(change['change'])}")
+        page.print_line(f"{printable_line(change['file'])}: {printable_line(change['change'])}")
     if init_system:
-        page.say(
+        page.print_line(
             f"{init_system} runs the daemon and the gateway, now and after each login; those that run now are restarted"
         )
     for note in work.notes:
-        page.say(printable_line(note), "dim")
+        page.print_line(printable_line(note), "dim")
 
 
-def _is_confirmed(args: argparse.Namespace) -> bool:
+def _confirm_changes(args: argparse.Namespace) -> bool:
     if args.yes:
         return True
     if args.json or not sys.stdin.isatty():
@@ -240,14 +240,14 @@ def _is_confirmed(args: argparse.Namespace) -> bool:
     return True
 
 
-def _say_end(page: Page, args: argparse.Namespace, idle: str) -> None:
+def _print_outcome(page: Page, args: argparse.Namespace, idle: str) -> None:
     """Say how the command ended; `idle` says why there was nothing to do."""
     if idle:
-        page.say(idle)
+        page.print_line(idle)
     elif args.dry_run:
-        page.say("nothing was changed: --dry-run", "dim")
+        page.print_line("nothing was changed: --dry-run", "dim")
     else:
-        page.say("done; an agent that runs goes on as it began, the next one has the new settings")
+        page.print_line("done; an agent that runs goes on as it began, the next one has the new settings")
 
 
 def uninstall(shell: Shell, args: argparse.Namespace) -> int:
@@ -255,34 +255,34 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.setup import services
     from ctxgc.fronts.setup.changes import Records
 
-    config, host, work = _config(), services.current_system(), InstallWork()
+    config, host, work = _load_config(), services.current_host(), InstallWork()
     records = Records(str(config.daemon.lock_dir))
-    names = [name for name in records.names() if name != SERVICES]
+    names = [name for name in records.installed_names() if name != SERVICES]
     agents = list(dict.fromkeys(args.agents or names))
     if unknown := [name for name in agents if name not in AGENTS]:
         refuse_usage(f"{unknown[0]!r} is no agent that is installed", f"there are {', '.join(AGENTS)}")
     for agent in agents:
         _add_removal(work, agent, records)
-    is_last = not set(names) - set(agents) and SERVICES in records.names()
+    is_last = not set(names) - set(agents) and SERVICES in records.installed_names()
     if is_last:
         _add_removal(work, SERVICES, records)
     reply = {"changes": work.changes, "notes": work.notes, "dry_run": args.dry_run}
     if not args.json and work.records:
-        _say_plan(shell.page, work, "")
+        _print_plan(shell.page, work, "")
         if is_last:
-            shell.page.say("the services of the daemon and the gateway stop and go")
-    if work.records and not args.dry_run and _is_confirmed(args):
+            shell.page.print_line("the services of the daemon and the gateway stop and go")
+    if work.records and not args.dry_run and _confirm_changes(args):
         for agent in agents:  # The settings first: no agent may be left with a base URL that leads nowhere.
-            _carry_out_removal(work, agent, records)
+            _apply_removal(work, agent, records)
         if is_last:
             services.stop_services(host, services.init_system_of(host))
-            _carry_out_removal(work, SERVICES, records)
+            _apply_removal(work, SERVICES, records)
     idle = "" if work.records else f"nothing to take back: {'; '.join(work.notes) or 'no agent is installed'}"
-    return shell.answer(reply, lambda page: _say_end(page, args, idle))
+    return shell.print_reply(reply, lambda page: _print_outcome(page, args, idle))
 
 
 def _add_removal(work: InstallWork, name: str, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import read_text, uninstall_file
+    from ctxgc.fronts.setup.changes import read_text, uninstalled_text
 
     edits = records.load(name)
     if not edits:
@@ -290,7 +290,7 @@ def _add_removal(work: InstallWork, name: str, records: Records) -> None:
         return
     work.records[name] = edits
     for edit in edits:
-        text, kept = uninstall_file(edit)
+        text, kept = uninstalled_text(edit)
         work.notes += [f"{edit.file}: {key} is not ours any more and stays" for key in kept]
         if text != read_text(Path(edit.file)):
             work.texts[edit.file] = text
@@ -299,10 +299,10 @@ def _add_removal(work: InstallWork, name: str, records: Records) -> None:
                 if text is None
                 else f"{', '.join('.'.join(change.path) for change in edit.changes)} as before"
             )
-            work.note_change(edit.file, what)
+            work.add_change(edit.file, what)
 
 
-def _carry_out_removal(work: InstallWork, name: str, records: Records) -> None:
+def _apply_removal(work: InstallWork, name: str, records: Records) -> None:
     if name not in work.records:
         return
     from ctxgc.fronts.setup.changes import remove_made_folders
@@ -311,7 +311,7 @@ def _carry_out_removal(work: InstallWork, name: str, records: Records) -> None:
     files = {edit.file for edit in work.records[name]}
     part.texts = {file: text for file, text in work.texts.items() if file in files}
     part.records = {name: []}
-    part.carry_out(records)
+    part.apply(records)
     remove_made_folders(work.records[name])
 
 

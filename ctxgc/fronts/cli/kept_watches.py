@@ -22,18 +22,18 @@ SECTION = "[watch]"
 _PATHS = re.compile(r"\s*paths\s*=")
 
 
-def keep(file: Path, path: str, *, is_kept: bool) -> bool:
+def write_watch_path(file: Path, path: str, *, is_kept: bool) -> bool:
     """Write the path into the configuration, or take it out; whether the file changed. Raises `Refused`."""
     target = file.resolve()  # A link stays a link.
     try:
         text = target.read_text(encoding="utf-8") if target.exists() else ""
-        fresh = with_path(text, path, is_kept=is_kept)
+        fresh = edit_watch_paths(text, path, is_kept=is_kept)
         if fresh is None:
             do = f"write {toml_value(path)} into" if is_kept else f"take {toml_value(path)} out of"
             hint = f"{do} `paths` under {SECTION} by hand"
             raise Refused(f"{file} is not laid out so that it can be changed for you", kind="config", hint=hint)
         if is_kept and fresh != text:
-            _require_valid(fresh, file)
+            _require_valid_config(fresh, file)
         if fresh != text:
             replace_file(target, fresh)
     except (OSError, UnicodeError) as error:
@@ -41,7 +41,7 @@ def keep(file: Path, path: str, *, is_kept: bool) -> bool:
     return fresh != text
 
 
-def _require_valid(text: str, file: Path) -> None:
+def _require_valid_config(text: str, file: Path) -> None:
     """Raise `Refused` for a configuration with which a daemon would not start."""
     from ctxgc.config import BadConfig, parse_config
 
@@ -52,7 +52,7 @@ def _require_valid(text: str, file: Path) -> None:
         raise Refused(str(error), kind="config", hint=hint) from None
 
 
-def with_path(text: str, path: str, *, is_kept: bool) -> str | None:
+def edit_watch_paths(text: str, path: str, *, is_kept: bool) -> str | None:
     """The TOML text with that path followed, or not; None where no line of its own can say so."""
     try:
         expected = tomllib.loads(text)

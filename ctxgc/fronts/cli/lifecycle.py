@@ -12,7 +12,7 @@ from ctxgc.fronts.cli.context import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refus
 from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed
-from ctxgc.protocol.record import members
+from ctxgc.protocol.record import json_members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ SYSTEMCTL_S = 5.0
 
 def up(shell: Shell, args: argparse.Namespace) -> int:
     """Start the daemon unless it runs; say where it is."""
-    was_up = _is_up(shell)
+    was_up = _is_daemon_up(shell)
     reply: StatsReply = shell.call("stats", {})
-    return shell.answer(reply, lambda page: _say_up(page, reply, was_up))
+    return shell.print_reply(reply, lambda page: _print_daemon(page, reply, was_up))
 
 
-def _say_up(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
-    page.say(f"ctxgcd {reply.version} {'is already running' if was_up else 'is up'}", "bold")
+def _print_daemon(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
+    page.print_line(f"ctxgcd {reply.version} {'is already running' if was_up else 'is up'}", "bold")
     by = "systemd starts it when something connects (ctxgcd.socket is active)" if _systemd_listens() else ""
-    page.facts(
+    page.print_facts(
         (
             ("pid", str(reply.pid)),
             ("socket", printable_line(reply.socket)),
@@ -46,7 +46,9 @@ def _say_up(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
         )
     )
     if not was_up:
-        page.say("`ctxgc import PATH` reads a transcript, `ctxgc watch PATH` follows one, `ctxgc down` stops", "dim")
+        page.print_line(
+            "`ctxgc import PATH` reads a transcript, `ctxgc watch PATH` follows one, `ctxgc down` stops", "dim"
+        )
 
 
 def _systemd_listens() -> bool:
@@ -64,7 +66,7 @@ def _systemd_listens() -> bool:
         return False
 
 
-def _is_up(shell: Shell) -> bool:
+def _is_daemon_up(shell: Shell) -> bool:
     try:
         shell.call("ping", {}, spawn=False)
     except CallFailed as failure:
@@ -77,9 +79,9 @@ def _is_up(shell: Shell) -> bool:
 
 def down(shell: Shell, args: argparse.Namespace) -> int:
     """Stop the daemon and wait until its process is gone; fine if there is none, not if a daemon is out of reach."""
-    if not _is_up(shell):
-        shell.refuse_out_of_reach()
-        return _say_down(shell, {"stopped": False}, discovery.state_folder(os.environ), "ctxgcd is not running")
+    if not _is_daemon_up(shell):
+        shell.refuse_unreachable_daemon()
+        return _print_stopped(shell, {"stopped": False}, discovery.state_folder(os.environ), "ctxgcd is not running")
     stats: StatsReply = shell.call("stats", {}, spawn=False)
     pid = stats.pid
     reply: StoppingReply = shell.call("shutdown", {}, spawn=False)
@@ -89,17 +91,17 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
         if time.monotonic() > give_up_s:
             raise Refused(f"ctxgcd (pid {pid}) is still finishing", kind="busy", hint="`ctxgc down` again in a moment")
         time.sleep(POLL_S)
-    return _say_down(shell, members(reply), stats.state_folder, f"ctxgcd (pid {pid}) has stopped")
+    return _print_stopped(shell, json_members(reply), stats.state_folder, f"ctxgcd (pid {pid}) has stopped")
 
 
-def _say_down(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> int:
+def _print_stopped(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> int:
     running = gateway_status.running_gateways(folder)
 
     def say(page: terminal.Page) -> None:
-        page.say(text)
-        gateway_status.say_running_gateways(page, running)
+        page.print_line(text)
+        gateway_status.print_running_gateways(page, running)
 
-    return shell.answer(reply | {"gateways": running}, say)
+    return shell.print_reply(reply | {"gateways": running}, say)
 
 
 def _is_alive(pid: int) -> bool:
@@ -133,15 +135,15 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
     if args.dry_run and not args.secrets:
         raise Refused("`--dry-run` goes with `--secrets`", hint="`ctxgc doctor --secrets --dry-run`")
     if args.repair or args.secrets:
-        if _is_up(shell):
+        if _is_daemon_up(shell):
             args.timeout = max(args.timeout, STOP_S)
             down(shell, args)
         if args.secrets:
-            code = _run_offline(shell, "--redact", *(["--dry-run"] if args.dry_run else []))
+            code = _run_ctxgcd(shell, "--redact", *(["--dry-run"] if args.dry_run else []))
         else:
-            code = _run_offline(shell, "--repair")
+            code = _run_ctxgcd(shell, "--repair")
         if code == 0 and not args.json:
-            shell.page.say(
+            shell.page.print_line(
                 "the daemon does not run: `ctxgc up`, or any command that needs the daemon, starts it", "dim"
             )
         return code
@@ -154,21 +156,21 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
         sys.stderr.write(
             f"ctxgc: {terminal.printable_text(str(failure))}\n       checking the stash without the daemon\n"
         )
-        return _run_offline(shell, "--check")
-    shell.answer(reply, lambda page: _say_checks(page, reply))
+        return _run_ctxgcd(shell, "--check")
+    shell.print_reply(reply, lambda page: _print_checks(page, reply))
     return 0 if reply.ok else EXIT_REFUSED
 
 
-def _say_checks(page: terminal.Page, reply: DoctorReply) -> None:
+def _print_checks(page: terminal.Page, reply: DoctorReply) -> None:
     for check in reply.checks:
         sign = page.paint("ok  ", "green") if check.ok else page.paint("FAIL", "red", "bold")
-        page.say(f"  {sign}  {check.name:14} {printable_line(check.detail)}")
+        page.print_line(f"  {sign}  {check.name:14} {printable_line(check.detail)}")
         if check.hint and not check.ok:
-            page.say(f"        {printable_line(check.hint)}", "yellow")
-    page.say("all is well" if reply.ok else "something needs a hand: see above")
+            page.print_line(f"        {printable_line(check.hint)}", "yellow")
+    page.print_line("all is well" if reply.ok else "something needs a hand: see above")
 
 
-def _run_offline(shell: Shell, *flags: str) -> int:
+def _run_ctxgcd(shell: Shell, *flags: str) -> int:
     """Run `ctxgcd --check`, `--repair` or `--redact` as a child process and show the output; its exit code."""
     import subprocess
 

@@ -15,8 +15,8 @@ import sys
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
-from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, agent_window, is_only_watched
+from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
+from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, agent_window_tokens, is_only_watched
 from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 from ctxgc.protocol.limits import NO_LIMIT_TOKENS
@@ -37,9 +37,9 @@ CLAUDE_HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
 OPENCODE_CONFIG = "OPENCODE_CONFIG_CONTENT"
 
 
-def window_argument(text: str) -> int:
+def parse_window_size(text: str) -> int:
     """A size for a window, as an argument: large enough for any agent at all."""
-    size = tokens_argument(text)
+    size = parse_tokens(text)
     if size < WINDOW_TOKENS_MIN:
         least = f"the least is {WINDOW_TOKENS_MIN // 1000}k"
         raise argparse.ArgumentTypeError(
@@ -65,14 +65,14 @@ def limit_variables(
     return merged
 
 
-def limit_words(agent: str, provider: str, size: int) -> tuple[str, ...]:
+def limit_arguments(agent: str, provider: str, size: int) -> tuple[str, ...]:
     """The arguments of an agent's command that add the header, where arguments carry headers."""
     if agent != "codex":
         return ()
     return ("-c", f'model_providers.{provider}.http_headers={{"{WINDOW_HEADER}" = "{size}"}}')
 
 
-def warn_in_mode(mode: str, size: int) -> None:
+def warn_without_effect(mode: str, size: int) -> None:
     """Say that a limit has no effect where the gateway does not edit."""
     if mode != "on":
         why = f"the gateway serves this agent in mode {mode}"
@@ -82,58 +82,60 @@ def warn_in_mode(mode: str, size: int) -> None:
 def limit(shell: Shell, args: argparse.Namespace) -> int:
     """Set a session's limit, take the limit away, or say the limit in force."""
     if args.size is None:
-        shown: ShowReply = shell.call("session.show", shell.session())
-        return shell.answer(shown, lambda page: _say_limit(page, shown))
+        shown: ShowReply = shell.call("session.show", shell.session_params())
+        return shell.print_reply(shown, lambda page: _print_limit(page, shown))
     size = {OFF: NO_LIMIT_TOKENS, UNSET: 0}.get(args.size) if isinstance(args.size, str) else args.size
     if isinstance(args.size, int) and not args.force:
-        _require_room(shell, args.size)
-    reply: SessionReply = shell.call("session.set", {**shell.session(), "window_max_tokens": size})
+        _require_feasible_limit(shell, args.size)
+    reply: SessionReply = shell.call("session.set", {**shell.session_params(), "window_max_tokens": size})
     show: ShowReply = shell.call("session.show", {"session": reply.session})
-    return shell.answer(show, lambda page: _say_limit(page, show))
+    return shell.print_reply(show, lambda page: _print_limit(page, show))
 
 
-def _require_room(shell: Shell, size: int) -> None:
+def _require_feasible_limit(shell: Shell, size: int) -> None:
     """Raise `Refused` where the protected part of the window is larger than the limit, and name the protections."""
-    reply: PlanReply = shell.call("heap.plan", {**shell.session(), "budget_tokens": size, "limit": 0})
+    reply: PlanReply = shell.call("heap.plan", {**shell.session_params(), "budget_tokens": size, "limit": 0})
     if reply.protected_by:
         raise Refused(
             f"a window of {tokens_label(size)} tokens is too small: {tokens_label(reply.after_tokens)} is protected: "
             f"{terminal.protections_in_words(reply.protected_by)}",
-            hint=f"a limit above {tokens_label(reply.after_tokens)}, {_ways_out(reply.protected_by)}or --force",
+            hint=f"a limit above {tokens_label(reply.after_tokens)}, {_protection_hints(reply.protected_by)}or --force",
         )
 
 
-def _ways_out(protected_by: Mapping[str, int]) -> str:
+def _protection_hints(protected_by: Mapping[str, int]) -> str:
     """A person's ways out of protections that end: pins, and the grace of recalled segments."""
     pins = "fewer pins, " if "pinned" in protected_by else ""
     return pins + ("some turns' wait for recently recalled segments to be free, " if "recalled" in protected_by else "")
 
 
-def _say_limit(page: terminal.Page, show: ShowReply) -> None:
+def _print_limit(page: terminal.Page, show: ShowReply) -> None:
     size = show.next_collection.limit_tokens
     if not size:
-        page.say(f"{printable_line(show.session)}: no limit; the window has {tokens_label(agent_window(show))} tokens")
+        page.print_line(
+            f"{printable_line(show.session)}: no limit; the window has {tokens_label(agent_window_tokens(show))} tokens"
+        )
         return
-    window = tokens_label(agent_window(show))
-    page.say(f"{printable_line(show.session)}: {tokens_label(size)} tokens; the window has {window} now")
-    page.say(printable_line(show.next_collection.words), "dim")
+    window = tokens_label(agent_window_tokens(show))
+    page.print_line(f"{printable_line(show.session)}: {tokens_label(size)} tokens; the window has {window} now")
+    page.print_line(printable_line(show.next_collection.words), "dim")
     if is_only_watched(show):
-        page.say(f"a limit holds nothing yet: {WATCHED_HINT}", "yellow")
+        page.print_line(f"a limit holds nothing yet: {WATCHED_HINT}", "yellow")
     elif (show.gateway or show.rendered_by) in ("shadow", "off", "agent"):
-        page.say("nothing leaves this session's requests in this mode; `ctxgc mode on` switches it on", "yellow")
+        page.print_line("nothing leaves this session's requests in this mode; `ctxgc mode on` switches it on", "yellow")
 
 
-def _size_argument(text: str) -> int | str:
-    return text if text in (OFF, UNSET) else window_argument(text)
+def _parse_size(text: str) -> int | str:
+    return text if text in (OFF, UNSET) else parse_window_size(text)
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _limit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "size", nargs="?", type=_size_argument, metavar="SIZE",
+        "size", nargs="?", type=_parse_size, metavar="SIZE",
         help="tokens of the whole window, 60000 or 60k; off: no limit; unset: as the run or the configuration says; "
         "default: say what is in force",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="even if what must stay is larger than that")
 
 
-COMMANDS = {"limit": CommandSpec(limit, _arguments, has_session=True)}
+COMMANDS = {"limit": CommandSpec(limit, _limit_arguments, has_session=True)}

@@ -70,11 +70,11 @@ def _run_command(argv: list[str]) -> int:
     if name in ("", "help"):
         return _print_help(before, after)
     if name not in commands.command_names():
-        return _fail_unknown(name, [*before, *after])
+        return _fail_unknown_command(name, [*before, *after])
     spec = commands.load_command(name)
     parser = commands.build_parser(name, spec)
     try:
-        args = parser.parse_args([*before, *commands.guard(parser, spec, after)])
+        args = parser.parse_args([*before, *commands.escape_literal_words(parser, spec, after)])
     except SystemExit as stop:  # argparse has printed the help asked for.
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except Refused as refused:
@@ -83,7 +83,7 @@ def _run_command(argv: list[str]) -> int:
     try:
         return spec.run(shell, args)
     except (CallFailed, Refused) as failure:
-        return shell.fail(failure)
+        return shell.print_failure(failure)
     finally:
         shell.close()
 
@@ -110,11 +110,11 @@ def _print_help(before: list[str], after: list[str]) -> int:
     if "--version" in before:
         return _run_command(["version"])
     asked = after or not before or any(flag in before for flag in ("-h", "--help"))
-    (sys.stdout if asked else sys.stderr).write(overview())
+    (sys.stdout if asked else sys.stderr).write(help_overview())
     return 0 if asked else EXIT_USAGE
 
 
-def overview() -> str:
+def help_overview() -> str:
     """The help of the whole program: commands by group, a line each."""
     lines = ["usage: ctxgc COMMAND [ARGUMENTS]", "", "A garbage collector for the context of LLM sessions.", ""]
     for title, group in commands.GROUPS.items():
@@ -125,7 +125,7 @@ def overview() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fail_unknown(name: str, words: list[str]) -> int:
+def _fail_unknown_command(name: str, words: list[str]) -> int:
     near = [known for known in commands.command_names() if known.startswith(name[:2])]
     hint = f"did you mean {' or '.join(f'`ctxgc {known}`' for known in near)}?" if near else "`ctxgc help` lists them"
     return _fail_usage(words, Refused(f"there is no command {name!r}", kind="usage", hint=hint))
@@ -133,7 +133,7 @@ def _fail_unknown(name: str, words: list[str]) -> int:
 
 def _fail_usage(words: list[str], refused: Refused) -> int:
     """Report a usage error for arguments that could not be parsed; as JSON if the options ask for JSON."""
-    return Shell(argparse.Namespace(json="--json" in words)).fail(refused)
+    return Shell(argparse.Namespace(json="--json" in words)).print_failure(refused)
 
 
 if __name__ == "__main__":

@@ -60,9 +60,9 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
     scope = Scope(call, _working_folder(), os.environ)
 
     def load() -> Handlers:
-        from ctxgc.fronts.mcp.handlers import handlers
+        from ctxgc.fronts.mcp.handlers import method_handlers
 
-        return handlers(call, scope)
+        return method_handlers(call, scope)
 
     McpServer(load, scope).serve(sys.stdin.buffer, sys.stdout.buffer)
     return 0
@@ -82,31 +82,31 @@ def serve_message(args: argparse.Namespace, word: str, folder: str, version: str
     202 where no reply is due, 400 for what is no message or of a version that the server does not know. Raises
     `PermissionError` where the word is not the folder's.
     """
-    from ctxgc.fronts.mcp.handlers import handlers
-    from ctxgc.fronts.mcp.project_token import is_token
-    from ctxgc.fronts.mcp.rpc import INVALID_REQUEST, VERSIONS, BadMessage, error_reply, line_of
+    from ctxgc.fronts.mcp.handlers import method_handlers
+    from ctxgc.fronts.mcp.project_token import is_project_token
+    from ctxgc.fronts.mcp.rpc import INVALID_REQUEST, VERSIONS, BadMessage, encode_line, error_reply
     from ctxgc.fronts.mcp.scope import Scope
     from ctxgc.fronts.mcp.server import McpServer
 
-    if not is_token(word, _secret(args.config), folder):
+    if not is_project_token(word, _ensure_mcp_secret(args.config), folder):
         raise PermissionError(folder)
     if version and version not in VERSIONS:
         known = f"the header names a version that this server does not know; there are {', '.join(VERSIONS)}"
-        return HTTP_BAD_REQUEST, line_of(error_reply(None, BadMessage(INVALID_REQUEST, known)))
+        return HTTP_BAD_REQUEST, encode_line(error_reply(None, BadMessage(INVALID_REQUEST, known)))
     shell = Shell(args)
     try:
         call = Daemon(shell).call
         scope = Scope(call, folder, {})
-        reply = McpServer(lambda: handlers(call, scope), scope).answer(body)
+        reply = McpServer(lambda: method_handlers(call, scope), scope).answer_line(body)
     finally:
         shell.close()
     if reply is None:
         return HTTP_ACCEPTED, b""
     is_message = isinstance(reply, list) or reply["id"] is not None
-    return HTTP_OK if is_message else HTTP_BAD_REQUEST, line_of(reply)
+    return HTTP_OK if is_message else HTTP_BAD_REQUEST, encode_line(reply)
 
 
-def _secret(config: str) -> str:
+def _ensure_mcp_secret(config: str) -> str:
     """The MCP server's own secret, made if there is none. Raises `PermissionError` where none can be kept."""
     from pathlib import Path
 
@@ -131,15 +131,15 @@ def _print_url(shell: Shell) -> int:
     from ctxgc.fronts.mcp.project_token import project_token
 
     try:
-        config, secret = load_config(None, os.environ), _secret("")
+        config, secret = load_config(None, os.environ), _ensure_mcp_secret("")
     except (BadConfig, PermissionError) as error:
         raise Refused(str(error), kind="config") from None
     # Linux knows the user of a connection: the gateway's own secret then needs to stand in no client's settings.
     is_known = sys.platform == "linux" and config.gateway.auth == "auto"
     base = gateway_address(config.gateway) if is_known else gateway_base_url(config)
-    folder = shell.directory()["cwd"]
+    folder = shell.directory_params()["cwd"]
     url = f"{base}/mcp/{project_token(secret, folder)}{quote(folder)}"
-    return shell.answer({"url": url}, lambda page: page.say(url))
+    return shell.print_reply({"url": url}, lambda page: page.print_line(url))
 
 
 def _mcp_arguments(parser: argparse.ArgumentParser) -> None:

@@ -60,14 +60,14 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
     if is_watched:
         reply["next"] = f"a mode has no effect yet: {WATCHED_HINT}"
 
-    def say(page: Any) -> None:
-        page.say(
+    def print_page(page: Any) -> None:
+        page.print_line(
             f"{printable_line(name)}: {reply['mode']}  ({MEANINGS[reply['mode']]}; by {printable_line(reply['by'])})"
         )
         if "next" in reply:
-            page.say(reply["next"], "yellow" if is_watched else "dim")
+            page.print_line(reply["next"], "yellow" if is_watched else "dim")
 
-    return shell.answer(reply, say)
+    return shell.print_reply(reply, print_page)
 
 
 def _agent_source(shell: Shell, name: str) -> str:
@@ -93,7 +93,7 @@ def _session_name(shell: Shell) -> tuple[str, bool]:
 
     Sub-agents are served as their parent session.
     """
-    reply: ShowReply = shell.call("session.show", shell.session())
+    reply: ShowReply = shell.call("session.show", shell.session_params())
     main = reply.session.partition("/")[0]
     name = reply.session if main.endswith(":") else main  # `client:/home/me/src` is named after a folder.
     return name, is_only_watched(reply)
@@ -126,7 +126,7 @@ def _write_mode(path: Path, name: str, wanted: str) -> None:
         text = ""
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
-    fresh = with_mode(text, name, wanted)
+    fresh = edit_mode(text, name, wanted)
     if fresh is None:
         do = f"write {_mode_line(name, wanted)}" if wanted else f"take {name} out"
         raise Refused(
@@ -141,7 +141,7 @@ def _write_mode(path: Path, name: str, wanted: str) -> None:
         raise Refused(f"{path}: cannot be written: {error}", kind="config") from None
 
 
-def with_mode(text: str, name: str, wanted: str) -> str | None:
+def edit_mode(text: str, name: str, wanted: str) -> str | None:
     """The TOML text with that mode set, or taken out; None where no line of its own can set the mode."""
     try:
         expected = tomllib.loads(text)
@@ -197,7 +197,7 @@ def replace_file(path: Path, text: str) -> None:
         raise
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _mode_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mode", nargs="?", choices=(*MODES, UNSET), metavar="MODE",
         help="shadow, on, off, or unset: the agent's mode, or the general mode; default: print the mode in force",
@@ -208,4 +208,4 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="", metavar="FILE", help="the gateway's configuration file")
 
 
-COMMANDS = {"mode": CommandSpec(mode, _arguments, has_session=True)}
+COMMANDS = {"mode": CommandSpec(mode, _mode_arguments, has_session=True)}

@@ -56,20 +56,20 @@ class AgentSetup(NamedTuple):
     """Before its own arguments."""
 
 
-def fresh_name(program: str) -> str:
+def fresh_session_name(program: str) -> str:
     """The name of a session that begins now."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", program).strip("._-")[:64] or "session"
     return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
 
 
-def openai_base(url: str, gateway: GatewayConfig) -> str:
+def openai_base_url(url: str, gateway: GatewayConfig) -> str:
     """With `/v1`, unless the upstream came with a path of its own (a ChatGPT login's path has no `/v1`)."""
-    return f"{url}/openai{_version(gateway)}"
+    return f"{url}/openai{_version_path(gateway)}"
 
 
-def other_program(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def other_program_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """A program that reads the variables of the providers' own libraries, or of LiteLLM."""
-    openai, anthropic = openai_base(url, gateway), f"{url}/anthropic"
+    openai, anthropic = openai_base_url(url, gateway), f"{url}/anthropic"
     by_openai = {"OPENAI_BASE_URL": openai, "OPENAI_API_BASE": openai}
     by_anthropic = {"ANTHROPIC_BASE_URL": anthropic, "ANTHROPIC_API_BASE": anthropic}
     require_same_upstreams(OPENAI, by_openai, url, gateway, environment)
@@ -77,13 +77,13 @@ def other_program(url: str, gateway: GatewayConfig, environment: Mapping[str, st
     return AgentSetup(by_openai | by_anthropic)
 
 
-def pi(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def pi_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Pi: an extension of this run alone, which sets the base URLs of its own providers."""
-    variables = {"CTXGC_PI_ANTHROPIC": f"{url}/anthropic", "CTXGC_PI_OPENAI": openai_base(url, gateway)}
+    variables = {"CTXGC_PI_ANTHROPIC": f"{url}/anthropic", "CTXGC_PI_OPENAI": openai_base_url(url, gateway)}
     return AgentSetup(variables, ("-e", PI_EXTENSION))
 
 
-def copilot(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def copilot_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Copilot CLI with a key of the user's: GitHub's own service is no upstream of the gateway."""
     if not any(environment.get(name) for name in COPILOT_KEYS):
         hint = f"set {COPILOT_KEYS[0]} and COPILOT_MODEL: `copilot help providers` says how"
@@ -91,18 +91,18 @@ def copilot(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) ->
     kind = environment.get("COPILOT_PROVIDER_TYPE", OPENAI)
     if kind not in MAKERS:
         raise Refused(f"COPILOT_PROVIDER_TYPE is {kind}: an API that the gateway does not know", kind="config")
-    base = openai_base(url, gateway) if kind == OPENAI else f"{url}/anthropic"
+    base = openai_base_url(url, gateway) if kind == OPENAI else f"{url}/anthropic"
     variables = {"COPILOT_PROVIDER_BASE_URL": base}
     require_same_upstreams(kind, variables, url, gateway, environment)
     return AgentSetup(variables | {"COPILOT_PROVIDER_TRANSPORT": "http"})
 
 
-def goose(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def goose_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Goose: a host for each provider, and the path behind the host for OpenAI's."""
     host, path = _origin(url), urlsplit(url).path
     variables = {
         "OPENAI_HOST": host,
-        "OPENAI_BASE_PATH": f"{path[1:]}/openai{_version(gateway)}/chat/completions",
+        "OPENAI_BASE_PATH": f"{path[1:]}/openai{_version_path(gateway)}/chat/completions",
         "ANTHROPIC_HOST": f"{url}/anthropic",
     }
     require_same_upstreams(OPENAI, ["OPENAI_HOST"], url, gateway, environment)
@@ -110,9 +110,9 @@ def goose(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> A
     return AgentSetup(variables)
 
 
-def crush(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def crush_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Crush: the variables that its catalogue names as the endpoints of its providers."""
-    variables = {"OPENAI_API_ENDPOINT": openai_base(url, gateway), "ANTHROPIC_API_ENDPOINT": f"{url}/anthropic"}
+    variables = {"OPENAI_API_ENDPOINT": openai_base_url(url, gateway), "ANTHROPIC_API_ENDPOINT": f"{url}/anthropic"}
     require_same_upstreams(OPENAI, ["OPENAI_API_ENDPOINT"], url, gateway, environment)
     require_same_upstreams(ANTHROPIC, ["ANTHROPIC_API_ENDPOINT"], url, gateway, environment)
     return AgentSetup(variables)
@@ -128,7 +128,7 @@ def is_same_upstream(own: str, provider: str, url: str, gateway: GatewayConfig) 
     return own == _bare_url(upstream)
 
 
-def _version(gateway: GatewayConfig) -> str:
+def _version_path(gateway: GatewayConfig) -> str:
     return "" if gateway.upstream_openai.rstrip("/").removesuffix("/v1").count("/") > 2 else "/v1"
 
 

@@ -37,7 +37,7 @@ class OwnBaseUrl(NamedTuple):
     """The file or variable, and the setting in it."""
 
 
-def opencode(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
+def opencode_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     """Base URLs of OpenCode's configuration, the strongest last."""
     folder = os.path.join(_config_home(environment), "opencode")
     files = [os.path.join(folder, name) for name in ("config.json", "opencode.json", "opencode.jsonc")]
@@ -45,11 +45,11 @@ def opencode(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     for above in _folders_above(environment):
         files += [os.path.join(above, *names) for names in _OPENCODE_FILES]
     files += [os.path.join(environment.get("OPENCODE_CONFIG_DIR", ""), name) for name in ("opencode.json",)]
-    texts = [(place, _text(place)) for place in files if os.path.isabs(place)]
+    texts = [(place, _read_text(place)) for place in files if os.path.isabs(place)]
     texts.append(("OPENCODE_CONFIG_CONTENT", environment.get("OPENCODE_CONFIG_CONTENT", "")))
     for place, text in texts:
         for provider in PROVIDERS:
-            url = _member(_json(text), "provider", provider, "options", "baseURL")
+            url = _nested_text(_decode_json(text), "provider", provider, "options", "baseURL")
             if url := _VARIABLE.sub(lambda found: environment.get(found[1], ""), url):
                 yield OwnBaseUrl(provider, url, f"provider.{provider}.options.baseURL in {place}")
 
@@ -57,60 +57,60 @@ def opencode(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
 _OPENCODE_FILES = [(*folder, name) for folder in ((), (".opencode",)) for name in ("opencode.json", "opencode.jsonc")]
 
 
-def codex(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
+def codex_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     """The base URL of Codex's own configuration. A provider of the user's own counts as one, wherever it leads."""
     import tomllib
 
     home = environment.get("CODEX_HOME") or os.path.join(_home(environment), ".codex")
     place = os.path.join(home, "config.toml")
     try:
-        settings = tomllib.loads(_text(place))
+        settings = tomllib.loads(_read_text(place))
     except tomllib.TOMLDecodeError:
         return
-    profile = _table(settings, "profiles", str(settings.get("profile", "")))
+    profile = _nested_table(settings, "profiles", str(settings.get("profile", "")))
     provider = profile.get("model_provider") or settings.get("model_provider") or "openai"
     if provider != "openai":
-        url = _table(settings, "model_providers", str(provider)).get("base_url")
+        url = _nested_table(settings, "model_providers", str(provider)).get("base_url")
         yield OwnBaseUrl("openai", str(url or f"provider {provider}"), f"model_provider = {provider} in {place}")
     elif isinstance(url := settings.get("openai_base_url"), str) and url:
         yield OwnBaseUrl("openai", url, f"openai_base_url in {place}")
 
 
-def pi(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
+def pi_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     """Base URLs that Pi's models file gives its own providers."""
     folder = environment.get("PI_CODING_AGENT_DIR") or os.path.join(_home(environment), ".pi", "agent")
-    yield from _of_json(os.path.join(folder, "models.json"), "baseUrl")
+    yield from _json_base_urls(os.path.join(folder, "models.json"), "baseUrl")
 
 
-def crush(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
+def crush_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     """Base URLs of Crush's JSON configuration."""
     folders = [os.path.join(_config_home(environment), "crush"), *_folders_above(environment)]
     for folder in folders:
         for name in ("crush.json", ".crush.json"):
-            yield from _of_json(os.path.join(folder, name), "base_url")
+            yield from _json_base_urls(os.path.join(folder, name), "base_url")
 
 
-def goose(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
+def goose_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     """Hosts of Goose's configuration, of which only lines at its left edge are read."""
     place = os.path.join(_config_home(environment), "goose", "config.yaml")
-    for name, url in _GOOSE_HOST.findall(_text(place)):
+    for name, url in _GOOSE_HOST.findall(_read_text(place)):
         yield OwnBaseUrl(name.lower(), url, f"{name}_HOST in {place}")
 
 
 READERS: dict[str, Callable[[Mapping[str, str]], Iterable[OwnBaseUrl]]] = {
-    "opencode": opencode,
-    "codex": codex,
-    "pi": pi,
-    "goose": goose,
-    "crush": crush,
+    "opencode": opencode_base_urls,
+    "codex": codex_base_urls,
+    "pi": pi_base_urls,
+    "goose": goose_base_urls,
+    "crush": crush_base_urls,
 }
 """By the name of the agent's program."""
 
 
-def _of_json(place: str, key: str) -> Iterator[OwnBaseUrl]:
-    settings = _json(_text(place))
+def _json_base_urls(place: str, key: str) -> Iterator[OwnBaseUrl]:
+    settings = _decode_json(_read_text(place))
     for provider in PROVIDERS:
-        if url := _member(settings, "providers", provider, key):
+        if url := _nested_text(settings, "providers", provider, key):
             yield OwnBaseUrl(provider, url, f"providers.{provider}.{key} in {place}")
 
 
@@ -134,7 +134,7 @@ def _folders_above(environment: Mapping[str, str]) -> list[str]:
     return folders[::-1]
 
 
-def _text(place: str) -> str:
+def _read_text(place: str) -> str:
     try:
         with open(place, "rb") as file:
             return file.read(FILE_BYTES_MAX).decode("utf-8", "replace")
@@ -142,7 +142,7 @@ def _text(place: str) -> str:
         return ""
 
 
-def _json(text: str) -> Any:
+def _decode_json(text: str) -> Any:
     """The value of a text of JSON, with comments and trailing commas or without; None for any other text."""
     if not text.strip():
         return None
@@ -158,13 +158,13 @@ def _json(text: str) -> Any:
         return None
 
 
-def _member(value: Any, *keys: str) -> str:
+def _nested_text(value: Any, *keys: str) -> str:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, str) else ""
 
 
-def _table(settings: dict[str, Any], *keys: str) -> dict[str, Any]:
+def _nested_table(settings: dict[str, Any], *keys: str) -> dict[str, Any]:
     value: Any = settings
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None

@@ -41,7 +41,7 @@ def call(shell: Shell, args: argparse.Namespace) -> int:
     if args.json or not shell.page.is_terminal:
         shell.print_json(reply)
     else:
-        shell.page.say(terminal.printable_text(json.dumps(reply, indent=2, ensure_ascii=False)))
+        shell.page.print_line(terminal.printable_text(json.dumps(reply, indent=2, ensure_ascii=False)))
     return 0
 
 
@@ -54,12 +54,12 @@ def completion(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.fronts.cli.completion import completion_script
 
     text = completion_script(args.shell)
-    return shell.answer({"shell": args.shell, "script": text}, lambda page: page.say(text.rstrip()))
+    return shell.print_reply({"shell": args.shell, "script": text}, lambda page: page.print_line(text.rstrip()))
 
 
 def version(shell: Shell, args: argparse.Namespace) -> int:
     """Print this command's version."""
-    return shell.answer({"version": __version__}, lambda page: page.say(f"ctxgc {__version__}"))
+    return shell.print_reply({"version": __version__}, lambda page: page.print_line(f"ctxgc {__version__}"))
 
 
 COMMANDS = {

@@ -49,7 +49,7 @@ class PrivateDaemon:
         try:
             self._home = _short_temporary_folder()
             path = os.path.join(self._home, SOCKET_NAME)
-            self._child = self._start(path)
+            self._child = self._spawn_daemon(path)
             self.client = LineClient(path, self._timeout_s)
             self._wait_until_up()
         except BaseException:
@@ -62,7 +62,7 @@ class PrivateDaemon:
     ) -> None:
         self._clean_up()
 
-    def _start(self, path: str) -> subprocess.Popen[bytes]:
+    def _spawn_daemon(self, path: str) -> subprocess.Popen[bytes]:
         env = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED_NOT)}
         env |= {
             "CTXGC_SOCKET": path,
@@ -71,7 +71,7 @@ class PrivateDaemon:
             "XDG_CONFIG_HOME": os.path.join(self._home, "config"),
             "XDG_STATE_HOME": os.path.join(self._home, "state-home"),
         }
-        with open(self._log, "wb") as log:
+        with open(self._log_path, "wb") as log:
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we stop it in order.
             return subprocess.Popen(
                 [sys.executable, "-m", "ctxgc.daemon.main"],
@@ -83,7 +83,7 @@ class PrivateDaemon:
             )
 
     @property
-    def _log(self) -> str:
+    def _log_path(self) -> str:
         return os.path.join(self._home, "ctxgcd.log")
 
     def _wait_until_up(self) -> None:
@@ -99,7 +99,7 @@ class PrivateDaemon:
             time.sleep(POLL_S)
 
     def _log_tail(self) -> str:
-        with open(self._log, "rb") as log:
+        with open(self._log_path, "rb") as log:
             words = log.read()[-LOG_BYTES_SHOWN:].decode("utf-8", "replace").strip()
         return words or "it said nothing"
 

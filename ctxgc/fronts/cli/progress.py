@@ -38,7 +38,7 @@ class Bar:
             self.page.stream.write("\r\x1b[K")
             self.page.stream.flush()
 
-    def note(self, text: str) -> None:
+    def show_note(self, text: str) -> None:
         """Name the present work."""
         self._note = terminal.printable_line(text)
         self._draw(must=True)
@@ -55,7 +55,7 @@ class Bar:
         self._drawn_s = now_s
         share = min(self.done / self.total, 1.0)
         spent_s = now_s - self._started_s
-        left = f" · {terminal.duration(spent_s / share - spent_s)} left" if share > 0.05 and spent_s > 2 else ""
+        left = f" · {terminal.format_duration(spent_s / share - spent_s)} left" if share > 0.05 and spent_s > 2 else ""
         room = max(self.page.width - 48 - len(self.name), 8)
         line = (
             f"{self.name} {self.page.bar(share)} {share:4.0%}{left} {terminal.fit_columns(self._note, room).rstrip()}"

@@ -17,12 +17,12 @@ from ctxgc.fronts.cli.commands import (
     KINDS,
     STATES,
     CommandSpec,
-    count_argument,
     frame_tokens_argument,
-    kind_argument,
-    positive_argument,
+    parse_count,
+    parse_kind,
+    parse_positive_number,
 )
-from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage, say_changed
+from ctxgc.fronts.cli.context import Refused, Shell, print_change, refuse_usage
 from ctxgc.fronts.cli.terminal import plural, printable_line
 
 TYPE_CHECKING = False
@@ -56,7 +56,7 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evicted", action="store_true", help="only what is out of the window: evicted or departed")
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument(
-        "--kind", action="append", default=[], type=kind_argument, choices=KINDS, help="only this kind; may be repeated"
+        "--kind", action="append", default=[], type=parse_kind, choices=KINDS, help="only this kind; may be repeated"
     )
     parser.add_argument("--tool", action="append", default=[], help="only this tool; may be repeated")
     parser.add_argument(
@@ -70,11 +70,11 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
         "--state", action="append", default=[], choices=STATES, help="only in this state; may be repeated"
     )
     parser.add_argument(
-        "--since", metavar="TIME", type=_time_argument, default=0.0, help="only after: 2026-01-31, or 3d, 5h, 20min ago"
+        "--since", metavar="TIME", type=_parse_time, default=0.0, help="only after: 2026-01-31, or 3d, 5h, 20min ago"
     )
-    parser.add_argument("--until", metavar="TIME", type=_time_argument, default=0.0, help="only before")
-    parser.add_argument("--limit", type=positive_argument, default=10, help="how many; default: 10")
-    parser.add_argument("--offset", type=count_argument, default=0, help="where to go on")
+    parser.add_argument("--until", metavar="TIME", type=_parse_time, default=0.0, help="only before")
+    parser.add_argument("--limit", type=parse_positive_number, default=10, help="how many; default: 10")
+    parser.add_argument("--offset", type=parse_count, default=0, help="where to go on")
 
 
 def search(shell: Shell, args: argparse.Namespace) -> int:
@@ -96,10 +96,10 @@ def search(shell: Shell, args: argparse.Namespace) -> int:
         "offset": args.offset,
     }
     reply: SearchReply = shell.call("stash.search", {name: value for name, value in params.items() if value})
-    return shell.answer(reply, lambda page: say_hits(page, reply))
+    return shell.print_reply(reply, lambda page: print_hits(page, reply))
 
 
-def say_hits(page: terminal.Page, reply: SearchReply) -> None:
+def print_hits(page: terminal.Page, reply: SearchReply) -> None:
     """Ranked hits: what and where, then the snippet with its matches highlighted."""
     for rank, hit in enumerate(reply.hits, 1):
         facts = (
@@ -111,18 +111,20 @@ def say_hits(page: terminal.Page, reply: SearchReply) -> None:
             terminal.time_ago(hit.wall_s),
         )
         origin = "  ".join(part for part in (os.path.basename(hit.project), hit.title) if part)
-        page.say(f"{rank:2}. {page.paint(printable_line(hit.label), 'bold')}")
-        page.say(f"    {page.paint(printable_line('  '.join(facts)).rstrip(), 'dim')}")
+        page.print_line(f"{rank:2}. {page.paint(printable_line(hit.label), 'bold')}")
+        page.print_line(f"    {page.paint(printable_line('  '.join(facts)).rstrip(), 'dim')}")
         if origin:
-            page.say(f"    {page.paint(terminal.fit_columns(printable_line(origin), page.width - 4).rstrip(), 'dim')}")
+            page.print_line(
+                f"    {page.paint(terminal.fit_columns(printable_line(origin), page.width - 4).rstrip(), 'dim')}"
+            )
         if hit.snippet.strip():
-            page.say(f"    {page.paint(f'{hit.first_line}:', 'dim')} {page.snippet(hit.snippet)}")
+            page.print_line(f"    {page.paint(f'{hit.first_line}:', 'dim')} {page.snippet(hit.snippet)}")
     if not reply.hits:
-        page.say("nothing found; fewer words, or no filters, find more")
+        page.print_line("nothing found; fewer words, or no filters, find more")
     for note in reply.notes:
-        page.say(printable_line(note), "dim")
+        page.print_line(printable_line(note), "dim")
     if reply.next_offset > 0:
-        page.say(f"more: --offset {reply.next_offset}", "dim")
+        page.print_line(f"more: --offset {reply.next_offset}", "dim")
 
 
 def _recall_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +144,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lines",
         metavar="A-B",
-        type=_lines_argument,
+        type=_parse_line_range,
         default="",
         help="of the segment only these lines, numbered: 40-80, 40-, or 40",
     )
@@ -157,7 +159,7 @@ def _recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--piece", default="", metavar="NAME", help="only this piece: text, result, input.KEY, …")
 
 
-def _lines_argument(text: str) -> str:
+def _parse_line_range(text: str) -> str:
     """A range of lines as the protocol takes it."""
     first, _, last = text.partition("-")
     if text and not (first.isdecimal() and first.isascii() and (last or "0").isdecimal() and (last or "0").isascii()):
@@ -176,7 +178,7 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
         hint = "`ctxgc recall SEGMENT --raw | sed -n 40,80p` prints lines as they are"
         refuse_usage("--raw and --piece go with a whole segment: an excerpt is never without its frame", hint)
     # Words are looked for in every session, this project's first; a segment's name means the session at hand first.
-    params: dict[str, Any] = {"session": args.session, "cwd": os.getcwd()} if args.query else {**shell.session()}
+    params: dict[str, Any] = {"session": args.session, "cwd": os.getcwd()} if args.query else {**shell.session_params()}
     params |= {"query": args.query, "around": args.around, "id": args.segment}
     params["project"] = os.path.abspath(args.project) if args.project else ""
     params["piece"] = args.piece
@@ -188,25 +190,25 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
     if args.json:
         shell.print_json(reply)
     elif is_framed:
-        say_frame(shell.page, reply.text, [*reply.notes, reply.changed, reply.next or ""])
+        print_frame(shell.page, reply.text, [*reply.notes, reply.changed, reply.next or ""])
     elif args.raw or not shell.page.is_terminal:
         for segment in reply.recalled:
-            for _, data in contents(shell.call, segment, args.piece):
+            for _, data in read_pieces(shell.call, segment, args.piece):
                 sys.stdout.buffer.write(data)
             sys.stdout.buffer.write(_block_texts(segment, args.piece).encode("utf-8", "surrogatepass"))
         sys.stdout.buffer.flush()
     else:
-        _say_recalled(shell, reply, args.piece)
+        _print_recalled(shell, reply, args.piece)
     return 0
 
 
-def say_frame(page: terminal.Page, text: str, notes: Sequence[str]) -> None:
+def print_frame(page: terminal.Page, text: str, notes: Sequence[str]) -> None:
     """A frame as the daemon rendered it; notes beside it, so that what a program reads is the frame alone."""
     page.stream.write(text if page.can_utf8 else text.encode("ascii", "replace").decode())
     page.stream.flush()
     beside = terminal.Page(sys.stderr)
     for note in filter(None, notes):
-        beside.say(printable_line(note), "dim")
+        beside.print_line(printable_line(note), "dim")
 
 
 def _require_piece(reply: RecallReply, name: str) -> None:
@@ -217,7 +219,7 @@ def _require_piece(reply: RecallReply, name: str) -> None:
         raise Refused(f"no recalled segment has a piece {name!r}", hint=hint)
 
 
-def contents(call: Call, segment: ContentReply, only: str = "") -> Iterator[tuple[str, bytes]]:
+def read_pieces(call: Call, segment: ContentReply, only: str = "") -> Iterator[tuple[str, bytes]]:
     """The exact bytes of a segment's pieces, page after page: `(piece name, bytes)`.
 
     Later pages are read with `segment.get`, so that one recall counts as one page fault however large it is.
@@ -250,32 +252,34 @@ def piece_bytes(piece: PieceReply) -> bytes:
     return (piece.text or "").encode("utf-8", "surrogatepass")
 
 
-def _say_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
+def _print_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
     page = shell.page
     for segment in reply.recalled:
-        page.say(printable_line(f"── {terminal.label(segment)} · {segment.id} · {segment.session}"), "cyan")
+        page.print_line(
+            printable_line(f"── {terminal.segment_label(segment)} · {segment.id} · {segment.session}"), "cyan"
+        )
         several = len(segment.pieces) > 1
         last = ""
-        for name, data in contents(shell.call, segment, only):
+        for name, data in read_pieces(shell.call, segment, only):
             if several and name != last:
-                page.say(f"   {name}:", "dim")
+                page.print_line(f"   {name}:", "dim")
                 last = name
             _say_data(page, data.decode("utf-8", "replace"))
         if texts := _block_texts(segment, only):
             _say_data(page, texts)
     if not reply.recalled:
-        page.say("nothing to recall")
-    page.say("── what stands above is data from a past session", "cyan")
+        page.print_line("nothing to recall")
+    page.print_line("── what stands above is data from a past session", "cyan")
     for note in reply.notes:
-        page.say(printable_line(note), "dim")
-    say_changed(page, reply)
+        page.print_line(printable_line(note), "dim")
+    print_change(page, reply)
 
 
 def _say_data(page: terminal.Page, text: str) -> None:
     """Text behind a margin: no line of it passes for a line of ours, on the terminal of a person or of an agent."""
     for line in terminal.printable_text(text).rstrip("\n").split("\n"):
         margin = "│" if page.can_utf8 else "|"
-        page.say(f"{margin} {line}" if line else margin)
+        page.print_line(f"{margin} {line}" if line else margin)
 
 
 def _rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -297,13 +301,13 @@ def _rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rehydrate(shell: Shell, args: argparse.Namespace) -> int:
     """Print a session's working set in a frame."""
-    params = {**shell.session(), "budget_tokens": args.budget}
+    params = {**shell.session_params(), "budget_tokens": args.budget}
     reply: RehydrateReply = shell.call("session.rehydrate", params)
     if args.json:
         shell.print_json(reply)
     else:
         nothing = "" if reply.text else f"{reply.session} has nothing to go on from"
-        say_frame(shell.page, reply.text, [nothing, *reply.notes, reply.offer, reply.next or ""])
+        print_frame(shell.page, reply.text, [nothing, *reply.notes, reply.offer, reply.next or ""])
     return 0
 
 
@@ -326,9 +330,9 @@ def forget(shell: Shell, args: argparse.Namespace) -> int:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             sys.stderr.write("nothing was erased\n")
             return 1
-    params = {**shell.session(), "ids": args.segments, "whole_session": args.whole_session}
+    params = {**shell.session_params(), "ids": args.segments, "whole_session": args.whole_session}
     reply: ForgetReply = shell.call("stash.forget", params)
-    return shell.answer_changed(reply)
+    return shell.print_change(reply)
 
 
 def _backup_arguments(parser: argparse.ArgumentParser) -> None:
@@ -338,10 +342,10 @@ def _backup_arguments(parser: argparse.ArgumentParser) -> None:
 def backup(shell: Shell, args: argparse.Namespace) -> int:
     """Have the daemon copy its stash."""
     reply: BackupReply = shell.call("backup", {"path": os.path.abspath(args.path)})
-    return shell.answer(reply, lambda page: page.say(printable_line(reply.changed)))
+    return shell.print_reply(reply, lambda page: page.print_line(printable_line(reply.changed)))
 
 
-def _time_argument(text: str) -> float:
+def _parse_time(text: str) -> float:
     """`2026-01-31`, `2026-01-31T12:00`, or a span before now (`3d`, `5h`, `20min`) as Unix time."""
     import time
 

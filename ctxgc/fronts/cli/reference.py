@@ -48,7 +48,7 @@ Colour is used on a terminal only, and never where `NO_COLOR` is set.
 SHARED = {"--help", "--json", "--socket", "--timeout", "--no-spawn", "--session"}
 
 
-def reference() -> str:
+def reference_page() -> str:
     """The whole page."""
     parts = [HEAD]
     for title, group in commands.GROUPS.items():
@@ -61,7 +61,7 @@ def _command_section(name: str) -> str:
     spec = commands.load_command(name)
     actions = commands.build_parser(name, spec)._actions
     own = [action for action in actions if not SHARED & set(action.option_strings)]
-    words = [f"ctxgc {name}", *(_usage_line(action) for action in own)]
+    words = [f"ctxgc {name}", *(_argument_usage(action) for action in own)]
     if spec.has_session:
         words.append("[--session S]")
     text = commands.help_of(name)
@@ -90,7 +90,7 @@ def _option_value(action: argparse.Action) -> str:
     return str(action.metavar or action.dest.upper())
 
 
-def _usage_line(action: argparse.Action) -> str:
+def _argument_usage(action: argparse.Action) -> str:
     many = "…" if action.nargs in ("*", "+") or isinstance(action, argparse._AppendAction) else ""
     if action.option_strings:
         return f"[{_option_names(action)}]{many}"
@@ -99,4 +99,4 @@ def _usage_line(action: argparse.Action) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(reference_page())

@@ -11,7 +11,7 @@ import os
 import sys
 
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import CommandSpec, tokens_argument
+from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
 from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ NOTES = (
 )
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="*",
@@ -40,7 +40,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--policy", metavar="NAME", action="append", default=[], help="only these policies; a wrong name lists them all"
     )
     parser.add_argument(
-        "--budget", metavar="N", type=tokens_argument, help="tokens that just-enough policies may hold; default: 34k"
+        "--budget", metavar="N", type=parse_tokens, help="tokens that just-enough policies may hold; default: 34k"
     )
     parser.add_argument(
         "--price",
@@ -73,9 +73,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def replay(shell: Shell, args: argparse.Namespace) -> int:
     """Run the study and answer; a refusal without transcripts."""
-    terms = _terms_of(args)
-    why = _turn_argument(args.why) if args.why else None
-    files = _files(args)
+    terms = _terms_of_arguments(args)
+    why = _parse_turn(args.why) if args.why else None
+    files = _transcripts_to_read(args)
     if why is not None:
         return _explain_turn(shell, files, *why, terms)
     # The tokenizer and the parsers cost 200 ms: not for those who only ask for help.
@@ -86,7 +86,7 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
     with progress.Bar("replay", PARTS) as bar:
 
         def tell(share: float, note: str) -> None:
-            bar.note(note)
+            bar.show_note(note)
             bar.advance(round(share * PARTS) - bar.done)
 
         study = run_study(files, terms, workers=args.workers, tell=tell)
@@ -99,10 +99,10 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
     report = report_of(study)
     if args.html:
         _write_page(args.html, report)
-    return shell.answer(report, lambda page: replay_page.say_report(page, report, args.html))
+    return shell.print_reply(report, lambda page: replay_page.print_report(page, report, args.html))
 
 
-def _terms_of(args: argparse.Namespace) -> Terms:
+def _terms_of_arguments(args: argparse.Namespace) -> Terms:
     from ctxgc.core.pacer import OLDER_NAMES
     from ctxgc.replay.policy_registry import Terms, policy_names
     from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
@@ -120,7 +120,7 @@ def _terms_of(args: argparse.Namespace) -> Terms:
     return Terms(price, args.budget or default.budget_tokens, tuple(args.policy), args.bill, args.mark)
 
 
-def _turn_argument(text: str) -> tuple[str, int]:
+def _parse_turn(text: str) -> tuple[str, int]:
     session, _, turn = text.rpartition(":")
     if not session or not turn.isdecimal():
         refuse_usage(
@@ -129,7 +129,7 @@ def _turn_argument(text: str) -> tuple[str, int]:
     return session, int(turn)
 
 
-def _files(args: argparse.Namespace) -> list[str]:
+def _transcripts_to_read(args: argparse.Namespace) -> list[str]:
     """The transcripts meant; the user's own only after a yes."""
     from ctxgc.replay.reading import transcripts_in
 
@@ -154,7 +154,9 @@ def _files(args: argparse.Namespace) -> list[str]:
 
 def _ask_consent(folders: list[str], files: list[str]) -> None:
     bytes_all = sum(map(progress.work_bytes, files))
-    what = f"{terminal.plural(len(files), 'transcript')} ({terminal.size(bytes_all)}) in {' and '.join(folders)}"
+    what = (
+        f"{terminal.plural(len(files), 'transcript')} ({terminal.format_bytes(bytes_all)}) in {' and '.join(folders)}"
+    )
     if not sys.stdin.isatty():
         raise Refused(f"these are your own: {what}", hint="`--yes` reads them; nothing leaves this machine")
     sys.stderr.write(f"Read {terminal.printable_line(what)}? Nothing leaves this machine. [y/N] ")
@@ -165,26 +167,26 @@ def _ask_consent(folders: list[str], files: list[str]) -> None:
 
 def _explain_turn(shell: Shell, files: list[str], session: str, turn: int, terms: Terms) -> int:
     from ctxgc.fronts.cli import replay_page
-    from ctxgc.replay.why import explain, find_session
+    from ctxgc.replay.why import explain_turn, find_session
 
     episodes = find_session(files, session)
     if not episodes:
         raise Refused(f"no session {session!r} in these transcripts", hint="a prefix of its id is enough")
-    explanation = explain(episodes, turn, terms)
+    explanation = explain_turn(episodes, turn, terms)
     if explanation is None:
         last = max(one.number for episode in episodes for one in episode.turns)
         raise Refused(f"the session has no turn {turn}", hint=f"its last is {last}")
-    return shell.answer(explanation, lambda page: replay_page.say_explanation(page, explanation))
+    return shell.print_reply(explanation, lambda page: replay_page.print_explanation(page, explanation))
 
 
 def _write_page(path: str, report: dict[str, object]) -> None:
-    from ctxgc.report.replay_page import html_of
+    from ctxgc.report.replay_page import report_html
 
     try:
         with open(path, "w", encoding="utf-8", errors="replace") as file:
-            file.write(html_of(report))
+            file.write(report_html(report))
     except OSError as failure:
         raise Refused(f"the page could not be written: {failure}", hint="give another `--html FILE`") from None
 
 
-COMMANDS = {"replay": CommandSpec(replay, _arguments, notes=NOTES)}
+COMMANDS = {"replay": CommandSpec(replay, _replay_arguments, notes=NOTES)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctxgc.core.labels import tokens_label
-from ctxgc.fronts.cli.terminal import Page, count, dollars, plural, printable_line
+from ctxgc.fronts.cli.terminal import Page, format_count, format_dollars, plural, printable_line
 from ctxgc.replay.policy_registry import SHIPPED
 from ctxgc.replay.report import ALL_AGENTS
 from ctxgc.report.replay_page import REASONS
@@ -32,26 +32,26 @@ NARROW = (0, 1, 2, 3, 4, 6, 7)
 WIDE_COLUMNS = 118
 
 
-def say_report(page: Page, report: dict[str, Any], html: str = "") -> None:
+def print_report(page: Page, report: dict[str, Any], html: str = "") -> None:
     """The whole report."""
     prices, agents = report["prices"], dict(report["agents"])
     if len(agents) == 2:  # One agent and its double.
         del agents[ALL_AGENTS]
-    _say_saving(page, report["agents"][ALL_AGENTS])
+    _print_saving(page, report["agents"][ALL_AGENTS])
     for name, agent in agents.items():
-        _say_agent(page, report, name, agent)
-    page.say()
-    page.say(f"Prices: {prices['billed_by']}, as of {prices['as_of']}. Costs are % of no collection.", "dim")
-    page.say("Faults and explicit re-reads are per 100 turns; beside them what coincidence alone gives.", "dim")
+        _print_agent(page, report, name, agent)
+    page.print_line()
+    page.print_line(f"Prices: {prices['billed_by']}, as of {prices['as_of']}. Costs are % of no collection.", "dim")
+    page.print_line("Faults and explicit re-reads are per 100 turns; beside them what coincidence alone gives.", "dim")
     if money := report["money"]:
-        page.say(printable_line(_money_in_words(money)), "dim")
+        page.print_line(printable_line(_money_in_words(money)), "dim")
     if prices["is_flat"]:
-        page.say("A flat plan has no bill: judge it by prompt % and cache misses %.", "dim")
+        page.print_line("A flat plan has no bill: judge it by prompt % and cache misses %.", "dim")
     if html:
-        page.say(f"The page is {printable_line(html)}")
+        page.print_line(f"The page is {printable_line(html)}")
 
 
-def _say_saving(page: Page, everything: dict[str, Any]) -> None:
+def _print_saving(page: Page, everything: dict[str, Any]) -> None:
     """The answer, before its tables."""
     rows = {row["name"]: row for row in everything["policies_with_inputs_and_thinking"]}
     if SHIPPED not in rows:
@@ -60,30 +60,32 @@ def _say_saving(page: Page, everything: dict[str, Any]) -> None:
     faults, chance = row["faults_per_100_turns"], row["placebo_faults_per_100_turns"]
     missed = f"missed something {_number_text(faults, 2)} times in 100 turns"
     by_chance = f", {_number_text(chance, 2)} of them by coincidence alone" if chance is not None else ""
-    page.say(f"ctxgc as it ships would have cost {_number_text(row['cost_pct'], 1)} % of doing nothing, and", "bold")
-    page.say(f"{missed}{by_chance}.", "bold")
+    page.print_line(
+        f"ctxgc as it ships would have cost {_number_text(row['cost_pct'], 1)} % of doing nothing, and", "bold"
+    )
+    page.print_line(f"{missed}{by_chance}.", "bold")
 
 
 def _money_in_words(money: dict[str, Any]) -> str:
     """The prompts' bill in dollars, with the shipped policy and without any."""
-    saved = f"{dollars(money['with_usd'])} instead of {dollars(money['without_usd'])}"
+    saved = f"{format_dollars(money['with_usd'])} instead of {format_dollars(money['without_usd'])}"
     whose = f"the prompts of {plural(money['sessions'], 'session')} whose models have a known price"
     return f"In dollars: {saved} for {whose}, list prices of {money['as_of']}."
 
 
-def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, Any]) -> None:
+def _print_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, Any]) -> None:
     sessions, turns = plural(agent["sessions"], "session"), plural(agent["turns"], "turn")
-    page.title(f"{name}: {sessions}, {turns}")
-    page.say("tool results", "dim")
+    page.print_title(f"{name}: {sessions}, {turns}")
+    page.print_line("tool results", "dim")
     times = report["timing"]["policy_us_per_turn"]
-    _say_table(page, [_table_row(row, times) for row in agent["policies"]])
-    page.say("with old tool inputs and old thinking", "dim")
-    _say_table(page, [_table_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
+    _print_table(page, [_table_row(row, times) for row in agent["policies"]])
+    page.print_line("with old tool inputs and old thinking", "dim")
+    _print_table(page, [_table_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
     profile, host, precision = agent["heap_profile"], agent["host_compactions"], agent["placebo_precision"]
     shares = [f"{part} {share:.0f} %" for part, share in profile.items() if share is not None]
     other = agent["bounds_with_inputs_and_thinking"]
-    lost = f"{count(host['files_read_again'])} of {count(host['files_read_before'])} files read again"
-    page.facts(
+    lost = f"{format_count(host['files_read_again'])} of {format_count(host['files_read_before'])} files read again"
+    page.print_facts(
         [
             ("heap", ", ".join(shares)),
             ("host", f"{plural(host['cuts'], 'cut')} of its own, after them {lost}" if host["cuts"] else "no cuts"),
@@ -93,9 +95,9 @@ def _say_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, A
     )
 
 
-def _say_table(page: Page, rows: list[list[str]]) -> None:
+def _print_table(page: Page, rows: list[list[str]]) -> None:
     columns = range(len(HEAD)) if page.width >= WIDE_COLUMNS else NARROW
-    page.table([HEAD[at] for at in columns], [[row[at] for at in columns] for row in rows])
+    page.print_table([HEAD[at] for at in columns], [[row[at] for at in columns] for row in rows])
 
 
 def _bounds_in_words(bounds: dict[str, Any]) -> str:
@@ -129,11 +131,11 @@ def _interval_text(interval: list[float] | None, digits: int) -> str:
     return "–" if interval is None else f"{interval[0]:.{digits}f}–{interval[1]:.{digits}f}"
 
 
-def say_explanation(page: Page, found: dict[str, Any]) -> None:
+def print_explanation(page: Page, found: dict[str, Any]) -> None:
     """The segments that a turn needed, with the missing segments and the reasons."""
-    page.say(f"{found['source']} {found['session']}, turn {found['turn']}", "bold")
+    page.print_line(f"{found['source']} {found['session']}, turn {found['turn']}", "bold")
     if not found["needs"]:
-        page.say("its output shows no need of any earlier tool result")
+        page.print_line("its output shows no need of any earlier tool result")
     for need in found["needs"]:
         missing = need["missing"]
         state = "in the window" if need["in_window"] else "evicted, but another holder was in the window"
@@ -142,8 +144,8 @@ def say_explanation(page: Page, found: dict[str, Any]) -> None:
             state = (
                 f"missing: went at turn {missing['gone_turn']}, {reason}; {tokens_label(missing['size_tokens'])} tokens"
             )
-        page.say()
-        page.say(f"  {page.paint(printable_line(need['what']), 'bold')}  from turn {need['born_turn']}")
-        page.say(f"    {page.paint(state, 'red' if missing else 'green')}")
+        page.print_line()
+        page.print_line(f"  {page.paint(printable_line(need['what']), 'bold')}  from turn {need['born_turn']}")
+        page.print_line(f"    {page.paint(state, 'red' if missing else 'green')}")
         for text in need["wanted"]:
-            page.say(f"    wanted: {printable_line(text)[:100]}", "dim")
+            page.print_line(f"    wanted: {printable_line(text)[:100]}", "dim")

@@ -7,9 +7,9 @@ import sys
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import KINDS, STATES, CommandSpec, count_argument, kind_argument, positive_argument
-from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window, refuse_usage, say_changed
-from ctxgc.fronts.cli.terminal import count, plural, printable_line
+from ctxgc.fronts.cli.commands import KINDS, STATES, CommandSpec, parse_count, parse_kind, parse_positive_number
+from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window_tokens, print_change, refuse_usage
+from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,21 +43,23 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
     paths = [os.path.abspath(path) for path in args.paths]
     if args.background:
         taken: BackgroundReply = shell.call("import", {"paths": paths, "format": args.format, "durability": "async"})
-        return shell.answer(taken, lambda page: page.say(f"{plural(len(paths), 'path')} taken: the daemon goes on"))
+        return shell.print_reply(
+            taken, lambda page: page.print_line(f"{plural(len(paths), 'path')} taken: the daemon goes on")
+        )
     parts: list[ImportReply] = []
     if args.json or len(paths) == 1 or not sys.stderr.isatty():
         parts.append(shell.call("import", {"paths": paths, "format": args.format}))
     else:
         with progress.Bar("import", sum(map(progress.work_bytes, paths))) as bar:
             for path in paths:
-                bar.note(os.path.basename(path))
+                bar.show_note(os.path.basename(path))
                 parts.append(shell.call("import", {"paths": [path], "format": args.format}))
                 bar.advance(progress.work_bytes(path))
-    shell.answer(parts[0], lambda page: _say_import(page, parts, args.format))
+    shell.print_reply(parts[0], lambda page: _print_import(page, parts, args.format))
     return EXIT_REFUSED if any(part.failed for part in parts) else 0
 
 
-def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str) -> None:
+def _print_import(page: terminal.Page, parts: list[ImportReply], format_name: str) -> None:
     # The adapters cost 50 ms: not for those who only ask for help or completions.
     from ctxgc.adapters.contract import DAMAGE_KINDS
 
@@ -65,42 +67,46 @@ def _say_import(page: terminal.Page, parts: list[ImportReply], format_name: str)
     failed = [failure for part in parts for failure in part.failed]
     rows = [
         (
-            count(session.segments),
-            count(session.added),
+            format_count(session.segments),
+            format_count(session.added),
             tokens_label(session.resident_tokens),
-            count(session.skipped_records),
+            format_count(session.skipped_records),
             session.session,
         )
         for session in sessions
     ]
     if rows:
-        page.table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
+        page.print_table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
     for failure in failed:
         what = "read in part" if failure.kind == "ends_early" else "not read"
-        page.say(f"  {what}: {printable_line(unreadable_sentence(failure))}", "red")
+        page.print_line(f"  {what}: {printable_line(unreadable_sentence(failure))}", "red")
         if failure.hint:
-            page.say(f"  {printable_line(failure.hint)}", "dim")
+            page.print_line(f"  {printable_line(failure.hint)}", "dim")
     if passed_over := sum(part.passed_over or 0 for part in parts):
         names = [os.path.basename(path) for part in parts for path in part.passed_over_files or ()][:PASSED_OVER_SHOWN]
         more = ", …" if passed_over > len(names) else ""
         known = printable_line(", ".join(names))
-        page.say(f"  passed over: {plural(passed_over, 'file')} that no session is in ({known}{more})", "dim")
+        page.print_line(f"  passed over: {plural(passed_over, 'file')} that no session is in ({known}{more})", "dim")
     if not rows:
         if not failed and not passed_over:
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
-            page.say(f"no session in it {hint}")
+            page.print_line(f"no session in it {hint}")
         return
     damage = sum(failure.skipped.get(kind, 0) for failure in sessions for kind in DAMAGE_KINDS)
     if damage:
-        page.say(f"  {plural(damage, 'record')} damaged beyond reading; what else the files hold is in", "yellow")
+        page.print_line(
+            f"  {plural(damage, 'record')} damaged beyond reading; what else the files hold is in", "yellow"
+        )
     size, seconds = sum(part.bytes for part in parts), sum(part.seconds for part in parts)
     speed = size / seconds if seconds else 0
     added = sum(session.added for session in sessions)
-    page.say(
+    page.print_line(
         f"{plural(added, 'segment')} new in {plural(len(rows), 'session')}; "
-        f"{terminal.size(size)} in {seconds:.1f} s ({terminal.size(speed)}/s)"
+        f"{terminal.format_bytes(size)} in {seconds:.1f} s ({terminal.format_bytes(speed)}/s)"
     )
-    page.say("`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim")
+    page.print_line(
+        "`ctxgc show --session S` looks into one, `ctxgc collect --dry-run --session S` says what would go", "dim"
+    )
 
 
 def unreadable_sentence(failed: FailedReply) -> str:
@@ -125,41 +131,41 @@ def watch(shell: Shell, args: argparse.Namespace) -> int:
         if args.keep or args.remove:
             from ctxgc.fronts.cli import kept_watches
 
-            kept_watches.keep(kept_watches.config_file(), path, is_kept=args.keep)
+            kept_watches.write_watch_path(kept_watches.config_file(), path, is_kept=args.keep)
     else:
         reply = shell.call("watch.list", {})
-    return shell.answer(reply, lambda page: _say_watched(page, reply))
+    return shell.print_reply(reply, lambda page: _print_watches(page, reply))
 
 
-def _say_watched(page: terminal.Page, reply: WatchReply) -> None:
+def _print_watches(page: terminal.Page, reply: WatchReply) -> None:
     if reply.changed:
-        say_changed(page, reply)
+        print_change(page, reply)
     rows = [
         (
             path_watch.path,
-            _progress(path_watch.files_looked_at, path_watch.files_found),
-            terminal.size(path_watch.bytes_read),
+            _progress_in_words(path_watch.files_looked_at, path_watch.files_found),
+            terminal.format_bytes(path_watch.bytes_read),
             path_watch.error,
         )
         for path_watch in reply.watched
     ]
     if rows:
-        page.table(("followed", ">looked at", ">read", "error"), rows)
+        page.print_table(("followed", ">looked at", ">read", "error"), rows)
     elif not reply.changed:
         folder = printable_line(own_sessions.display_folder(own_sessions.session_folders(os.environ)[0], os.environ))
-        page.say(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
+        page.print_line(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
 
 
-def _progress(done: int, found: int) -> str:
+def _progress_in_words(done: int, found: int) -> str:
     """How far a watch is in the files that were there at its beginning."""
-    return count(found) if done >= found else f"{count(done)} of {count(found)}"
+    return format_count(found) if done >= found else f"{format_count(done)} of {format_count(found)}"
 
 
 def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument("--source", default="", help="only sessions of this agent: claude_code, codex, …")
-    parser.add_argument("--limit", type=positive_argument, default=20, help="how many; default: 20")
-    parser.add_argument("--offset", type=count_argument, default=0, help="where to go on")
+    parser.add_argument("--limit", type=parse_positive_number, default=20, help="how many; default: 20")
+    parser.add_argument("--offset", type=parse_count, default=0, help="where to go on")
 
 
 def sessions(shell: Shell, args: argparse.Namespace) -> int:
@@ -167,26 +173,26 @@ def sessions(shell: Shell, args: argparse.Namespace) -> int:
     project = os.path.abspath(args.project) if args.project else ""
     params = {"project": project, "source": args.source, "limit": args.limit, "offset": args.offset}
     reply: SessionsReply = shell.call("session.list", params)
-    return shell.answer(reply, lambda page: _say_sessions(page, reply))
+    return shell.print_reply(reply, lambda page: _print_sessions(page, reply))
 
 
-def _say_sessions(page: terminal.Page, reply: SessionsReply) -> None:
+def _print_sessions(page: terminal.Page, reply: SessionsReply) -> None:
     if not reply.sessions:
-        page.say("no sessions yet; `ctxgc import PATH` reads a transcript, `ctxgc demo` shows a sample")
+        page.print_line("no sessions yet; `ctxgc import PATH` reads a transcript, `ctxgc demo` shows a sample")
         return
     rows = [
         (
             terminal.fit_columns(session.session, NAME_COLUMNS).rstrip() if page.is_terminal else session.session,
             terminal.time_ago(session.updated_s),
-            count(session.turn),
+            format_count(session.turn),
             session.rendered_by,
             session.title or session.project,
         )
         for session in reply.sessions
     ]
-    page.table(("session", "updated", ">turn", "rendered by", "about"), rows)
+    page.print_table(("session", "updated", ">turn", "rendered by", "about"), rows)
     if reply.next_offset > 0:
-        page.say(f"more: `ctxgc sessions --offset {reply.next_offset}`", "dim")
+        page.print_line(f"more: `ctxgc sessions --offset {reply.next_offset}`", "dim")
 
 
 def _show_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,10 +200,10 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", action="store_true", help="with --json: the list of segments, of every state")
     parser.add_argument("--state", action="append", default=[], choices=STATES, help="only segments in this state")
     parser.add_argument(
-        "--kind", action="append", default=[], type=kind_argument, choices=KINDS, help="only segments of this kind"
+        "--kind", action="append", default=[], type=parse_kind, choices=KINDS, help="only segments of this kind"
     )
     parser.add_argument(
-        "--limit", type=positive_argument, default=30, help="how many segments, the newest; default: 30"
+        "--limit", type=parse_positive_number, default=30, help="how many segments, the newest; default: 30"
     )
 
 
@@ -205,40 +211,40 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
     """Show a session, or a segment."""
     if args.segment:
         content: ContentReply = shell.call(
-            "segment.get", {**shell.session(), "id": args.segment, "with_content": args.json}
+            "segment.get", {**shell.session_params(), "id": args.segment, "with_content": args.json}
         )
-        return shell.answer(content, lambda page: _say_segment(page, content))
+        return shell.print_reply(content, lambda page: _print_segment(page, content))
     wants_list = args.segments or args.state or args.kind
     if args.json and not wants_list:
-        shell.print_json(shell.call("session.show", shell.session()))
+        shell.print_json(shell.call("session.show", shell.session_params()))
         return 0
     states = args.state or ([] if args.json else IN_WINDOW)  # What a host compacted away is older than all of it.
-    params = {**shell.session(), "states": states, "kinds": args.kind}
+    params = {**shell.session_params(), "states": states, "kinds": args.kind}
     first: SegmentsReply = shell.call("segment.list", {**params, "limit": 1})
     newest = {"limit": args.limit, "offset": max(first.total - args.limit, 0)}
     listed: SegmentsReply = shell.call("segment.list", params | newest)
     if args.json:
         shell.print_json(listed)
         return 0
-    reply: ShowReply = shell.call("session.show", shell.session())
-    _say_session(shell.page, reply)
-    _say_segments(shell.page, listed, terminal.Billing(reply))
+    reply: ShowReply = shell.call("session.show", shell.session_params())
+    _print_session(shell.page, reply)
+    _print_segments(shell.page, listed, terminal.Billing(reply))
     return 0
 
 
 def _sent_window_words(reply: ShowReply) -> str:
     """The window that the agent sends; of a session that ctxgc only watches, beside the window as planned."""
-    sent, planned = (tokens_label(tokens) for tokens in (agent_window(reply), reply.billed_tokens))
+    sent, planned = (tokens_label(tokens) for tokens in (agent_window_tokens(reply), reply.billed_tokens))
     return f"{sent} tokens" if sent == planned else f"{sent} tokens as the agent sends it, {planned} as planned here"
 
 
-def _say_session(page: terminal.Page, reply: ShowReply) -> None:
-    page.say(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
+def _print_session(page: terminal.Page, reply: ShowReply) -> None:
+    page.print_line(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
     budget, billing = reply.budget_tokens, terminal.Billing(reply)
     beside = billing.system_and_tools_tokens
     hidden = f", {tokens_label(beside)} of them system prompt and tools" if beside else ""
-    states = ", ".join(f"{count(number)} {state}" for state in STATES if (number := getattr(reply, state)))
-    page.facts(
+    states = ", ".join(f"{format_count(number)} {state}" for state in STATES if (number := getattr(reply, state)))
+    page.print_facts(
         (
             ("project", printable_line(reply.project)),
             ("model", printable_line(reply.model)),
@@ -247,7 +253,7 @@ def _say_session(page: terminal.Page, reply: ShowReply) -> None:
             ("children", printable_line(", ".join(reply.children))),
             ("rendered by", reply.rendered_by),
             ("turn", f"{reply.turn}, updated {terminal.time_ago(reply.updated_s)}"),
-            ("segments", f"{count(reply.segments)}: {states}; {count(reply.pinned)} pinned"),
+            ("segments", f"{format_count(reply.segments)}: {states}; {format_count(reply.pinned)} pinned"),
             ("window", f"{_sent_window_words(reply)}{hidden}"),
             (
                 "budget",
@@ -255,8 +261,8 @@ def _say_session(page: terminal.Page, reply: ShowReply) -> None:
             ),
             (
                 "evictable",
-                f"{tokens_label(billing.part(reply.evictable_tokens))} tokens, "
-                f"{tokens_label(billing.part(reply.garbage_tokens))} proven garbage",
+                f"{tokens_label(billing.billed_part(reply.evictable_tokens))} tokens, "
+                f"{tokens_label(billing.billed_part(reply.garbage_tokens))} proven garbage",
             ),
             (
                 "so far",
@@ -265,39 +271,40 @@ def _say_session(page: terminal.Page, reply: ShowReply) -> None:
             ("skipped", plural(reply.skipped_records, "record") if reply.skipped_records else ""),
         )
     )
-    page.say()
+    page.print_line()
     most = max((kind.resident_tokens for kind in reply.kinds), default=0) or 1
     for kind in sorted(reply.kinds, key=lambda one: -one.resident_tokens):
-        page.say(
+        page.print_line(
             f"  {kind.kind:10}  {page.bar(kind.resident_tokens / most)}  "
-            f"{tokens_label(billing.part(kind.resident_tokens)):>8} tokens  of {plural(kind.segments, 'segment')}"
-            + (f", {count(kind.evicted_segments)} evicted" if kind.evicted_segments else "")
+            f"{tokens_label(billing.billed_part(kind.resident_tokens)):>8} tokens"
+            f"  of {plural(kind.segments, 'segment')}"
+            + (f", {format_count(kind.evicted_segments)} evicted" if kind.evicted_segments else "")
         )
 
 
-def _say_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal.Billing) -> None:
-    page.say()
+def _print_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal.Billing) -> None:
+    page.print_line()
     if not reply.segments:
-        page.say("  no such segment; `ctxgc show --segments --json` lists those of every state", "dim")
+        page.print_line("  no such segment; `ctxgc show --segments --json` lists those of every state", "dim")
         return
     rows = [
         (
             segment.id,
             segment.state + (" pin" if segment.is_pinned else ""),
-            count(billing.part(segment.tokens)),
+            format_count(billing.billed_part(segment.tokens)),
             str(segment.born_turn),
-            terminal.label(segment) + (f" · {segment.garbage}" if segment.garbage else ""),
+            terminal.segment_label(segment) + (f" · {segment.garbage}" if segment.garbage else ""),
         )
         for segment in reply.segments
     ]
-    page.table(("segment", "state", ">tokens", ">turn", "what"), rows)
+    page.print_table(("segment", "state", ">tokens", ">turn", "what"), rows)
     if len(rows) < reply.total:
-        page.say(f"  the newest {len(rows)} of {count(reply.total)}; `--limit N` shows more", "dim")
+        page.print_line(f"  the newest {len(rows)} of {format_count(reply.total)}; `--limit N` shows more", "dim")
 
 
-def _say_segment(page: terminal.Page, reply: ContentReply) -> None:
-    page.say(printable_line(f"{reply.id}  {terminal.label(reply)}"), "bold")
-    page.facts(
+def _print_segment(page: terminal.Page, reply: ContentReply) -> None:
+    page.print_line(printable_line(f"{reply.id}  {terminal.segment_label(reply)}"), "bold")
+    page.print_facts(
         (
             ("session", printable_line(reply.session)),
             ("state", reply.state + (f" ({reply.departure})" if reply.departure else "")),
@@ -305,7 +312,7 @@ def _say_segment(page: terminal.Page, reply: ContentReply) -> None:
                 "kind",
                 f"{reply.kind} by {reply.role}, {reply.status}" + (", pinned" if reply.is_pinned else ""),
             ),
-            ("tokens", f"{count(reply.tokens)} raw, of them body {count(reply.body_tokens)}"),
+            ("tokens", f"{format_count(reply.tokens)} raw, of them body {format_count(reply.body_tokens)}"),
             (
                 "turns",
                 f"born {reply.born_turn}, touched {reply.touched_turn}, {plural(reply.touches, 'time')}",
@@ -314,14 +321,16 @@ def _say_segment(page: terminal.Page, reply: ContentReply) -> None:
             ("tags", printable_line(", ".join(reply.tags))),
             ("task", printable_line(reply.task)),
             ("redacted", plural(reply.redactions, "place") if reply.redactions else ""),
-            ("pieces", ", ".join(f"{piece.name} {terminal.size(piece.bytes)}" for piece in reply.pieces)),
+            ("pieces", ", ".join(f"{piece.name} {terminal.format_bytes(piece.bytes)}" for piece in reply.pieces)),
             ("digest", reply.digest),
         )
     )
     if reply.state == "forgotten":
-        page.say("nothing is left of it but its id", "dim")
+        page.print_line("nothing is left of it but its id", "dim")
         return
-    page.say(f"`ctxgc recall {reply.id}` prints its content, `ctxgc why {reply.id}` says why it is where it is", "dim")
+    page.print_line(
+        f"`ctxgc recall {reply.id}` prints its content, `ctxgc why {reply.id}` says why it is where it is", "dim"
+    )
 
 
 def _render_arguments(parser: argparse.ArgumentParser) -> None:
@@ -337,8 +346,10 @@ def render(shell: Shell, args: argparse.Namespace) -> int:
     """Print the window in a model API's form."""
     import json
 
-    reply: RenderReply = shell.call("session.render", {**shell.session(), "format": args.format})
-    return shell.answer(reply, lambda page: page.say(terminal.printable_text(json.dumps(reply.messages, indent=2))))
+    reply: RenderReply = shell.call("session.render", {**shell.session_params(), "format": args.format})
+    return shell.print_reply(
+        reply, lambda page: page.print_line(terminal.printable_text(json.dumps(reply.messages, indent=2)))
+    )
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -347,8 +358,8 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def export(shell: Shell, args: argparse.Namespace) -> int:
     """Have the daemon write a session to a file."""
-    reply: ExportReply = shell.call("export", {**shell.session(), "path": os.path.abspath(args.path)})
-    return shell.answer(reply, lambda page: page.say(printable_line(reply.changed)))
+    reply: ExportReply = shell.call("export", {**shell.session_params(), "path": os.path.abspath(args.path)})
+    return shell.print_reply(reply, lambda page: page.print_line(printable_line(reply.changed)))
 
 
 COMMANDS = {

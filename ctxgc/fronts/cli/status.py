@@ -14,11 +14,11 @@ import sys
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import Refused, Shell, agent_window, refuse_usage
-from ctxgc.fronts.cli.terminal import count, plural, printable_line
+from ctxgc.fronts.cli.context import Refused, Shell, agent_window_tokens, refuse_usage
+from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
-from ctxgc.protocol.record import members
+from ctxgc.protocol.record import json_members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ NEXT = {
 }
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line", action="store_true", help="the session on one line, for a status line")
     parser.add_argument("--stdin", action="store_true", help="with --line: the session that Claude Code names on stdin")
 
@@ -63,12 +63,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def status(shell: Shell, args: argparse.Namespace) -> int:
     """A screen or a line; starts no daemon."""
     if args.line:
-        return _print_line(shell, args)
+        return _print_status_line(shell, args)
     if args.stdin:
         refuse_usage("--stdin goes with --line")
-    reply = _stats(shell)
+    reply = _call_stats(shell)
     try:
-        window: ShowReply | None = shell.call("session.show", shell.session(), spawn=False)
+        window: ShowReply | None = shell.call("session.show", shell.session_params(), spawn=False)
     except CallFailed as failure:
         if args.session or failure.kind != "not_found":
             raise
@@ -77,34 +77,36 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         window = None
     running = gateway_status.gateways_with_status(reply.state_folder)
     if args.json:
-        shell.print_json(members(reply) | {"window": window, "gateways": running})
+        shell.print_json(json_members(reply) | {"window": window, "gateways": running})
         return 0
-    _say_daemon(shell.page, reply, has_gateway=bool(running))
-    gateway_status.say_gateways(shell.page, running)
+    _print_daemon(shell.page, reply, has_gateway=bool(running))
+    gateway_status.print_gateways(shell.page, running)
     if window is None:
-        shell.page.say()
+        shell.page.print_line()
         none = "no session of this directory yet; `ctxgc sessions` lists all"
-        shell.page.say(none if reply.sessions else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim")
+        shell.page.print_line(
+            none if reply.sessions else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim"
+        )
     else:
-        _say_window(shell.page, window, gateway_status.why_not_followed(running, str(window.session)))
+        _print_window(shell.page, window, gateway_status.not_followed_reason(running, str(window.session)))
     return 0
 
 
-def _print_line(shell: Shell, args: argparse.Namespace) -> int:
+def _print_status_line(shell: Shell, args: argparse.Namespace) -> int:
     args.timeout = min(args.timeout, LINE_S)
     try:
         shell.connect(spawn=False)
         if args.stdin:
-            args.session = _session_from_stdin(sys.stdin.read(TOLD_BYTES_MAX)) or args.session
-        reply: ShowReply = shell.call("session.show", shell.session(), spawn=False)
+            args.session = _session_in_json(sys.stdin.read(TOLD_BYTES_MAX)) or args.session
+        reply: ShowReply = shell.call("session.show", shell.session_params(), spawn=False)
     except CallFailed as failure:
         why = {"unreachable": "not running", "not_found": "no session", "deadline": "busy", "busy": "busy"}
         text = f"ctxgc: {why.get(failure.kind, failure.kind)}"
-        return shell.answer({"line": text}, lambda page: page.say(text))
-    return shell.answer(reply, lambda page: page.say(printable_line(one_line(reply))))
+        return shell.print_reply({"line": text}, lambda page: page.print_line(text))
+    return shell.print_reply(reply, lambda page: page.print_line(printable_line(session_status_line(reply))))
 
 
-def _session_from_stdin(text: str) -> str:
+def _session_in_json(text: str) -> str:
     """The session in the JSON that Claude Code writes to its status line's command; empty if there is none."""
     try:
         record = json.loads(text)
@@ -114,11 +116,11 @@ def _session_from_stdin(text: str) -> str:
     return f"claude_code:{named}" if isinstance(named, str) and named else ""
 
 
-def one_line(reply: ShowReply) -> str:
+def session_status_line(reply: ShowReply) -> str:
     """A session's state as a short line."""
     mode, waits = reply.gateway or reply.rendered_by, reply.next_collection
-    freed = terminal.Billing(reply).part(reply.freed_tokens)
-    parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_label(agent_window(reply))} tokens"]
+    freed = terminal.Billing(reply).billed_part(reply.freed_tokens)
+    parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_label(agent_window_tokens(reply))} tokens"]
     if freed:
         parts.append(f"{tokens_label(freed)} {'freed' if mode in EDITED else 'could go'}")
     if reply.cache_hit_rate is not None:
@@ -132,7 +134,7 @@ def one_line(reply: ShowReply) -> str:
     return " · ".join(parts)
 
 
-def _stats(shell: Shell) -> StatsReply:
+def _call_stats(shell: Shell) -> StatsReply:
     try:
         reply: StatsReply = shell.call("stats", {}, spawn=False)
     except Unreachable as failure:
@@ -141,15 +143,16 @@ def _stats(shell: Shell) -> StatsReply:
     return reply
 
 
-def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) -> None:
-    page.say(f"ctxgcd {reply.version}, pid {reply.pid}, up {terminal.duration(reply.uptime_s)}", "bold")
-    page.facts(
+def _print_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) -> None:
+    page.print_line(f"ctxgcd {reply.version}, pid {reply.pid}, up {terminal.format_duration(reply.uptime_s)}", "bold")
+    page.print_facts(
         (
             ("socket", printable_line(reply.socket)),
-            ("state", f"{printable_line(reply.state_folder)}, {terminal.size(reply.stash_bytes)}"),
+            ("state", f"{printable_line(reply.state_folder)}, {terminal.format_bytes(reply.stash_bytes)}"),
             (
                 "memory",
-                f"{terminal.size(reply.rss_bytes)}, {terminal.size(reply.text_cache_bytes)} of it cached text",
+                f"{terminal.format_bytes(reply.rss_bytes)},"
+                f" {terminal.format_bytes(reply.text_cache_bytes)} of it cached text",
             ),
             (
                 "stash",
@@ -162,7 +165,7 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
             ),
             (
                 "served",
-                f"{plural(reply.requests, 'request')}, {count(reply.errors)} of them answered with an error",
+                f"{plural(reply.requests, 'request')}, {format_count(reply.errors)} of them answered with an error",
             ),
             ("follows", plural(reply.watched, "path") if reply.watched else ""),
             ("gateway", "" if has_gateway else "none runs; `ctxgc run AGENT` starts one"),
@@ -173,28 +176,28 @@ def _say_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) ->
         )
     )
     if reply.read_only:
-        page.say(f"  the stash takes no writes: {printable_line(reply.read_only)}", "red")
+        page.print_line(f"  the stash takes no writes: {printable_line(reply.read_only)}", "red")
     if 0 < reply.stash_bytes_max < reply.stash_bytes:
-        limit = terminal.size(reply.stash_bytes_max)
-        page.say(f"  the stash is larger than {limit}; `ctxgc doctor` says what to forget", "yellow")
+        limit = terminal.format_bytes(reply.stash_bytes_max)
+        page.print_line(f"  the stash is larger than {limit}; `ctxgc doctor` says what to forget", "yellow")
     if reply.tokens_estimated:
-        page.say("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
+        page.print_line("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
 
 
-def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> None:
-    page.say()
-    page.say(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
+def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> None:
+    page.print_line()
+    page.print_line(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.next_collection.limit_tokens
-    tokens = agent_window(reply)
+    tokens = agent_window_tokens(reply)
     window = f"{tokens_label(tokens)} tokens"
     if limit:
         window = f"{page.bar(tokens / limit)} {window} of {tokens_label(limit)}"
     billing = terminal.Billing(reply)
     mode = reply.gateway or reply.rendered_by
-    freed, evictable = billing.part(reply.freed_tokens), billing.part(reply.evictable_tokens)
-    garbage = billing.part(reply.garbage_tokens)
+    freed, evictable = billing.billed_part(reply.freed_tokens), billing.billed_part(reply.evictable_tokens)
+    garbage = billing.billed_part(reply.garbage_tokens)
     hits = reply.cache_hit_rate
-    page.facts(
+    page.print_facts(
         (
             ("window", window),
             ("of it", f"{tokens_label(evictable)} evictable, {tokens_label(garbage)} proven garbage"),
@@ -204,21 +207,21 @@ def _say_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> Non
             ),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
             ("saved", _saved_in_words(reply, mode)),
-            ("faults", count(reply.faults)),
-            ("dropped", _dropped(reply)),
+            ("faults", format_count(reply.faults)),
+            ("dropped", _dropped_in_words(reply)),
             ("mode", MODES.get(reply.gateway, printable_line(reply.gateway))),
             (
                 "rendered by",
                 "" if reply.gateway else RENDERERS.get(reply.rendered_by, printable_line(reply.rendered_by)),
             ),
             ("turn", str(reply.turn)),
-            ("last", _last_collection(reply.last_collection, billing)),
+            ("last", _last_collection_in_words(reply.last_collection, billing)),
             ("next", not_followed or printable_line(reply.next_collection.words)),
         )
     )
 
 
-def _dropped(reply: ShowReply) -> str:
+def _dropped_in_words(reply: ShowReply) -> str:
     """The segments that the host dropped, in raw tokens, and the commands that bring them back."""
     if not reply.departed:
         return ""
@@ -230,7 +233,7 @@ def _saved_in_words(reply: ShowReply, mode: str) -> str:
     """The session's savings by its collections in dollars, and the price behind the amount."""
     if reply.saved_usd is None or reply.price is None or not reply.collections:
         return ""
-    lost, amount = reply.saved_usd < 0, terminal.dollars(abs(reply.saved_usd))
+    lost, amount = reply.saved_usd < 0, terminal.format_dollars(abs(reply.saved_usd))
     what = (
         f"{amount} {'lost' if lost else 'saved'}"
         if mode in EDITED
@@ -239,15 +242,15 @@ def _saved_in_words(reply: ShowReply, mode: str) -> str:
     return f"{what}; {printable_line(terminal.price_source(reply.price))}"
 
 
-def _last_collection(one: CollectionReply | None, billing: terminal.Billing) -> str:
+def _last_collection_in_words(one: CollectionReply | None, billing: terminal.Billing) -> str:
     """The last collection: its trigger, its predicted cost, its actual cost."""
     if one is None:
         return "no collection yet"
-    actual = "" if one.actual_cost is None else f", {_cost_in_words(billing.part(one.actual_cost))} by the bill"
+    actual = "" if one.actual_cost is None else f", {_cost_in_words(billing.billed_part(one.actual_cost))} by the bill"
     head = f"#{one.collection}, {terminal.time_ago(one.wall_s)}, {printable_line(one.trigger)}"
     usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
-    money = "" if usd is None else f", {terminal.dollars(usd)}"
-    costs = f"{_cost_in_words(billing.part(one.predicted_cost))} predicted{actual}"
+    money = "" if usd is None else f", {terminal.format_dollars(usd)}"
+    costs = f"{_cost_in_words(billing.billed_part(one.predicted_cost))} predicted{actual}"
     return f"{head}: {terminal.effect_in_words(one, billing)}; {costs}{money}"
 
 
@@ -258,7 +261,7 @@ def _cost_in_words(cost: float) -> str:
 COMMANDS = {
     "status": CommandSpec(
         status,
-        _arguments,
+        _status_arguments,
         has_session=True,
         notes="With --json: what the daemon says of itself, the session under `window`, null if there is none, and "
         "`gateways`, each with what it counts.",

@@ -66,29 +66,29 @@ class Page:
             return text
         return f"\x1b[{';'.join(STYLES[style] for style in styles)}m{text}\x1b[0m"
 
-    def say(self, text: str = "", *styles: str) -> None:
+    def print_line(self, text: str = "", *styles: str) -> None:
         """Print a line."""
         line = self.paint(text, *styles)
         self.stream.write((line if self.can_utf8 else line.encode("ascii", "replace").decode()) + "\n")
 
-    def title(self, text: str) -> None:
+    def print_title(self, text: str) -> None:
         """Print a heading, with an empty line before."""
-        self.say()
-        self.say(text, "bold")
+        self.print_line()
+        self.print_line(text, "bold")
 
-    def facts(self, rows: Sequence[tuple[str, str]], indent: str = "  ") -> None:
+    def print_facts(self, rows: Sequence[tuple[str, str]], indent: str = "  ") -> None:
         """Names and values, values in a column; rows without a value are left out."""
         wide = max((len(name) for name, value in rows if value), default=0)
         for name, value in rows:
             if value:
-                self.say(f"{indent}{self.paint(name.ljust(wide), 'dim')}  {value}")
+                self.print_line(f"{indent}{self.paint(name.ljust(wide), 'dim')}  {value}")
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "  ") -> None:
+    def print_table(self, head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "  ") -> None:
         """Columns of their needed width, the last cut to fit; `>` before a heading aligns its column right."""
         right = [name.startswith(">") for name in head]
         names = [name.removeprefix(">") for name in head]
         cells = [[printable_line(cell) for cell in row] for row in rows]
-        wide = [max([columns(name), *(columns(row[at]) for row in cells)]) for at, name in enumerate(names)]
+        wide = [max([count_columns(name), *(count_columns(row[at]) for row in cells)]) for at, name in enumerate(names)]
         room = self.width - len(indent) - sum(wide[:-1]) - 2 * (len(wide) - 1)
         wide[-1] = min(wide[-1], max(room, 12))
 
@@ -96,9 +96,9 @@ class Page:
             out = [fit_columns(cell, wide[at], right=right[at]) for at, cell in enumerate(row)]
             return (indent + "  ".join(out)).rstrip()
 
-        self.say(line(names), "dim")
+        self.print_line(line(names), "dim")
         for row in cells:
-            self.say(line(row))
+            self.print_line(line(row))
 
     def bar(self, part: float, width: int = 24) -> str:
         """A filled bar for a share of 0 to 1."""
@@ -108,7 +108,7 @@ class Page:
 
     def snippet(self, text: str) -> str:
         """A search snippet on a line, its matches highlighted."""
-        parts = _around_first_match(" ".join(text.split()), self.width - SNIPPET_INDENT).split(MATCH_START)
+        parts = _crop_to_first_match(" ".join(text.split()), self.width - SNIPPET_INDENT).split(MATCH_START)
         out = [printable_line(parts[0])]
         for part in parts[1:]:
             match, _, rest = part.partition(MATCH_END)
@@ -116,7 +116,7 @@ class Page:
         return "".join(out)
 
 
-def _around_first_match(text: str, width: int) -> str:
+def _crop_to_first_match(text: str, width: int) -> str:
     """At most so many characters of a snippet, the first match a third of the way in; marks are not counted."""
     if len(text) <= width:
         return text
@@ -131,22 +131,22 @@ def printable_line(text: str) -> str:
     """Text on one line that cannot steer a terminal: control and bidi characters become visible signs."""
     if text.isprintable():
         return text
-    return "".join(_visible(char) for char in text)
+    return "".join(_visible_char(char) for char in text)
 
 
 def printable_text(text: str) -> str:
     """Like `plain`, but newlines and tabs stay: for content shown in full."""
-    return "".join(char if char in "\n\t" or char.isprintable() else _visible(char) for char in text)
+    return "".join(char if char in "\n\t" or char.isprintable() else _visible_char(char) for char in text)
 
 
-def _visible(char: str) -> str:
+def _visible_char(char: str) -> str:
     code = ord(char)
     if code < 32:
         return chr(0x2400 + code)  # The control pictures: ␀ … ␟.
     return char if char.isprintable() or char == "\u00a0" else "�"
 
 
-def columns(text: str) -> int:
+def count_columns(text: str) -> int:
     """How many terminal columns a text takes: wide characters take two, combining marks none."""
     if text.isascii():
         return len(text)
@@ -163,20 +163,20 @@ def _char_columns(char: str) -> int:
 
 def fit_columns(text: str, width: int, *, right: bool = False) -> str:
     """Text padded to a width, or cut with an ellipsis."""
-    space = width - columns(text)
+    space = width - count_columns(text)
     if space >= 0:
         return " " * space + text if right else text + " " * space
-    while text and columns(text) > width - 1:
+    while text and count_columns(text) > width - 1:
         text = text[:-1]
     return text + "…"
 
 
-def count(number: float) -> str:
+def format_count(number: float) -> str:
     """A whole number with thin grouping: `1,234,567`."""
     return f"{round(number):,}"
 
 
-def tokens(number: float) -> str:
+def format_tokens(number: float) -> str:
     """Tokens, short: `950`, `12.3 k`, `4.56 M`."""
     if abs(number) < 1000:
         return str(round(number))
@@ -185,7 +185,7 @@ def tokens(number: float) -> str:
     return f"{number / 1e6:.2f} M"
 
 
-def dollars(amount: float) -> str:
+def format_dollars(amount: float) -> str:
     """An amount of money, short: `$12.30`, `$0.0042`."""
     size = abs(amount)
     return (
@@ -196,7 +196,7 @@ def dollars(amount: float) -> str:
 def price_source(price: PriceReply) -> str:
     """The origin of a price, for a line below amounts in dollars."""
     origin = f"the list price of {price.as_of}" if price.as_of else "the price of your configuration"
-    return f"dollars: {price.model} at {dollars(price.input_usd)} for a million input tokens, {origin}"
+    return f"dollars: {price.model} at {format_dollars(price.input_usd)} for a million input tokens, {origin}"
 
 
 class Billing:
@@ -209,16 +209,16 @@ class Billing:
         self.ratio = reply.ratio
         self.system_and_tools_tokens = reply.system_and_tools_tokens
 
-    def part(self, raw_tokens: float) -> int:
+    def billed_part(self, raw_tokens: float) -> int:
         """Of a part of the window; rounded up, as the daemon does."""
         return -int(-raw_tokens * self.ratio // 1)
 
-    def whole(self, raw_tokens: float) -> int:
+    def billed_window(self, raw_tokens: float) -> int:
         """Of a window, system prompt and tools included."""
-        return self.part(raw_tokens) + self.system_and_tools_tokens
+        return self.billed_part(raw_tokens) + self.system_and_tools_tokens
 
 
-def size(number: float) -> str:
+def format_bytes(number: float) -> str:
     """Bytes, short: `950 B`, `12.3 KB`, `4.56 MB`."""
     for unit in ("B", "KB", "MB", "GB"):
         if abs(number) < 1000:
@@ -227,12 +227,12 @@ def size(number: float) -> str:
     return f"{number:.1f} TB"
 
 
-def percent(part: float, whole: float) -> str:
+def format_percent(part: float, whole: float) -> str:
     """A share: `37 %`; empty without a whole."""
     return f"{100 * part / whole:.0f} %" if whole else "–"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A span of time, short: `4 s`, `3 min`, `5 h`, `2 d`."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
@@ -244,12 +244,12 @@ def time_ago(wall_s: float) -> str:
     """The time since a moment; empty for an unknown moment."""
     if wall_s <= 0:
         return ""
-    return f"{duration(max(time.time() - wall_s, 0))} ago"
+    return f"{format_duration(max(time.time() - wall_s, 0))} ago"
 
 
 def plural(number: int, noun: str) -> str:
     """`1 segment`, `2 segments`."""
-    return f"{count(number)} {noun}" + ("" if number == 1 else "s")
+    return f"{format_count(number)} {noun}" + ("" if number == 1 else "s")
 
 
 def protections_in_words(sums: Mapping[str, int]) -> str:
@@ -260,14 +260,14 @@ def protections_in_words(sums: Mapping[str, int]) -> str:
 
 def effect_in_words(one: CollectionReply, billing: Billing) -> str:
     """The effect of a journal entry: evicted, would have evicted, or brought back."""
-    freed = billing.whole(one.before_tokens) - billing.whole(one.after_tokens)
+    freed = billing.billed_window(one.before_tokens) - billing.billed_window(one.after_tokens)
     if one.undoes:
         return f"{tokens_label(-freed)} came back"
     verb = "would have evicted" if one.trigger == SHADOW else "evicted"
-    return f"{verb} {count(one.evicted)}, freed {tokens_label(freed)}"
+    return f"{verb} {format_count(one.evicted)}, freed {tokens_label(freed)}"
 
 
-def label(segment: SegmentReply) -> str:
+def segment_label(segment: SegmentReply) -> str:
     """A segment in a few words from its metadata: tool, path and lines, or command; never text of its body."""
     words = [segment.tool or segment.kind]
     paths = segment.paths

@@ -11,13 +11,13 @@ from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
     KINDS,
     CommandSpec,
-    count_argument,
-    kind_argument,
-    positive_argument,
-    tokens_argument,
+    parse_count,
+    parse_kind,
+    parse_positive_number,
+    parse_tokens,
 )
-from ctxgc.fronts.cli.context import Shell, refuse_usage, say_changed
-from ctxgc.fronts.cli.terminal import count, plural, printable_line
+from ctxgc.fronts.cli.context import Shell, print_change, refuse_usage
+from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
 from ctxgc.protocol.agents import CLIENT
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ COLLECT_S = 300.0
 SESSION_CHARS_MAX = 400
 
 
-def _importance_argument(text: str) -> float:
+def _parse_importance(text: str) -> float:
     """A number from 0 to 1."""
     try:
         value = float(text)
@@ -48,13 +48,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", default="-", metavar="TEXT", help="the text; `-` or absent: standard input")
     parser.add_argument("--file", metavar="PATH", default="", help="this file's text, however large")
     parser.add_argument(
-        "--kind", type=kind_argument, choices=KINDS, default="", help="default: other; attachment for a file"
+        "--kind", type=parse_kind, choices=KINDS, default="", help="default: other; attachment for a file"
     )
     parser.add_argument("--id", default="", help="the segment's id; default: derived from kind and text")
     parser.add_argument("--tag", action="append", default=[], help="a tag to find the segment by; may be repeated")
     parser.add_argument("--task", default="", help="the segment's task")
     parser.add_argument("--ref", action="append", default=[], metavar="SEGMENT", help="an older segment as a reference")
-    parser.add_argument("--importance", type=_importance_argument, default=0.5, help="0 to 1; default: 0.5")
+    parser.add_argument("--importance", type=_parse_importance, default=0.5, help="0 to 1; default: 0.5")
     parser.add_argument("--pin", action="store_true", help="never evict the segment")
 
 
@@ -63,17 +63,17 @@ def add(shell: Shell, args: argparse.Namespace) -> int:
 
     An agent's session is a mirror: what a person or a model adds in its directory is no part of it.
     """
-    method, params = _new_segment(args)
-    session = {"session": args.session} if args.session else shell.directory()
+    method, params = _segment_params(args)
+    session = {"session": args.session} if args.session else shell.directory_params()
     here = session.get("cwd", "")
     if here and not shell.has_session(project=here, source=CLIENT):
         opened: SessionReply = shell.call("session.open", {"session": here[-SESSION_CHARS_MAX:], "project": here})
         session = {"session": opened.session}
     reply: AddReply = shell.call(method, {**session, **params})
-    return shell.answer(reply, lambda page: _say_added(page, reply))
+    return shell.print_reply(reply, lambda page: _print_added(page, reply))
 
 
-def _new_segment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def _segment_params(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if args.file:
         if args.kind not in ("", *FILE_KINDS) or args.ref or args.task or args.pin:
             refuse_usage(
@@ -85,7 +85,7 @@ def _new_segment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if text == "-":
         if sys.stdin.isatty():
             refuse_usage("there is no text to add", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
-        text = _piped_text()
+        text = _read_piped_text()
     if not text:
         refuse_usage("there is no text to add: it is empty", "ctxgc add TEXT, ctxgc add --file PATH, or pipe it in")
     segment = {"id": args.id, "kind": args.kind or "other", "text": text, "tags": args.tag, "task": args.task}
@@ -93,17 +93,19 @@ def _new_segment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return "segment.add", {"segment": {**segment, **more}}
 
 
-def _piped_text() -> str:
+def _read_piped_text() -> str:
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
         refuse_usage("standard input is not UTF-8 text", "ctxgc add --file PATH takes any bytes")
 
 
-def _say_added(page: terminal.Page, reply: AddReply) -> None:
+def _print_added(page: terminal.Page, reply: AddReply) -> None:
     for segment_id in reply.ids:
-        page.say(f"{printable_line(segment_id)}  {page.paint('in ' + printable_line(reply.session), 'dim')}", "bold")
-    say_changed(page, reply)
+        page.print_line(
+            f"{printable_line(segment_id)}  {page.paint('in ' + printable_line(reply.session), 'dim')}", "bold"
+        )
+    print_change(page, reply)
 
 
 def _segments_argument(parser: argparse.ArgumentParser) -> None:
@@ -112,60 +114,60 @@ def _segments_argument(parser: argparse.ArgumentParser) -> None:
 
 def pin(shell: Shell, args: argparse.Namespace) -> int:
     """Make segments roots."""
-    return shell.answer_changed(shell.call("segment.pin", {**shell.session(), "ids": args.segments}))
+    return shell.print_change(shell.call("segment.pin", {**shell.session_params(), "ids": args.segments}))
 
 
 def unpin(shell: Shell, args: argparse.Namespace) -> int:
     """Take pins back."""
-    return shell.answer_changed(shell.call("segment.unpin", {**shell.session(), "ids": args.segments}))
+    return shell.print_change(shell.call("segment.unpin", {**shell.session_params(), "ids": args.segments}))
 
 
 def stash(shell: Shell, args: argparse.Namespace) -> int:
     """Evict by hand."""
-    reply: PlanReply = shell.call("segment.evict", {**shell.session(), "ids": args.segments})
-    return shell.answer(reply, lambda page: say_plan(page, reply))
+    reply: PlanReply = shell.call("segment.evict", {**shell.session_params(), "ids": args.segments})
+    return shell.print_reply(reply, lambda page: print_plan(page, reply))
 
 
 def _collect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
-        type=tokens_argument,
+        type=parse_tokens,
         help="tokens of the whole window, 40000 or 40k; default: the session's budget, else a third of its raw tokens",
     )
     parser.add_argument("--raw", action="store_true", help="N counts o200k tokens, not billed tokens")
     parser.add_argument("--dry-run", action="store_true", help="list the victims, and change nothing")
     parser.add_argument(
-        "--limit", type=count_argument, default=20, help="how many victims to list, the largest; default: 20"
+        "--limit", type=parse_count, default=20, help="how many victims to list, the largest; default: 20"
     )
 
 
 def collect(shell: Shell, args: argparse.Namespace) -> int:
     """Collect, or show the plan of a collection."""
-    params = {**shell.session(), "unit": "raw" if args.raw else "billed", "limit": args.limit}
+    params = {**shell.session_params(), "unit": "raw" if args.raw else "billed", "limit": args.limit}
     if args.budget is not None:
         params["budget_tokens"] = args.budget
     reply: PlanReply = shell.call("heap.plan" if args.dry_run else "heap.collect", params)
-    return shell.answer(reply, lambda page: say_plan(page, reply, args.budget))
+    return shell.print_reply(reply, lambda page: print_plan(page, reply, args.budget))
 
 
-def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = None) -> None:
+def print_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = None) -> None:
     """A plan or a collection: victims with reasons, before and after, the cost, the effect on the agent."""
     before, after = reply.before_tokens, reply.after_tokens
     if reply.victims:
-        page.table(VICTIM_HEAD, [victim_row(victim) for victim in reply.victims])
+        page.print_table(VICTIM_HEAD, [victim_row(victim) for victim in reply.victims])
         if reply.evicted > len(reply.victims):
-            page.say(f"  and {count(reply.evicted - len(reply.victims))} smaller ones", "dim")
-        page.say()
+            page.print_line(f"  and {format_count(reply.evicted - len(reply.victims))} smaller ones", "dim")
+        page.print_line()
     by_reason = sorted(reply.by_reason.items(), key=lambda item: -item[1].freed_tokens)
     cost = reply.predicted_cost
     verdict = "saves" if cost < 0 else "costs"
-    page.facts(
+    page.print_facts(
         (
             ("session", printable_line(reply.session)),
             ("window", f"{tokens_label(before)} → {tokens_label(after)} {_unit_name(reply)}"),
             ("", page.bar(after / before if before else 0.0)),
-            ("budget", _budget(reply, asked_tokens) if reply.trigger == "asked" else ""),
+            ("budget", _budget_in_words(reply, asked_tokens) if reply.trigger == "asked" else ""),
             (
                 "evicted",
                 f"{plural(reply.evicted, 'segment')}, {tokens_label(reply.freed_tokens)} freed",
@@ -186,14 +188,14 @@ def say_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None = N
         if reply.protected_by
         else None
     )
-    say_changed(page, reply, hint if reply.protected_by else None)
+    print_change(page, reply, hint if reply.protected_by else None)
 
 
 def _unit_name(reply: PlanReply) -> str:
     return "tokens" if reply.unit == "billed" else "raw tokens"
 
 
-def _budget(reply: PlanReply, asked_tokens: int | None) -> str:
+def _budget_in_words(reply: PlanReply, asked_tokens: int | None) -> str:
     """The budget; a budget below the billed system prompt and tools means the smallest possible window."""
     target = tokens_label(reply.target_tokens)
     if asked_tokens is None or asked_tokens >= reply.target_tokens:
@@ -206,9 +208,9 @@ VICTIM_HEAD = (">freed", "why", "segment", "what")
 
 def victim_row(victim: VictimReply, billing: terminal.Billing | None = None) -> tuple[str, ...]:
     """A victim as a row under `VICTIM_HEAD`; with `billing` its raw tokens as the model bills them."""
-    freed = billing.part(victim.freed_tokens) if billing else victim.freed_tokens
+    freed = billing.billed_part(victim.freed_tokens) if billing else victim.freed_tokens
     reason = victim.reason + (f" by {victim.by}" if victim.by else f", {plural(victim.age_turns, 'turn')} old")
-    return (count(freed), terminal.fit_columns(reason, 44).rstrip(), victim.id, victim.label)
+    return (format_count(freed), terminal.fit_columns(reason, 44).rstrip(), victim.id, victim.label)
 
 
 def _why_arguments(parser: argparse.ArgumentParser) -> None:
@@ -217,38 +219,38 @@ def _why_arguments(parser: argparse.ArgumentParser) -> None:
 
 def why(shell: Shell, args: argparse.Namespace) -> int:
     """Explain a segment."""
-    reply: WhyReply = shell.call("heap.why", {**shell.session(), "id": args.segment})
-    return shell.answer(reply, lambda page: say_why(page, reply))
+    reply: WhyReply = shell.call("heap.why", {**shell.session_params(), "id": args.segment})
+    return shell.print_reply(reply, lambda page: print_why(page, reply))
 
 
-def say_why(page: terminal.Page, reply: WhyReply) -> None:
+def print_why(page: terminal.Page, reply: WhyReply) -> None:
     """The explanation, and the retaining path as a small tree: the root first."""
-    page.say(f"{printable_line(reply.label)}  {page.paint(printable_line(reply.id), 'dim')}", "bold")
-    page.say(printable_line(reply.explanation))
+    page.print_line(f"{printable_line(reply.label)}  {page.paint(printable_line(reply.id), 'dim')}", "bold")
+    page.print_line(printable_line(reply.explanation))
     for depth, step in enumerate(reply.path):
         if depth == 0:
             head = f"{reply.root} root  " if reply.root else ""
         else:
             head = f"{'   ' * (depth - 1)}└─ {step.edge} → "
-        page.say(f"  {page.paint(head, 'cyan')}{printable_line(step.label)}  {page.paint(step.id, 'dim')}")
+        page.print_line(f"  {page.paint(head, 'cyan')}{printable_line(step.label)}  {page.paint(step.id, 'dim')}")
 
 
 def _undo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "collection", nargs="?", type=positive_argument, default=0, metavar="N", help="which; default: the newest"
+        "collection", nargs="?", type=parse_positive_number, default=0, metavar="N", help="which; default: the newest"
     )
     parser.add_argument("--force", action="store_true", help="even if a later collection ran")
 
 
 def undo(shell: Shell, args: argparse.Namespace) -> int:
     """Take a collection back."""
-    params = {**shell.session(), "collection": args.collection, "force": args.force}
+    params = {**shell.session_params(), "collection": args.collection, "force": args.force}
     reply: PlanReply = shell.call("heap.undo", params)
-    return shell.answer(reply, lambda page: _say_undone(page, reply))
+    return shell.print_reply(reply, lambda page: _print_undo(page, reply))
 
 
-def _say_undone(page: terminal.Page, reply: PlanReply) -> None:
-    page.facts(
+def _print_undo(page: terminal.Page, reply: PlanReply) -> None:
+    page.print_facts(
         (
             ("session", printable_line(reply.session)),
             ("window", f"{tokens_label(reply.before_tokens)} → {tokens_label(reply.after_tokens)} {_unit_name(reply)}"),
@@ -257,72 +259,76 @@ def _say_undone(page: terminal.Page, reply: PlanReply) -> None:
             ("effect", printable_line(reply.effect)),
         )
     )
-    say_changed(page, reply)
+    print_change(page, reply)
 
 
 def _log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "collection",
         nargs="?",
-        type=positive_argument,
+        type=parse_positive_number,
         default=0,
         metavar="N",
         help="a collection, with its victims",
     )
-    parser.add_argument("--limit", type=positive_argument, default=20, help="how many, the newest; default: 20")
+    parser.add_argument("--limit", type=parse_positive_number, default=20, help="how many, the newest; default: 20")
 
 
 def log(shell: Shell, args: argparse.Namespace) -> int:
     """Print the journal."""
-    reply: LogReply = shell.call("heap.log", {**shell.session(), "limit": args.limit, "collection": args.collection})
-    return shell.answer(reply, lambda page: _say_log(page, reply))
+    reply: LogReply = shell.call(
+        "heap.log", {**shell.session_params(), "limit": args.limit, "collection": args.collection}
+    )
+    return shell.print_reply(reply, lambda page: _print_log(page, reply))
 
 
-def _say_log(page: terminal.Page, reply: LogReply) -> None:
+def _print_log(page: terminal.Page, reply: LogReply) -> None:
     billing = terminal.Billing(reply)
     rows = [
         (
             str(collection.collection),
             terminal.time_ago(collection.wall_s),
             collection.trigger + (f" undoes {collection.undoes}" if collection.undoes else ""),
-            " → ".join(tokens_label(billing.whole(raw)) for raw in (collection.before_tokens, collection.after_tokens)),
-            tokens_label(billing.part(collection.predicted_cost)),
-            "–" if collection.actual_cost is None else tokens_label(billing.part(collection.actual_cost)),
+            " → ".join(
+                tokens_label(billing.billed_window(raw)) for raw in (collection.before_tokens, collection.after_tokens)
+            ),
+            tokens_label(billing.billed_part(collection.predicted_cost)),
+            "–" if collection.actual_cost is None else tokens_label(billing.billed_part(collection.actual_cost)),
             *((_cost_in_dollars(collection),) if reply.price else ()),
             terminal.effect_in_words(collection, billing),
         )
         for collection in reply.collections
     ]
     if not rows:
-        page.say("no collection yet; `ctxgc collect --dry-run` says what one would do")
+        page.print_line("no collection yet; `ctxgc collect --dry-run` says what one would do")
         return
     money = (">dollars",) if reply.price else ()
-    page.table((">#", "when", "trigger", "window", ">predicted cost", ">actual", *money, "what"), rows)
+    page.print_table((">#", "when", "trigger", "window", ">predicted cost", ">actual", *money, "what"), rows)
     foreseen = [one for one in reply.collections if one.trigger == SHADOW]
     if foreseen:
-        freed = billing.part(sum(collection.before_tokens - collection.after_tokens for collection in foreseen))
-        cost = billing.part(sum(collection.predicted_cost for collection in foreseen))
+        freed = billing.billed_part(sum(collection.before_tokens - collection.after_tokens for collection in foreseen))
+        cost = billing.billed_part(sum(collection.predicted_cost for collection in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
         usd = sum(one.predicted_usd or 0.0 for one in foreseen)
-        page.say(
+        page.print_line(
             f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed "
             f"{tokens_label(freed)} tokens and {verdict} {tokens_label(abs(cost))} input tokens"
-            + (f", {terminal.dollars(abs(usd))}, predicted" if reply.price else ", predicted")
+            + (f", {terminal.format_dollars(abs(usd))}, predicted" if reply.price else ", predicted")
         )
     if reply.pause:
-        page.say(printable_line(reply.pause))
+        page.print_line(printable_line(reply.pause))
     if reply.price:
-        page.say(printable_line(terminal.price_source(reply.price)), "dim")
+        page.print_line(printable_line(terminal.price_source(reply.price)), "dim")
     for collection in reply.collections:
         if collection.victims:
-            page.say()
-            page.table(VICTIM_HEAD, [victim_row(victim, billing) for victim in collection.victims])
+            page.print_line()
+            page.print_table(VICTIM_HEAD, [victim_row(victim, billing) for victim in collection.victims])
 
 
 def _cost_in_dollars(one: CollectionReply) -> str:
     """The cost of a collection in dollars: by the bill, else as predicted; a saving is negative."""
     usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
-    return "–" if usd is None else terminal.dollars(usd)
+    return "–" if usd is None else terminal.format_dollars(usd)
 
 
 COMMANDS = {

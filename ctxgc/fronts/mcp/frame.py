@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctxgc.core.frame import Block, DataLine, render_frame, split_lines
 
 
-def framed(title: str, origin: str, text: str) -> str:
+def frame_text(title: str, origin: str, text: str) -> str:
     """The text as data, under a header with what it is and whose."""
     lines = tuple(DataLine(number, line) for number, line in enumerate(split_lines([text]), 1))
     return render_frame([Block(title=title, facts=(origin,), lines=lines)])

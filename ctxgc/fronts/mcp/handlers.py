@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctxgc.fronts.mcp.resources import Resources, prompt, prompt_list
+from ctxgc.fronts.mcp.resources import Resources, get_prompt, prompt_list
 from ctxgc.fronts.mcp.tools import Tools, list_tools
 
 TYPE_CHECKING = False
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ctxgc.fronts.mcp.server import Handlers
 
 
-def handlers(call: Call, scope: Scope) -> Handlers:
+def method_handlers(call: Call, scope: Scope) -> Handlers:
     """Each method and what carries the method out."""
     tools = Tools(call, scope)
     resources = Resources(call, scope, tools)
@@ -22,5 +22,5 @@ def handlers(call: Call, scope: Scope) -> Handlers:
         "resources/templates/list": resources.templates,
         "resources/read": resources.read,
         "prompts/list": prompt_list,
-        "prompts/get": prompt,
+        "prompts/get": get_prompt,
     }

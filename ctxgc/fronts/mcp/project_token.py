@@ -17,7 +17,7 @@ def project_token(secret: str, folder: str) -> str:
     return hmac.new(secret.encode(), folder.encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:TOKEN_CHARS]
 
 
-def is_token(word: str, secret: str, folder: str) -> bool:
+def is_project_token(word: str, secret: str, folder: str) -> bool:
     """Whether the word is this folder's; never where there is no secret."""
     token = project_token(secret, folder)
     return bool(secret) and hmac.compare_digest(word.encode("utf-8", "surrogateescape"), token.encode())

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ctxgc.core.frame import clean_fact
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.mcp.frame import framed
+from ctxgc.fronts.mcp.frame import frame_text
 from ctxgc.fronts.mcp.rpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -67,7 +67,7 @@ class Resources:
         if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
             raise BadMessage(INVALID_PARAMS, NO_SUCH_CURSOR)
         offset = int(cursor)
-        rows = _answered(lambda: self._scope.sessions(SESSIONS_LISTED, offset))
+        rows = _translate_errors(lambda: self._scope.sessions(SESSIONS_LISTED, offset))
         found = [
             {
                 "uri": f"ctxgc://session/{quote(row.session, safe='')}",
@@ -95,10 +95,10 @@ class Resources:
         uri = params.get("uri")
         if not isinstance(uri, str) or len(uri) > URI_CHARS_MAX:
             raise BadMessage(INVALID_PARAMS, f"a URI is a text of {URI_CHARS_MAX} characters at most")
-        text = _answered(lambda: self._text_at(uri))
+        text = _translate_errors(lambda: self._read_uri(uri))
         return {"contents": [{"uri": uri, "mimeType": TEXT, "text": text}]}
 
-    def _text_at(self, uri: str) -> str:
+    def _read_uri(self, uri: str) -> str:
         """What stands at a URI. Raises `OutOfScope`."""
         try:
             parts = urlsplit(uri)
@@ -111,29 +111,29 @@ class Resources:
                 terminal.printable_line(f"{row.session} ({terminal.time_ago(row.updated_s)}) {row.title}")
                 for row in rows
             ]
-            return framed("sessions", "this project", "\n".join(lines))
+            return frame_text("sessions", "this project", "\n".join(lines))
         if parts.scheme == "ctxgc" and parts.netloc == "session" and len(names) == 1:
             if not (offset := _OFFSET.fullmatch(parts.query)):
                 raise OutOfScope("there is no such resource")
-            return self._segments_of(self._scope.session(names[0]), int(offset[1] or 0))
+            return self._segments_text(self._scope.resolve_session(names[0]), int(offset[1] or 0))
         if parts.scheme == "ctxgc" and parts.netloc == "segment" and len(names) == 2:
             return self._tools.recall(names[1], session=names[0])
         raise OutOfScope("there is no such resource")
 
-    def _segments_of(self, session: str, offset: int) -> str:
+    def _segments_text(self, session: str, offset: int) -> str:
         params = {"session": session, "limit": SEGMENTS_LISTED, "offset": offset}
         reply: SegmentsReply = self._call("segment.list", params)
         lines = [
-            terminal.printable_line(f"{row.id} {terminal.label(row)} ({row.state}, {row.tokens} tokens)")
+            terminal.printable_line(f"{row.id} {terminal.segment_label(row)} ({row.state}, {row.tokens} tokens)")
             for row in reply.segments
         ]
         if reply.next_offset >= 0:
             goes_on = f"ctxgc://session/{quote(session, safe='')}?offset={reply.next_offset}"
             lines.append(f"{reply.total} segments in all; the next: {goes_on}")
-        return framed("segments", session, "\n".join(lines))
+        return frame_text("segments", session, "\n".join(lines))
 
 
-def _answered(ask: Any) -> Any:
+def _translate_errors(ask: Any) -> Any:
     """What `ask` gives; a failure as the protocol's error."""
     try:
         return ask()
@@ -153,7 +153,7 @@ def prompt_list(params: dict[str, Any]) -> dict[str, Any]:
     return {"prompts": rows}
 
 
-def prompt(params: dict[str, Any]) -> dict[str, Any]:
+def get_prompt(params: dict[str, Any]) -> dict[str, Any]:
     """`prompts/get`."""
     name, given = params.get("name"), params.get("arguments") or {}
     if not isinstance(name, str) or name not in PROMPTS:

@@ -31,7 +31,7 @@ class BadMessage(Exception):
         self.code = code
 
 
-def read_messages(line: bytes) -> tuple[list[Any], bool]:
+def parse_messages(line: bytes) -> tuple[list[Any], bool]:
     """The messages of a line, and whether the line is a batch. Raises `BadMessage`."""
     try:
         value = json.loads(line)
@@ -44,7 +44,7 @@ def read_messages(line: bytes) -> tuple[list[Any], bool]:
     return value, True
 
 
-def version_for(asked: object) -> str:
+def negotiate_version(asked: object) -> str:
     """The client's version of the protocol where the server knows that version, else the newest."""
     return asked if isinstance(asked, str) and asked in VERSIONS else VERSIONS[0]
 
@@ -77,7 +77,7 @@ def error_reply(id: Id | None, failure: BadMessage) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": id, "error": {"code": failure.code, "message": str(failure)}}
 
 
-def line_of(message: dict[str, Any] | list[dict[str, Any]]) -> bytes:
+def encode_line(message: dict[str, Any] | list[dict[str, Any]]) -> bytes:
     """A message as a line. A lone surrogate, which strict readers of JSON refuse, becomes a question mark."""
     text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace") + b"\n"

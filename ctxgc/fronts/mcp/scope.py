@@ -38,7 +38,7 @@ class OutOfScope(Exception):
     """No session or segment of this name lies in the scope; the message is for the model."""
 
 
-def folder_of(uri: object) -> str:
+def folder_of_uri(uri: object) -> str:
     """The folder of a `file` URI; empty for any other value."""
     if not isinstance(uri, str):
         return ""
@@ -60,7 +60,7 @@ class Scope:
         self._call = call
         self._environment = environment
         self._started_in = folder
-        self._projects = _spellings([folder])
+        self._projects = _path_variants([folder])
         self._has_roots = threading.Event()
         self._has_roots.set()
         self._opens_all: bool | None = None
@@ -72,8 +72,8 @@ class Scope:
 
     def set_roots(self, uris: Iterable[object]) -> None:
         """Take the client's roots as the projects; without a usable root the folder of the start is the project."""
-        folders = [folder for folder in map(folder_of, uris) if folder][:ROOTS_MAX]
-        self._projects = _spellings(folders or [self._started_in])
+        folders = [folder for folder in map(folder_of_uri, uris) if folder][:ROOTS_MAX]
+        self._projects = _path_variants(folders or [self._started_in])
         self._has_roots.set()
 
     def projects(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class Scope:
             self._has_roots.set()  # A client that does not answer delays one question, not each.
         if self._opens_all:
             return ("",)
-        if not (distinct := _distinct(self._projects)):
+        if not (distinct := _unredacted_folders(self._projects)):
             raise OutOfScope(
                 "the path of this project has a credential, which ctxgc stores as a mark: sessions of another folder"
                 " may have the same mark, so no session is shown; rename the folder, or set mcp.projects to all"
@@ -116,12 +116,12 @@ class Scope:
         found.sort(key=lambda row: row.updated_s, reverse=True)
         return found[offset : offset + limit]
 
-    def current(self) -> str:
+    def current_session(self) -> str:
         """The session that the agent itself is in: by the agent's variable, else the newest of its project."""
         for source, variable in SESSION_VARIABLES:
             if name := self._environment.get(variable):
                 try:
-                    return self.session(f"{source}:{name}")
+                    return self.resolve_session(f"{source}:{name}")
                 except OutOfScope:
                     continue
         # A side chain counts only where its project has nothing else.
@@ -131,7 +131,7 @@ class Scope:
             raise OutOfScope("ctxgc knows no session of this project yet")
         return row.session
 
-    def session(self, name: str) -> str:
+    def resolve_session(self, name: str) -> str:
         """The full name of the session that this name means. Raises `OutOfScope`."""
         try:
             shown: ShowReply = self._call("session.show", {"session": name})
@@ -139,14 +139,14 @@ class Scope:
             if failure.kind not in _UNKNOWN:
                 raise
             raise OutOfScope(f"there is no session {name!r} in this project") from None
-        if not self._has(shown):
+        if not self._is_in_scope(shown):
             raise OutOfScope(f"there is no session {name!r} in this project")
         return shown.session
 
-    def locate(self, id: str, session: str = "") -> tuple[str, str]:
+    def locate_segment(self, id: str, session: str = "") -> tuple[str, str]:
         """Session and full id of the segment that an id means. Raises `OutOfScope`."""
         self.projects()  # A scope without projects says why, which is more than that nothing was found.
-        for name in [self.session(session)] if session else self._candidates():
+        for name in [self.resolve_session(session)] if session else self._candidate_sessions():
             try:
                 found: ContentReply = self._call("segment.get", {"session": name, "id": id, "with_content": False})
             except CallFailed as failure:
@@ -159,10 +159,10 @@ class Scope:
         where = f"session {session!r}" if session else f"the newest {SESSIONS_TRIED} sessions of this project"
         raise OutOfScope(f"there is no segment {id!r} in {where}; `search` lists ids with their sessions")
 
-    def _candidates(self) -> Iterator[str]:
+    def _candidate_sessions(self) -> Iterator[str]:
         """Sessions in which an id without a session is looked for, the agent's own first."""
         try:
-            own = self.current()
+            own = self.current_session()
         except OutOfScope:
             return
         yield own
@@ -173,11 +173,11 @@ class Scope:
     def has_session(self, name: str) -> bool:
         """Whether the session of this full name is in the scope."""
         try:
-            return self.session(name) == name
+            return self.resolve_session(name) == name
         except OutOfScope:
             return False
 
-    def _has(self, shown: ShowReply) -> bool:
+    def _is_in_scope(self, shown: ShowReply) -> bool:
         """Whether this session's project is in the scope; a side chain without a project is in its parent's."""
         project = shown.project
         if not project and shown.parent:
@@ -191,13 +191,13 @@ class Scope:
         return self.has_project(project)
 
 
-def _distinct(folders: Iterable[str]) -> tuple[str, ...]:
+def _unredacted_folders(folders: Iterable[str]) -> tuple[str, ...]:
     """The folders whose name is stored as it is: the mark of a credential is the same in the name of many folders."""
     from ctxgc.core.redact import MARK_START, redact_text  # Not on the way to the first reply.
 
     return tuple(folder for folder in folders if MARK_START not in folder and redact_text(folder) == folder)
 
 
-def _spellings(folders: Iterable[str]) -> tuple[str, ...]:
+def _path_variants(folders: Iterable[str]) -> tuple[str, ...]:
     """The folders as they are named and as their links resolve: an agent may write either."""
     return tuple(dict.fromkeys(name for folder in folders for name in (folder, os.path.realpath(folder))))

@@ -22,12 +22,12 @@ from ctxgc.fronts.mcp.rpc import (
     LINE_BYTES_MAX,
     METHOD_NOT_FOUND,
     BadMessage,
+    encode_line,
     error_reply,
     id_of,
-    line_of,
-    read_messages,
+    negotiate_version,
+    parse_messages,
     result_reply,
-    version_for,
 )
 
 TYPE_CHECKING = False
@@ -79,7 +79,7 @@ class McpServer:
     def serve(self, source: BinaryIO, sink: BinaryIO) -> None:
         """Read messages and answer them until the source ends."""
         self._sink = sink
-        worker = threading.Thread(target=self._answer_waiting, daemon=True)
+        worker = threading.Thread(target=self._run_worker, daemon=True)
         worker.start()
         while line := source.readline(LINE_BYTES_MAX + 1):
             if len(line) > LINE_BYTES_MAX and not line.endswith(b"\n"):
@@ -87,7 +87,7 @@ class McpServer:
                     line = source.readline(LINE_BYTES_MAX)
                 self._send(error_reply(None, BadMessage(INVALID_REQUEST, f"a line has {LINE_BYTES_MAX} bytes at most")))
             elif line.strip():
-                self._receive(line)
+                self._dispatch_line(line)
         ends_at = time.monotonic() + LAST_REPLIES_S
         try:
             self._work.put(None, timeout=LAST_REPLIES_S)
@@ -95,19 +95,19 @@ class McpServer:
             return
         worker.join(max(0.0, ends_at - time.monotonic()))
 
-    def answer(self, line: bytes) -> dict[str, Any] | list[dict[str, Any]] | None:
+    def answer_line(self, line: bytes) -> dict[str, Any] | list[dict[str, Any]] | None:
         """The reply to a line, carried out at once; None where the line needs none. For a client over HTTP."""
         try:
-            messages, is_batch = read_messages(line)
+            messages, is_batch = parse_messages(line)
         except BadMessage as failure:
             return error_reply(None, failure)
-        requests = [message for message in messages if self._is_request(message)]
-        self._load_for(requests)
-        replies = [reply for reply in map(self._reply, requests) if reply is not None]
+        requests = [message for message in messages if self._needs_reply(message)]
+        self._load_handlers(requests)
+        replies = [reply for reply in map(self._handle_request, requests) if reply is not None]
         return (replies if is_batch else replies[0]) if replies else None
 
     def _send(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
-        line, sink = line_of(message), self._sink
+        line, sink = encode_line(message), self._sink
         with self._lock:
             if sink is None:
                 return
@@ -117,19 +117,19 @@ class McpServer:
             except (OSError, ValueError):
                 return  # The client is gone; the end of its other stream ends the server.
 
-    def _receive(self, line: bytes) -> None:
+    def _dispatch_line(self, line: bytes) -> None:
         """Answer a line, or hand its requests to the worker."""
         try:
-            messages, is_batch = read_messages(line)
+            messages, is_batch = parse_messages(line)
         except BadMessage as failure:
             self._send(error_reply(None, failure))
             return
-        requests = [message for message in messages if self._is_request(message)]
+        requests = [message for message in messages if self._needs_reply(message)]
         if not requests:
             return
-        self._load_for(requests)
+        self._load_handlers(requests)
         if not is_batch and _method_of(requests[0]) not in DEFERRED:
-            reply = self._reply(requests[0])
+            reply = self._handle_request(requests[0])
             if reply is not None:
                 self._send(reply)
             return
@@ -144,20 +144,20 @@ class McpServer:
             replies = [error_reply(id_of(request), busy) for request in requests]
             self._send(replies if is_batch else replies[0])
 
-    def _load_for(self, requests: list[Any]) -> None:
+    def _load_handlers(self, requests: list[Any]) -> None:
         """Load the other handlers once a request needs more than the first ones: the first reply has not to wait."""
         if not self._is_loaded and any(_method_of(request) not in self._handlers for request in requests):
             self._is_loaded = True
             self._handlers = {**self._handlers, **self._load()}
 
-    def _is_request(self, message: Any) -> bool:
+    def _needs_reply(self, message: Any) -> bool:
         """Whether a message is to be answered, if only with an error; notes what other messages say."""
         if not isinstance(message, dict):
             return True
         if "method" in message:
             if "id" in message:
                 return True
-            self._note(message["method"], message.get("params"))
+            self._handle_notification(message["method"], message.get("params"))
             return False
         if self._roots_id and id_of(message) == self._roots_id:  # An unasked answer would widen the scope.
             self._roots_id = ""
@@ -168,7 +168,7 @@ class McpServer:
             )
         return "result" not in message and "error" not in message
 
-    def _note(self, method: object, params: object) -> None:
+    def _handle_notification(self, method: object, params: object) -> None:
         """Take a notification in; an unknown one means nothing."""
         if method == "notifications/cancelled":
             id = params.get("requestId") if isinstance(params, dict) else None
@@ -183,15 +183,15 @@ class McpServer:
             self._roots_id = f"{ROOTS_ID}{self._roots_asked}"
             self._send({"jsonrpc": "2.0", "id": self._roots_id, "method": "roots/list"})
 
-    def _answer_waiting(self) -> None:
+    def _run_worker(self) -> None:
         """The worker: answer requests in their order."""
         while (job := self._work.get()) is not None:
             requests, is_batch = job
-            replies = [reply for reply in map(self._reply, requests) if reply is not None]
+            replies = [reply for reply in map(self._handle_request, requests) if reply is not None]
             if replies:
                 self._send(replies if is_batch else replies[0])
 
-    def _reply(self, request: Any) -> dict[str, Any] | None:
+    def _handle_request(self, request: Any) -> dict[str, Any] | None:
         """The reply to a request; None for a request that the client has cancelled."""
         id = id_of(request)
         if id is not None and self._is_cancelled(id):
@@ -227,7 +227,7 @@ class McpServer:
         capabilities = params.get("capabilities")
         self._knows_roots = isinstance(capabilities, dict) and isinstance(capabilities.get("roots"), dict)
         return {
-            "protocolVersion": version_for(params.get("protocolVersion")),
+            "protocolVersion": negotiate_version(params.get("protocolVersion")),
             "capabilities": {"tools": {}, "resources": {}, "prompts": {}},
             "serverInfo": {"name": "ctxgc", "title": "ctxgc", "version": __version__},
             "instructions": INSTRUCTIONS,

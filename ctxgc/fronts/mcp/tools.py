@@ -12,7 +12,7 @@ import re
 
 from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.mcp.frame import framed
+from ctxgc.fronts.mcp.frame import frame_text
 from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage, require_no_cursor
 from ctxgc.fronts.mcp.scope import OutOfScope
 from ctxgc.protocol.blocking_client import CallFailed
@@ -69,19 +69,19 @@ _OFFSET = {
 }
 
 
-def _schema(required: tuple[str, ...] = (), **properties: dict[str, Any]) -> dict[str, Any]:
+def _object_schema(required: tuple[str, ...] = (), **properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
 SCHEMAS: dict[str, dict[str, Any]] = {
-    "search": _schema(
+    "search": _object_schema(
         ("query",),
         query={"type": "string", "maxLength": QUERY_CHARS_MAX, "description": "Words, names, paths or error texts"},
         limit={"type": "integer", "minimum": 1, "maximum": HITS_MAX, "description": "Hits to list; default 8"},
         offset=_OFFSET,
         session=_SESSION,
     ),
-    "recall": _schema(
+    "recall": _object_schema(
         id=_ID,
         query={
             "type": "string",
@@ -102,10 +102,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         },
         session=_SESSION,
     ),
-    "why": _schema(("id",), id=_ID, session=_SESSION),
-    "pin": _schema(("ids",), ids=_IDS, session=_SESSION),
-    "unpin": _schema(("ids",), ids=_IDS, session=_SESSION),
-    "status": _schema(session=_SESSION),
+    "why": _object_schema(("id",), id=_ID, session=_SESSION),
+    "pin": _object_schema(("ids",), ids=_IDS, session=_SESSION),
+    "unpin": _object_schema(("ids",), ids=_IDS, session=_SESSION),
+    "status": _object_schema(session=_SESSION),
 }
 DESCRIPTIONS = {
     "search": "Find what this project's sessions read, ran, wrote or decided, also where it has left your context. "
@@ -148,7 +148,7 @@ def list_tools(params: dict[str, Any]) -> dict[str, Any]:
     return {"tools": tool_list()}
 
 
-def fault_in(arguments: Any, schema: dict[str, Any]) -> str:
+def validate_arguments(arguments: Any, schema: dict[str, Any]) -> str:
     """What is wrong with a tool's arguments by its schema, in a sentence; empty where nothing is."""
     if not isinstance(arguments, dict):
         return "the arguments are an object"
@@ -158,7 +158,7 @@ def fault_in(arguments: Any, schema: dict[str, Any]) -> str:
         rule = schema["properties"].get(name)
         if rule is None:
             return f"there is no argument `{name[:50]}`; there are {', '.join(schema['properties'])}"
-        if fault := _value_fault(value, rule):
+        if fault := _validate_value(value, rule):
             return f"`{name}` {fault}"
     return ""
 
@@ -174,7 +174,7 @@ def _with_whole_numbers(arguments: Any, schema: dict[str, Any]) -> Any:
     }
 
 
-def _value_fault(value: Any, rule: dict[str, Any]) -> str:
+def _validate_value(value: Any, rule: dict[str, Any]) -> str:
     if rule["type"] == "string":
         if not isinstance(value, str) or not value.strip():
             return "is a text that is not empty"
@@ -185,7 +185,7 @@ def _value_fault(value: Any, rule: dict[str, Any]) -> str:
         return "" if is_number and least <= value <= most else f"is a whole number from {least} to {most}"
     if not isinstance(value, list) or not rule["minItems"] <= len(value) <= rule["maxItems"]:
         return f"is a list of {rule['minItems']} to {rule['maxItems']} texts"
-    return next(filter(None, (_value_fault(item, rule["items"]) for item in value)), "")
+    return next(filter(None, (_validate_value(item, rule["items"]) for item in value)), "")
 
 
 class Tools:
@@ -201,33 +201,33 @@ class Tools:
         if not isinstance(name, str) or name not in SCHEMAS:
             raise BadMessage(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
         arguments = {} if arguments is None else _with_whole_numbers(arguments, SCHEMAS[name])
-        if fault := fault_in(arguments, SCHEMAS[name]):
-            return _result(fault, is_error=True)
+        if fault := validate_arguments(arguments, SCHEMAS[name]):
+            return _tool_result(fault, is_error=True)
         tool: Callable[..., str] = getattr(self, name)
         try:
-            return _result(tool(**arguments))
+            return _tool_result(tool(**arguments))
         except OutOfScope as failure:
-            return _result(str(failure), is_error=True)
+            return _tool_result(str(failure), is_error=True)
         except CallFailed as failure:
-            return _result(f"{failure}. {failure.hint}".strip(), is_error=True)
+            return _tool_result(f"{failure}. {failure.hint}".strip(), is_error=True)
 
     def search(self, query: str, limit: int = 8, offset: int = 0, session: str = "") -> str:
         """Hits within the scope, best first."""
-        hits, has_more, notes = self._hits(query, limit, offset, session)
+        hits, has_more, notes = self._find_hits(query, limit, offset, session)
         lines = [_hit_text(hit) for hit in hits]
         if has_more:
             lines.append(f"More: offset {offset + limit}.")
         if not lines:
-            return _with_notes("Nothing found in this project. Fewer or other words find more.", notes)
-        return framed("hits", query, "\n".join([*lines, *(terminal.printable_line(note) for note in notes)]))
+            return _append_notes("Nothing found in this project. Fewer or other words find more.", notes)
+        return frame_text("hits", query, "\n".join([*lines, *(terminal.printable_line(note) for note in notes)]))
 
-    def _hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool, list[str]]:
+    def _find_hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool, list[str]]:
         """Hits in the scope, best first, whether there are more, and what the daemon says of the search.
 
         A page from which a hit of another project was left out says nothing of further pages, and a page without hits
         nothing of words that other projects hold: both would answer questions about these projects.
         """
-        places = self._places(session)
+        places = self._scope_params(session)
         # Several projects are read from their first hits: pages of each would skip what one page left over.
         start = offset if len(places) == 1 else 0
         params = {"query": query, "limit": min(offset - start + limit, LIMIT_MAX), "offset": start}
@@ -254,7 +254,7 @@ class Tools:
         session, budget_tokens = more.get("session", ""), more.get("budget_tokens", BUDGET_TOKENS)
         if query:
             return self._recall_query(query, session, budget_tokens)
-        holder, full = self._scope.locate(id or around, session)
+        holder, full = self._scope.locate_segment(id or around, session)
         what = {"id": full, "lines": lines or ALL_LINES} if id else {"around": full}
         params = {"session": holder, "scope": "session", "budget_tokens": _frame_tokens(budget_tokens), **what}
         try:
@@ -271,7 +271,7 @@ class Tools:
         texts: list[str] = []
         notes: list[str] = []
         left = _frame_tokens(budget_tokens)
-        for where in self._places(session):
+        for where in self._scope_params(session):
             params = {"query": query, "cwd": self._scope.folder, "budget_tokens": left, **where}
             try:
                 reply: RecallReply = self._call("stash.recall", params)
@@ -292,30 +292,30 @@ class Tools:
         room = left + budget_tokens - _frame_tokens(budget_tokens)
         return _with_notes_within(room, "\n".join(texts), list(dict.fromkeys(notes)))
 
-    def _places(self, session: str) -> list[dict[str, str]]:
+    def _scope_params(self, session: str) -> list[dict[str, str]]:
         """The params that hold a verb to the scope, once for each of its projects."""
         if session:
-            return [{"session": self._scope.session(session)}]
+            return [{"session": self._scope.resolve_session(session)}]
         return [{"project": project} if project else {} for project in self._scope.projects()]
 
     def why(self, id: str, session: str = "") -> str:
         """Why a segment is in the window, or why it left."""
-        session, id = self._scope.locate(id, session)
+        session, id = self._scope.locate_segment(id, session)
         reply: WhyReply = self._call("heap.why", {"session": session, "id": id})
-        return framed("why", f"{id} of {session}", f"{reply.label}\n{reply.explanation}")
+        return frame_text("why", f"{id} of {session}", f"{reply.label}\n{reply.explanation}")
 
     def pin(self, ids: list[str], session: str = "") -> str:
         """Pin segments."""
-        return self._change("segment.pin", ids, session)
+        return self._change_pins("segment.pin", ids, session)
 
     def unpin(self, ids: list[str], session: str = "") -> str:
         """Take pins back."""
-        return self._change("segment.unpin", ids, session)
+        return self._change_pins("segment.unpin", ids, session)
 
-    def _change(self, verb: str, ids: list[str], session: str) -> str:
+    def _change_pins(self, verb: str, ids: list[str], session: str) -> str:
         by_session: dict[str, list[str]] = {}
         for id in ids:  # All of them are found before any of them changes.
-            holder, full = self._scope.locate(id, session)
+            holder, full = self._scope.locate_segment(id, session)
             by_session.setdefault(holder, []).append(full)
         replies: list[SegmentsChangedReply] = [
             self._call(verb, {"session": name, "ids": found}) for name, found in by_session.items()
@@ -325,12 +325,13 @@ class Tools:
     def status(self, session: str = "") -> str:
         """How full a session's window is, and what can be had back."""
         shown: ShowReply = self._call(
-            "session.show", {"session": self._scope.session(session) if session else self._scope.current()}
+            "session.show",
+            {"session": self._scope.resolve_session(session) if session else self._scope.current_session()},
         )
-        return framed("status", shown.session, "\n".join(_status_lines(shown)))
+        return frame_text("status", shown.session, "\n".join(_status_lines(shown)))
 
 
-def _result(text: str, *, is_error: bool = False) -> dict[str, Any]:
+def _tool_result(text: str, *, is_error: bool = False) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": text}], "isError": is_error}
 
 
@@ -341,7 +342,7 @@ def _hit_text(hit: HitReply) -> str:
     return f"{head}\n  {terminal.printable_line(snippet)}".rstrip()
 
 
-def _with_notes(text: str, notes: Sequence[str]) -> str:
+def _append_notes(text: str, notes: Sequence[str]) -> str:
     return "\n".join([text.rstrip("\n"), *filter(None, notes)])
 
 
@@ -358,7 +359,7 @@ def _with_notes_within(tokens: int, text: str, notes: Sequence[str]) -> str:
         if tokens < 0:
             break
         kept.append(note)
-    return _with_notes(text, kept)
+    return _append_notes(text, kept)
 
 
 def _status_lines(shown: ShowReply) -> list[str]:

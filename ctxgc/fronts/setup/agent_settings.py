@@ -57,18 +57,18 @@ class AgentPlan:
     needs_gateway: bool = True
 
 
-def home_folder(environment: Mapping[str, str], variable: str, *usual: str) -> Path:
+def agent_home_folder(environment: Mapping[str, str], variable: str, *usual: str) -> Path:
     """The agent's folder: where its variable says, else below the user's home."""
     own = environment.get(variable, "")
     return Path(own) if own.startswith("/") else Path(discovery.home_folder(environment), *usual)
 
 
-def _setup_of(agent: str, config: Config, environment: Mapping[str, str], options: Options) -> AgentSetup:
+def _agent_setup(agent: str, config: Config, environment: Mapping[str, str], options: Options) -> AgentSetup:
     base = gateway_base_url(config, makes_secret=options.makes_secret)
     return AGENTS[agent][1](base, config.gateway, environment)
 
 
-def text_without_ours(path: Path, standing: list[FileEdit]) -> str:
+def text_before_installation(path: Path, standing: list[FileEdit]) -> str:
     """The text of a settings file without an installation of ours. Raises `Refused`."""
     text = read_text(path) or ""
     try:
@@ -80,14 +80,16 @@ def text_without_ours(path: Path, standing: list[FileEdit]) -> str:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
 
 
-def claude(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
+def plan_claude(
+    config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]
+) -> AgentPlan:
     """Claude Code: variables under `env` of its settings, and its status line."""
-    path = home_folder(environment, "CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
-    settings = json_settings(path, text_without_ours(path, standing))
+    path = agent_home_folder(environment, "CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
+    settings = parse_json_settings(path, text_before_installation(path, standing))
     own = settings.get("env", {})
     own = {name: str(value) for name, value in own.items()} if isinstance(own, dict) else {}
-    way = _setup_of("claude", config, {**environment, **own}, options)
-    variables = {**_settings_words(way), **way.variables}
+    way = _agent_setup("claude", config, {**environment, **own}, options)
+    variables = {**_settings_variables(way), **way.variables}
     changes = [Change(("env", name), json.dumps(value)) for name, value in variables.items() if own.get(name) != value]
     notes = []
     if options.has_status_line and "statusLine" not in settings:
@@ -98,17 +100,17 @@ def claude(config: Config, environment: Mapping[str, str], options: Options, sta
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=tuple(notes))
 
 
-def _settings_words(way: AgentSetup) -> dict[str, str]:
+def _settings_variables(way: AgentSetup) -> dict[str, str]:
     """Variables that a run gives by `--settings`."""
     given = next((word for flag, word in pairwise(way.words) if flag == "--settings"), "{}")
     return dict(json.loads(given).get("env", {}))
 
 
-def codex(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
+def plan_codex(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
     """Codex: the base URL of its own provider, so that its list of sessions stays whole."""
-    path = home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
+    path = agent_home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
     try:
-        settings = toml_edit.parse_top_level(text_without_ours(path, standing))
+        settings = toml_edit.parse_toml(text_before_installation(path, standing))
     except Uneditable as error:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
     profile = settings.get("profiles", {}).get(settings.get("profile", ""), {})
@@ -120,16 +122,18 @@ def codex(config: Config, environment: Mapping[str, str], options: Options, stan
         )  # fmt: skip
     own = settings.get(CODEX_KEY)
     own_base = {"OPENAI_BASE_URL": own} if isinstance(own, str) else {}
-    way = _setup_of("codex", config, {**environment, **own_base}, options)
+    way = _agent_setup("codex", config, {**environment, **own_base}, options)
     words = tomllib.loads("\n".join(word for flag, word in pairwise(way.words) if flag == "-c"))
     base = words["model_providers"][words["model_provider"]]["base_url"]
     note = "a change of Codex's login, from a key to ChatGPT or back, needs `ctxgc install codex` again"
     return AgentPlan((FileEdit(str(path), "toml", (Change((CODEX_KEY,), base),)),), notes=(note,))
 
 
-def opencode(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
+def plan_opencode(
+    config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]
+) -> AgentPlan:
     """OpenCode: base URLs of its providers `anthropic` and `openai`; or the plugin, which needs no gateway."""
-    folder = home_folder(environment, "XDG_CONFIG_HOME", ".config") / "opencode"
+    folder = agent_home_folder(environment, "XDG_CONFIG_HOME", ".config") / "opencode"
     if options.is_plugin:
         path = folder / "plugins" / "ctxgc.ts"
         text = packaged_text(PLUGIN)
@@ -140,19 +144,19 @@ def opencode(config: Config, environment: Mapping[str, str], options: Options, s
         return AgentPlan(new_files=(new_file(path, text),), notes=(note,), needs_gateway=False)
     names = ("opencode.jsonc", "opencode.json")
     path = folder / next((name for name in names if (folder / name).exists()), names[-1])
-    settings = json_settings(path, text_without_ours(path, standing))
-    way = _setup_of("opencode", config, {"OPENCODE_CONFIG_CONTENT": ""}, options)
+    settings = parse_json_settings(path, text_before_installation(path, standing))
+    way = _agent_setup("opencode", config, {"OPENCODE_CONFIG_CONTENT": ""}, options)
     overlay = json.loads(way.variables["OPENCODE_CONFIG_CONTENT"])
     changes = []
     for provider, value in overlay["provider"].items():
         for name, base in value["options"].items():
             place = ("provider", provider, "options", name)
-            _require_free(path, settings, place, config)
+            _require_replaceable_url(path, settings, place, config)
             changes.append(Change(place, json.dumps(base)))
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),))
 
 
-def _require_free(path: Path, settings: dict[str, Any], place: tuple[str, ...], config: Config) -> None:
+def _require_replaceable_url(path: Path, settings: dict[str, Any], place: tuple[str, ...], config: Config) -> None:
     """Refuse to replace an address to which the gateway would not send; `place` names the provider second."""
     value: Any = settings
     for key in place:
@@ -166,12 +170,12 @@ def _require_free(path: Path, settings: dict[str, Any], place: tuple[str, ...], 
     )  # fmt: skip
 
 
-def json_settings(path: Path, text: str) -> dict[str, Any]:
+def parse_json_settings(path: Path, text: str) -> dict[str, Any]:
     """The values of a settings file; empty for an empty file. Raises `Refused`."""
     if json_edit.is_blank(text):
         return {}
     try:
-        json_edit.read(text)
+        json_edit.parse_nodes(text)
         value = json_edit.decode_json(text)
     except Uneditable as error:
         raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
@@ -179,14 +183,14 @@ def json_settings(path: Path, text: str) -> dict[str, Any]:
 
 
 PLANS: dict[str, Callable[[Config, Mapping[str, str], Options, list[FileEdit]], AgentPlan]] = {
-    "claude": claude,
-    "codex": codex,
-    "opencode": opencode,
+    "claude": plan_claude,
+    "codex": plan_codex,
+    "opencode": plan_opencode,
 }
 """By the name of the agent's program."""
 
 
-def command_for(environment: Mapping[str, str], program: str) -> str:
+def ctxgc_command(environment: Mapping[str, str], program: str) -> str:
     """The command in an agent's shell: by its name where the path finds the command, else by its place.
 
     The path of an activated virtual environment is this shell's alone: an agent of tomorrow does not have it.

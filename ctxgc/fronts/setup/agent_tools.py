@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.setup.agent_settings import AgentPlan, Options, home_folder, json_settings, text_without_ours
+from ctxgc.fronts.setup.agent_settings import (
+    AgentPlan,
+    Options,
+    agent_home_folder,
+    parse_json_settings,
+    text_before_installation,
+)
 from ctxgc.fronts.setup.changes import Change, FileEdit, is_as_written, new_file, read_text
 from ctxgc.fronts.setup.toml_edit import toml_value
 from ctxgc.protocol import discovery
@@ -47,7 +53,7 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
     """The edits that give an agent the MCP server."""
     command = [options.command, "mcp"]
     if agent == "codex":
-        path = home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
+        path = agent_home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
         block = "\n".join(
             [
                 f"[mcp_servers.{SERVER}]",
@@ -59,35 +65,35 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
         )
         return AgentPlan((FileEdit(str(path), "toml", (Change(("mcp_servers", SERVER), block),)),), needs_gateway=False)
     if agent == "claude":
-        path = _claude_json(environment)
+        path = _claude_json_path(environment)
         # Loaded always: Claude Code then waits for the server, and shows its model the tools that tombstones name.
         server: dict[str, Any] = {"type": "stdio", "command": command[0], "args": command[1:], "alwaysLoad": True}
         place = ("mcpServers", SERVER)
-        commands = home_folder(environment, "CLAUDE_CONFIG_DIR", ".claude") / "commands"
+        commands = agent_home_folder(environment, "CLAUDE_CONFIG_DIR", ".claude") / "commands"
     else:
-        folder = home_folder(environment, "XDG_CONFIG_HOME", ".config") / "opencode"
+        folder = agent_home_folder(environment, "XDG_CONFIG_HOME", ".config") / "opencode"
         names = ("opencode.jsonc", "opencode.json")
         path = folder / next((name for name in names if (folder / name).exists()), names[-1])
         server = {"type": "local", "command": command, "enabled": True}
         place = ("mcp", SERVER)
         commands = folder / "command"
-    settings = json_settings(path, text_without_ours(path, standing))
+    settings = parse_json_settings(path, text_before_installation(path, standing))
     present = settings.get(place[0], {})
     if isinstance(present, dict) and present.get(SERVER, server) != server:
         raise Refused(
             f"{path} has a server `{SERVER}` of yours", kind="config", hint=f"take {'.'.join(place)} out first"
         )
     edit = FileEdit(str(path), "json", (Change(place, json.dumps(server)),))
-    return AgentPlan((edit,), **_slash_command(commands / "ctxgc.md", standing), needs_gateway=False)
+    return AgentPlan((edit,), **_slash_command_file(commands / "ctxgc.md", standing), needs_gateway=False)
 
 
-def _claude_json(environment: Mapping[str, str]) -> Path:
+def _claude_json_path(environment: Mapping[str, str]) -> Path:
     """Claude Code's file of its servers: beside its folder, or in the folder that its variable names."""
     own = environment.get("CLAUDE_CONFIG_DIR", "")
     return (Path(own) if own.startswith("/") else Path(discovery.home_folder(environment))) / ".claude.json"
 
 
-def _slash_command(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
+def _slash_command_file(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
     """The file of `/ctxgc`; a note instead where the user has such a file."""
     present = read_text(path)
     if present not in (None, COMMAND_TEXT) and not is_as_written(path, standing):
@@ -107,8 +113,8 @@ def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, sta
         "claude": ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
         "codex": ("CODEX_HOME", ".codex", "hooks.json"),
     }[agent]
-    path = home_folder(environment, variable, usual) / name
-    present = json_settings(path, text_without_ours(path, standing)).get("hooks", {})
+    path = agent_home_folder(environment, variable, usual) / name
+    present = parse_json_settings(path, text_before_installation(path, standing)).get("hooks", {})
     changes = []
     for event, matcher in EVENTS.items():
         own = {"type": "command", "command": f"{shlex.quote(options.command)} hook --agent {agent}", "timeout": HOOK_S}
@@ -120,7 +126,7 @@ def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, sta
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=notes, needs_gateway=False)
 
 
-def parts_of(standing: list[FileEdit]) -> set[str]:
+def installed_parts(standing: list[FileEdit]) -> set[str]:
     """The parts of an installation that stand, by the settings that they set."""
     parts = {"mcpServers": "mcp", "mcp_servers": "mcp", "mcp": "mcp", "hooks": "hooks"}
     found = {parts.get(change.path[0], "gateway") for edit in standing for change in edit.changes}

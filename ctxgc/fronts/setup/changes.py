@@ -123,12 +123,12 @@ def apply_changes(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
     """The text with the changes, and the edit with the values before. Raises `Uneditable`."""
     changes = []
     for change in edit.changes:
-        text, noted = (_set_json if edit.format == "json" else _set_toml)(text, change)
+        text, noted = (_apply_json_change if edit.format == "json" else _apply_toml_change)(text, change)
         changes.append(noted)
     return text, replace(edit, changes=tuple(changes), written=digest(text))
 
 
-def _set_json(text: str, change: Change) -> tuple[str, Change]:
+def _apply_json_change(text: str, change: Change) -> tuple[str, Change]:
     path = change.path
     previous = json_edit.value_at(text, path)
     made_from = next((d for d in range(1, len(path) + 1) if json_edit.value_at(text, path[:d]) is None), 0)
@@ -143,11 +143,11 @@ def _set_json(text: str, change: Change) -> tuple[str, Change]:
     return fresh, replace(change, previous=previous, made_from=made_from, empty_parent=parent if is_empty else None)
 
 
-def _set_toml(text: str, change: Change) -> tuple[str, Change]:
+def _apply_toml_change(text: str, change: Change) -> tuple[str, Change]:
     if len(change.path) > 1:
         return toml_edit.add_table(text, change.path, change.value), change
     (key,) = change.path
-    previous = toml_edit.line_of(text, key)
+    previous = toml_edit.line_of_key(text, key)
     return toml_edit.set_key(text, key, change.value), replace(change, previous=previous)
 
 
@@ -157,42 +157,42 @@ def undo_changes(text: str, edit: FileEdit) -> tuple[str, list[str]]:
     for change in reversed(edit.changes):
         name = ".".join(change.path)
         if change.is_item:
-            text = _without_item(text, change)
+            text = _remove_item(text, change)
         elif edit.format == "json":
-            if not _is_ours(json_edit.value_at(text, change.path), change.value):
+            if not _is_same_json(json_edit.value_at(text, change.path), change.value):
                 kept.append(name)
                 continue
-            text = _unset_json(text, change)
+            text = _undo_json_change(text, change)
         elif len(change.path) > 1:
             without = toml_edit.drop_table(text, change.value)
             kept += [name] if without is None else []
             text = text if without is None else without
         else:
-            if toml_edit.parse_top_level(text).get(name) != change.value:
+            if toml_edit.parse_toml(text).get(name) != change.value:
                 kept.append(name)
                 continue
             text = toml_edit.restore_line(text, name, change.previous)
     return text, kept
 
 
-def _is_ours(present: str | None, value: str) -> bool:
+def _is_same_json(present: str | None, value: str) -> bool:
     return present is not None and json_edit.decode_json(present) == json_edit.decode_json(value)
 
 
-def _without_item(text: str, change: Change) -> str:
+def _remove_item(text: str, change: Change) -> str:
     """The text without our item of a list, wherever in the list the item stands now."""
     present = json_edit.value_at(text, change.path)
     if present is None or not isinstance(json_edit.decode_json(present), list):
         return text
     ours = json_edit.decode_json(change.value)
-    fresh = json_edit.map_items(text, change.path, lambda item: _without_hooks(item, ours))
+    fresh = json_edit.map_items(text, change.path, lambda item: _remove_hooks(item, ours))
     if fresh != text and json_edit.decode_json(json_edit.value_at(fresh, change.path) or "") == []:
         was_empty = change.previous is not None and json_edit.decode_json(change.previous) == []
-        return _unset_json(fresh, change if was_empty else replace(change, previous=None))
+        return _undo_json_change(fresh, change if was_empty else replace(change, previous=None))
     return fresh
 
 
-def _without_hooks(item: str, ours: Any) -> str | None:
+def _remove_hooks(item: str, ours: Any) -> str | None:
     """A list's item without our hooks, which are known by their commands; None for an item that is ours alone."""
     value = json_edit.decode_json(item)
     if value == ours:
@@ -209,7 +209,7 @@ def _without_hooks(item: str, ours: Any) -> str | None:
     return None if fresh != item and not json_edit.decode_json(fresh)["hooks"] else fresh
 
 
-def _unset_json(text: str, change: Change) -> str:
+def _undo_json_change(text: str, change: Change) -> str:
     path = change.path
     if change.previous is not None:
         return json_edit.set_member(text, path, change.previous)
@@ -223,14 +223,14 @@ def _unset_json(text: str, change: Change) -> str:
     parent_path = path[: change.made_from - 1]
     parent = json_edit.value_at(text, parent_path)
     if change.empty_parent is not None and parent is not None and not json_edit.decode_json(parent):
-        text = _with_value(text, parent_path, change.empty_parent)
+        text = _replace_value(text, parent_path, change.empty_parent)
     return text
 
 
-def _with_value(text: str, path: tuple[str, ...], value: str) -> str:
+def _replace_value(text: str, path: tuple[str, ...], value: str) -> str:
     if path:
         return json_edit.set_member(text, path, value)
-    node = json_edit.read(text)
+    node = json_edit.parse_nodes(text)
     return text[: node.start] + value + text[node.end :]
 
 
@@ -251,7 +251,7 @@ class Records:
                 FileEdit(
                     **{
                         **row,
-                        "changes": tuple(Change(**_with_path(one)) for one in row["changes"]),
+                        "changes": tuple(Change(**_path_as_tuple(one)) for one in row["changes"]),
                         "made_folders": tuple(row.get("made_folders", ())),
                     }
                 )
@@ -277,16 +277,16 @@ class Records:
         folders = {edit.file: missing_folders(edit.file) + made.get(edit.file, ()) for edit in edits}
         self.save(name, [replace(edit, made_folders=tuple(dict.fromkeys(folders[edit.file]))) for edit in edits])
 
-    def names(self) -> list[str]:
+    def installed_names(self) -> list[str]:
         """All that is installed."""
         return sorted(path.stem for path in self.folder.glob("*.json"))
 
 
-def _with_path(row: dict[str, Any]) -> dict[str, Any]:
+def _path_as_tuple(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "path": tuple(row["path"])}
 
 
-def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None, FileEdit]:
+def installed_text(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None, FileEdit]:
     """The file's new text, None without a change, and the edit to be recorded. Raises `Refused`.
 
     A standing edit is taken back first, so that the values before us stay known.
@@ -298,7 +298,7 @@ def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None,
         if standing is not None and present is not None:
             base, _ = undo_changes(present, standing)
             # A file that an installation made is the user's from the user's first setting in it.
-            existed = standing.existed or not _is_bare(base, edit.format)
+            existed = standing.existed or not _is_empty_file(base, edit.format)
             before = standing.before if digest(present) == standing.written else base
         is_empty = edit.format == "json" and json_edit.is_blank(base)
         text, noted = apply_changes("{}\n" if is_empty else base, edit)
@@ -308,7 +308,7 @@ def install_file(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None,
     return (None if text == present else text), noted
 
 
-def uninstall_file(edit: FileEdit) -> tuple[str | None, list[str]]:
+def uninstalled_text(edit: FileEdit) -> tuple[str | None, list[str]]:
     """The text that the file is to have, None where the file is to go, and the keys that stay. Raises `Refused`."""
     path = Path(edit.file)
     present = read_text(path)
@@ -319,7 +319,7 @@ def uninstall_file(edit: FileEdit) -> tuple[str | None, list[str]]:
     try:
         is_as_written = digest(present) == edit.written
         text, kept = (edit.before, []) if is_as_written else undo_changes(present, edit)
-        is_bare = not edit.existed and _is_bare(text, edit.format)
+        is_bare = not edit.existed and _is_empty_file(text, edit.format)
     except Uneditable as error:
         keys = ", ".join(".".join(change.path) for change in edit.changes)
         raise Refused(
@@ -328,6 +328,6 @@ def uninstall_file(edit: FileEdit) -> tuple[str | None, list[str]]:
     return (None if is_bare else text), kept
 
 
-def _is_bare(text: str, file_format: str) -> bool:
+def _is_empty_file(text: str, file_format: str) -> bool:
     """Whether a file holds nothing: no line, and no member of a JSON object."""
     return json_edit.is_blank(text) or (file_format == "json" and not json_edit.decode_json(text) and "/" not in text)

@@ -65,9 +65,9 @@ def is_blank(text: str) -> bool:
     return not text.strip().strip("\ufeff").strip()
 
 
-def read(text: str) -> Node:
+def parse_nodes(text: str) -> Node:
     """The tree of places of a text. Raises `Uneditable`."""
-    node = _Reader(text).value(_skip_space(text, 0), 0)
+    node = _Reader(text).parse_value(_skip_space(text, 0), 0)
     if _skip_space(text, node.end) != len(text):
         raise Uneditable("there is more than one value in it")
     if node.members is None:
@@ -77,9 +77,9 @@ def read(text: str) -> Node:
 
 def value_at(text: str, path: tuple[str, ...]) -> str | None:
     """The text of the value at a path; None where the path leads nowhere."""
-    node = read(text)
+    node = parse_nodes(text)
     for key in path:
-        if (found := _member(node, key)) is None:
+        if (found := _find_member(node, key)) is None:
             return None
         node = found.value
     return text[node.start : node.end]
@@ -97,7 +97,7 @@ def decode_json(text: str) -> Any:
 
 def set_member(text: str, path: tuple[str, ...], value: str) -> str:
     """The text with this value, itself JSON, at the path; missing objects of the path are made."""
-    placed = _place(read(text), path)
+    placed = _deepest_object(parse_nodes(text), path)
     if not placed.missing:
         return text[: placed.node.start] + value + text[placed.node.end :]
     if placed.node.members is None:
@@ -105,12 +105,12 @@ def set_member(text: str, path: tuple[str, ...], value: str) -> str:
     key, *rest = placed.missing
     for inner in reversed(rest):
         value = f"{{ {json.dumps(inner)}: {value} }}"
-    return _insert(text, placed.node, placed.depth, f"{json.dumps(key)}: {value}")
+    return _insert_element(text, placed.node, placed.depth, f"{json.dumps(key)}: {value}")
 
 
 def append_item(text: str, path: tuple[str, ...], value: str) -> str:
     """The text with this value, itself JSON, behind the items of the list at the path. Raises `Uneditable`."""
-    return _insert(text, _list_at(text, path), len(path), value)
+    return _insert_element(text, _list_at(text, path), len(path), value)
 
 
 def map_items(text: str, path: tuple[str, ...], edit: Callable[[str], str | None]) -> str:
@@ -120,18 +120,18 @@ def map_items(text: str, path: tuple[str, ...], edit: Callable[[str], str | None
         node = _list_at(text, path)
         start, end = node.spans()[index]
         fresh = edit(text[start:end])
-        text = _drop(text, node, index) if fresh is None else text[:start] + fresh + text[end:]
+        text = _drop_element(text, node, index) if fresh is None else text[:start] + fresh + text[end:]
     return text
 
 
 def _list_at(text: str, path: tuple[str, ...]) -> Node:
-    placed = _place(read(text), path)
+    placed = _deepest_object(parse_nodes(text), path)
     if placed.missing or placed.node.items is None:
         raise Uneditable(f"`{'.'.join(path)}` is no list")
     return placed.node
 
 
-def _insert(text: str, node: Node, depth: int, element: str) -> str:
+def _insert_element(text: str, node: Node, depth: int, element: str) -> str:
     """The text with a member or an item behind all others of its object or list."""
     unit, newline = _indent_unit(text), "\r\n" if "\r\n" in text else "\n"
     indent, close, spans = unit * (depth + 1), node.end - 1, node.spans()
@@ -153,15 +153,15 @@ def _insert(text: str, node: Node, depth: int, element: str) -> str:
 
 def drop_member(text: str, path: tuple[str, ...]) -> str:
     """The text without the member at the path: `set_member` undone."""
-    parent = _place(read(text), path[:-1])
-    found = None if parent.missing else _member(parent.node, path[-1])
+    parent = _deepest_object(parse_nodes(text), path[:-1])
+    found = None if parent.missing else _find_member(parent.node, path[-1])
     if found is None:
         return text
     assert parent.node.members is not None
-    return _drop(text, parent.node, parent.node.members.index(found))
+    return _drop_element(text, parent.node, parent.node.members.index(found))
 
 
-def _drop(text: str, node: Node, index: int) -> str:
+def _drop_element(text: str, node: Node, index: int) -> str:
     """The text without a member of an object or an item of a list."""
     spans = node.spans()
     start, end = spans[index]
@@ -178,16 +178,16 @@ def _drop(text: str, node: Node, index: int) -> str:
     return text[:before] + text[end:]
 
 
-def _place(node: Node, path: tuple[str, ...]) -> DeepestObject:
+def _deepest_object(node: Node, path: tuple[str, ...]) -> DeepestObject:
     for depth, key in enumerate(path):
-        found = _member(node, key) if node.members is not None else None
+        found = _find_member(node, key) if node.members is not None else None
         if found is None:
             return DeepestObject(node, path[depth:], depth)
         node = found.value
     return DeepestObject(node, (), len(path))
 
 
-def _member(node: Node, key: str) -> Member | None:
+def _find_member(node: Node, key: str) -> Member | None:
     matches = [member for member in node.members or () if member.key == key]
     if len(matches) > 1:
         raise Uneditable(f"`{key}` stands in it twice")
@@ -213,24 +213,24 @@ class _Reader:
     """Reads values of a text into nodes."""
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._admit_text = text
 
-    def value(self, at: int, depth: int) -> Node:
+    def parse_value(self, at: int, depth: int) -> Node:
         """The value that begins here."""
-        text = self._text
+        text = self._admit_text
         if depth > DEPTH_MAX:
             raise Uneditable("it is nested too deeply")
         if text[at : at + 1] == "{":
-            return self._object(at, depth)
+            return self._parse_object(at, depth)
         if text[at : at + 1] == "[":
-            return self._array(at, depth)
+            return self._parse_array(at, depth)
         found = _STRING.match(text, at) or _PLAIN.match(text, at)
         if not found:
             raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, at) + 1}")
         return Node(at, found.end())
 
-    def _object(self, at: int, depth: int) -> Node:
-        node, text = Node(at, members=[]), self._text
+    def _parse_object(self, at: int, depth: int) -> Node:
+        node, text = Node(at, members=[]), self._admit_text
         assert node.members is not None
         at = _skip_space(text, at + 1)
         while text[at : at + 1] != "}":
@@ -240,28 +240,28 @@ class _Reader:
             colon = _skip_space(text, key.end())
             if text[colon : colon + 1] != ":":
                 raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, colon) + 1}")
-            value = self.value(_skip_space(text, colon + 1), depth + 1)
+            value = self.parse_value(_skip_space(text, colon + 1), depth + 1)
             node.members.append(Member(json.loads(key[0], strict=False), at, value))
-            at = self._next(value.end, "}", node.commas)
+            at = self._skip_comma(value.end, "}", node.commas)
         node.end = at + 1
         return node
 
-    def _array(self, at: int, depth: int) -> Node:
-        node, text = Node(at, items=[]), self._text
+    def _parse_array(self, at: int, depth: int) -> Node:
+        node, text = Node(at, items=[]), self._admit_text
         assert node.items is not None
         at = _skip_space(text, at + 1)
         while text[at : at + 1] != "]":
-            node.items.append(self.value(at, depth + 1))
-            at = self._next(node.items[-1].end, "]", node.commas)
+            node.items.append(self.parse_value(at, depth + 1))
+            at = self._skip_comma(node.items[-1].end, "]", node.commas)
         node.end = at + 1
         return node
 
-    def _next(self, at: int, close: str, commas: list[int]) -> int:
+    def _skip_comma(self, at: int, close: str, commas: list[int]) -> int:
         """The place of the next element or of the end."""
-        at = _skip_space(self._text, at)
-        if self._text[at : at + 1] == ",":
+        at = _skip_space(self._admit_text, at)
+        if self._admit_text[at : at + 1] == ",":
             commas.append(at)
-            return _skip_space(self._text, at + 1)
-        if self._text[at : at + 1] != close:
-            raise Uneditable(f"it is not JSON in line {self._text.count(chr(10), 0, at) + 1}")
+            return _skip_space(self._admit_text, at + 1)
+        if self._admit_text[at : at + 1] != close:
+            raise Uneditable(f"it is not JSON in line {self._admit_text.count(chr(10), 0, at) + 1}")
         return at

@@ -63,7 +63,7 @@ class Host:
     """The absolute path of one of our programs."""
 
 
-def current_system() -> Host:
+def current_host() -> Host:
     """The system that this is."""
     return Host(sys.platform, os.environ, os.getuid(), run_command, program_path)
 
@@ -76,7 +76,7 @@ def init_system_of(host: Host) -> str:
     return SYSTEMD if code == 0 else ""
 
 
-def require_plain_environment(host: Host) -> None:
+def refuse_environment_settings(host: Host) -> None:
     """Raise `Refused` where settings come from variables that a service would not have."""
     names = [
         name for name in host.environment if name.startswith("CTXGC_") and (name == "CTXGC_SOCKET" or "__" in name)
@@ -94,13 +94,13 @@ def service_files(host: Host, init_system: str) -> list[tuple[Path, str]]:
     if init_system == LAUNCHD:
         discovery.socket_path("", host.environment)  # Raises where the path is too long for the system.
         folder = home / "Library" / "LaunchAgents"
-        return [(folder / f"{label}.plist", _plist(host, label)) for label in LABELS]
+        return [(folder / f"{label}.plist", _launchd_plist(host, label)) for label in LABELS]
     config = host.environment.get("XDG_CONFIG_HOME", "")
     folder = (Path(config) if config.startswith("/") else home / ".config") / "systemd" / "user"
-    return [(folder / Path(name).name, _unit(host, packaged_text(name))) for name in UNITS]
+    return [(folder / Path(name).name, _systemd_unit(host, packaged_text(name))) for name in UNITS]
 
 
-def _plist(host: Host, label: str) -> str:
+def _launchd_plist(host: Host, label: str) -> str:
     program, *arguments = LABELS[label]
     log = os.path.join(discovery.state_home(host.environment), "ctxgc", f"{label}.log")
     values = {
@@ -122,7 +122,7 @@ def _inherited_variables(host: Host) -> dict[str, str]:
     return {name: host.environment[name] for name in HANDED_ON if host.environment.get(name, "").startswith("/")}
 
 
-def _unit(host: Host, text: str) -> str:
+def _systemd_unit(host: Host, text: str) -> str:
     """A unit with the programs' places, and the folders of this user."""
 
     def command(found: re.Match[str]) -> str:
@@ -142,7 +142,7 @@ def _quote_path(path: str) -> str:
     return path if re.fullmatch(r"[\w%$/.+@-]+", path) else '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def service_edits(host: Host, init_system: str, standing: Sequence[FileEdit]) -> tuple[list[NewFile], list[str]]:
+def plan_service_files(host: Host, init_system: str, standing: Sequence[FileEdit]) -> tuple[list[NewFile], list[str]]:
     """Files to be written, and the user's own files under the same names, which stay."""
     new_files, kept = [], []
     for path, text in service_files(host, init_system):

@@ -25,7 +25,7 @@ def toml_value(value: str | list[str]) -> str:
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def parse_top_level(text: str) -> dict[str, Any]:
+def parse_toml(text: str) -> dict[str, Any]:
     """The values of a TOML text. Raises `Uneditable`."""
     try:
         return tomllib.loads(text.removeprefix(BOM))
@@ -33,14 +33,14 @@ def parse_top_level(text: str) -> dict[str, Any]:
         raise Uneditable(f"it is not TOML: {error}") from None
 
 
-def line_of(text: str, key: str) -> str | None:
+def line_of_key(text: str, key: str) -> str | None:
     """The line that sets a top-level key, its end included; None where no line does."""
     named = re.compile(rf"[ \t]*{re.escape(key)}[ \t]*=")
     lines = [line for line in _lines(text.removeprefix(BOM)) if named.match(line)]
-    before = parse_top_level(text)
+    before = parse_toml(text)
     for line in lines if key in before else ():
         try:
-            if parse_top_level(text.replace(line, "", 1)) == {k: v for k, v in before.items() if k != key}:
+            if parse_toml(text.replace(line, "", 1)) == {k: v for k, v in before.items() if k != key}:
                 return line
         except Uneditable:
             continue
@@ -54,16 +54,16 @@ def _lines(text: str) -> list[str]:
 
 def set_key(text: str, key: str, value: str) -> str:
     """The text with this top-level key set to a text value. Raises `Uneditable`."""
-    before = parse_top_level(text)
+    before = parse_toml(text)
     if key in before:
-        line = line_of(text, key)
+        line = line_of_key(text, key)
         if line is None:
             raise Uneditable(f"`{key}` is not set by a line of its own")
         fresh = text.replace(line, _with_value(line, key, toml_value(value)), 1)
     else:
         mark = BOM if text.startswith(BOM) else ""
         fresh = f"{mark}{key} = {toml_value(value)}{_newline(text)}{text.removeprefix(BOM)}"
-    return _require_value(fresh, before | {key: value})
+    return _require_parsed_value(fresh, before | {key: value})
 
 
 def _with_value(line: str, key: str, value: str) -> str:
@@ -80,29 +80,29 @@ def _newline(text: str) -> str:
 
 def restore_line(text: str, key: str, line: str | None) -> str:
     """The text with the value of an earlier line of a top-level key, or without the key. Raises `Uneditable`."""
-    before = parse_top_level(text)
-    present = line_of(text, key)
+    before = parse_toml(text)
+    present = line_of_key(text, key)
     if present is None:
         raise Uneditable(f"`{key}` is not set by a line of its own")
     expected = {name: value for name, value in before.items() if name != key} | tomllib.loads(line or "")
     earlier = _TEXT_VALUE.search(line or "")
     fresh = _with_value(present, key, earlier["value"]) if earlier else line or ""
-    return _require_value(text.replace(present, fresh, 1), expected)
+    return _require_parsed_value(text.replace(present, fresh, 1), expected)
 
 
 def add_table(text: str, path: tuple[str, ...], block: str) -> str:
     """The text with a table of its own behind everything else. Raises `Uneditable` where there is such a table."""
-    present: Any = parse_top_level(text)
+    present: Any = parse_toml(text)
     for key in path:
         present = present.get(key) if isinstance(present, dict) else None
     if present is not None:
         raise Uneditable(f"[{'.'.join(path)}] stands in it")
     newline, is_blank = _newline(text), not text.removeprefix(BOM)
-    head = text + ("" if is_blank or text.endswith("\n") else newline) + _parting(text)
+    head = text + ("" if is_blank or text.endswith("\n") else newline) + _separator(text)
     fresh = head + block.replace("\n", newline)
-    expected = _merged(parse_top_level(text), parse_top_level(block))
+    expected = _merge_tables(parse_toml(text), parse_toml(block))
     try:
-        return _require_value(fresh, expected)
+        return _require_parsed_value(fresh, expected)
     except Uneditable:
         raise Uneditable(f"it is not laid out so that [{'.'.join(path)}] can stand behind everything else") from None
 
@@ -114,23 +114,23 @@ def drop_table(text: str, block: str) -> str | None:
         before, found, after = text.partition(block.replace("\n", "\r\n"))
     if not found:
         return None
-    fresh = before.removesuffix(_parting(before)) + after
-    return fresh if _merged(parse_top_level(fresh), parse_top_level(block)) == parse_top_level(text) else None
+    fresh = before.removesuffix(_separator(before)) + after
+    return fresh if _merge_tables(parse_toml(fresh), parse_toml(block)) == parse_toml(text) else None
 
 
-def _parting(text: str) -> str:
+def _separator(text: str) -> str:
     return _newline(text) if text.strip(f"{BOM} \t\r\n") else ""
 
 
-def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _merge_tables(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     merged = dict(one)
     for key, value in other.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
+        merged[key] = _merge_tables(merged[key], value) if both else value
     return merged
 
 
-def _require_value(fresh: str, expected: dict[str, Any]) -> str:
-    if parse_top_level(fresh) != expected:
+def _require_parsed_value(fresh: str, expected: dict[str, Any]) -> str:
+    if parse_toml(fresh) != expected:
         raise Uneditable("it is not laid out so that one key in it can be changed alone")
     return fresh

@@ -78,45 +78,45 @@ class UsageScanner:
     def usage(self) -> ReplyUsage | None:
         """The bill so far; ask at the end of the body."""
         if not self._is_lost and self._events is not None:
-            self._take_event(self._events.take_rest())
+            self._read_event(self._events.take_rest())
         elif not self._is_lost:
-            self._take(self._body)
+            self._read_usage(self._body)
             self._body = b""
-        return _normal(self._counts) if self._counts else None
+        return _normalize_usage(self._counts) if self._counts else None
 
     def _feed_events(self, stream: EventStream, data: bytes) -> None:
         events = stream.feed(data)
         if b'"usage"' in events:  # Most reads hold no usage, and are not even split.
             for event in split_events(events):
                 if b'"usage"' in event:
-                    self._take_event(event)
+                    self._read_event(event)
         if stream.is_too_long:
             # Some servers write no empty lines: then each line of data is an event.
-            self._take_event(stream.take_lines())
+            self._read_event(stream.take_lines())
         if stream.is_too_long:
             self._is_lost = True
             stream.take_rest()
 
-    def _take_event(self, event: bytes) -> None:
-        if not self._take(event_data(event)):
+    def _read_event(self, event: bytes) -> None:
+        if not self._read_usage(event_data(event)):
             for line in data_lines(event):
                 if b'"usage"' in line:
-                    self._take(line)
+                    self._read_usage(line)
 
-    def _take(self, data: bytes) -> bool:
+    def _read_usage(self, data: bytes) -> bool:
         """Take the usage of an event or body; False for bytes that are no JSON."""
         try:
             event = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        for holder in _holders(event):
+        for holder in _usage_holders(event):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
-                _merge(self._counts, usage)
+                _merge_counts(self._counts, usage)
         return True
 
 
-def _holders(event: Any) -> list[Any]:
+def _usage_holders(event: Any) -> list[Any]:
     """Parts of an event that may hold usage: the top, Anthropic's message, Responses' response, Groq's part, Moonshot's
     choices."""
     if not isinstance(event, dict):
@@ -126,7 +126,7 @@ def _holders(event: Any) -> list[Any]:
     return [event, *parts, *(choices if isinstance(choices, list) else ())]
 
 
-def _merge(counts: dict[str, Any], usage: dict[str, Any]) -> None:
+def _merge_counts(counts: dict[str, Any], usage: dict[str, Any]) -> None:
     """Later numbers replace earlier ones. A zero does not: some servers fill a last event with zeros."""
     for key, value in usage.items():
         if isinstance(value, dict):
@@ -139,37 +139,37 @@ def _merge(counts: dict[str, Any], usage: dict[str, Any]) -> None:
             counts[key] = value
 
 
-def _normal(counts: dict[str, Any]) -> ReplyUsage | None:
+def _normalize_usage(counts: dict[str, Any]) -> ReplyUsage | None:
     """The bill under common names. OpenAI's dialects count tokens read and written as input too; Anthropic does not."""
     if "prompt_tokens" in counts:
-        return _whole_prompt(counts, "prompt_tokens", "completion_tokens")
+        return _normalize_whole_prompt(counts, "prompt_tokens", "completion_tokens")
     if "input_tokens" not in counts:
         return None
     if "input_tokens_details" in counts or "cached_tokens" in counts:
-        return _whole_prompt(counts, "input_tokens", "output_tokens")
+        return _normalize_whole_prompt(counts, "input_tokens", "output_tokens")
     return ReplyUsage(
-        _count(counts["input_tokens"]),
-        _count(counts.get("cache_read_input_tokens")),
-        _count(counts.get("cache_creation_input_tokens")) or _sum_of_lives(counts.get("cache_creation")),
-        _count(counts.get("output_tokens")),
+        _token_count(counts["input_tokens"]),
+        _token_count(counts.get("cache_read_input_tokens")),
+        _token_count(counts.get("cache_creation_input_tokens")) or _sum_of_lives(counts.get("cache_creation")),
+        _token_count(counts.get("output_tokens")),
     )
 
 
-def _whole_prompt(counts: dict[str, Any], prompt: str, completion: str) -> ReplyUsage:
+def _normalize_whole_prompt(counts: dict[str, Any], prompt: str, completion: str) -> ReplyUsage:
     """A bill whose prompt counts every token, at any price."""
     details = counts.get(f"{prompt}_details")
     places = [details if isinstance(details, dict) else {}, counts]
-    read = max(_count(place.get(name)) for place in places for name in _READ_NAMES)
-    written = max(_count(place.get(name)) for place in places for name in _WRITTEN_NAMES)
-    plain = max(_count(counts[prompt]) - read - written, 0)
-    return ReplyUsage(plain, read, written, _count(counts.get(completion)))
+    read = max(_token_count(place.get(name)) for place in places for name in _READ_NAMES)
+    written = max(_token_count(place.get(name)) for place in places for name in _WRITTEN_NAMES)
+    plain = max(_token_count(counts[prompt]) - read - written, 0)
+    return ReplyUsage(plain, read, written, _token_count(counts.get(completion)))
 
 
 def _sum_of_lives(creation: Any) -> int:
     """Tokens written for each life of an entry (`ephemeral_5m_input_tokens`); some proxies leave out their sum."""
-    return sum(map(_count, creation.values())) if isinstance(creation, dict) else 0
+    return sum(map(_token_count, creation.values())) if isinstance(creation, dict) else 0
 
 
-def _count(value: Any) -> int:
+def _token_count(value: Any) -> int:
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0

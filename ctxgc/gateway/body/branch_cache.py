@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ctxgc.core.own_mark import own_mark
+from ctxgc.core.own_mark import choose_own_mark
 from ctxgc.core.provider_cache import (
     ANTHROPIC,
     Entries,
@@ -40,13 +40,13 @@ class MarkRule(NamedTuple):
     added_blocks: int = 0
     """Blocks that the request will have more than the prompt that the rule is asked about."""
 
-    def mark(
+    def choose_mark(
         self, prompt: Prompt, standing_blocks: int, can_carry: Sequence[bool], tombstone_blocks: int
     ) -> Mark | None:
         """The mark for this prompt with the host's marks on it; None: no mark."""
         marks = predict_marks(prompt.marks, standing_blocks, self.added_blocks)
         prompt = prompt._replace(marks=marks)
-        return own_mark(self.provider, self.entries, prompt, can_carry, tombstone_blocks or None, self.now_s)
+        return choose_own_mark(self.provider, self.entries, prompt, can_carry, tombstone_blocks or None, self.now_s)
 
 
 @dataclass(slots=True)
@@ -63,25 +63,25 @@ class BranchCache:
     added_blocks: int = 0
     """Blocks that the last request had more than the request before."""
 
-    def note(self, prompt: Prompt, model: str, sent_s: float, answer: Answer) -> None:
+    def record_request(self, prompt: Prompt, model: str, sent_s: float, answer: Answer) -> None:
         """A request was sent."""
         if model != self._model:
             self._model, self._provider, self._entries, self._request = model, anthropic_provider(model), {}, None
-        self._settle()
+        self._apply_last_request()
         if self._request is not None:
             self.added_blocks = max(0, prompt.end.blocks - self._request[0].end.blocks)
         self._request = (prompt, sent_s, answer)
 
-    def _settle(self) -> None:
+    def _apply_last_request(self) -> None:
         if self._request is not None and self._request[2].is_answer:
             self._entries = entries_after_request(self._provider, self._entries, *self._request[:2])
 
-    def rule(self, now_s: float) -> MarkRule | None:
+    def mark_rule(self, now_s: float) -> MarkRule | None:
         """The rule for a request that is here now."""
-        self._settle()
+        self._apply_last_request()
         return None if self.is_barred else MarkRule(self._provider, self._entries, now_s)
 
-    def next_rule(self, now_s: float) -> MarkRule | None:
+    def next_mark_rule(self, now_s: float) -> MarkRule | None:
         """The rule for the request that comes next, if the last request is answered."""
         if self.is_barred or self._request is None:
             return None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import WireBlock, WireWindow
 from ctxgc.adapters.json_spans import Extent, JsonText
-from ctxgc.adapters.wire.anthropic_messages import mark_lives
+from ctxgc.adapters.wire.anthropic_messages import cache_mark_lives
 from ctxgc.core.provider_cache import Layer, Mark, Part, Prompt, Unit, units_of
 
 BYTES_PER_TOKEN = 4
@@ -39,7 +39,7 @@ class PromptLayout(NamedTuple):
     """The host's marks in the order of the prompt, the automatic one among them."""
 
     @property
-    def moving_from(self) -> int:
+    def blocks_before_messages(self) -> int:
         """Marks behind this many blocks stand on messages, and move on with the session."""
         return self.tool_blocks + self.system_blocks
 
@@ -48,11 +48,11 @@ class PromptLayout(NamedTuple):
         """The life of the last mark, 0 without marks: new messages are written at the price of this life."""
         return self.marks[-1].life_s if self.marks else 0.0
 
-    def can_carry(self) -> list[bool]:
+    def can_carry_marks(self) -> list[bool]:
         """Of each block of the prompt whether the block may carry a mark."""
         return [False] * self.tool_blocks + [block.may_carry for block in self.blocks]
 
-    def block_of(self, mark: Mark) -> WireBlock:
+    def block_of_mark(self, mark: Mark) -> WireBlock:
         """The block of the request under a mark of our own."""
         return self.blocks[mark.blocks - self.tool_blocks - 1]
 
@@ -69,10 +69,12 @@ def layout_of(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) 
     """The layout of a request; None where the provider's cache has no marks."""
     if not window.blocks or "messages" not in fields:
         return None
-    tools = _tools(text, fields.get("tools"))
-    lives = [Mark(at, life_s) for at, tool in enumerate(tools, 1) for life_s in mark_lives(text, tool)]
+    tools = _tool_marks(text, fields.get("tools"))
+    lives = [Mark(at, life_s) for at, tool in enumerate(tools, 1) for life_s in cache_mark_lives(text, tool)]
     lives += [Mark(len(tools) + at, life_s) for at, block in enumerate(window.blocks, 1) for life_s in block.lives_s]
-    for life_s in mark_lives(text, fields.get("cache_control")):  # The API puts this one on the last block it may.
+    for life_s in cache_mark_lives(
+        text, fields.get("cache_control")
+    ):  # The API puts this one on the last block it may.
         last = max((at for at, block in enumerate(window.blocks, 1) if block.may_carry), default=0)
         lives.append(Mark(len(tools) + last, life_s))
     raw = partial(_raw_member, text, fields)
@@ -87,7 +89,7 @@ def layout_of(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) 
     )
 
 
-def _tools(text: JsonText, tools: Extent | None) -> list[Extent | None]:
+def _tool_marks(text: JsonText, tools: Extent | None) -> list[Extent | None]:
     """The mark of each tool of the prompt, if the tool has a mark. A deferred tool is no part of the prompt."""
     if tools is None or text.first_byte(tools) != b"[":
         return []
@@ -148,13 +150,13 @@ def sent_cache_fields(layout: PromptLayout, window: WireWindow, ids: Sequence[st
     for segment in window.segments:  # The daemon's number of each segment, or of the one before it.
         count += segment.id in kept
         place.append(count)
-    last = _last_blocks(layout.blocks, len(window.segments))
+    last = _last_block_of_segments(layout.blocks, len(window.segments))
     blocks = [0] * (len(ids) + 1)
     for block in layout.blocks:
         blocks[place[block.segment] if block.segment >= 0 else 0] += 1
     marks = sorted([*layout.marks, own], key=lambda mark: mark.blocks) if own else layout.marks
-    whole = [_whole_segments(last, mark.blocks - layout.tool_blocks) for mark in marks]
-    system = _whole_segments(last, layout.system_blocks)
+    whole = [_count_whole_segments(last, mark.blocks - layout.tool_blocks) for mark in marks]
+    system = _count_whole_segments(last, layout.system_blocks)
     return {
         "settings": list(layout.settings),
         "hidden_blocks": layout.tool_blocks + blocks[0],
@@ -168,7 +170,7 @@ def sent_cache_fields(layout: PromptLayout, window: WireWindow, ids: Sequence[st
     }
 
 
-def _last_blocks(blocks: Sequence[WireBlock], segments: int) -> list[int]:
+def _last_block_of_segments(blocks: Sequence[WireBlock], segments: int) -> list[int]:
     """For each segment the number of its last block, counted from 1."""
     last = [0] * segments
     begun = 0
@@ -181,6 +183,6 @@ def _last_blocks(blocks: Sequence[WireBlock], segments: int) -> list[int]:
     return last
 
 
-def _whole_segments(last: Sequence[int], blocks: int) -> int:
+def _count_whole_segments(last: Sequence[int], blocks: int) -> int:
     """How many segments, from the first on, end within so many blocks."""
     return next((number for number, at in enumerate(last) if at > blocks), len(last))

@@ -15,10 +15,10 @@ from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacer import openai_profile
 from ctxgc.core.provider_cache import LONG_LIFE_S
-from ctxgc.core.segment import Kind, Role, digest
+from ctxgc.core.segment import Kind, Role, content_digest
 from ctxgc.gateway.body.host_edits import is_known_management, results_to_clear
 from ctxgc.gateway.body.prompt_layout import PromptLayout, layout_of
-from ctxgc.gateway.body.tool_digest import RECALL_TOOL, recall_tool_in, tool_digest
+from ctxgc.gateway.body.tool_digest import RECALL_TOOL, find_recall_tool, tool_digest
 from ctxgc.gateway.metrics import Reason
 
 EDITED_BYTES_MAX = 32 * 2**20
@@ -78,7 +78,7 @@ def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") 
     """Read a body of this wire format, in this agent's ways. Raises `BadTranscript` for a body of another format."""
     window = WIRE_FORMATS[wire].parse(body, agent)
     contents = read_json(body, lambda text: _read_contents(text, window, edits_allowed))
-    return contents._replace(profile=contents.profile or _own_cache(body, wire, contents.model))
+    return contents._replace(profile=contents.profile or _openai_cache_profile(body, wire, contents.model))
 
 
 def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
@@ -88,7 +88,7 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
     if not any(mark in body for mark in _OBSTACLE_MARKS):
         return None
     try:
-        return read_json(body, lambda text: _obstacle(text, text.members(text.extent), edits_allowed))
+        return read_json(body, lambda text: _server_obstacle(text, text.members(text.extent), edits_allowed))
     except BadTranscript:
         return Reason.NOT_UNDERSTOOD
 
@@ -96,25 +96,25 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
 def _read_contents(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyContents:
     fields = text.members(text.extent) if text.first_byte(text.extent) == b"{" else {}
     layout = layout_of(text, fields, window)
-    tools = _bytes_of(text, _tools_extent(text, fields))
+    tools = _extent_bytes(text, _tools_extent(text, fields))
     management = text.value(fields["context_management"]) if "context_management" in fields else None
     return BodyContents(
         model=text.string(fields.get("model"))[:200],
         tools=tool_digest(tools),
         cache_key=text.string(fields.get("prompt_cache_key")),
         profile="cache_1h" if layout is not None and layout.last_life_s >= LONG_LIFE_S else "",
-        project=_project(window),
+        project=_project_of_window(window),
         can_recall=_can_recall(window),
-        recall_tool=recall_tool_in(tools) or _deferred_tool(window),
-        obstacle=_obstacle(text, fields, edits_allowed),
+        recall_tool=find_recall_tool(tools) or _deferred_recall_tool(window),
+        obstacle=_server_obstacle(text, fields, edits_allowed),
         cleared=results_to_clear(management, window.segments, len(text.data), edits_allowed),
         window=window,
-        digests={segment.id: digest(segment.skeleton, segment.body) for segment in window.segments},
+        digests={segment.id: content_digest(segment.skeleton, segment.body) for segment in window.segments},
         layout=layout,
     )
 
 
-def _project(window: WireWindow) -> str:
+def _project_of_window(window: WireWindow) -> str:
     for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
         for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
             if found := _FOLDER.search(piece.text):
@@ -134,7 +134,7 @@ def _can_recall(window: WireWindow) -> bool:
     return True
 
 
-def _deferred_tool(window: WireWindow) -> str:
+def _deferred_recall_tool(window: WireWindow) -> str:
     """The recall tool that Codex names at the head of its list and shows its model when the model asks for it."""
     for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
         for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
@@ -154,7 +154,7 @@ def _tools_extent(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
     return item.get("tools") if text.string(item.get("type")) == "additional_tools" else None
 
 
-def _obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
+def _server_obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
     """A server that edits this window too, or a part of the window that only the server has."""
     management = fields.get("context_management")
     if management is not None and not is_known_management(text.value(management), edits_allowed):
@@ -171,10 +171,10 @@ def _obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]
     return Reason.HOST_SUMMARY if is_summed_up else None
 
 
-def _bytes_of(text: JsonText, extent: Extent | None) -> bytes:
+def _extent_bytes(text: JsonText, extent: Extent | None) -> bytes:
     return text.data[extent.start : extent.end] if extent else b""
 
 
-def _own_cache(body: bytes, wire: str, model: str) -> str:
+def _openai_cache_profile(body: bytes, wire: str, model: str) -> str:
     """The price profile of an API with a cache of its own: OpenAI's, where the body has no mark for another cache."""
     return openai_profile(model) if wire.startswith("openai") and b'"cache_control"' not in body else ""

@@ -35,15 +35,15 @@ class OwnMark(NamedTuple):
     """Byte offset of the inserted member."""
 
     @property
-    def inserted(self) -> bytes:
+    def inserted_bytes(self) -> bytes:
         """The inserted bytes."""
         return LONG_MARK if self.mark.life_s >= LONG_LIFE_S else SHORT_MARK
 
     def remove_from(self, body: bytes) -> bytes:
         """The body without the mark, which stands at its offset or nowhere: equal bytes elsewhere are the host's."""
-        if not body.startswith(self.inserted, self.start):
+        if not body.startswith(self.inserted_bytes, self.start):
             return body
-        return body[: self.start] + body[self.start + len(self.inserted) :]
+        return body[: self.start] + body[self.start + len(self.inserted_bytes) :]
 
 
 class Memo(NamedTuple):
@@ -72,7 +72,7 @@ class Memo(NamedTuple):
             return self
         return self._replace(edited_head=self.own.remove_from(self.edited_head), own=None)
 
-    def after_body(self, body: bytes) -> Memo:
+    def after_sending(self, body: bytes) -> Memo:
         """The memo once this body has gone upstream."""
         at = len(self.head)
         return self._replace(rest_marks=_marks_behind(body, at), rest_results=body.count(_RESULT, at))
@@ -112,19 +112,19 @@ def splice_edits(
     }
     ends = {id_: max(span.end for span in spans[id_]) for id_ in applicable}
     spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable) if applicable else body
-    own = _own_mark(contents, ends, rule)
-    block = contents.layout.block_of(own) if own and contents.layout else None
+    own = _choose_own_mark(contents, ends, rule)
+    block = contents.layout.block_of_mark(own) if own and contents.layout else None
     start = None if block is None else _mark_offset(body, wire, contents, applicable, block, len(spliced))
     placed = OwnMark(own, start) if own and start is not None else None
     if placed is not None and start is not None:
-        spliced = spliced[:start] + placed.inserted + spliced[start:]
+        spliced = spliced[:start] + placed.inserted_bytes + spliced[start:]
     if not applicable:
         return Spliced(spliced, None, placed)
     cut = max(ends.values())
     if placed is not None and block is not None:
         cut = max(cut, block.end)
     memo = Memo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(applicable), placed)
-    return Spliced(spliced, memo.after_body(body) if contents.layout else memo, placed)
+    return Spliced(spliced, memo.after_sending(body) if contents.layout else memo, placed)
 
 
 def splice_from_memo(memo: Memo | None, body: bytes) -> tuple[bytes, OwnMark | None] | None:
@@ -140,12 +140,14 @@ def splice_from_memo(memo: Memo | None, body: bytes) -> tuple[bytes, OwnMark | N
     return edited, memo.own
 
 
-def _own_mark(contents: BodyContents, ends: Mapping[str, int], rule: MarkRule | None) -> Mark | None:
+def _choose_own_mark(contents: BodyContents, ends: Mapping[str, int], rule: MarkRule | None) -> Mark | None:
     layout = contents.layout
     if rule is None or layout is None:
         return None
     prompt = prompt_of(layout, contents.window, contents.digests, ends.keys())
-    return rule.mark(prompt, layout.moving_from, layout.can_carry(), layout.blocks_up_to(ends.values()))
+    return rule.choose_mark(
+        prompt, layout.blocks_before_messages, layout.can_carry_marks(), layout.blocks_up_to(ends.values())
+    )
 
 
 def _mark_offset(

@@ -25,7 +25,7 @@ from ctxgc.gateway.identity.agent_session import AgentSession, Branch
 from ctxgc.gateway.identity.headers import (
     identity_from_cache_key,
     identity_of,
-    parent_of,
+    parent_session_of,
     sub_agent_of,
     window_limit_of,
 )
@@ -104,7 +104,7 @@ class RequestEditor:
             return Triage(wire, None, "", reason, holds_body=is_in_body, coding=coding)
         session = self._syncer.session_of(identity)
         session.window_max_tokens = window_limit_of(headers)
-        session.parent = parent_of(identity, headers) or session.parent
+        session.parent = parent_session_of(identity, headers) or session.parent
         triage = self._triage_session(wire, session)
         return triage._replace(sub_agent=sub_agent_of(identity, headers), coding=coding)
 
@@ -114,7 +114,7 @@ class RequestEditor:
             return Triage(wire, session, mode, Reason.MODE_OFF, holds_body=False)
         is_new = session.known_ids is None
         # In shadow nothing is edited, even while tombstones from mode `on` are in force or arrive late.
-        is_edited = session.has_tombstones or session.needs_bridge
+        is_edited = session.has_tombstones or session.may_miss_host_cache
         holds_body = mode == "on" and (is_new or is_edited or session.is_cold(time.monotonic()))
         return Triage(wire, session, mode, None, holds_body)
 
@@ -138,7 +138,7 @@ class RequestEditor:
         self._count_unedited(trouble)
         call.is_untouched = trouble is None
         call.is_sent.set(ForwardedEdit())
-        self._syncer.start(call)
+        self._syncer.start_sync(call)
         return call
 
     async def edit(self, triage: Triage, body: bytes) -> UpstreamRequest:
@@ -150,7 +150,7 @@ class RequestEditor:
                 return UpstreamRequest(body, self._record_streamed(triage, [body]))
             match = self._memo_match(triage.session, body)
             call = self._new_call(triage, triage.session, [body], is_held_back=match is None)
-            self._syncer.start(call)
+            self._syncer.start_sync(call)
             outgoing, edit = self._edit_from_memo(call, match) if match else await self._edit_parsed(call)
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
@@ -215,10 +215,10 @@ class RequestEditor:
             reason = contents.obstacle or reason
             branch = placement.branch
             has_mark = placement.mode == "on" and not contents.obstacle
-            rule = branch.cache.rule(time.monotonic()) if has_mark else None
+            rule = branch.cache.mark_rule(time.monotonic()) if has_mark else None
             body, memo, own = splice_edits(call.body, call.wire, contents, branch.tombstones, rule)
             if memo is not None:
-                branch.keep_memo(memo)
+                branch.store_memo(memo)
                 return self._edited_request(call, body, ForwardedEdit(memo.ids, branch, own))
             if own is not None:
                 self._count_unedited(reason)

@@ -135,7 +135,7 @@ class ModelCall:
         """Ids whose tombstones stood in the request that went upstream; none before."""
         return edit.ids if (edit := self.is_sent.value) else frozenset()
 
-    async def sent_edited_ids(self, timeout_s: float) -> frozenset[str]:
+    async def wait_for_edited_ids(self, timeout_s: float) -> frozenset[str]:
         """Ids whose tombstones stand in the request as sent; none, if the editor does not decide in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):

@@ -99,7 +99,7 @@ def window_params(
     if contents.layout is not None:
         params["cache"] = cache_fields(branch, call, contents.layout, ids)
         params["was_answered"] = branch.reply is not None and branch.reply.is_answer
-        if (was_sent := late_fields(branch)) is not None:
+        if (was_sent := late_edit_fields(branch)) is not None:
             params["was_sent"] = was_sent
     if contents.profile:
         params["profile"] = profile_by_bills(contents.profile, charges_writes=branch.charges_writes)
@@ -108,7 +108,7 @@ def window_params(
     return params
 
 
-def late_edit(call: ModelCall, params: Mapping[str, Any]) -> LateEdit | None:
+def late_edit_of_call(call: ModelCall, params: Mapping[str, Any]) -> LateEdit | None:
     """How this call was sent, for the sync that comes next; None where the provider's cache has no marks."""
     contents = call.contents
     if contents is None or contents.layout is None:
@@ -119,7 +119,7 @@ def late_edit(call: ModelCall, params: Mapping[str, Any]) -> LateEdit | None:
     return LateEdit(sorted(call.edited_ids), marks, unmarked, (params.get("edited"), params["cache"]["marks"]))
 
 
-def late_fields(branch: Branch) -> dict[str, Any] | None:
+def late_edit_fields(branch: Branch) -> dict[str, Any] | None:
     """How the request of the last sync was sent, where that sync said otherwise or could not say."""
     late, reply = branch.late_edit, branch.reply
     if late is None or reply is None:

@@ -28,7 +28,7 @@ from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
 from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
-from ctxgc.gateway.editing.sync_records import late_edit, record_batches, sendable_segments, window_params
+from ctxgc.gateway.editing.sync_records import late_edit_of_call, record_batches, sendable_segments, window_params
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
@@ -103,10 +103,10 @@ class WindowSyncer:
         drop_oldest(self._sessions, SESSIONS_MAX)
         return session
 
-    def start(self, call: ModelCall) -> None:
+    def start_sync(self, call: ModelCall) -> None:
         """Sync this call with the daemon: at once if the call is held back, else when its reply has begun."""
         share = BudgetShare(self._backlog)
-        if self._waiting >= WAITING_MAX or not share.grow(call.size):
+        if self._waiting >= WAITING_MAX or not share.reserve(call.size):
             call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
@@ -124,9 +124,9 @@ class WindowSyncer:
         # A sync under way still carries the mode before; `_drain_branch` looks again at its end.
         if is_off and branch not in self._busy and branch.synced_mode not in ("", "off"):
             branch.synced_mode = "off"
-            self._workers.spawn(self._sync_off(branch))
+            self._workers.spawn(self._sync_mode_off(branch))
 
-    async def _sync_off(self, branch: Branch) -> None:
+    async def _sync_mode_off(self, branch: Branch) -> None:
         params = {"session": branch.key, "format": "anthropic_messages", "new": [], "mode": "off"}
         try:
             await self._daemon.call("window.sync", params, SYNC_TIMEOUT_S)
@@ -136,42 +136,42 @@ class WindowSyncer:
     async def _sync_call(self, call: ModelCall, share: BudgetShare) -> None:
         try:
             if not call.is_held_back:
-                await _wait_for(call.reply.began, HEAD_START_S)
+                await _wait_for_event(call.reply.began, HEAD_START_S)
             await self._place_call(call, share)
         except BacklogFull:
-            self._leave_unread(call, Reason.OWN_LATE)
+            self._fail_unread_call(call, Reason.OWN_LATE)
         except BodyTooLong:
-            self._leave_unread(call, Reason.TOO_LARGE)
+            self._fail_unread_call(call, Reason.TOO_LARGE)
         except BadCoding:
-            self._leave_unread(call, Reason.ENCODED)
+            self._fail_unread_call(call, Reason.ENCODED)
         except BadTranscript:
-            self._leave_unread(call, await self._obstacle(call))
+            self._fail_unread_call(call, await self._find_obstacle(call))
         except CallFailed as failure:
             self._count_failure(call, failure)
         except Exception:
             _log.exception("a request could not be read; it passes unedited")
-            self._leave_unread(call, Reason.OWN_FAULT)
+            self._fail_unread_call(call, Reason.OWN_FAULT)
         finally:
             self._waiting -= 1
 
-    def _leave_unread(self, call: ModelCall, reason: Reason) -> None:
+    def _fail_unread_call(self, call: ModelCall, reason: Reason) -> None:
         """End a call that the daemon does not get, counted under its reason even if its body streamed by before."""
         call.fail(reason)
-        self._recount(call, reason)
+        self._recount_untouched(call, reason)
         if reason is not Reason.SIDE_CALL:
-            self._note_followed(call, reason)
+            self._record_sync_outcome(call, reason)
 
-    def _note_followed(self, call: ModelCall, reason: Reason | None) -> None:
+    def _record_sync_outcome(self, call: ModelCall, reason: Reason | None) -> None:
         branch = call.branch
-        self._counters.note_followed(branch.key if branch else "{}:{}".format(*call.session.identity), reason)
+        self._counters.record_sync_outcome(branch.key if branch else "{}:{}".format(*call.session.identity), reason)
 
-    def _recount(self, call: ModelCall, reason: Reason) -> None:
+    def _recount_untouched(self, call: ModelCall, reason: Reason) -> None:
         """Count a call under this reason, if the call was counted as having nothing to edit."""
         if call.is_untouched:
             call.is_untouched = False
             self._counters.recount_untouched(reason)
 
-    async def _obstacle(self, call: ModelCall) -> Reason:
+    async def _find_obstacle(self, call: ModelCall) -> Reason:
         """Why a body cannot be read: most often the server keeps or manages a part of the window."""
         allowed = self._settings().context_edits_allowed
         loop = asyncio.get_running_loop()
@@ -183,16 +183,16 @@ class WindowSyncer:
         """Find the call's branch, and let the branch's task go on with the call."""
         # Both at once: a request that is held back waits for the slower of the two.
         for failure in await asyncio.gather(
-            self._read(call, share), self._fetch_known_ids(call.session), return_exceptions=True
+            self._read_body(call, share), self._fetch_known_ids(call.session), return_exceptions=True
         ):
             if failure is not None:
                 raise failure
         contents = call.contents
         assert contents is not None
         if is_side_call(contents, call.session.identity):
-            self._leave_unread(call, Reason.SIDE_CALL)
+            self._fail_unread_call(call, Reason.SIDE_CALL)
             return
-        branch = call.session.branch_of(contents, call.sub_agent)
+        branch = call.session.find_or_open_branch(contents, call.sub_agent)
         now_s = time.monotonic()
         ttl_s = self._settings().cache_life_s(contents.profile)
         # The request before this one wrote the cache; its time to live, if another gateway served it, was the same.
@@ -201,7 +201,7 @@ class WindowSyncer:
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
         mode = "shadow" if branch.is_barred else call.mode
         if contents.obstacle:
-            self._recount(call, contents.obstacle)
+            self._recount_untouched(call, contents.obstacle)
         # A request that is held back goes on now, unless the daemon's answer may change this very request.
         waits = call.is_held_back and (is_cold or not branch.synced_ids)
         call.is_placed.set(Placement(branch, mode, is_cold, waits))
@@ -213,11 +213,11 @@ class WindowSyncer:
             self._busy.add(branch)
             self._workers.spawn(self._drain_branch(branch))
 
-    async def _read(self, call: ModelCall, share: BudgetShare) -> None:
+    async def _read_body(self, call: ModelCall, share: BudgetShare) -> None:
         allowed = self._settings().context_edits_allowed
         worker = self._workers.urgent if call.is_held_back else self._workers.parser
         contents = await asyncio.get_running_loop().run_in_executor(worker, _read_contents, call, allowed)
-        if not share.grow(call.size - share.size):  # The plain body has taken the place of a compressed one.
+        if not share.reserve(call.size - share.size):  # The plain body has taken the place of a compressed one.
             call.drop_body()
             raise BacklogFull
         call.is_read.set(contents)
@@ -246,7 +246,7 @@ class WindowSyncer:
         try:
             while (call := self._newest.pop(branch, None)) is not None:
                 try:
-                    await self._sync(branch, call)
+                    await self._sync_branch(branch, call)
                 except CallFailed as failure:
                     self._count_failure(call, failure)
                 except Exception:
@@ -257,7 +257,7 @@ class WindowSyncer:
             self._busy.discard(branch)
         self._report_if_off(branch)
 
-    async def _sync(self, branch: Branch, call: ModelCall) -> None:
+    async def _sync_branch(self, branch: Branch, call: ModelCall) -> None:
         contents, placement = call.contents, call.is_placed.value
         assert contents is not None
         assert isinstance(placement, Placement)
@@ -265,7 +265,7 @@ class WindowSyncer:
             self._workers.parser, sendable_segments, contents.window
         )
         ids = [segment.id for segment in sendable]
-        edited = None if placement.waits else sorted(await call.sent_edited_ids(HEAD_START_S))
+        edited = None if placement.waits else sorted(await call.wait_for_edited_ids(HEAD_START_S))
         branch.note_bill()
         params = window_params(branch, call, placement, sendable, edited) | {
             "can_recall": contents.can_recall or bool(contents.recall_tool)
@@ -273,18 +273,18 @@ class WindowSyncer:
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
-        tombstones = self._tombstones_in(branch, call, contents, answer)
+        tombstones = self._tombstones_of_answer(branch, call, contents, answer)
         if placement.waits:
             # The answer is for this very request: what is noted of the request is what the editor makes of it.
             has_new, branch.tombstones = tombstones != branch.tombstones, tombstones
             call.is_synced.set(None)
-            await call.sent_edited_ids(HEAD_START_S)
+            await call.wait_for_edited_ids(HEAD_START_S)
         else:
             has_new = tombstones != branch.tombstones
         if contents.layout is not None:
             prompt = prompt_of(contents.layout, contents.window, contents.digests, call.edited_ids, call.own_mark)
-            branch.cache.note(prompt, contents.model, call.arrived_s, call.reply)
-        branch.late_edit = late_edit(call, params)
+            branch.cache.record_request(prompt, contents.model, call.arrived_s, call.reply)
+        branch.late_edit = late_edit_of_call(call, params)
         # The next sync carries the bill of the reply to this window.
         branch.reply = call.reply
         branch.synced_mode = placement.mode
@@ -292,7 +292,7 @@ class WindowSyncer:
         branch.known_digests = contents.digests
         await self._make_memo(branch, call, tombstones, has_new=has_new)
         call.session.is_resumed &= bool(branch.parent)
-        self._note_followed(call, None)
+        self._record_sync_outcome(call, None)
         call.is_synced.set(None)
 
     async def _send_window(
@@ -322,7 +322,7 @@ class WindowSyncer:
                 return answer
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 
-    def _tombstones_in(
+    def _tombstones_of_answer(
         self, branch: Branch, call: ModelCall, contents: BodyContents, answer: dict[str, Any]
     ) -> dict[str, EvictedBody]:
         """The tombstones in force from this answer on."""
@@ -349,7 +349,7 @@ class WindowSyncer:
         contents = call.contents
         assert contents is not None
         tombstones = {} if branch.is_barred else tombstones
-        rule = branch.cache.next_rule(time.monotonic()) if tombstones and not contents.obstacle else None
+        rule = branch.cache.next_mark_rule(time.monotonic()) if tombstones and not contents.obstacle else None
         if not has_new and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
@@ -358,13 +358,13 @@ class WindowSyncer:
         )
         if not branch.is_barred:
             branch.tombstones = tombstones
-            branch.keep_memo(spliced.memo)
+            branch.store_memo(spliced.memo)
 
     def _count_failure(self, call: ModelCall, failure: CallFailed) -> None:
         self._counters.sync_failures += 1
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
-        self._note_followed(call, self.trouble)
+        self._record_sync_outcome(call, self.trouble)
 
 
 async def _release_after_sync(call: ModelCall, share: BudgetShare) -> None:
@@ -385,7 +385,7 @@ def _failure_reason(failure: CallFailed) -> Reason:
     return Reason.DAEMON_GONE if isinstance(failure, Unreachable) else Reason.DAEMON_FAILED
 
 
-async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
+async def _wait_for_event(event: asyncio.Event, timeout_s: float) -> None:
     """Wait for the event, at most for the time-out."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):

@@ -27,7 +27,7 @@ class AgentBody:
         """Whether the body has ended, and every part is kept."""
         return self._is_at_end and not self._is_over
 
-    async def read(self) -> bool:
+    async def read_whole(self) -> bool:
         """Read to the end; False if the body is too long to be kept: then `chunks` goes on."""
         async for data, _ in self._request.content.iter_chunks():
             self._keep_part(data)
@@ -53,12 +53,12 @@ class AgentBody:
         self.parts = []  # A call that was recorded has the list.
         self._share.release()
 
-    def count_decoded(self, size: int) -> bool:
+    def reserve_decoded(self, size: int) -> bool:
         """Count the plain body in beside the compressed body; False where the plain body may not be kept."""
-        return self._share.grow(size)
+        return self._share.reserve(size)
 
     def _keep_part(self, data: bytes) -> None:
         self._bytes += len(data)
         self.parts.append(data)
-        if self._bytes > EDITED_BYTES_MAX or not self._share.grow(len(data)):
+        if self._bytes > EDITED_BYTES_MAX or not self._share.reserve(len(data)):
             self._is_over = True

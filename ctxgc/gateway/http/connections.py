@@ -52,7 +52,7 @@ class Connections:
         self.unproven: dict[GuardedConnection, None] = {}
         """Connections of peers that have not shown whose they are, the oldest first."""
 
-    def guarded(self, server: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
+    def guard_protocol(self, server: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """The server's protocol behind a guard."""
         return lambda: GuardedConnection(self, server)
 
@@ -68,13 +68,13 @@ class Connections:
             next(iter(self.unproven)).abort()
         return True
 
-    def prove(self, connection: GuardedConnection) -> None:
+    def mark_owned(self, connection: GuardedConnection) -> None:
         """Count a connection, whose request brought the secret, among the user's own."""
         if connection in self.unproven and len(self.owned) < self.bounds.owned:
             del self.unproven[connection]
             self.owned.add(connection)
 
-    def forget(self, connection: GuardedConnection) -> None:
+    def remove(self, connection: GuardedConnection) -> None:
         """Give a connection's place back."""
         self.owned.discard(connection)
         self.unproven.pop(connection, None)
@@ -127,13 +127,13 @@ class GuardedConnection(asyncio.Protocol):
         """The reply is complete: the next bytes are another head."""
         self._is_serving, self._head_bytes = False, 0
 
-    def prove(self) -> None:
+    def mark_owned(self) -> None:
         """The request brought the secret."""
-        self._connections.prove(self)
+        self._connections.mark_owned(self)
 
     def abort(self) -> None:
         """End the connection at once."""
-        self._connections.forget(self)
+        self._connections.remove(self)
         if self._transport is not None:
             self._transport.abort()
 
@@ -150,7 +150,7 @@ class GuardedConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: D102
         self._stop_timer()
-        self._connections.forget(self)
+        self._connections.remove(self)
         if self._inner is not None:
             self._inner.connection_lost(error)
 
@@ -164,7 +164,7 @@ class GuardedConnection(asyncio.Protocol):
             self._timer = None
 
 
-def connection_of(request: web.BaseRequest) -> GuardedConnection | None:
+def connection_of_request(request: web.BaseRequest) -> GuardedConnection | None:
     """The guard of a request's connection; None where the connection is gone, or stands behind no guard."""
     protocol = request.transport.get_protocol() if request.transport is not None else None
     return protocol if isinstance(protocol, GuardedConnection) else None

@@ -18,7 +18,7 @@ READ_BYTES = 2**20
 
 
 @asynccontextmanager
-async def listening(
+async def open_listener(
     app: web.Application, listener: socket.socket, connections: Connections | None = None
 ) -> AsyncIterator[None]:
     """Serve for as long as the context lasts."""
@@ -35,7 +35,7 @@ async def listening(
     )
     await runner.setup()
     assert runner.server is not None
-    guarded = (connections or Connections(connection_bounds(raise_file_limit()))).guarded(runner.server)
+    guarded = (connections or Connections(connection_bounds(raise_file_limit()))).guard_protocol(runner.server)
     server = await asyncio.get_running_loop().create_server(guarded, sock=listener)
     try:
         yield

@@ -23,7 +23,7 @@ NO_SITE = "none"
 """The value of `Sec-Fetch-Site` for an address that the user typed."""
 
 
-def only_programs(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
+def refuse_browser_pages(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
     """Serve requests of programs; `hosts_allowed` are names of this machine beside the loopback's."""
 
     @web.middleware

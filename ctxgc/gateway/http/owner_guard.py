@@ -16,8 +16,8 @@ from hmac import compare_digest
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from ctxgc.gateway.http.connections import connection_of
-from ctxgc.gateway.http.request_path import RequestPath, names_secret, split_path
+from ctxgc.gateway.http.connections import connection_of_request
+from ctxgc.gateway.http.request_path import RequestPath, leaks_secret, split_path
 from ctxgc.gateway.settings import Settings
 
 PATH = web.RequestKey("path", RequestPath)
@@ -28,22 +28,22 @@ NOT_AT_ITS_PLACE = (
 )
 
 
-def only_the_owner(settings: Callable[[], Settings]) -> Middleware:
+def require_owner(settings: Callable[[], Settings]) -> Middleware:
     """Serve requests of the gateway's own user."""
 
     @web.middleware
     async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
-        connection, path = connection_of(request), split_path(request.raw_path)
+        connection, path = connection_of_request(request), split_path(request.raw_path)
         if connection is not None:
             connection.begin_request()
         try:
-            has_secret = is_secret(path.secret, settings().secret)
+            has_secret = matches_secret(path.secret, settings().secret)
             if has_secret and connection is not None:
-                connection.prove()
+                connection.mark_owned()
             is_own_peer = settings().auth == "auto" and connection is not None and connection.is_owner
             if not (has_secret or is_own_peer):
                 return _refusal_response(web.HTTPForbidden.status_code, "permission_error", NOT_THE_OWNER)
-            if names_secret(path, settings().secret):
+            if leaks_secret(path, settings().secret):
                 return _refusal_response(web.HTTPBadRequest.status_code, "invalid_request_error", NOT_AT_ITS_PLACE)
             request[PATH] = path
             return await handler(request)
@@ -54,7 +54,7 @@ def only_the_owner(settings: Callable[[], Settings]) -> Middleware:
     return served
 
 
-def is_secret(word: str, secret: str) -> bool:
+def matches_secret(word: str, secret: str) -> bool:
     """Whether the word of a path is the secret; never where there is no secret."""
     # Bytes: `compare_digest` refuses text beyond ASCII, which a path may hold.
     return bool(secret) and compare_digest(word.encode("utf-8", "surrogateescape"), secret.encode())

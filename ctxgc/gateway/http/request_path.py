@@ -29,20 +29,20 @@ class RequestPath(NamedTuple):
 
 def split_path(target: str) -> RequestPath:
     """The parts of a target (path and query, unchanged)."""
-    secret, target = _split(PATH_PREFIX, target)
-    session, target = _split(SESSION_PREFIX, target)
+    secret, target = _split_prefix(PATH_PREFIX, target)
+    session, target = _split_prefix(SESSION_PREFIX, target)
     if session and not secret:
-        secret, target = _split(PATH_PREFIX, target)
+        secret, target = _split_prefix(PATH_PREFIX, target)
     return RequestPath(secret, unquote(session), target)  # Some clients escape the colon of `AGENT:NAME`.
 
 
-def names_secret(path: RequestPath, secret: str) -> bool:
+def leaks_secret(path: RequestPath, secret: str) -> bool:
     """Whether the secret, escaped or not, stands at another place than its own: there the secret would be passed on."""
     rest = f"{path.session}{path.target}"
     return bool(secret) and (secret in rest or secret in unquote(rest))
 
 
-def _split(prefix: str, target: str) -> tuple[str, str]:
+def _split_prefix(prefix: str, target: str) -> tuple[str, str]:
     path, question, query = target.partition("?")
     if not path.startswith(prefix):
         return "", target

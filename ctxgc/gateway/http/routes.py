@@ -54,7 +54,7 @@ class Route(NamedTuple):
     """Why the request goes nowhere."""
 
 
-def route(method: str, target: str, headers: Mapping[str, str], upstreams: Mapping[str, str]) -> Route:
+def find_route(method: str, target: str, headers: Mapping[str, str], upstreams: Mapping[str, str]) -> Route:
     """The route of a request with this target (path and query, unchanged). Raises no error."""
     path, _, _ = target.partition("?")
     named = next((name for name in UPSTREAMS if path == f"/{name}" or path.startswith(f"/{name}/")), "")
@@ -66,7 +66,7 @@ def route(method: str, target: str, headers: Mapping[str, str], upstreams: Mappi
     if not path.startswith("/"):
         return Route("", why="this is no path of an API")
     called = path[1:].removeprefix("v1/")
-    providers = {named} if named else {*_providers(called, headers)}
+    providers = {named} if named else {*_candidate_providers(called, headers)}
     if len(providers) != 1:
         which = "both" if providers else "neither"
         return Route(
@@ -83,7 +83,7 @@ def _join_url(base: str, target: str) -> str:
     return base + (target.removeprefix(_VERSION) if has_both else target)
 
 
-def _providers(called: str, headers: Mapping[str, str]) -> Iterator[str]:
+def _candidate_providers(called: str, headers: Mapping[str, str]) -> Iterator[str]:
     """Every provider to which a part of this request belongs."""
     if (by_path := _SERVED_BY.get(called.partition("/")[0])) is not None:
         yield by_path

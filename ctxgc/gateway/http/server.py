@@ -25,9 +25,9 @@ from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.http.agent_body import AgentBody
-from ctxgc.gateway.http.origin_guard import only_programs
-from ctxgc.gateway.http.owner_guard import PATH, only_the_owner
-from ctxgc.gateway.http.routes import Route, route
+from ctxgc.gateway.http.origin_guard import refuse_browser_pages
+from ctxgc.gateway.http.owner_guard import PATH, require_owner
+from ctxgc.gateway.http.routes import Route, find_route
 from ctxgc.gateway.http.tools_endpoint import Serve, ToolsEndpoint
 from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copy_headers
 from ctxgc.gateway.metrics import Counters, Reason
@@ -57,7 +57,7 @@ class _OutgoingRequest:
     coding: str = ""
     """The content coding in which `body` goes upstream."""
 
-    def unmark(self) -> bytes | None:
+    def unmarked_body(self) -> bytes | None:
         """The body without our mark, which no later body of the request has; None where no such body can be made.
 
         The agent's own bytes where the mark was the only edit.
@@ -89,7 +89,7 @@ class Proxy:
 
     def app(self) -> web.Application:
         """The application to run."""
-        guards = [only_programs(lambda: self._settings().hosts_allowed), only_the_owner(self._settings)]
+        guards = [refuse_browser_pages(lambda: self._settings().hosts_allowed), require_owner(self._settings)]
         app = web.Application(middlewares=guards)
         app.router.add_route("*", "/{path:.*}", self._serve)
         app.on_response_prepare.append(_drop_library_headers)
@@ -105,9 +105,9 @@ class Proxy:
         path = request[PATH]
         if request.method in ("GET", "HEAD") and path.target.partition("?")[0] == STATUS_PATH:
             return self._status()
-        if self._tools.takes(path.target):
-            return await self._tools.reply(request, path.target)
-        way = route(request.method, path.target, request.headers, self._settings().upstreams)
+        if self._tools.is_tools_path(path.target):
+            return await self._tools.serve_request(request, path.target)
+        way = find_route(request.method, path.target, request.headers, self._settings().upstreams)
         if not way.url:
             return _error_response(400, way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
@@ -115,29 +115,31 @@ class Proxy:
             return _error_response(426, "this gateway speaks no WebSocket; set the agent to HTTP")
         if not way.format:
             self._counters.others += 1
-            return await self._exchange(request, way, _OutgoingRequest(_body_chunks(request), _body_length(request)))
+            return await self._forward_request(
+                request, way, _OutgoingRequest(_body_chunks(request), _body_length(request))
+            )
         self._counters.calls += 1
         body = AgentBody(request, self._held)
         try:
-            return await self._exchange(request, way, await self._prepare(request, way, body))
+            return await self._forward_request(request, way, await self._prepare_request(request, way, body))
         finally:
             body.release()
 
-    async def _prepare(self, request: web.Request, way: Route, body: AgentBody) -> _OutgoingRequest:
+    async def _prepare_request(self, request: web.Request, way: Route, body: AgentBody) -> _OutgoingRequest:
         """The request that goes upstream for a call to a model."""
         length = _body_length(request)
         triage = self._editor.triage(way.format, request.headers, length or 0, request[PATH].session)
-        if not (triage.holds_body and await body.read()):
+        if not (triage.holds_body and await body.read_whole()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
             return _OutgoingRequest(
                 body.chunks(), length, sent_call=lambda: self._record_streamed(triage, body), accepts=accepts
             )
-        return await self._prepare_whole(triage, body)
+        return await self._prepare_whole_body(triage, body)
 
-    async def _prepare_whole(self, triage: Triage, body: AgentBody) -> _OutgoingRequest:
+    async def _prepare_whole_body(self, triage: Triage, body: AgentBody) -> _OutgoingRequest:
         """The request that goes upstream for a body that has been read whole."""
         original = b"".join(body.parts)
-        whole, coding = await self._decoded(triage, body, original), triage.coding
+        whole, coding = await self._decode_whole_body(triage, body, original), triage.coding
         if whole is None:
             return _OutgoingRequest(original, len(original))
         outgoing = await self._editor.edit(triage._replace(coding=""), whole)
@@ -150,14 +152,14 @@ class Proxy:
             outgoing.body, size, original, outgoing.own, lambda: call, accepts=accepts, coding=coding
         )
 
-    async def _decoded(self, triage: Triage, body: AgentBody, original: bytes) -> bytes | None:
+    async def _decode_whole_body(self, triage: Triage, body: AgentBody, original: bytes) -> bytes | None:
         """The plain body; None for a body that must pass unread, which is counted."""
         if not triage.coding:
             return original
         try:
             # In a thread: a megabyte of gzip would hold up every other agent.
             plain = await asyncio.to_thread(decode_body, original, triage.coding, EDITED_BYTES_MAX)
-            if body.count_decoded(len(plain)):
+            if body.reserve_decoded(len(plain)):
                 return plain
             self._counters.count_unedited(Reason.TOO_LARGE)
         except BodyTooLong:
@@ -169,7 +171,7 @@ class Proxy:
     def _record_streamed(self, triage: Triage, body: AgentBody) -> ModelCall | None:
         return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
 
-    async def _exchange(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:
+    async def _forward_request(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:
         """Send a request on and its reply back. An early end on one side shows on the other."""
         agent, replies = _AgentConnection(request), list[ClientResponse]()
 
@@ -183,13 +185,13 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            unmarked = out.unmark() if _is_refused(reply) else None
+            unmarked = out.unmarked_body() if _is_refused(reply) else None
             if unmarked is not None:
-                reply = self._choose_unmarked(out, reply, await ask(unmarked))
+                reply = self._choose_unmarked_reply(out, reply, await ask(unmarked))
             if out.original is not None and out.original is not unmarked and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))
             await self._relay(reply, agent, out.sent_call)
-            return await agent.end()
+            return await agent.end_reply()
         except (ClientError, TimeoutError, OSError) as error:
             if agent.has_hung_up:
                 return agent.reply or web.Response()
@@ -203,7 +205,9 @@ class Proxy:
             for reply in replies:
                 reply.close()
 
-    def _choose_unmarked(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
+    def _choose_unmarked_reply(
+        self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse
+    ) -> ClientResponse:
         """The reply after the upstream refused a request with our mark, and got the same request without the mark."""
         call = out.sent_call()
         if again.ok and call is not None and call.branch is not None:
@@ -235,7 +239,7 @@ class Proxy:
         self, reply: ClientResponse, agent: _AgentConnection, sent_call: Callable[[], ModelCall | None]
     ) -> None:
         """Pass a reply on in parts, and read its bill on the side."""
-        relayed = await agent.begin(reply)
+        relayed = await agent.begin_reply(reply)
         try:
             data = await reply.content.readany()
             await relayed.write(data)
@@ -278,14 +282,14 @@ class _AgentConnection:
         """Whether the agent has ended the connection."""
         return self._request.transport is None or self._request.transport.is_closing()
 
-    async def begin(self, upstream: ClientResponse) -> _RelayedReply:
+    async def begin_reply(self, upstream: ClientResponse) -> _RelayedReply:
         """Pass on status and headers, once."""
         if self.reply is None:
             self.reply = _RelayedReply(upstream)
             await self.reply.prepare(self._request)
         return self.reply
 
-    async def end(self) -> web.StreamResponse:
+    async def end_reply(self) -> web.StreamResponse:
         """The reply is complete."""
         assert self.reply is not None
         await self.reply.write_eof()

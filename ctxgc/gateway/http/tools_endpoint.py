@@ -34,11 +34,11 @@ class ToolsEndpoint:
         # Threads of their own: tools that wait for the daemon hold up no body of an agent's request.
         self._threads = ThreadPoolExecutor(AT_ONCE_MAX, "tools")
 
-    def takes(self, target: str) -> bool:
+    def is_tools_path(self, target: str) -> bool:
         """Whether a request to this path is for the tools."""
         return self._serve is not None and target.startswith(TOOLS_PREFIX)
 
-    async def reply(self, request: web.Request, target: str) -> web.Response:
+    async def serve_request(self, request: web.Request, target: str) -> web.Response:
         """The reply to a client's request."""
         word, slash, rest = target.partition("?")[0].removeprefix(TOOLS_PREFIX).partition("/")
         folder = unquote(slash + rest)

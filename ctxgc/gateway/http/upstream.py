@@ -74,7 +74,7 @@ class Upstreams:
         The reply returns as soon as its headers are there. Raises the exceptions of aiohttp.
         """
         headers = copy_headers(request.raw_headers, _NOT_FORWARDED)
-        for name in _split_values(request.headers.getall(hdrs.CONNECTION, [])):
+        for name in _split_header_values(request.headers.getall(hdrs.CONNECTION, [])):
             headers.popall(name, None)
         if length is not None and request.body_exists:
             headers[hdrs.CONTENT_LENGTH] = str(length)
@@ -118,33 +118,35 @@ def copy_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMul
     for name, value in raw:
         written = name.decode("latin-1")
         if written.lower() not in dropped:
-            found.add(spelling.setdefault(written.lower(), written), _header_text(value))
+            found.add(spelling.setdefault(written.lower(), written), _decode_header(value))
     return found
 
 
 def _readable_codings(accepted: list[str]) -> str:
     """Codings, with their weights, that the agent takes and `usage.py` reads."""
-    readable = [coding for coding in _split_values(accepted) if coding.partition(";")[0].strip().lower() in READABLE]
+    readable = [
+        coding for coding in _split_header_values(accepted) if coding.partition(";")[0].strip().lower() in READABLE
+    ]
     return ", ".join(readable) or "identity"
 
 
-def _header_text(value: bytes) -> str:
+def _decode_header(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
 
 
-def _split_values(values: list[str]) -> list[str]:
+def _split_header_values(values: list[str]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
 async def _stream_slices(body: bytes) -> AsyncIterator[bytes]:
-    for part in _slices(body):
+    for part in _slices_of_body(body):
         yield part
 
 
-def _slices(body: bytes) -> Iterator[bytes]:
+def _slices_of_body(body: bytes) -> Iterator[bytes]:
     for start in range(0, len(body), WRITE_BYTES):
         yield body[start : start + WRITE_BYTES]
 

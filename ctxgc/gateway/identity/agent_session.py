@@ -116,14 +116,14 @@ class Branch:
         if usage is not None and usage.input_tokens + usage.cache_creation_tokens >= LEAST_MIN_TOKENS:
             self.charges_writes = usage.cache_creation_tokens > 0
 
-    def keep_memo(self, memo: Memo | None) -> None:
+    def store_memo(self, memo: Memo | None) -> None:
         """Keep a memo for the next request, without a mark where marks are refused."""
         self.memo = memo.without_mark() if memo is not None and self.cache.is_barred else memo
 
     def stop_marking(self) -> None:
         """Put no further mark of our own into requests of this branch."""
         self.cache.is_barred = True
-        self.keep_memo(self.memo)
+        self.store_memo(self.memo)
 
     @property
     def asks_many_calls(self) -> bool:
@@ -167,7 +167,7 @@ class AgentSession:
         return any(branch.tombstones for branch in self.branches.values())
 
     @property
-    def needs_bridge(self) -> bool:
+    def may_miss_host_cache(self) -> bool:
         """Whether the session asks for so many calls at once that its host may miss its own cache."""
         return any(branch.asks_many_calls for branch in self.branches.values())
 
@@ -183,7 +183,7 @@ class AgentSession:
             return True
         return bool(self.branches) and all(branch.is_cold(now_s) for branch in self.branches.values())
 
-    def branch_of(self, contents: BodyContents, sub_agent: str = "") -> Branch:
+    def find_or_open_branch(self, contents: BodyContents, sub_agent: str = "") -> Branch:
         """The branch that this request continues; a new branch if the request continues none.
 
         A `sub_agent` that the headers name needs no guess: its branch has the name that transcripts give it too.
@@ -195,11 +195,11 @@ class AgentSession:
             named = self.branches.get(name) or self._open_branch(name)
             named.tools, named.call_digests = contents.tools, call_digests
             return named
-        fingerprint = (contents.tools, _first_prompt(segments))
+        fingerprint = (contents.tools, _first_prompt_id(segments))
         twins = self._by_fingerprint.get(fingerprint, ())
-        branch = _continued_twin(twins, call_digests) or self._find_continued(contents, segments)
+        branch = _match_twin_branch(twins, call_digests) or self._find_continued_branch(contents, segments)
         if branch is None:
-            name = self._new_name(contents, segments, fingerprint, len(twins))
+            name = self._new_branch_name(contents, segments, fingerprint, len(twins))
             # A child with a new fingerprint may have a known name: the same tools and prompt, told apart before.
             branch = self.branches.get(name) or self._open_branch(name)
         self._by_fingerprint[fingerprint] = (*(twin for twin in twins if twin is not branch), branch)
@@ -219,7 +219,7 @@ class AgentSession:
             self._by_fingerprint = {fingerprint: twins for fingerprint, twins in kept.items() if twins}
         return branch
 
-    def _find_continued(self, contents: BodyContents, segments: Sequence[Segment]) -> Branch | None:
+    def _find_continued_branch(self, contents: BodyContents, segments: Sequence[Segment]) -> Branch | None:
         """The branch with tool calls of this window; after a host's compaction, the branch with the same tools."""
         # Texts recur in every branch, and some hosts number the calls of each branch from 0: only id and content
         # together identify a tool call.
@@ -234,21 +234,21 @@ class AgentSession:
             best = max(alike, key=lambda branch: branch.last_request_s, default=None)
         return best
 
-    def _new_name(
+    def _new_branch_name(
         self, contents: BodyContents, segments: Sequence[Segment], fingerprint: tuple[bytes, str], twins: int
     ) -> str:
         own = self.identity.session
-        if own not in self.branches and self._may_be_main(contents, segments):
+        if own not in self.branches and self._may_be_main_branch(contents, segments):
             return own
         told_apart = fingerprint[0] + fingerprint[1].encode() + (b"~%d" % (twins + 1) if twins else b"")
         return f"{own}/{blake2b(told_apart, digest_size=4).hexdigest()}"
 
-    def _may_be_main(self, contents: BodyContents, segments: Sequence[Segment]) -> bool:
+    def _may_be_main_branch(self, contents: BodyContents, segments: Sequence[Segment]) -> bool:
         # Requests for titles carry no tools. A client that names its session by our header may have no tools either.
         if not contents.tools and self.identity.agent not in TOOLLESS:
             return False
         is_summary = any(segment.kind is Kind.SUMMARY for segment in segments)
-        if not self.known_ids or is_summary or _first_prompt(segments) in self.known_ids:
+        if not self.known_ids or is_summary or _first_prompt_id(segments) in self.known_ids:
             return True
         return sum(s.id in self.known_ids for s in segments if s.kind is Kind.TOOL_CALL) >= SHARED_MIN
 
@@ -261,7 +261,7 @@ def is_side_call(contents: BodyContents, identity: Identity) -> bool:
     return identity.agent not in TOOLLESS and not contents.tools and not contents.has_replies
 
 
-def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:
+def _match_twin_branch(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:
     """The branch of these, which begin alike, with these calls.
 
     A main branch has no twin, against any host's edit of its window. Children that began with the same words, at once
@@ -273,7 +273,7 @@ def _continued_twin(twins: Sequence[Branch], call_digests: frozenset[tuple[str, 
     return None
 
 
-def _first_prompt(segments: Iterable[Segment]) -> str:
+def _first_prompt_id(segments: Iterable[Segment]) -> str:
     """The id of the first prompt or summary of the user; empty without any."""
     prompts = (s.id for s in segments if s.role is Role.USER and s.kind in (Kind.USER, Kind.SUMMARY))
     return next(prompts, "")

@@ -57,7 +57,7 @@ def window_limit_of(headers: Mapping[str, str]) -> int:
     return int(size) if _SIZE.fullmatch(size) else 0
 
 
-def parent_of(identity: Identity, headers: Mapping[str, str]) -> str:
+def parent_session_of(identity: Identity, headers: Mapping[str, str]) -> str:
     """The session of the same agent that started this session, if the headers name the parent; empty else."""
     parent = _valid_identity(identity.agent, headers.get(_PARENTS.get(identity.agent, ""), ""))
     return parent.session if parent and parent != identity else ""

@@ -96,7 +96,7 @@ def test_no_segment_is_pinned_where_one_of_those_named_lies_outside():
 
 
 def test_a_side_chain_without_a_project_is_in_its_parents():
-    assert Scope(LeakyDaemon(), "/own", {}).session(SIDE) == SIDE
+    assert Scope(LeakyDaemon(), "/own", {}).resolve_session(SIDE) == SIDE
 
 
 @pytest.mark.parametrize(("tool", "name"), [("search", "here"), ("recall", "cwd")])
@@ -118,7 +118,7 @@ def test_all_projects_are_open_where_the_users_configuration_says_so():
 
 @pytest.mark.parametrize(("name", "current"), [("mine", MINE), ("theirs", OWN), ("", OWN)])
 def test_an_agents_variable_names_its_own_session_and_never_one_outside(name, current):
-    assert Scope(LeakyDaemon(), "/own", {"CLAUDE_CODE_SESSION_ID": name}).current() == current
+    assert Scope(LeakyDaemon(), "/own", {"CLAUDE_CODE_SESSION_ID": name}).current_session() == current
 
 
 class TwoProjects(LeakyDaemon):

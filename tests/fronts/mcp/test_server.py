@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.fronts.mcp import server as server_module
-from ctxgc.fronts.mcp.handlers import handlers
-from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, line_of
-from ctxgc.fronts.mcp.scope import Scope, folder_of
+from ctxgc.fronts.mcp.handlers import method_handlers
+from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, encode_line
+from ctxgc.fronts.mcp.scope import Scope, folder_of_uri
 from ctxgc.fronts.mcp.server import WAITING_MAX, McpServer
-from ctxgc.fronts.mcp.tools import LIMIT_MAX, SCHEMAS, Tools, fault_in
+from ctxgc.fronts.mcp.tools import LIMIT_MAX, SCHEMAS, Tools, validate_arguments
 from ctxgc.protocol.blocking_client import Unreachable
 
 
@@ -28,7 +28,7 @@ def replies_to(*lines, call=away):
     scope, sink = Scope(call, "/p", {}), io.BytesIO()
     encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     source = io.BytesIO(b"\n".join([*encoded, b""]))
-    McpServer(lambda: handlers(call, scope), scope).serve(source, sink)
+    McpServer(lambda: method_handlers(call, scope), scope).serve(source, sink)
     return [json.loads(line) for line in sink.getvalue().splitlines()]
 
 
@@ -113,7 +113,7 @@ def test_each_question_for_roots_has_an_id_of_its_own_and_only_the_newest_is_ans
         for number in (2, 1, 2)
     ]
     lines = [request("initialize", capabilities={"roots": {}}), changed, changed, *answers]
-    McpServer(dict, scope).serve(io.BytesIO(b"".join(map(line_of, lines))), sink)
+    McpServer(dict, scope).serve(io.BytesIO(b"".join(map(encode_line, lines))), sink)
 
     asked = [json.loads(line)["id"] for line in sink.getvalue().splitlines()[1:]]
     assert asked == ["ctxgc-roots-1", "ctxgc-roots-2"]
@@ -254,7 +254,7 @@ def test_more_requests_than_may_wait_are_refused_at_once():
     ],
 )
 def test_an_argument_that_the_schema_forbids_is_named(tool, arguments, fault):
-    assert fault in fault_in(arguments, SCHEMAS[tool])
+    assert fault in validate_arguments(arguments, SCHEMAS[tool])
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_lines_that_are_no_range_are_refused_in_words_for_a_model(lines):
     )
 )
 def test_arguments_without_a_fault_have_the_schemas_names_alone(arguments):
-    if not fault_in(arguments, SCHEMAS["recall"]):
+    if not validate_arguments(arguments, SCHEMAS["recall"]):
         assert arguments.keys() <= SCHEMAS["recall"]["properties"].keys()
 
 
@@ -325,12 +325,12 @@ def test_arguments_without_a_fault_have_the_schemas_names_alone(arguments):
     ],
 )
 def test_a_root_is_a_local_folder_or_nothing(uri, folder):
-    assert folder_of(uri) == folder
+    assert folder_of_uri(uri) == folder
 
 
 @given(st.text())
 def test_a_line_holds_no_line_end_and_no_lone_surrogate_whatever_its_message_says(text):
-    line = line_of({"text": text, "odd": "\ud800"})
+    line = encode_line({"text": text, "odd": "\ud800"})
 
     assert line.count(b"\n") == 1
     assert "\ud800" not in json.loads(line)["odd"]
@@ -342,12 +342,12 @@ def test_roots_that_nobody_asked_for_widen_no_scope():
     roots = {"jsonrpc": "2.0", "id": "ctxgc-roots-1", "result": {"roots": [{"uri": "file:///other"}]}}
     asked = [request("initialize", capabilities={"roots": {}}), {"method": "notifications/initialized"}, roots]
 
-    McpServer(dict, scope).answer(json.dumps([roots, request("ping")]).encode())
-    McpServer(dict, scope).answer(json.dumps([*asked, request("ping")]).encode())
+    McpServer(dict, scope).answer_line(json.dumps([roots, request("ping")]).encode())
+    McpServer(dict, scope).answer_line(json.dumps([*asked, request("ping")]).encode())
     McpServer(dict, scope).serve(io.BytesIO(json.dumps(roots).encode() + b"\n"), io.BytesIO())
     over_http = McpServer(dict, scope)
     for message in asked:
-        over_http.answer(json.dumps(message).encode())
+        over_http.answer_line(json.dumps(message).encode())
 
     assert scope.has_project("/p")
     assert not scope.has_project("/other")

@@ -11,7 +11,7 @@ import pytest
 
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.setup import services
-from ctxgc.fronts.setup.agent_settings import command_for
+from ctxgc.fronts.setup.agent_settings import ctxgc_command
 from ctxgc.fronts.setup.agent_tools import EVENTS
 from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
 from ctxgc.gateway.secret import NAME, read_secret
@@ -66,7 +66,7 @@ def manager(home, monkeypatch):
     made.system = "linux"
     monkeypatch.setattr(
         services,
-        "current_system",
+        "current_host",
         lambda: services.Host(made.system, os.environ, 501, made, lambda name: f"/opt/my tools/{name}"),
     )
     return made
@@ -524,8 +524,8 @@ def test_a_command_of_an_activated_environment_is_named_by_its_place(tmp_path):
     program.touch(mode=0o755)
     paths = {"PATH": str(program.parent)}
 
-    assert command_for(paths, str(program)) == "ctxgc"
-    assert command_for(paths | {"VIRTUAL_ENV": str(tmp_path / "env")}, str(program)) == str(program)
+    assert ctxgc_command(paths, str(program)) == "ctxgc"
+    assert ctxgc_command(paths | {"VIRTUAL_ENV": str(tmp_path / "env")}, str(program)) == str(program)
 
 
 INSTALLS = [("claude", "--mcp", "--hooks"), ("codex", "--hooks"), ("opencode", "--mcp"), ("opencode", "--plugin")]
