@@ -25,6 +25,8 @@ PATHS_MAX = 100_000
 
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 """A drive, or a server."""
+_VERBATIM = re.compile(r"//[?.]/(?:(unc/)|(?=[a-z]:/))")
+"""In front of a drive or a server: as the system takes the path, whatever its length."""
 
 
 def is_windows(path: str) -> bool:
@@ -33,9 +35,13 @@ def is_windows(path: str) -> bool:
 
 
 def canonical_path(path: str) -> str:
-    """The canonical spelling of a path: composed characters, and on Windows a single case and slash."""
+    """The canonical spelling of a path: composed characters, and on Windows a single case, slash and prefix."""
     path = path if path.isascii() else unicodedata.normalize("NFC", path)
-    return path.replace("\\", "/").lower() if is_windows(path) else path
+    if not is_windows(path):
+        return path
+    path = path.replace("\\", "/").lower()
+    verbatim = _VERBATIM.match(path)
+    return path if verbatim is None else ("//" if verbatim[1] else "") + path[verbatim.end() :]
 
 
 class Use(NamedTuple):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.facts.patch_paths import files_of_patch, parse_script
-from ctxgc.adapters.facts.shell_paths import PATHS_MAX, files_of_command
+from ctxgc.adapters.facts.shell_paths import PATHS_MAX, files_of_command, resolve_path
 from ctxgc.adapters.facts.tool_facts import facts_of_call
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
@@ -139,3 +139,31 @@ def test_no_text_is_too_clever(text):
         for use in facts_of_call(tool, value, "/w").paths:
             assert 1 <= use.first_line <= use.last_line <= LINE_MAX
             assert use.path.isprintable()
+
+
+NAMES = st.text("abzAZ09_.- ü", min_size=1, max_size=6).filter(lambda name: name.strip(". ") == name)
+WINDOWS_CWDS = ("C:\\w", "d:/w", "\\\\?\\C:\\w")
+
+
+@given(drive=st.sampled_from("cDz"), names=st.lists(NAMES, min_size=1, max_size=4), cwd=st.sampled_from(WINDOWS_CWDS))
+def test_a_windows_file_is_one_file_in_every_spelling(drive, names, cwd):
+    back, forth = "\\".join(names), "/".join(names)
+    spellings = [
+        f"{drive}:\\{back}",
+        f"{drive.swapcase()}:/{forth}",
+        f"\\\\?\\{drive}:\\{back}",
+        f"\\\\.\\{drive}:\\{back}",
+        *(f"{mount}/{drive}/{forth}" for mount in ("", "/mnt", "/cygdrive")),
+    ]
+
+    assert len({resolve_path(path, cwd) for path in spellings}) == 1
+    server, verbatim = f"\\\\srv\\{back}", f"\\\\?\\UNC\\srv\\{back}"
+    assert resolve_path(verbatim, cwd) == resolve_path(server, cwd) != resolve_path(spellings[0], cwd)
+
+
+@given(mount=st.sampled_from(["", "/mnt", "/cygdrive"]), drive=st.sampled_from("cD"), names=st.lists(NAMES, min_size=1))
+@pytest.mark.parametrize("cwd", ["", "/w", "/mnt/c/w", "/c"])
+def test_elsewhere_a_folder_of_one_letter_is_a_folder(mount, drive, names, cwd):
+    path = f"{mount}/{drive}/{'/'.join(names)}"
+
+    assert resolve_path(path, cwd).startswith(f"{mount}/{drive}/")

@@ -79,12 +79,16 @@ VALUE_FLAGS = {
 
 
 DRIVE = re.compile(r"[a-z]:/")
+_MOUNTED_DRIVE = re.compile(r"^/(?:mnt/|cygdrive/)?([A-Za-z])/")
+"""A drive of Windows in Git Bash, WSL or Cygwin. On any other system such a folder is a folder."""
 
 
 def resolve_path(path: str, cwd: str) -> str:
     """The path made absolute under `cwd` if the path is relative, without `.` and `..`; unchanged without a `cwd`."""
-    if is_windows(cwd) and not path.startswith(("/", "~")):
-        path = path.replace("\\", "/").lower()
+    path = canonical_path(path)
+    if is_windows(cwd):
+        path = _MOUNTED_DRIVE.sub(r"\1:/", path)
+        path = path if path.startswith(("/", "~")) else path.replace("\\", "/").lower()
     path, cwd = canonical_path(path), canonical_path(cwd)
     if path.startswith(("/", "~")) or not cwd or DRIVE.match(path):
         return posixpath.normpath(path) if path else path
