@@ -85,6 +85,7 @@ _MOUNTED_DRIVE = re.compile(r"^/(?:mnt/|cygdrive/)?([A-Za-z])/")
 
 def resolve_path(path: str, cwd: str) -> str:
     """The path made absolute under `cwd` if the path is relative, without `.` and `..`; unchanged without a `cwd`."""
+    path = canonical_path(path)
     if is_windows_path(cwd):
         path = _MOUNTED_DRIVE.sub(r"\1:/", path)
         path = path if path.startswith(("/", "~")) else path.replace("\\", "/").lower()
