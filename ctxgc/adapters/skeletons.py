@@ -87,7 +87,7 @@ def count_further_texts(skeleton: bytes) -> int:
 
 
 def locate_strings(text: JsonText, extent: Extent, name: str = "input", depth_left: int = SKELETON_DEPTH_MAX) -> Places:
-    """Where the large strings of an input lie, by the names that `cut_input` gives their pieces."""
+    """Where the large strings of an input lie, by the names that `split_input` gives their pieces."""
     first = text.first_byte(extent)
     if first == b'"' and len(text.string(extent)) >= INPUT_PIECE_CHARS_MIN:
         return {TEXT_INPUT_PIECE if name == "input" else name: extent}

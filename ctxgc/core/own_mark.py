@@ -28,9 +28,10 @@ def choose_own_mark(
 ) -> Mark | None:
     """The mark to add to a request before sending, with the host's marks in `prompt.marks`; None: no mark.
 
-    `can_carry` says of each block of the prompt whether the block may carry a mark (`may_carry`). `tombstone_blocks`
-    counts the blocks up to the last tombstone's, that block included. The mark is never a fifth mark, never on a block
-    that may not carry a mark, never before a longer life than its own or behind a shorter life. O(units).
+    `can_carry_marks` says of each block of the prompt whether the block may carry a mark (`may_carry_mark`).
+    `tombstone_blocks` counts the blocks up to the last tombstone's, that block included. The mark is never a fifth
+    mark, never on a block that may not carry a mark, never before a longer life than its own or behind a shorter
+    life. O(units).
     """
     host = sorted(prompt.marks)
     if not host or not provider.lookback_blocks or len(host) >= provider.marks_max:

@@ -191,7 +191,7 @@ def _run_trial(trial: _Trial) -> TrialResult:
     placebo: list[Output] = []
     for spill in trial.placebo:
         with open(spill, "rb") as file:
-            placebo += pickle.load(file)  # noqa: S301 - written by `_read`, in a folder of this user alone.
+            placebo += pickle.load(file)  # noqa: S301 - written by `_read_and_spill`, in a folder of this user alone.
     with open(trial.spill, "rb") as file:
         pickle.load(file)  # noqa: S301 - its own outputs, which come first.
         episodes: list[Episode] = pickle.load(file)  # noqa: S301

@@ -4,8 +4,8 @@
     model  thought ─▶ thinking    text ─▶ assistant       functionCall ─▶ open call
     a part of another kind ─▶ an opaque segment, kept word for word
 
-A compressed history repeats what its session holds already: `known_ids` and `news_in` find it, so that a copy is no
-second segment.
+A compressed history repeats what its session holds already: `copied_segment_ids` and `new_parts` find it, so that a
+copy is no second segment.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ctxgc.core.errors import BadTranscript
 
 
 class DocumentTranscript:
-    """The shared part of all document formats; a format's `_events` reads its document."""
+    """The shared part of all document formats; a format's `_events_of_document` reads its document."""
 
     source = ""
     is_growing = False

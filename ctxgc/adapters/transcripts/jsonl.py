@@ -107,7 +107,7 @@ class JsonLines:
 
 
 class LineTranscript:
-    """A `Transcript` with a record a line; a format says the meaning of a line in `_read` and of open records in
+    """A `Transcript` with a record a line; a format says the meaning of a line in `_read_record` and of open records in
     `_rest`.
 
     A line that is no record may hold several records, or the beginning of a record with raw newlines: `resync` finds

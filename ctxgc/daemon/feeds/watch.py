@@ -364,7 +364,7 @@ def _scan_transcripts(path: str) -> dict[str, FileStamp]:
 
 
 def _opened(path: str, stash: Path) -> IO[bytes] | None:
-    """The file, open; None for what is no file. Raises as `open_regular` does."""
+    """The file, open; None for what is no file. Raises as `open_regular_file` does."""
     return open_regular_file(path, stash) if os.path.isfile(path) else None
 
 

@@ -106,7 +106,7 @@ class Verbs:
         return handler(checked, context)
 
     def has_long_reply(self, method: str) -> bool:
-        """As `rpc.Dispatch.is_long`."""
+        """As `rpc.Dispatch.has_long_reply`."""
         return method in LONG_REPLIES
 
     def is_for_operators(self, method: str) -> bool:

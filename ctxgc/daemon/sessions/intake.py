@@ -2,8 +2,8 @@
 
     parsed ──redact──▶ ──digest──▶ ──count──▶ PreparedSegment
 
-Pure work on values, heavy on the processor: call on the worker thread unless `is_quick`. Redaction comes first, so that
-no secret is hashed, counted, indexed or written.
+Pure work on values, heavy on the processor: call on the worker thread unless `is_quick_to_prepare`. Redaction comes
+first, so that no secret is hashed, counted, indexed or written.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
                        ▲            │ the commit failed
                        └───rows─────┘ stale: memory is thrown away, the table is the truth
 
-Mutations of a session run one at a time, across their commits: `changing()` holds the session's lock until the stash
+Mutations of a session run one at a time, across their commits: `transaction()` holds the session's lock until the stash
 has answered. Admissions, pins and the like touch the heap at once, and a failed commit throws the whole heap away;
 evictions wait (`Transaction.on_commit`): no body leaves the window before the decision is durable (I1, I2). Reads take
 no lock.
@@ -39,7 +39,7 @@ TEXTS_PER_SLICE = 256
 
 
 class Session:
-    """An awake session. Build with `wake`; change inside `changing`; read freely."""
+    """An awake session. Build with `wake`; change inside `transaction`; read freely."""
 
     def __init__(self, row: SessionRow, stash: Stash, settings: SessionSettings, clock: Callable[[], float]) -> None:
         self.row = row
@@ -245,7 +245,7 @@ class Session:
     def admit(self, tx: Transaction, prepared: PreparedSegment, *, is_pinned: bool = False) -> bool:
         """Admit a segment, or complete the pending segment of its id. False for a known segment.
 
-        Call `ensure_text` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
+        Call `ensure_text_index` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
         """
         segment = prepared.segment
         references = (self.slot(name) for name in segment.refs)

@@ -1,6 +1,6 @@
 """A session's transaction: mutations for the stash, and actions that wait for the commit.
 
-add, note_time, answer ──▶ commit (`Session.changing`) ──▶ committed: each `on_commit` action, in order"""
+add, note_time, answer ──▶ commit (`Session.transaction`) ──▶ committed: each `on_commit` action, in order"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ SERVICES = "services"
 
 
 class InstallWork:
-    """Files to be written or removed, and sentences that say so. Nothing happens before `carry_out`."""
+    """Files to be written or removed, and sentences that say so. Nothing happens before `apply`."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str | None] = {}

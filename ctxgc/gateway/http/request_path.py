@@ -4,7 +4,7 @@
 /s/NAME     the session, for agents that send no name of it     in either order
 the rest    the route: see `routes.py`
 
-A secret in the rest would go upstream with the path: `names_secret` finds such a secret, so that the gateway refuses.
+A secret in the rest would go upstream with the path: `leaks_secret` finds such a secret, so that the gateway refuses.
 """
 
 from __future__ import annotations

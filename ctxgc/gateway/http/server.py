@@ -3,9 +3,9 @@
     agent ──▶ headers as they came ──▶ body: streamed, or edited by the editor ──▶ upstream
     agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
 
-The life of a request: `_serve` finds the route, `_prepare` the bytes that go upstream, `_exchange` carries request and
-reply to their ends. The server has no time-outs, and no retries of its own but after a refusal of an edited request:
-without our mark, then in the agent's own bytes. The session goes on without the refused part.
+The life of a request: `_serve` finds the route, `_prepare_request` the bytes that go upstream, `_forward_request`
+carries request and reply to their ends. The server has no time-outs, and no retries of its own but after a refusal of
+an edited request: without our mark, then in the agent's own bytes. The session goes on without the refused part.
 """
 
 from __future__ import annotations
