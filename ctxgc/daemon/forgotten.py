@@ -27,7 +27,7 @@ READ_BUFFER_BYTES = 512 * 2**10
 _log = logging.getLogger("ctxgc.daemon")
 
 
-async def scrub_after_forgets(services: Services, functions: Sequence[Any]) -> None:
+async def scrub_memory_after_forgets(services: Services, functions: Sequence[Any]) -> None:
     """Overwrite memory after every forget, for as long as the daemon runs.
 
     `functions` are cached ones that the collector is about to lose sight of.

@@ -65,16 +65,17 @@ def fill_free_blocks() -> None:
     gc.collect()
     msgspec.json.decode(b"{" + b",".join(b'"k%d":0' % n for n in range(KEYS_FORGOTTEN)) + b"}")
     # Blocks of 16 bytes cover a pool of the allocator to its last byte; of longer ones the end of a pool is left over.
-    _filling_blocks(object)
+    _exhaust_free_blocks(object)
     overhead = sys.getsizeof(b"")
     blocks = [
-        _filling_blocks(partial(bytes, size - overhead)) for size in range(BLOCK_BYTES_MAX, overhead, -BLOCK_STEP_BYTES)
+        _exhaust_free_blocks(partial(bytes, size - overhead))
+        for size in range(BLOCK_BYTES_MAX, overhead, -BLOCK_STEP_BYTES)
     ]
     del blocks
     fill_free_chunks()
 
 
-def _filling_blocks(make: Callable[[], object]) -> list[object]:
+def _exhaust_free_blocks(make: Callable[[], object]) -> list[object]:
     """New blocks of a size, until none of that size was free any more."""
     blocks: list[object] = []
     before = _process_memory_bytes()

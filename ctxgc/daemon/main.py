@@ -30,7 +30,7 @@ from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load_config
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.events import Events
 from ctxgc.daemon.feeds.watch import Watcher
-from ctxgc.daemon.forgotten import scrub_after_forgets
+from ctxgc.daemon.forgotten import scrub_memory_after_forgets
 from ctxgc.daemon.freed_memory import cached_functions, overwrite_on_free
 from ctxgc.daemon.redact_stored import run_redaction
 from ctxgc.daemon.rpc import Limits
@@ -107,7 +107,7 @@ class Daemon:
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
             server.set_dispatch(Verbs(services, control, server.run_task))
-            scrubber = asyncio.create_task(scrub_after_forgets(services, cached_functions()))
+            scrubber = asyncio.create_task(scrub_memory_after_forgets(services, cached_functions()))
             async with self._serve_sockets(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)

@@ -35,7 +35,7 @@ async def test_an_attempt_that_fails_is_made_again_and_its_error_is_logged_by_ty
 
     monkeypatch.setattr(bench.stash, "drop_caches", drop_caches)
     bench.services.has_forgotten.set()
-    overwriting = asyncio.create_task(forgotten.scrub_after_forgets(bench.services, []))
+    overwriting = asyncio.create_task(forgotten.scrub_memory_after_forgets(bench.services, []))
 
     async with asyncio.timeout(ANSWERED_S):
         await asyncio.wait([overwriting, asyncio.ensure_future(is_done.wait())], return_when=asyncio.FIRST_COMPLETED)

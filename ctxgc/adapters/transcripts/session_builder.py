@@ -1,12 +1,12 @@
 """A session while its log is read: its window, and when an open call is admitted or ends.
 
-    text() ──────────────────────────────────▶ SegmentAdmitted
-    call() ──▶ open ──result()───────────────▶ SegmentAdmitted (call and result together, I3)
+    admit_text() ────────────────────────────▶ SegmentAdmitted
+    begin_call() ──▶ open ──take_result()────▶ SegmentAdmitted (call and result together, I3)
                 └─ a user text comes first ──▶ SegmentAdmitted (pending: a late result still completes it)
                       └─ the next reply ─────▶ SegmentAdmitted (error, empty result)
-    rewindow(), replace(), clear() ──────────▶ WindowReplaced, BodiesCleared
-    result() of no open call ──▶ kept ──call()──▶ SegmentAdmitted (the call came late)
-                                   └─ rest() ──▶ SegmentAdmitted (an attachment: its call is lost, its text is not)
+    replace_window(), clear_bodies() ────────▶ WindowReplaced, BodiesCleared
+    take_result() of no open call ──▶ kept ──begin_call()──▶ SegmentAdmitted (the call came late)
+                                 └─ admit_lone_results() ──▶ SegmentAdmitted (an attachment: its call is lost)
 
 A session builder keeps ids, places and open calls, never the text of an admitted segment.
 """

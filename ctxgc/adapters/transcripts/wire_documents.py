@@ -186,25 +186,25 @@ def _requests_with_answers(records: list[dict[str, Any]], list_key: str) -> list
         if request is not None and not (isinstance(request[list_key], str) and _is_message(record)):
             sent = request[list_key]
             sent = [{"role": "user", "content": sent}] if isinstance(sent, str) else sent
-            answers = [_answers_in(record[name]) for name in ANSWER_KEYS if name in record]
+            answers = [_answer_messages(record[name]) for name in ANSWER_KEYS if name in record]
             names = {name: record[name] for name in SESSION_KEYS if name in record}
             holders.append(request | names | {list_key: [*sent, *chain.from_iterable(filter(None, answers))]})
             holders[-1][UNREAD] = answers.count(None)
             continue
         if not holders:
             holders.append({list_key: [], UNREAD: 0})
-        answer = _answers_in(record)
+        answer = _answer_messages(record)
         holders[-1][list_key] += answer or ()
         holders[-1][UNREAD] += answer is None
     return holders
 
 
-def _answers_in(value: Any) -> list[Any] | None:
+def _answer_messages(value: Any) -> list[Any] | None:
     """The messages or items of a server's answer, in whatever it is wrapped; None for an answer that is not read."""
     if isinstance(value, str):
         return [{"role": "assistant", "content": value}] if value else []
     if isinstance(value, list):
-        parts = [_answers_in(part) for part in value]
+        parts = [_answer_messages(part) for part in value]
         return None if None in parts else [message for part in parts for message in part or ()]
     if not isinstance(value, dict):
         return [] if value is None else None
@@ -212,7 +212,7 @@ def _answers_in(value: Any) -> list[Any] | None:
         return [value]
     wrapped = [value[name] for name in ("message", "body", *ANSWER_KEYS) if name in value]
     if wrapped:
-        return _answers_in(wrapped[0])
+        return _answer_messages(wrapped[0])
     return [value] if as_text(value.get("type")) else None
 
 

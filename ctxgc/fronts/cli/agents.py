@@ -336,7 +336,7 @@ def _agent_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", metavar="AGENT", help=f"{', '.join(AGENTS)}; or any program that takes a base URL")
 
 
-def _run_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     from argparse import REMAINDER
 
     modes = ("shadow", "on", "off")
@@ -357,7 +357,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 COMMANDS = {
     "run": CommandSpec(
         run,
-        _run_arguments,
+        _add_run_arguments,
         notes="Starts the daemon and the gateway where they do not run. Options of ctxgc stand before AGENT.",
     ),
     "env": CommandSpec(

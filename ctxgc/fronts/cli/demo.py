@@ -26,7 +26,7 @@ TRANSCRIPT_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", 
 DEMO_S = 3600.0
 
 
-def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="transcripts, or folders of them; default: a sample session"
     )
@@ -95,4 +95,4 @@ def _offer_own_sessions(shell: Shell) -> None:
         (sys.stderr if shell.args.json else sys.stdout).write(text + "\n")
 
 
-COMMANDS = {"demo": CommandSpec(demo, _demo_arguments, timeout_s=DEMO_S)}
+COMMANDS = {"demo": CommandSpec(demo, _add_demo_arguments, timeout_s=DEMO_S)}

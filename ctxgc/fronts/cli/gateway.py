@@ -120,7 +120,7 @@ def _parse_port(text: str) -> int:
     return int(text)
 
 
-def _gateway_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop", action="store_true", help="stop running gateways; with --port: the gateway there")
     parser.add_argument("--host", default="", metavar="ADDRESS", help="loopback address to listen on")
     parser.add_argument(
@@ -133,7 +133,7 @@ def _gateway_arguments(parser: argparse.ArgumentParser) -> None:
 COMMANDS = {
     "gateway": CommandSpec(
         gateway,
-        _gateway_arguments,
+        _add_gateway_arguments,
         notes="Modes: shadow computes and journals, on edits requests too, off only passes them on.",
     )
 }

@@ -234,7 +234,7 @@ def _text_member(event: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _hook_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_hook_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", choices=sorted(SOURCES), required=True, help="whose hook this is")
     parser.add_argument(
         "--budget",
@@ -247,4 +247,4 @@ def _hook_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 NOTES = "An agent calls this with an event as JSON on stdin; `ctxgc install AGENT --hooks` has it do so."
-COMMANDS = {"hook": CommandSpec(hook, _hook_arguments, notes=NOTES)}
+COMMANDS = {"hook": CommandSpec(hook, _add_hook_arguments, notes=NOTES)}

@@ -320,7 +320,7 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="change it without asking")
 
 
-def _install_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_install_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agents", nargs="+", choices=AGENTS, metavar="AGENT", help=", ".join(AGENTS))
     _add_shared_arguments(parser)
     parser.add_argument("--gateway", action="store_true", help="its requests go through the gateway: the default")
@@ -333,7 +333,7 @@ def _install_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", action="store_true", help="OpenCode: by the plugin, without the gateway")
 
 
-def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_uninstall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "agents", nargs="*", metavar="AGENT", help=f"{', '.join(AGENTS)}; default: all that are installed"
     )
@@ -341,6 +341,6 @@ def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "install": CommandSpec(install, _install_arguments, notes="`ctxgc uninstall` puts every file back as it was."),
-    "uninstall": CommandSpec(uninstall, _uninstall_arguments),
+    "install": CommandSpec(install, _add_install_arguments, notes="`ctxgc uninstall` puts every file back as it was."),
+    "uninstall": CommandSpec(uninstall, _add_uninstall_arguments),
 }

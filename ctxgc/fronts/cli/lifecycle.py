@@ -120,7 +120,7 @@ def _process_state(pid: int) -> str:
         return ""
 
 
-def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--repair", action="store_true", help="stop the daemon and repair the stash, after a backup")
     what.add_argument(
@@ -190,5 +190,5 @@ def _run_ctxgcd(shell: Shell, *flags: str) -> int:
 COMMANDS = {
     "up": CommandSpec(up),
     "down": CommandSpec(down),
-    "doctor": CommandSpec(doctor, _doctor_arguments, timeout_s=120.0),
+    "doctor": CommandSpec(doctor, _add_doctor_arguments, timeout_s=120.0),
 }

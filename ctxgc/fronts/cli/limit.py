@@ -129,7 +129,7 @@ def _parse_size(text: str) -> int | str:
     return text if text in (OFF, UNSET) else parse_window_size(text)
 
 
-def _limit_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_limit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "size", nargs="?", type=_parse_size, metavar="SIZE",
         help="tokens of the whole window, 60000 or 60k; off: no limit; unset: as the run or the configuration says; "
@@ -138,4 +138,4 @@ def _limit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="even if what must stay is larger than that")
 
 
-COMMANDS = {"limit": CommandSpec(limit, _limit_arguments, has_session=True)}
+COMMANDS = {"limit": CommandSpec(limit, _add_limit_arguments, has_session=True)}

@@ -142,11 +142,11 @@ def _print_url(shell: Shell) -> int:
     return shell.print_reply({"url": url}, lambda page: page.print_line(url))
 
 
-def _mcp_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_mcp_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", action="store_true", help="print the address of this folder's tools at the gateway, and serve nothing"
     )
 
 
 NOTES = "An agent starts the server; `ctxgc install AGENT --mcp` writes the server into the agent's settings."
-COMMANDS = {"mcp": CommandSpec(mcp, _mcp_arguments, timeout_s=CALL_S, notes=NOTES)}
+COMMANDS = {"mcp": CommandSpec(mcp, _add_mcp_arguments, timeout_s=CALL_S, notes=NOTES)}

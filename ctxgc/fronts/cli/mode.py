@@ -50,7 +50,7 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
     if args.agent and (args.session or not AGENT.fullmatch(args.agent)):
         refuse_usage("an agent is named as in `claude_code`, and not together with a session")
     path = Path(args.config) if args.config else config_path(os.environ)
-    name, is_watched = (_agent_source(shell, args.agent), False) if args.agent else _session_name(shell)
+    name, is_watched = (_agent_source(shell, args.agent), False) if args.agent else _main_session(shell)
     if args.mode:
         _write_mode(path, name, "" if args.mode == UNSET else args.mode)
     reply = _mode_in_force(_load_config(path, is_given=bool(args.config)), name)
@@ -88,7 +88,7 @@ def _agent_source(shell: Shell, name: str) -> str:
     raise Refused(f"no agent is called {name!r}", kind="usage", hint=hint)
 
 
-def _session_name(shell: Shell) -> tuple[str, bool]:
+def _main_session(shell: Shell) -> tuple[str, bool]:
     """The name of the session meant, and whether ctxgc only watches it.
 
     Sub-agents are served as their parent session.
@@ -197,7 +197,7 @@ def replace_file(path: Path, text: str) -> None:
         raise
 
 
-def _mode_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_mode_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mode", nargs="?", choices=(*MODES, UNSET), metavar="MODE",
         help="shadow, on, off, or unset: the agent's mode, or the general mode; default: print the mode in force",
@@ -208,4 +208,4 @@ def _mode_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="", metavar="FILE", help="the gateway's configuration file")
 
 
-COMMANDS = {"mode": CommandSpec(mode, _mode_arguments, has_session=True)}
+COMMANDS = {"mode": CommandSpec(mode, _add_mode_arguments, has_session=True)}

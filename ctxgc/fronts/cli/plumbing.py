@@ -18,7 +18,7 @@ EXAMPLE = """for example: ctxgc call segment.list '{"limit": 3}'"""
 SHELLS = ("bash", "zsh", "fish")
 
 
-def _call_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", metavar="METHOD", help="a verb: heap.plan, stats, …; rpc.discover lists them")
     parser.add_argument(
         "params", nargs="?", default="{}", metavar="JSON", help="its params, an object; `-` reads them from stdin"
@@ -45,7 +45,7 @@ def call(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_completion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="for which shell")
 
 
@@ -63,7 +63,7 @@ def version(shell: Shell, args: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "call": CommandSpec(call, _call_arguments),
-    "completion": CommandSpec(completion, _completion_arguments, notes='bash: eval "$(ctxgc completion bash)"'),
+    "call": CommandSpec(call, _add_call_arguments),
+    "completion": CommandSpec(completion, _add_completion_arguments, notes='bash: eval "$(ctxgc completion bash)"'),
     "version": CommandSpec(version),
 }

@@ -48,7 +48,7 @@ LITERAL = "\0"
 """Before a word of a query that argparse would take for an option."""
 
 
-def _search_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "query", nargs="*", metavar="WORD", help="words to find; none: the newest segments that match the filters"
     )
@@ -127,7 +127,7 @@ def print_hits(page: terminal.Page, reply: SearchReply) -> None:
         page.print_line(f"more: --offset {reply.next_offset}", "dim")
 
 
-def _recall_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "segment",
         nargs="?",
@@ -282,7 +282,7 @@ def _say_data(page: terminal.Page, text: str) -> None:
         page.print_line(f"{margin} {line}" if line else margin)
 
 
-def _rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "session",
         nargs="?",
@@ -311,7 +311,7 @@ def rehydrate(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def _forget_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_forget_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("segments", nargs="*", metavar="SEGMENT", help="a segment's id, or a prefix of the id")
     parser.add_argument("--whole-session", action="store_true", help="every segment of the session")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -335,7 +335,7 @@ def forget(shell: Shell, args: argparse.Namespace) -> int:
     return shell.print_change(reply)
 
 
-def _backup_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_backup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="the file to write; no such file may exist")
 
 
@@ -361,14 +361,14 @@ def _parse_time(text: str) -> float:
 
 
 COMMANDS = {
-    "search": CommandSpec(search, _search_arguments, has_session=True, notes=QUERY_SYNTAX, literal=LITERAL),
-    "recall": CommandSpec(recall, _recall_arguments, has_session=True),
+    "search": CommandSpec(search, _add_search_arguments, has_session=True, notes=QUERY_SYNTAX, literal=LITERAL),
+    "recall": CommandSpec(recall, _add_recall_arguments, has_session=True),
     "rehydrate": CommandSpec(
         rehydrate,
-        _rehydrate_arguments,
+        _add_rehydrate_arguments,
         notes="A working set has rules by reference, pins, the last request, open plan items, files under edit, the "
         "last decisions, the last error. A file is read from the disk if it is as the session left it.",
     ),
-    "forget": CommandSpec(forget, _forget_arguments, has_session=True, timeout_s=300.0),
-    "backup": CommandSpec(backup, _backup_arguments, timeout_s=BACKUP_S),
+    "forget": CommandSpec(forget, _add_forget_arguments, has_session=True, timeout_s=300.0),
+    "backup": CommandSpec(backup, _add_backup_arguments, timeout_s=BACKUP_S),
 }

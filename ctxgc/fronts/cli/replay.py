@@ -29,7 +29,7 @@ NOTES = (
 )
 
 
-def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="*",
@@ -189,4 +189,4 @@ def _write_page(path: str, report: dict[str, object]) -> None:
         raise Refused(f"the page could not be written: {failure}", hint="give another `--html FILE`") from None
 
 
-COMMANDS = {"replay": CommandSpec(replay, _replay_arguments, notes=NOTES)}
+COMMANDS = {"replay": CommandSpec(replay, _add_replay_arguments, notes=NOTES)}

@@ -28,7 +28,7 @@ IN_WINDOW = STATES[:2]
 """States of a place in the window: the text itself, or a tombstone in its stead."""
 
 
-def _import_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="a transcript (.jsonl, .json, .gz, .zst), or a folder of them"
     )
@@ -114,7 +114,7 @@ def unreadable_sentence(failed: FailedReply) -> str:
     return failed.error if failed.path in failed.error else f"{failed.path}: {failed.error}"
 
 
-def _watch_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", default="", metavar="PATH", help="a transcript, or a folder of them")
     parser.add_argument("--keep", action="store_true", help="follow PATH after a restart of the daemon too")
     parser.add_argument("--remove", action="store_true", help="stop following PATH, now and after a restart")
@@ -161,7 +161,7 @@ def _progress_in_words(done: int, found: int) -> str:
     return format_count(found) if done >= found else f"{format_count(done)} of {format_count(found)}"
 
 
-def _sessions_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_sessions_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument("--source", default="", help="only sessions of this agent: claude_code, codex, …")
     parser.add_argument("--limit", type=parse_positive_number, default=20, help="how many; default: 20")
@@ -195,7 +195,7 @@ def _print_sessions(page: terminal.Page, reply: SessionsReply) -> None:
         page.print_line(f"more: `ctxgc sessions --offset {reply.next_offset}`", "dim")
 
 
-def _show_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("segment", nargs="?", default="", metavar="SEGMENT", help="look at this segment")
     parser.add_argument("--segments", action="store_true", help="with --json: the list of segments, of every state")
     parser.add_argument("--state", action="append", default=[], choices=STATES, help="only segments in this state")
@@ -333,7 +333,7 @@ def _print_segment(page: terminal.Page, reply: ContentReply) -> None:
     )
 
 
-def _render_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_render_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         default="anthropic_messages",
@@ -352,7 +352,7 @@ def render(shell: Shell, args: argparse.Namespace) -> int:
     )
 
 
-def _export_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="the file to write; no such file may exist")
 
 
@@ -363,10 +363,10 @@ def export(shell: Shell, args: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "import": CommandSpec(import_, _import_arguments, timeout_s=LONG_S),
-    "watch": CommandSpec(watch, _watch_arguments),
-    "sessions": CommandSpec(sessions, _sessions_arguments),
-    "show": CommandSpec(show, _show_arguments, has_session=True),
-    "render": CommandSpec(render, _render_arguments, has_session=True),
-    "export": CommandSpec(export, _export_arguments, has_session=True, timeout_s=LONG_S),
+    "import": CommandSpec(import_, _add_import_arguments, timeout_s=LONG_S),
+    "watch": CommandSpec(watch, _add_watch_arguments),
+    "sessions": CommandSpec(sessions, _add_sessions_arguments),
+    "show": CommandSpec(show, _add_show_arguments, has_session=True),
+    "render": CommandSpec(render, _add_render_arguments, has_session=True),
+    "export": CommandSpec(export, _add_export_arguments, has_session=True, timeout_s=LONG_S),
 }

@@ -55,7 +55,7 @@ NEXT = {
 }
 
 
-def _status_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line", action="store_true", help="the session on one line, for a status line")
     parser.add_argument("--stdin", action="store_true", help="with --line: the session that Claude Code names on stdin")
 
@@ -261,7 +261,7 @@ def _cost_in_words(cost: float) -> str:
 COMMANDS = {
     "status": CommandSpec(
         status,
-        _status_arguments,
+        _add_status_arguments,
         has_session=True,
         notes="With --json: what the daemon says of itself, the session under `window`, null if there is none, and "
         "`gateways`, each with what it counts.",

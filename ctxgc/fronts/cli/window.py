@@ -44,7 +44,7 @@ def _parse_importance(text: str) -> float:
     return value
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", default="-", metavar="TEXT", help="the text; `-` or absent: standard input")
     parser.add_argument("--file", metavar="PATH", default="", help="this file's text, however large")
     parser.add_argument(
@@ -128,7 +128,7 @@ def stash(shell: Shell, args: argparse.Namespace) -> int:
     return shell.print_reply(reply, lambda page: print_plan(page, reply))
 
 
-def _collect_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_collect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
@@ -213,7 +213,7 @@ def victim_row(victim: VictimReply, billing: terminal.Billing | None = None) -> 
     return (format_count(freed), terminal.fit_columns(reason, 44).rstrip(), victim.id, victim.label)
 
 
-def _why_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_why_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("segment", metavar="SEGMENT", help="a segment's id, or a prefix of the id")
 
 
@@ -235,7 +235,7 @@ def print_why(page: terminal.Page, reply: WhyReply) -> None:
         page.print_line(f"  {page.paint(head, 'cyan')}{printable_line(step.label)}  {page.paint(step.id, 'dim')}")
 
 
-def _undo_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_undo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "collection", nargs="?", type=parse_positive_number, default=0, metavar="N", help="which; default: the newest"
     )
@@ -262,7 +262,7 @@ def _print_undo(page: terminal.Page, reply: PlanReply) -> None:
     print_change(page, reply)
 
 
-def _log_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "collection",
         nargs="?",
@@ -334,14 +334,14 @@ def _cost_in_dollars(one: CollectionReply) -> str:
 COMMANDS = {
     "add": CommandSpec(
         add,
-        _add_arguments,
+        _add_add_arguments,
         has_session="the newest `client:` session of this directory, opened if there is none",
     ),
-    "collect": CommandSpec(collect, _collect_arguments, has_session=True, timeout_s=COLLECT_S),
-    "why": CommandSpec(why, _why_arguments, has_session=True),
+    "collect": CommandSpec(collect, _add_collect_arguments, has_session=True, timeout_s=COLLECT_S),
+    "why": CommandSpec(why, _add_why_arguments, has_session=True),
     "pin": CommandSpec(pin, _segments_argument, has_session=True),
     "unpin": CommandSpec(unpin, _segments_argument, has_session=True),
     "stash": CommandSpec(stash, _segments_argument, has_session=True),
-    "undo": CommandSpec(undo, _undo_arguments, has_session=True),
-    "log": CommandSpec(log, _log_arguments, has_session=True),
+    "undo": CommandSpec(undo, _add_undo_arguments, has_session=True),
+    "log": CommandSpec(log, _add_log_arguments, has_session=True),
 }

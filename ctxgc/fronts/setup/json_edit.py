@@ -213,11 +213,11 @@ class _Reader:
     """Reads values of a text into nodes."""
 
     def __init__(self, text: str) -> None:
-        self._admit_text = text
+        self._text = text
 
     def parse_value(self, at: int, depth: int) -> Node:
         """The value that begins here."""
-        text = self._admit_text
+        text = self._text
         if depth > DEPTH_MAX:
             raise Uneditable("it is nested too deeply")
         if text[at : at + 1] == "{":
@@ -230,7 +230,7 @@ class _Reader:
         return Node(at, found.end())
 
     def _parse_object(self, at: int, depth: int) -> Node:
-        node, text = Node(at, members=[]), self._admit_text
+        node, text = Node(at, members=[]), self._text
         assert node.members is not None
         at = _skip_space(text, at + 1)
         while text[at : at + 1] != "}":
@@ -247,7 +247,7 @@ class _Reader:
         return node
 
     def _parse_array(self, at: int, depth: int) -> Node:
-        node, text = Node(at, items=[]), self._admit_text
+        node, text = Node(at, items=[]), self._text
         assert node.items is not None
         at = _skip_space(text, at + 1)
         while text[at : at + 1] != "]":
@@ -258,10 +258,10 @@ class _Reader:
 
     def _skip_comma(self, at: int, close: str, commas: list[int]) -> int:
         """The place of the next element or of the end."""
-        at = _skip_space(self._admit_text, at)
-        if self._admit_text[at : at + 1] == ",":
+        at = _skip_space(self._text, at)
+        if self._text[at : at + 1] == ",":
             commas.append(at)
-            return _skip_space(self._admit_text, at + 1)
-        if self._admit_text[at : at + 1] != close:
-            raise Uneditable(f"it is not JSON in line {self._admit_text.count(chr(10), 0, at) + 1}")
+            return _skip_space(self._text, at + 1)
+        if self._text[at : at + 1] != close:
+            raise Uneditable(f"it is not JSON in line {self._text.count(chr(10), 0, at) + 1}")
         return at

@@ -145,7 +145,7 @@ class WindowSyncer:
         except BadCoding:
             self._fail_unread_call(call, Reason.ENCODED)
         except BadTranscript:
-            self._fail_unread_call(call, await self._find_obstacle(call))
+            self._fail_unread_call(call, await self._find_unreadable_reason(call))
         except CallFailed as failure:
             self._count_failure(call, failure)
         except Exception:
@@ -171,7 +171,7 @@ class WindowSyncer:
             call.is_untouched = False
             self._counters.recount_untouched(reason)
 
-    async def _find_obstacle(self, call: ModelCall) -> Reason:
+    async def _find_unreadable_reason(self, call: ModelCall) -> Reason:
         """Why a body cannot be read: most often the server keeps or manages a part of the window."""
         allowed = self._settings().context_edits_allowed
         loop = asyncio.get_running_loop()
