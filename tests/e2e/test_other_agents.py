@@ -65,7 +65,7 @@ class FinishingModel(AgentModel):
 
     async def _answer(self, request, wire, asked, usage):
         if wire != "openai_chat" or asked.get("stream"):
-            return await super()._send_and_await(request, wire, asked, usage)
+            return await super()._answer(request, wire, asked, usage)
         done = sum(len(message.get("tool_calls") or ()) for message in asked["messages"])
         call, message = self.next_call(wire, asked, done), {"role": "assistant", "content": f"Step {done}."}
         if call is not None:

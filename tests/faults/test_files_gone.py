@@ -115,7 +115,7 @@ async def test_a_folder_that_goes_as_a_backup_begins_leaves_no_file(stash, tmp_p
         return write_backup(db, tmp_path / "after", tmp_path / "gone")
 
     with pytest.raises(CtxgcError):
-        await stash._read(copy)
+        await stash._run_on_reader(copy)
 
     assert not (tmp_path / "after").exists()
 

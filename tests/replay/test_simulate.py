@@ -249,7 +249,7 @@ TALLIES = """
 from hypothesis import given, seed, settings
 from tests.replay.episodes import PRICES, everyone, scripts
 from ctxgc.replay.session_cache import IDEAL
-from ctxgc.replay.simulate import play as play_truly
+from ctxgc.replay.simulate import simulate_policy as play_truly
 
 @seed(7)
 @settings(database=None, max_examples=8)

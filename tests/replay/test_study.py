@@ -168,7 +168,7 @@ import json, resource, sys
 from ctxgc.replay.policy_registry import Terms
 from ctxgc.replay.reading import transcripts_in
 from ctxgc.replay.study import run_study
-from ctxgc.replay.trial import enough_others
+from ctxgc.replay.trial import choose_placebo_sessions
 
 if __name__ == "__main__":
     study = run_study(transcripts_in(sys.argv[1:]), Terms())
