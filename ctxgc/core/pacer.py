@@ -226,9 +226,9 @@ def decide_collection(
     arguments, same decision. O(slots + references) where the pacer looks. Segments that the model has not seen yet, and
     segments just recalled, are roots, and stay like all roots (I2).
     """
-    todo = _plan_over_limit(heap, paths, now, pacer)
-    if todo:
-        return Decision("hard_limit", todo, effects_of_eviction(heap, todo.victims, cache))
+    hard_plan = _plan_over_limit(heap, paths, now, pacer)
+    if hard_plan:
+        return Decision("hard_limit", hard_plan, effects_of_eviction(heap, hard_plan.victims, cache))
     if not cache.is_cold and not is_look_due(heap, allowance.grown_tokens):
         return None
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
@@ -239,13 +239,13 @@ def decide_collection(
         return None
     victims = [victim for _, victim in worth]
     remaining = heap.resident_tokens - sum(victim.freed_tokens for victim in victims)
-    todo = Plan(
+    value_plan = Plan(
         target_tokens=remaining,
         before_tokens=heap.resident_tokens,
         remaining_tokens=remaining,
         victims=tuple(victims),
     )
-    return Decision("value", todo, effects_of_eviction(heap, victims, cache))
+    return Decision("value", value_plan, effects_of_eviction(heap, victims, cache))
 
 
 def is_look_due(heap: Heap, grown_tokens: int) -> bool:
@@ -268,10 +268,14 @@ def _plan_over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) 
     if not 0 < limit < heap.resident_tokens:
         return None
     target = int(limit * pacer.low_ratio)
-    todo = plan(heap, paths, target, now, pacer.rules)
-    freed = todo.before_tokens - todo.remaining_tokens
-    is_reached = todo.remaining_tokens <= target
-    return todo if freed and (is_reached or freed >= max((limit - target) // GAP_PART_MIN, FREED_TOKENS_MIN)) else None
+    hard_plan = plan(heap, paths, target, now, pacer.rules)
+    freed = hard_plan.before_tokens - hard_plan.remaining_tokens
+    is_reached = hard_plan.remaining_tokens <= target
+    return (
+        hard_plan
+        if freed and (is_reached or freed >= max((limit - target) // GAP_PART_MIN, FREED_TOKENS_MIN))
+        else None
+    )
 
 
 def _profitable_victims(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, cache: CacheState) -> list[Placed]:

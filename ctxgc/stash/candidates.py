@@ -152,9 +152,11 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
         lookup = Lookup(db, query, scope, newest, is_bounded=False)
         common = _look_up(lookup, out)
     if query.phrase:
-        out.may_hold_phrase = _with_all_words(lookup, out)
-        if len(out.may_hold_phrase) > READ_FOR_PHRASE_MAX:
-            out.may_hold_phrase, out.phrase = frozenset(), lookup.run(query.phrase, POSTINGS_MAX)
+        holders = _with_all_words(lookup, out)
+        if holders is not None and len(holders) <= READ_FOR_PHRASE_MAX:
+            out.may_hold_phrase = holders
+        else:
+            out.phrase = lookup.run(query.phrase, POSTINGS_MAX)
     _weigh_terms(lookup, out)
     for term in [term for term in out.postings if term not in out.weights.terms]:
         del out.postings[term]
@@ -187,15 +189,15 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
         out.order = _best(rough)
 
 
-def _with_all_words(lookup: Lookup, out: Candidates) -> frozenset[int]:
-    """The segments with the words of a run that are not common; any segment if all are."""
+def _with_all_words(lookup: Lookup, out: Candidates) -> frozenset[int] | None:
+    """The segments with the words of a run that are not common; None, for any segment, if all are."""
     run = f" {' '.join(lookup.query.phrase)} "
     known = [
         rids
         for term, rids in out.postings.items()
         if f" {' '.join(term.ways[0])} " in run and not lookup.floors.get(term)
     ]
-    return frozenset.intersection(*known) if known else frozenset(range(READ_FOR_PHRASE_MAX + 1))
+    return frozenset.intersection(*known) if known else None
 
 
 def _best(rough: dict[int, float]) -> list[int]:

@@ -12,6 +12,8 @@ from ctxgc.stash import index_text
 
 SCORED_CHARS_MAX = 32_768
 """The part of a candidate's text that counts for its score."""
+WHOLE_CHARS_MAX = SCORED_CHARS_MAX // 8
+"""A text shorter than this is read whole with that part, whatever its letters."""
 SAID_CHARS_MAX = 500
 
 

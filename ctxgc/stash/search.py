@@ -30,7 +30,7 @@ from ctxgc.stash.deadline import Deadline, OutOfTime
 from ctxgc.stash.filters import FILTERS_MAX, SearchScope, build_scope, filter_queries, sids_of_enclosing_project
 from ctxgc.stash.postings import TEXT_COLUMNS
 from ctxgc.stash.schema import get_counter
-from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, fields_of, spoken
+from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, WHOLE_CHARS_MAX, fields_of, spoken
 from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell_term
 
 SEARCH_S_MAX = 0.25
@@ -271,10 +271,10 @@ def _has_phrase(run: _Search, rid: int, fields: Fields) -> bool:
     phrase = run.wanted.phrase
     if fields.text.has_run(phrase) or fields.input.has_run(phrase):
         return True
-    if len(run.readable[rid].text) < SCORED_CHARS_MAX // 8:  # So short a text was read whole, whatever its letters.
+    if len(run.readable[rid].text) < WHOLE_CHARS_MAX:
         return False
     whole = _whole_text(run, rid)
-    return len(whole) > SCORED_CHARS_MAX // 8 and read_text(whole, sought_by((), phrase)).has_run(phrase)
+    return len(whole) > WHOLE_CHARS_MAX and read_text(whole, sought_by((), phrase)).has_run(phrase)
 
 
 def _whole_text(run: _Search, rid: int) -> str:
@@ -345,7 +345,7 @@ def _choose_snippet(run: _Search, rid: int, readable: index_text.Searchable) -> 
         return shown
     if MATCH_START in (asked := make_snippet(readable.input, run.wanted)).text:
         return asked
-    if len(readable.text) >= SCORED_CHARS_MAX // 8:
+    if len(readable.text) >= WHOLE_CHARS_MAX:
         return make_snippet(_whole_text(run, rid), run.wanted)
     return shown
 

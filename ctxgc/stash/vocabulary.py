@@ -83,9 +83,9 @@ class Vocabulary:
     def _count(self, term: Term, limit: int, columns: str = "") -> int:
         """The number of segments of these sessions that have a term, as far as the limit."""
         sql, values = matching_sql(self._scope, is_ranked=False)
-        match = f"{columns and f'{columns} : '}({quote(term)})" + (
-            f" AND (meta : ({self._scope.tags}))" if self._scope.tags else ""
-        )
+        match = f"{columns} : ({quote(term)})" if columns else f"({quote(term)})"
+        if self._scope.tags:
+            match += f" AND (meta : ({self._scope.tags}))"
         return len(self._db.execute(sql, (match, *values, limit)).fetchall())
 
 
