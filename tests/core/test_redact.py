@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ctxgc.adapters.builder import IdAllocator, sanitize_call_id
 from ctxgc.core.randomness import looks_random
-from ctxgc.core.redact import redact, redact_text, redact_value
+from ctxgc.core.redact import find_secrets, redact, redact_text, redact_value
 from ctxgc.core.redact_segment import redact_segment
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, conflict_id, tool_call_id
 from tests.core.made_contexts import COMMANDS
@@ -71,6 +71,24 @@ def test_what_the_text_before_it_names_as_a_secret_is_gone(way, seed):
 
     assert count >= 1
     assert longest_part(secret) not in clean.decode()
+
+
+@pytest.mark.parametrize("kind", ["secret", "password", "url_password"])
+@pytest.mark.parametrize("way", named(7))
+def test_no_rule_takes_the_mark_of_a_secret_for_a_secret(way, kind):
+    """Each such mark would be marked again, without end."""
+    mark = f"«redacted:{kind}»".encode()
+    context = named(7)[way][0].format(mark.decode()).encode()
+
+    marked = [context[span.start : span.end] for span in find_secrets(context)]
+
+    assert not [part for part in marked if part in mark]
+
+
+def test_an_issuers_mark_proves_a_key_of_letters_alone():
+    key = "glpat-" + "pyCtdrzkrN" + "zzLwlcNuyT"
+
+    assert redact_text(f"the key {key} here") == "the key «redacted:gitlab_token» here"
 
 
 @pytest.mark.parametrize("lines", ["whole", "numbered", "cut", "quoted"])

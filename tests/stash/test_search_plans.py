@@ -456,6 +456,15 @@ async def test_a_copied_run_is_text_whatever_words_are_in_it_and_comes_before_ca
     assert not [note for note in reply.notes if "left out" in note]
 
 
+async def test_an_exclusion_holds_where_no_text_has_the_words_as_one_run(stash):
+    await stash.apply([put(9, "the token was lost, then written"), put(10, "written: the token was found")])
+
+    reply = await stash.search(Query(text="the token was written NOT lost"))
+
+    assert [hit.row.seq for hit in reply.hits] == [10]
+    assert [note for note in reply.notes if "left out" in note]
+
+
 @pytest.mark.parametrize(
     ("typed", "text"), [("deadbeef", "deadbeefcafe"), ("0x7fff", "0x7fff5fbff8c0"), ("kestr", "kestrel")]
 )
