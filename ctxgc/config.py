@@ -51,7 +51,7 @@ def config_path(env: Mapping[str, str]) -> Path:
     return Path(discovery.config_file(env))
 
 
-def _current_kind(name: object) -> object:
+def _rename_old_kind(name: object) -> object:
     return "tool_call" if name == "exchange" else name  # The older name, taken for one more version.
 
 
@@ -75,7 +75,7 @@ def _absolute_path_or_memory(path: Path) -> Path:
     return path if path == MEMORY else _absolute_path(path)
 
 
-def similar_agent(name: str) -> str:
+def suggest_agent(name: str) -> str:
     """The agent that an unknown name misspells, such as the name of the agent's program; empty if there is none."""
     short = [agent for agent in AGENTS if len(name) >= 4 and agent.startswith(name)]
     return "" if name in AGENTS else next(iter(short or get_close_matches(name, AGENTS, n=1, cutoff=0.8)), "")
@@ -84,7 +84,7 @@ def similar_agent(name: str) -> str:
 def _require_known_agents(modes: dict[str, str]) -> dict[str, str]:
     for name in modes:
         # No request would ever come from an unknown agent, and its mode would silently never apply.
-        if meant := similar_agent(name.partition(":")[0]):
+        if meant := suggest_agent(name.partition(":")[0]):
             raise ValueError(f"no agent is called `{name.partition(':')[0]}`; did you mean `{meant}`?")
     return modes
 
@@ -103,13 +103,13 @@ Upstream = Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$", max_length=20
 Globs = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(max_length=1000)]
 
 
-class _Section(BaseModel):
+class _ConfigSection(BaseModel):
     """Rules of all sections: frozen, and an unknown key is an error, so that no misspelt key is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class DaemonConfig(_Section):
+class DaemonConfig(_ConfigSection):
     """`[daemon]`: folders, socket, and bounds of memory."""
 
     state_dir: StateDir = Field(default_factory=lambda: state_dir(os.environ))
@@ -135,10 +135,10 @@ class DaemonConfig(_Section):
         return state_dir(os.environ) if self.state_dir == MEMORY else self.state_dir
 
 
-class CollectConfig(_Section):
+class CollectConfig(_ConfigSection):
     """`[collect]`: the evictable kinds, and the segments that stay."""
 
-    kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_current_kind)], ...] = (
+    kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_rename_old_kind)], ...] = (
         "tool_call",
         "attachment",
         "thinking",
@@ -158,7 +158,7 @@ class CollectConfig(_Section):
     """Turns for which a recalled segment is left alone."""
 
 
-class PacerConfig(_Section):
+class PacerConfig(_ConfigSection):
     """`[pacer]`: when to collect without being asked."""
 
     enabled: bool = False
@@ -193,7 +193,7 @@ class ModelPriceConfig(BaseModel):
     output: Annotated[float, Field(ge=0, le=10_000)] = 0.0
 
 
-class PricesConfig(_Section):
+class PricesConfig(_ConfigSection):
     """`[prices]`: the models' prices, for the amounts in dollars."""
 
     models: Annotated[dict[str, ModelPriceConfig], Field(max_length=1000)] = {}
@@ -201,7 +201,7 @@ class PricesConfig(_Section):
     `my-model = { input = 2.0, output = 10.0 }`."""
 
 
-class ProtectConfig(_Section):
+class ProtectConfig(_ConfigSection):
     """`[protect]`: segments that are never evicted."""
 
     paths: Globs = ()
@@ -210,14 +210,14 @@ class ProtectConfig(_Section):
     """Tools whose calls are kept, by name."""
 
 
-class RedactConfig(_Section):
+class RedactConfig(_ConfigSection):
     """`[redact]`: credentials in admitted segments."""
 
     enabled: bool = True
     """Whether secrets in content are replaced by a mark before anything is stored. Secrets in names always are."""
 
 
-class StashConfig(_Section):
+class StashConfig(_ConfigSection):
     """`[stash]`: disk."""
 
     reserve_bytes: Bytes = 256 * 2**20
@@ -227,14 +227,14 @@ class StashConfig(_Section):
     size."""
 
 
-class WatchConfig(_Section):
+class WatchConfig(_ConfigSection):
     """`[watch]`: transcripts to follow from the start."""
 
     paths: Annotated[tuple[AbsolutePath, ...], Field(max_length=32)] = ()
     """Transcripts, or folders of them."""
 
 
-class GatewayConfig(_Section):
+class GatewayConfig(_ConfigSection):
     """`[gateway]`: the local server between agents and their models' APIs."""
 
     host: str = "127.0.0.1"
@@ -267,14 +267,14 @@ class GatewayConfig(_Section):
     """How a request shows its user: `secret` by the word in its base URL; `auto` also by its process, on Linux."""
 
 
-class McpConfig(_Section):
+class McpConfig(_ConfigSection):
     """What the tools of `ctxgc mcp` reach."""
 
     projects: Literal["own", "all"] = "own"
     """`own`: sessions of the folders that the agent works in; `all`: every session of the user."""
 
 
-class Config(_Section):
+class Config(_ConfigSection):
     """Every setting of a user."""
 
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
@@ -351,11 +351,11 @@ def _environment_overrides(env: Mapping[str, str]) -> dict[tuple[str, str], tupl
     for name in sorted(env):
         section, joint, key = name.removeprefix(ENV_PREFIX).lower().partition(ENV_JOINT)
         if name.startswith(ENV_PREFIX) and joint:
-            overrides[section, key] = (name, _list_or_text(name, env[name]))
+            overrides[section, key] = (name, _parse_list_or_text(name, env[name]))
     return overrides
 
 
-def _list_or_text(name: str, value: str) -> Any:
+def _parse_list_or_text(name: str, value: str) -> Any:
     if not value.startswith("["):
         return value  # pydantic reads numbers and booleans from text.
     try:

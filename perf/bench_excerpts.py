@@ -6,9 +6,9 @@ and the tokens by which a frame is above its budget.
 
 import sys
 
-from ctxgc.core.excerpts import Packer, Source, pack_matches
+from ctxgc.core.excerpts import ExcerptSource, Packer, pack_matches
 from ctxgc.core.frame import split_lines
-from ctxgc.core.line_ranges import words_of
+from ctxgc.core.line_ranges import query_words
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks
 from perf.record import best_s, record
@@ -25,15 +25,15 @@ def main(argv: list[str]) -> None:
         measure(sources, budget)
 
 
-def source(key: int) -> Source:
+def source(key: int) -> ExcerptSource:
     text = (code_like if key % 2 else json_like)(HIT_BYTES, seed=key).decode()
     facts = (f"743863814-{key}", "claude_code", "turn 12", "Read src/session.py:1-900")
-    return Source(key=key, title="match", facts=facts, lines=split_lines([text]), tokens=HIT_BYTES // 4)
+    return ExcerptSource(key=key, title="match", facts=facts, lines=split_lines([text]), tokens=HIT_BYTES // 4)
 
 
-def measure(sources: list[Source], budget: int) -> None:
+def measure(sources: list[ExcerptSource], budget: int) -> None:
     counter = TokenCounter(lambda: load_ranks({}))
-    words = words_of(QUERY)
+    words = query_words(QUERY)
 
     def pack() -> Packer:
         packer = Packer(budget, counter.count)

@@ -14,7 +14,7 @@ from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import FREED_TOKENS_MIN, PacerRules
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
+from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from perf.heaps import SEGMENTS_PER_TURN, grow_session, session_like
 from perf.record import best_s, record
 
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
 
 def bench_session(turns: int) -> tuple[list[float], int, int]:
     """(microseconds by turn, turns that looked, collections) of a session that is paced before every request."""
-    heap, paths, account = Heap(), PathIndex(), Account()
+    heap, paths, account = Heap(), PathIndex(), RegretAccount()
     spent_us: list[float] = []
     looked = collected = cached = 0
     for slot in grow_session(heap, paths, turns * SEGMENTS_PER_TURN):
@@ -67,7 +67,7 @@ def bench_huge_turn() -> None:
     now, cached = Now(SEGMENTS // SEGMENTS_PER_TURN + 1), heap.resident_tokens - UNCACHED_TOKENS
 
     def ask(grown_tokens: int) -> float:
-        asked = Account(asked_tokens=heap.evictable_tokens - grown_tokens, turn=now.turn)
+        asked = RegretAccount(asked_tokens=heap.evictable_tokens - grown_tokens, turn=now.turn)
         request = PacerRequest(CacheState(cached), 0)
         return best_s(lambda: decide_within_budget(heap, paths, now, PacerRules(), asked, request), REPEATS)
 

@@ -21,11 +21,12 @@ from ctxgc.core.pacer import PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.replay.demand import RESULTS, demand_of
-from ctxgc.replay.policies import NoCollection, Shipped
-from ctxgc.replay.policy_registry import SHIPPED, Terms, shipped_policy
-from ctxgc.replay.reading import read_recorded_file, transcripts_in
+from ctxgc.replay.policies import NoCollection, ShippedPolicy
+from ctxgc.replay.policy_registry import shipped_policy
+from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file
 from ctxgc.replay.session_cache import CacheRules
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of, simulate_policy
+from ctxgc.replay.terms import SHIPPED, StudyTerms
 from ctxgc.replay.trial import Sums
 from perf.record import record
 
@@ -33,7 +34,7 @@ PROFILES = {"claude_code": ("cache_5m", "cache_1h"), "codex": ("openai",)}
 
 
 @dataclass(slots=True)
-class Unaware(Shipped):
+class Unaware(ShippedPolicy):
     """The pacer as it was before it knew of entries."""
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -59,17 +60,17 @@ def main() -> None:
             record(f"recordings/{agent}", {"skipped": "CTXGC_CORPUS names no recorded sessions"})
             continue
         for profile in profiles:
-            for name, (policy, cache) in _ways(Terms(profile)).items():
-                record(f"recordings/{agent}/{profile}/{name}", _numbers(sessions, Terms(profile), policy, cache))
+            for name, (policy, cache) in _ways(StudyTerms(profile)).items():
+                record(f"recordings/{agent}/{profile}/{name}", _numbers(sessions, StudyTerms(profile), policy, cache))
 
 
 def _sessions(folder: str) -> Iterator[list[EpisodeScript]]:
-    for path in transcripts_in([folder]):
+    for path in find_transcripts([folder]):
         for episodes in read_recorded_file(path).sessions.values():
             yield [script_of(episode, RESULTS, demand_of(episode, RESULTS)) for episode in episodes]
 
 
-def _ways(terms: Terms) -> dict[str, tuple[Callable[[], Policy], CacheRules]]:
+def _ways(terms: StudyTerms) -> dict[str, tuple[Callable[[], Policy], CacheRules]]:
     """Policies, and the caches that their requests meet."""
     own = terms.cache_rules_of(SHIPPED)
     host = own._replace(has_own_mark=False)
@@ -79,7 +80,7 @@ def _ways(terms: Terms) -> dict[str, tuple[Callable[[], Policy], CacheRules]]:
 
     def unaware() -> Policy:
         policy = shipped_policy(terms)
-        assert isinstance(policy, Shipped)
+        assert isinstance(policy, ShippedPolicy)
         pacer: PacerRules = policy.pacer
         return Unaware("unaware", pacer)
 
@@ -90,7 +91,7 @@ def _ways(terms: Terms) -> dict[str, tuple[Callable[[], Policy], CacheRules]]:
 
 
 def _numbers(
-    sessions: Sequence[Sequence[EpisodeScript]], terms: Terms, make: Callable[[], Policy], cache: CacheRules
+    sessions: Sequence[Sequence[EpisodeScript]], terms: StudyTerms, make: Callable[[], Policy], cache: CacheRules
 ) -> dict[str, float]:
     every, turns = [], 0
     for scripts in sessions:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ctxgc.core.reuse import SHIPPED
-from ctxgc.replay.policy_registry import BILL_TRUE
+from ctxgc.replay.terms import BILL_TRUE
 from perf.policy_plots import Panel, Point, frontier, weights
 from perf.policy_words import page
 from perf.record import ROOT

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import SegmentAdmitted
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, make_transcript_parser
-from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, Status
 
 CATEGORIES = {1: "multi_hop", 2: "temporal", 3: "open_domain", 4: "single_hop"}

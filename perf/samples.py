@@ -17,11 +17,11 @@ from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.mark import mark
 from ctxgc.core.pacer import PROFILES
-from ctxgc.core.reuse import Weights, fixed_terms, ln_turns
+from ctxgc.core.reuse import ReuseWeights, fixed_terms, ln_turns
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, Output, demand_of, greedy_cover, used_segments
-from ctxgc.replay.reading import read_recorded_file
+from ctxgc.replay.recorded_files import read_recorded_file
 from ctxgc.replay.simulate import EpisodeScript, Simulation, script_of
 from ctxgc.replay.trace import Episode
 from ctxgc.replay.trial import choose_placebo_sessions, outputs_of_episodes
@@ -84,7 +84,7 @@ def prepare(told: tuple[Session, list[Output]]) -> Played:
         episodes[0].session,
         scripts,
         placebos,
-        np.array([terms for part in rows for terms, _ in part], float).reshape(-1, len(fields(Weights))),
+        np.array([terms for part in rows for terms, _ in part], float).reshape(-1, len(fields(ReuseWeights))),
         np.array([label for part in rows for _, label in part], float),
     )
 
@@ -141,7 +141,7 @@ def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
         yield slot, [*fixed_terms(heap.reuse_facts(slot)), *moving]
 
 
-def fit(sessions: Sequence[Played]) -> Weights:
+def fit(sessions: Sequence[Played]) -> ReuseWeights:
     """Ridge-regularised logistic regression by Newton's method; the bias is free.
 
     What is reached never goes before its like: where its weight comes out below, it is `REACHED_MIN`.
@@ -158,5 +158,5 @@ def fit(sessions: Sequence[Played]) -> Weights:
         beta += step
         if np.abs(step).max() < 1e-8:
             break
-    fitted = Weights(*(round(float(value), 3) for value in beta))
+    fitted = ReuseWeights(*(round(float(value), 3) for value in beta))
     return replace(fitted, reached=max(fitted.reached, REACHED_MIN))

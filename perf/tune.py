@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.pacer import TUNED, PacerRules
-from ctxgc.core.reuse import Weights
+from ctxgc.core.reuse import ReuseWeights
 from ctxgc.core.segment import Access
-from ctxgc.replay.policies import NoCollection, Shipped
-from ctxgc.replay.policy_registry import NONE, SHIPPED, Terms
-from ctxgc.replay.reading import transcripts_in
+from ctxgc.replay.policies import NoCollection, ShippedPolicy
+from ctxgc.replay.recorded_files import find_transcripts
 from ctxgc.replay.simulate import EpisodeScript, Simulation, SlotAdmission, Tally, simulate_policy
 from ctxgc.replay.statistics import Bootstrap
+from ctxgc.replay.terms import NONE, SHIPPED, StudyTerms
 from perf.samples import FOLDS, SCOPES, Played, deal, fit, prepare, read, with_placebos
 
 AIMS = {"faults": 1.5, "excess": 0.3}
@@ -74,7 +74,7 @@ class Score(NamedTuple):
 class Witness:
     """A policy, and beside it counts of reads whose lines an earlier read had shown."""
 
-    inner: Shipped
+    inner: ShippedPolicy
     name: str = "witness"
     rereads: int = 0
     blind: int = 0
@@ -114,18 +114,18 @@ class Witness:
 
 def uncollected(played: Played, scope: str, profile: str) -> list[Tally]:
     """One session, never collected."""
-    terms = Terms(profile)
+    terms = StudyTerms(profile)
     cache = terms.cache_rules_of(NONE)
     return [simulate_policy(script, NoCollection(), terms.prices, cache=cache) for script in played.scripts[scope]]
 
 
-def score(played: Played, scope: str, profile: str, weights: Weights, phi: float, base: Sequence[Tally]) -> Score:
+def score(played: Played, scope: str, profile: str, weights: ReuseWeights, phi: float, base: Sequence[Tally]) -> Score:
     """One session under one setting, beside the same session never collected."""
-    terms = Terms(profile)
+    terms = StudyTerms(profile)
     prices, ours = terms.prices, terms.cache_rules_of(SHIPPED)
     pacer = PacerRules(prices=prices, fault_price_tokens=phi, horizon_turns=TUNED[profile].horizon_turns)
     tallies: list[Tally] = []
-    policy = Witness(Shipped(pacer=pacer))
+    policy = Witness(ShippedPolicy(pacer=pacer))
     for script in played.scripts[scope]:
         tallies.append(simulate_policy(script, policy, prices, weights=weights, cache=ours))
     placebos = [
@@ -147,7 +147,7 @@ def score(played: Played, scope: str, profile: str, weights: Weights, phi: float
     )
 
 
-Fitted = dict[frozenset[int], Weights]
+Fitted = dict[frozenset[int], ReuseWeights]
 """Weights by the folds that they were not fitted on: one, or two."""
 Grid = dict[tuple[frozenset[int], int, int], Score]
 """(folds left out, Φ in thousands, session) → score."""
@@ -245,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not paths:
         parser.error("name transcripts, or set CTXGC_CORPUS")
     with ProcessPoolExecutor(2) as pool:
-        found = [session for sessions in pool.map(read, transcripts_in(paths)) for session in sessions]
+        found = [session for sessions in pool.map(read, find_transcripts(paths)) for session in sessions]
         sessions = list(pool.map(prepare, with_placebos(found)))
         deal(sessions)
         fitted = fit_all(sessions)

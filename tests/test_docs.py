@@ -431,5 +431,5 @@ def test_the_page_on_adding_a_format_names_methods_that_exist():
     page = (ROOT / "docs" / "howto" / "add-a-format.md").read_text()
     called = set(re.findall(r"`([a-z_]+)\(", page))
 
-    assert called > {"admit_text", "begin_call", "take_result"}
+    assert called > {"admit_text", "begin_call", "join_call_result"}
     assert not {name for name in called if not hasattr(SessionBuilder, name) and not hasattr(LineTranscript, name)}

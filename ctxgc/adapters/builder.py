@@ -139,7 +139,7 @@ class Draft:
             has_opaque="opaque" in self.skeleton,
         )
 
-    def add_result(self, content: object, is_error: bool | None) -> None:
+    def join_result(self, content: object, is_error: bool | None) -> None:
         """Join the call with its result: a string, a list of blocks, or None."""
         extra, text = split_result(content)
         self.skeleton |= extra
@@ -196,7 +196,7 @@ class SegmentBuilder:
         draft = waiting.pop(0)
         if not waiting:
             del self._open[call_id]
-        draft.add_result(content, is_error)
+        draft.join_result(content, is_error)
         if draft.facts.command:
             self._background.note_running_commands(
                 draft.facts.command, filter(None, map(block_text, content_blocks(content)))
@@ -252,7 +252,7 @@ def _draft_of_plain_call(plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
     draft = _draft_of_call("", "", plain.tool or "tool", value, birth)
     draft.facts = facts_of_call(plain.tool, value, cwd)
     if plain.status is not Status.PENDING:
-        draft.add_result(plain.text.decode("utf-8", "surrogatepass"), True if plain.status is Status.ERROR else None)
+        draft.join_result(plain.text.decode("utf-8", "surrogatepass"), True if plain.status is Status.ERROR else None)
     return draft
 
 

@@ -20,7 +20,7 @@ from ctxgc.core.randomness import (
     looks_like_password,
     looks_random,
 )
-from ctxgc.core.secret_span import NOTHING, Outcome, one_secret
+from ctxgc.core.secret_span import NO_SECRET, Outcome, single_secret
 
 QUOTED_KEY_CHARS_MIN = 10
 BARE_KEY_CHARS_MIN = 16
@@ -138,7 +138,7 @@ _LINE_OF_NAME = re.compile(rb"(?:^|\n|\\n|\r)[ \t]{0,16}(?:set[ ])?[\w.-]{0,40}$
 _SECTION = re.compile(rb"(?:^|\n)\[[\w .:\"'@/-]{1,64}\][ \t]*\r?\n[^{}();]*$")
 
 
-def _assignments(
+def _compile_assignment(
     anchor: bytes, names: tuple[bytes, ...], no_value: bytes, rest: bytes = b"", more: bytes = b""
 ) -> re.Pattern[bytes]:
     """A name that a value is given. `anchor` ends the name, and begins with its rarest letters: most of the time goes
@@ -155,17 +155,19 @@ def _name_start(lowered: bytes, match: re.Match[bytes]) -> int:
 
 
 PASSWORDS = (
-    _assignments(rb"p(?:ass|w|sk)", (b"pass", b"pw", b"psk"), _NO_PASSWORD, rb"(?:w(?:or)?d|phrase|code|d)?", _ELEMENT),
-    _assignments(rb"by(?<=identified by)", (b"identified by",), _NO_PASSWORD),
+    _compile_assignment(
+        rb"p(?:ass|w|sk)", (b"pass", b"pw", b"psk"), _NO_PASSWORD, rb"(?:w(?:or)?d|phrase|code|d)?", _ELEMENT
+    ),
+    _compile_assignment(rb"by(?<=identified by)", (b"identified by",), _NO_PASSWORD),
 )
 KEYS = (
-    _assignments(rb"cret(?<=secret)", (b"secret",), _NO_KEY),
-    _assignments(rb"k(?:ey|(?<=tok)en)", (b"key", b"token"), _NO_KEY, more=_POETRY),
-    _assignments(rb"cred", (b"cred",), _NO_KEY, rb"(?:ential)?s?(?![a-z])", _PAIR),
+    _compile_assignment(rb"cret(?<=secret)", (b"secret",), _NO_KEY),
+    _compile_assignment(rb"k(?:ey|(?<=tok)en)", (b"key", b"token"), _NO_KEY, more=_POETRY),
+    _compile_assignment(rb"cred", (b"cred",), _NO_KEY, rb"(?:ential)?s?(?![a-z])", _PAIR),
 )
 
 
-class _Value(NamedTuple):
+class _AssignedValue(NamedTuple):
     """A value's place, and how sure its surroundings make that it is one."""
 
     start: int
@@ -182,12 +184,12 @@ class _Value(NamedTuple):
 def find_password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The password that a name is given."""
     suffix = match["suffix"]
-    if _NO_VALUE.match(suffix) or _is_other_word(data, lowered, match):
-        return NOTHING
-    value = _value_of(data, lowered, match)
+    if _NO_VALUE.match(suffix) or _is_part_of_word(data, lowered, match):
+        return NO_SECRET
+    value = _locate_value(data, lowered, match)
     text = data[value.start : value.end]
     if not value.is_literal and text.isalpha():
-        return NOTHING
+        return NO_SECRET
     if value.joint == "set":
         is_secret = len(text) >= PASSWORD_CHARS_MIN and not is_placeholder(text) and not looks_like_code(text)
     elif value.joint == "near":
@@ -201,11 +203,11 @@ def find_password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcom
         is_number = match["sign"] in (b":", b"=") and not suffix and _NUMBER.match(text)
         is_secret = bool(is_number) or looks_like_password(text, is_literal=value.is_literal, is_shell=value.is_shell)
     if is_secret:
-        return one_secret(value.start, value.end, "secret")
+        return single_secret(value.start, value.end, "secret")
     return [], value.end if value.end - value.start > LONG_VALUE_CHARS else 0
 
 
-def _is_other_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> bool:
+def _is_part_of_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> bool:
     """Whether the literal is part of a word that names no password."""
     at, suffix = match.start(), match["suffix"]
     if lowered.startswith((b"psk", b"pw"), at):
@@ -230,29 +232,29 @@ def find_key(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The key or token that a name is given."""
     at = _name_start(lowered, match)
     if _NO_VALUE.match(match["suffix"]):
-        return NOTHING
+        return NO_SECRET
     rule = _NO_TOKEN if lowered.startswith(b"token", at) else _TYPE_NAME
     if rule.search(lowered, max(0, at - NAME_CHARS_MAX), at):
-        return NOTHING
+        return NO_SECRET
     if lowered.startswith(b"key", at) and not _is_secret_key(data, lowered, at, match.start("before")):
-        return NOTHING
-    value = _value_of(data, lowered, match)
+        return NO_SECRET
+    value = _locate_value(data, lowered, match)
     text = data[value.start : value.end]
-    if lowered.startswith(b"cred", at) and (pair := _password_of_pair(data, match, value)):
-        return one_secret(*pair, "secret")
+    if lowered.startswith(b"cred", at) and (pair := _find_pair_password(data, match, value)):
+        return single_secret(*pair, "secret")
     if text.isalpha() and len(text) < BARE_KEY_CHARS_MIN:
-        return NOTHING
+        return NO_SECRET
     is_secret = (
         lowered.startswith(b"secret", at) and value.is_literal and value.joint in ("sign", "set") and not text.isdigit()
     )
     if is_secret and looks_like_password(text, is_literal=True, is_shell=value.is_shell):
-        return one_secret(value.start, value.end, "secret")
+        return single_secret(value.start, value.end, "secret")
     if len(text) >= _key_chars_min(data, value) and not looks_like_code(text) and looks_random(text):
-        return one_secret(value.start, value.end, "secret")
+        return single_secret(value.start, value.end, "secret")
     return [], value.end if value.end - value.start > LONG_VALUE_CHARS else 0
 
 
-def _password_of_pair(data: bytes, match: re.Match[bytes], value: _Value) -> tuple[int, int] | None:
+def _find_pair_password(data: bytes, match: re.Match[bytes], value: _AssignedValue) -> tuple[int, int] | None:
     """The password's place in `credentials: user:password`, or in a call of a user and a password."""
     call = _CALL_PAIR.match(data, match.end() - 1)
     if call is not None:
@@ -261,7 +263,7 @@ def _password_of_pair(data: bytes, match: re.Match[bytes], value: _Value) -> tup
     return (value.start + pair.start(1), value.end) if pair and is_strong_password(pair[1]) else None
 
 
-def _key_chars_min(data: bytes, value: _Value) -> int:
+def _key_chars_min(data: bytes, value: _AssignedValue) -> int:
     if data[value.start - 1 : value.start] in (b'"', b"'", b"`"):
         return QUOTED_KEY_CHARS_MIN
     return ENV_KEY_CHARS_MIN if value.is_literal and value.joint in ("sign", "set") else BARE_KEY_CHARS_MIN
@@ -276,43 +278,43 @@ def _is_secret_key(data: bytes, lowered: bytes, at: int, end: int) -> bool:
     return before.endswith(_KEY_WORDS)
 
 
-def _value_of(data: bytes, lowered: bytes, match: re.Match[bytes]) -> _Value:
+def _locate_value(data: bytes, lowered: bytes, match: re.Match[bytes]) -> _AssignedValue:
     """The value that a name is given, or an empty place."""
     start, at = match.end(), _name_start(lowered, match)
-    joint = _joint(data, lowered, match)
+    joint = _joint_kind(data, lowered, match)
     is_tight = match["sign"] == b"=" and not match["before"] and not match["after"]
     is_shell = is_tight and data[at : at + 2].isupper()
     is_string = is_shell or (is_tight and b";" in data[max(0, at - NAME_CHARS_MAX) : at])
     quoted = _QUOTED.match(data, start) or (_QUOTED_WORDS.match(data, start) if is_string else None)
     if quoted is not None:
         assert quoted.lastindex is not None
-        return _Value(*quoted.span(quoted.lastindex), is_literal=True, joint=joint, is_shell=is_shell)
+        return _AssignedValue(*quoted.span(quoted.lastindex), is_literal=True, joint=joint, is_shell=is_shell)
     braced = _BRACED.match(data, start) if is_tight else None
     if braced is not None:
-        return _Value(*braced.span(1), is_literal=True)
+        return _AssignedValue(*braced.span(1), is_literal=True)
     bare = _BARE.match(data, start)
     if bare is None:
-        return _Value(start, start, is_literal=False)
-    return _bare_value(data, lowered, match, bare[0], joint, is_shell)
+        return _AssignedValue(start, start, is_literal=False)
+    return _locate_bare_value(data, lowered, match, bare[0], joint, is_shell)
 
 
-def _bare_value(
+def _locate_bare_value(
     data: bytes, lowered: bytes, match: re.Match[bytes], value: bytes, joint: str, is_shell: bool
-) -> _Value:
+) -> _AssignedValue:
     start, at, sign = match.end(), _name_start(lowered, match), match["sign"]
     if lowered[at - 1 : at] in (b"?", b"&") or (b"&" in value and b"=" in value.partition(b"&")[2]):
         value = value.partition(b"&")[0]
     value = value.partition(b";")[0] if b";" in value else value
     if joint != "sign":
-        return _Value(start, start + len(value.rstrip(b",)]}.*:;!?|")), is_literal=True, joint=joint)
+        return _AssignedValue(start, start + len(value.rstrip(b",)]}.*:;!?|")), is_literal=True, joint=joint)
     stripped = value if is_shell else value.rstrip(b",)]}")
     is_code_line = len(stripped) < len(value) or sign in (b":=", b"==", b"!=", b"===", b"!==", b"=>")
     is_spaced = (bool(match["before"]) and match["suffix"] != b"e") or (sign == b"=" and bool(match["after"]))
-    is_literal = not is_code_line and (not is_spaced or _is_setting(data, at, start, start + len(value)))
-    return _Value(start, start + len(stripped), is_literal, is_shell=is_shell)
+    is_literal = not is_code_line and (not is_spaced or _is_settings_line(data, at, start, start + len(value)))
+    return _AssignedValue(start, start + len(stripped), is_literal, is_shell=is_shell)
 
 
-def _joint(data: bytes, lowered: bytes, match: re.Match[bytes]) -> str:
+def _joint_kind(data: bytes, lowered: bytes, match: re.Match[bytes]) -> str:
     """How a value is joined to its name. A space joins an option, and what a command or a line of settings sets."""
     if match["said"] or match["marked"]:
         return "said"
@@ -330,7 +332,7 @@ def _joint(data: bytes, lowered: bytes, match: re.Match[bytes]) -> str:
     return "said" if is_line else "near"
 
 
-def _is_setting(data: bytes, at: int, start: int, end: int) -> bool:
+def _is_settings_line(data: bytes, at: int, start: int, end: int) -> bool:
     """Whether a line with spaces around its sign gives a setting: of an INI file, of `set`, or plainly a password."""
     line = data.rfind(b"\n", 0, at) + 1
     name = _PLAIN_NAME.match(data, line, at)

@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 from ctxgc.core.randomness import is_placeholder, looks_like_code, looks_like_password
-from ctxgc.core.secret_span import NOTHING, Outcome, one_secret
+from ctxgc.core.secret_span import NO_SECRET, Outcome, single_secret
 
 LINE_CHARS_MAX = 400
 """Of a command, between its name and its secret."""
@@ -36,16 +36,16 @@ _GOES_ON = (b"\\", b",", b"[", b"(", b"{")
 _WEB = re.compile(rb"(?:^|[^\w-]|\\n)(?:curl|wget|https?|xhs?)(?![\w-])", re.IGNORECASE)
 
 
-class _Option(NamedTuple):
+class _SecretOption(NamedTuple):
     """An option's form with its value, and the commands that take a secret in it."""
 
     form: re.Pattern[bytes]
     command: re.Pattern[bytes]
 
 
-def _option(letters: bytes, commands: bytes, *, joint: bytes = _JOINT, before: bytes = b"") -> _Option:
+def _make_option(letters: bytes, commands: bytes, *, joint: bytes = _JOINT, before: bytes = b"") -> _SecretOption:
     form = re.compile(b"-(?:" + letters + b")" + joint + before + _VALUE)
-    return _Option(form, re.compile(rb"(?:^|[^\w-]|\\n)(?:" + commands + rb")(?![\w-])"))
+    return _SecretOption(form, re.compile(rb"(?:^|[^\w-]|\\n)(?:" + commands + rb")(?![\w-])"))
 
 
 _GLUED = b""
@@ -53,49 +53,49 @@ _EITHER = rb"(?:" + _JOINT + rb")?"
 _LOGINS = (
     rb"(?:docker|podman|nerdctl|buildah|skopeo|oras|crane|helm|az|oc|cf|argocd|ibmcloud|regctl)\b[\s\S]{0,200}\blogin"
 )
-_OPTIONS: dict[bytes, tuple[_Option, ...]] = {
+_OPTIONS: dict[bytes, tuple[_SecretOption, ...]] = {
     b"p": (
-        _option(b"p", rb"(?:mysql|mariadb)[\w-]*|7z[a-z]*|7zz|rar|unrar", joint=_GLUED),
-        _option(b"p", rb"sshpass|mongo\w*", joint=_EITHER),
-        _option(
+        _make_option(b"p", rb"(?:mysql|mariadb)[\w-]*|7z[a-z]*|7zz|rar|unrar", joint=_GLUED),
+        _make_option(b"p", rb"sshpass|mongo\w*", joint=_EITHER),
+        _make_option(
             b"p",
             _LOGINS + rb"|cqlsh|cypher-shell|beeline|twine|evil-winrm|nxc|netexec|crackmapexec|hydra|medusa|veracrypt"
             rb"|steghide|useradd|usermod|security|altool|hdbsql|nuget[\s\S]{0,200}\bsources?",
         ),
-        _option(b"pw", rb"plink|pscp|psftp|putty|winscp"),
+        _make_option(b"pw", rb"plink|pscp|psftp|putty|winscp"),
     ),
     b"P": (
-        _option(b"P", rb"zip|unzip", joint=_EITHER),
-        _option(b"P", rb"sqlcmd|bcp|isql|osql|tsql|freebcp|ipmitool|mosquitto_\w+|ssh-keygen|security"),
+        _make_option(b"P", rb"zip|unzip", joint=_EITHER),
+        _make_option(b"P", rb"sqlcmd|bcp|isql|osql|tsql|freebcp|ipmitool|mosquitto_\w+|ssh-keygen|security"),
     ),
     b"a": (
-        _option(b"a", rb"redis-cli|valkey-cli|keydb-cli", joint=_EITHER),
-        _option(b"ap", rb"swaks"),
-        _option(b"a", rb"https?|xhs?", before=_USER),
+        _make_option(b"a", rb"redis-cli|valkey-cli|keydb-cli", joint=_EITHER),
+        _make_option(b"ap", rb"swaks"),
+        _make_option(b"a", rb"https?|xhs?", before=_USER),
     ),
-    b"A": (_option(b"A", rb"snmp\w+"),),
-    b"X": (_option(b"X", rb"snmp\w+"),),
-    b"s": (_option(b"(?:store|srcstore)pass", rb"keytool|jarsigner"),),
-    b"d": (_option(b"deststorepass", rb"keytool"),),
-    b"N": (_option(b"N", rb"ssh-keygen", joint=_EITHER),),
-    b"w": (_option(b"w", rb"ldap\w+|security"),),
+    b"A": (_make_option(b"A", rb"snmp\w+"),),
+    b"X": (_make_option(b"X", rb"snmp\w+"),),
+    b"s": (_make_option(b"(?:store|srcstore)pass", rb"keytool|jarsigner"),),
+    b"d": (_make_option(b"deststorepass", rb"keytool"),),
+    b"N": (_make_option(b"N", rb"ssh-keygen", joint=_EITHER),),
+    b"w": (_make_option(b"w", rb"ldap\w+|security"),),
     b"k": (
-        _option(b"keypass", rb"keytool|jarsigner"),
-        _option(b"k", rb"openssl|nuget|dotnet[\s\S]{0,100}\bnuget|security"),
+        _make_option(b"keypass", rb"keytool|jarsigner"),
+        _make_option(b"k", rb"openssl|nuget|dotnet[\s\S]{0,100}\bnuget|security"),
     ),
-    b"K": (_option(b"K", rb"openssl"),),
-    b"h": (_option(b"hp", rb"rar|unrar", joint=_GLUED),),
-    b"x": (_option(b"xp", rb"sendemail|sendEmail"),),
+    b"K": (_make_option(b"K", rb"openssl"),),
+    b"h": (_make_option(b"hp", rb"rar|unrar", joint=_GLUED),),
+    b"x": (_make_option(b"xp", rb"sendemail|sendEmail"),),
     b"U": (
-        _option(
+        _make_option(
             b"U",
             rb"smbclient|smbget|rpcclient|winexe|wmic|net|smbmap|nmblookup",
             before=rb"""\\{0,3}["']?[^\s"'%]{1,64}%""",
         ),
     ),
     b"b": (
-        _option(b"b(?:ody)?", rb"gh[\s\S]{0,80}\bsecret"),
-        _option(b"b", rb"curl", before=rb"""\\{0,3}["']?[^\s;="'\\]{1,64}="""),
+        _make_option(b"b(?:ody)?", rb"gh[\s\S]{0,80}\bsecret"),
+        _make_option(b"b", rb"curl", before=rb"""\\{0,3}["']?[^\s;="'\\]{1,64}="""),
     ),
 }
 _WORD = _JOINT + rb"""\\{0,3}["']?[^\s"'\\-][^\s"'\\]{0,200}"""
@@ -129,7 +129,7 @@ _SECURE_STRING = re.compile(
 _ARGUMENT_WORD = re.compile(rb"[A-Z_]+[\])]?$|\$|-")
 
 
-def find_option(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def find_option_secret(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The secret that an option's value is, if the line's command takes one there."""
     at = match.start()
     letter = data[at + 1 : at + 2]
@@ -137,49 +137,49 @@ def find_option(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
         before = max(0, at - ECHO_CHARS_MAX)
         typed = _SECURE_STRING.search(data[before:at])
         if typed is None or is_placeholder(typed[1]):
-            return NOTHING
-        return one_secret(before + typed.start(1), before + typed.end(1), "password")
+            return NO_SECRET
+        return single_secret(before + typed.start(1), before + typed.end(1), "password")
     if letter == b"u":
-        return _user_option(data, at)
-    if letter == b"U" and (proxy := _PROXY_USER.match(data, at)) and _WEB.search(_line_before(data, at)):
-        return _secret(proxy)
+        return _find_user_password(data, at)
+    if letter == b"U" and (proxy := _PROXY_USER.match(data, at)) and _WEB.search(_command_line_before(data, at)):
+        return _judge_value(proxy)
     for option in _OPTIONS.get(letter, ()):
-        if (found := option.form.match(data, at)) and option.command.search(_line_before(data, at)):
-            return _secret(found)
+        if (found := option.form.match(data, at)) and option.command.search(_command_line_before(data, at)):
+            return _judge_value(found)
     found = _POSITIONAL.match(data, at)
-    return _secret(found) if found and _HTPASSWD.search(_line_before(data, at)) else NOTHING
+    return _judge_value(found) if found and _HTPASSWD.search(_command_line_before(data, at)) else NO_SECRET
 
 
-def find_piped(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def find_piped_secret(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The secret that one command prints into a pipe, for another to read."""
     at = match.start()
     printed = _ECHO.search(data[max(0, at - ECHO_CHARS_MAX) : at])
     if printed is None:
-        return NOTHING
+        return NO_SECRET
     shift = max(0, at - ECHO_CHARS_MAX)
-    start, end = (shift + place for place in printed.span(_group(printed)))
+    start, end = (shift + place for place in printed.span(_value_group(printed)))
     value = data[start:end]
     if b"chpasswd" in match[0] and b":" in value:
         start += value.index(b":") + 1
     value = data[start:end]
     is_none = is_placeholder(value) or _ARGUMENT_WORD.match(value)
-    return NOTHING if is_none else one_secret(start, end, "password")
+    return NO_SECRET if is_none else single_secret(start, end, "password")
 
 
-def _user_option(data: bytes, at: int) -> Outcome:
+def _find_user_password(data: bytes, at: int) -> Outcome:
     found = _USER_OPTION.match(data, at)
     if found is None:
         comma = _COMMA_USER.match(data, at)
-        return _secret(comma) if comma and _LFTP.search(_line_before(data, at)) else NOTHING
-    value = found[_group(found)]
+        return _judge_value(comma) if comma and _LFTP.search(_command_line_before(data, at)) else NO_SECRET
+    value = found[_value_group(found)]
     if is_placeholder(value) or value.isdigit():
-        return NOTHING
-    if _WEB.search(_line_before(data, at)) or looks_like_password(value, is_literal=True):
-        return one_secret(*found.span(_group(found)), "password")
-    return NOTHING
+        return NO_SECRET
+    if _WEB.search(_command_line_before(data, at)) or looks_like_password(value, is_literal=True):
+        return single_secret(*found.span(_value_group(found)), "password")
+    return NO_SECRET
 
 
-def _line_before(data: bytes, at: int) -> bytes:
+def _command_line_before(data: bytes, at: int) -> bytes:
     """The command's line up to an option; a continued line is one line."""
     part = data[max(0, at - LINE_CHARS_MAX) : at]
     part = part[max(part.rfind(b"|"), part.rfind(b";")) + 1 :].rpartition(b"&&")[2]
@@ -189,18 +189,18 @@ def _line_before(data: bytes, at: int) -> bytes:
     return part[end + 1 :]
 
 
-def _group(match: re.Match[bytes]) -> str:
+def _value_group(match: re.Match[bytes]) -> str:
     """The name of the group that holds the value, by how the value is quoted."""
     return next(name for name in ("bare", "double", "single") if match.groupdict().get(name) is not None)
 
 
-def _secret(match: re.Match[bytes]) -> Outcome:
-    name = _group(match)
+def _judge_value(match: re.Match[bytes]) -> Outcome:
+    name = _value_group(match)
     value = match[name]
     if (
         is_placeholder(value)
         or _ARGUMENT_WORD.match(value)
         or (name == "bare" and looks_like_code(value) and b"(" in value)
     ):
-        return NOTHING
-    return one_secret(*match.span(name), "password")
+        return NO_SECRET
+    return single_secret(*match.span(name), "password")

@@ -17,7 +17,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from ctxgc.core.frame import Block, DataLine, render_frame, render_header, render_line
-from ctxgc.core.line_ranges import CONTEXT_LINES, LineRange, matching_ranges, telling_part
+from ctxgc.core.line_ranges import CONTEXT_LINES, LineRange, distinctive_part, matching_ranges
 
 CHARS_PER_TOKEN = 8
 """A text of more characters than this a token is not counted to see whether it fits: hardly any has as many."""
@@ -40,7 +40,7 @@ Count = Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class ExcerptSource:
     """A segment, or another list of lines, that excerpts are taken from."""
 
     key: int
@@ -55,22 +55,22 @@ class Source:
 
 
 @dataclass(slots=True)
-class Choice:
+class ChosenLines:
     """The chosen lines of one source. Mutable while a packer fills the choice."""
 
-    source: Source
+    source: ExcerptSource
     lines: dict[int, DataLine] = field(default_factory=dict)
     tokens: int = 0
     """Tokens of header and lines in the frame."""
 
-    def block(self) -> Block:
+    def to_block(self) -> Block:
         """The choice as a block of the frame."""
         lines = tuple(self.lines[number] for number in sorted(self.lines))
         return Block(title=self.source.title, facts=self.source.facts, lines=lines)
 
 
 @dataclass(slots=True)
-class _Fitting:
+class _FittingLines:
     """Lines that fit: `count` with the lines that the frame has already, tokens with the header. Mutable."""
 
     tokens: int
@@ -84,7 +84,7 @@ class Frame(NamedTuple):
 
     text: str
     tokens: int
-    choices: list[Choice]
+    choices: list[ChosenLines]
 
 
 class Packer:
@@ -92,7 +92,7 @@ class Packer:
 
     def __init__(self, budget_tokens: int, count: Count, *, is_exact: bool = True) -> None:
         self.budget_tokens = budget_tokens
-        self.choices: dict[int, Choice] = {}
+        self.choices: dict[int, ChosenLines] = {}
         self._count = count
         self._is_exact = is_exact
         """Whether counts add up; estimates do not."""
@@ -104,20 +104,20 @@ class Packer:
         """The telling text of every chosen line."""
         self.room = budget_tokens - count(render_frame([]))
 
-    def take_all_lines(self, source: Source, lines: Sequence[DataLine]) -> bool:
+    def take_all_lines(self, source: ExcerptSource, lines: Sequence[DataLine]) -> bool:
         """Take all lines, or none where they do not fit; whether they are taken."""
         fitting = self._fitting_lines(source, lines, self.room)
         if fitting.count == len(lines):
             self._add_lines(source, fitting)
         return fitting.count == len(lines)
 
-    def take_first_lines(self, source: Source, lines: Iterable[DataLine], room: int | None = None) -> int:
+    def take_first_lines(self, source: ExcerptSource, lines: Iterable[DataLine], room: int | None = None) -> int:
         """Take lines in order up to the first line beyond `room`; how many of the lines are in the frame now."""
         fitting = self._fitting_lines(source, lines, self.room if room is None else min(room, self.room))
         self._add_lines(source, fitting)
         return fitting.count
 
-    def take_beginning(self, source: Source, line: DataLine) -> bool:
+    def take_beginning(self, source: ExcerptSource, line: DataLine) -> bool:
         """Take as much of a line's beginning as fits, in halves; whether any of it is taken."""
         text = line.text[: CHARS_PER_TOKEN * max(self.room, 0)]
         while len(text) >= PART_CHARS_MIN:
@@ -128,7 +128,7 @@ class Packer:
 
     def repeated_share(self, lines: Iterable[DataLine]) -> float:
         """The share of the telling lines of these that the frame holds already: 0 to 1."""
-        keys = [key for line in lines if (key := telling_part(line.text))]
+        keys = [key for line in lines if (key := distinctive_part(line.text))]
         return sum(map(self._shown.__contains__, keys)) / len(keys) if keys else 0.0
 
     def build_frame(self) -> Frame:
@@ -136,16 +136,16 @@ class Packer:
         kept = list(self.choices.values())
         while kept:
             shown = sorted(kept, key=lambda choice: (choice.source.order, choice.source.key))
-            text = render_frame(choice.block() for choice in shown)
+            text = render_frame(choice.to_block() for choice in shown)
             tokens = self.budget_tokens - self.room if self._is_exact else self._count(text)
             if tokens <= self.budget_tokens:
                 return Frame(text, tokens, shown)
             kept.pop()
         return Frame("", 0, [])
 
-    def _fitting_lines(self, source: Source, lines: Iterable[DataLine], room: int) -> _Fitting:
+    def _fitting_lines(self, source: ExcerptSource, lines: Iterable[DataLine], room: int) -> _FittingLines:
         """The first lines that fit into some room, those of them that are new, and the cost of the new lines."""
-        fitting = _Fitting(tokens=self._header_tokens(source))
+        fitting = _FittingLines(tokens=self._header_tokens(source))
         known = self.choices[source.key].lines if source.key in self.choices else {}
         for line in lines:
             if line.number not in known:
@@ -159,28 +159,28 @@ class Packer:
             fitting.count += 1
         return fitting
 
-    def _line_tokens(self, source: Source, line: DataLine) -> int:
+    def _line_tokens(self, source: ExcerptSource, line: DataLine) -> int:
         name = (source.key, line.number, len(line.text))
         if name not in self._costs:
             self._costs[name] = self._count(render_line(line) + "\n")
         return self._costs[name]
 
-    def _header_tokens(self, source: Source) -> int:
+    def _header_tokens(self, source: ExcerptSource) -> int:
         if source.key in self.choices:
             return 0
         if source.key not in self._headers:
             self._headers[source.key] = self._count(render_header(source.title, source.facts) + "\n")
         return self._headers[source.key]
 
-    def _add_lines(self, source: Source, fitting: _Fitting) -> None:
+    def _add_lines(self, source: ExcerptSource, fitting: _FittingLines) -> None:
         if not fitting.lines:
             return
-        choice = self.choices.setdefault(source.key, Choice(source))
+        choice = self.choices.setdefault(source.key, ChosenLines(source))
         choice.lines.update((line.number, line) for line in fitting.lines)
         choice.tokens += fitting.tokens
         self.room -= fitting.tokens
         self._chars += fitting.chars
-        self._shown.update(filter(None, (telling_part(line.text) for line in fitting.lines)))
+        self._shown.update(filter(None, (distinctive_part(line.text) for line in fitting.lines)))
 
 
 def number_lines(lines: Sequence[str], span: LineRange) -> list[DataLine]:
@@ -198,7 +198,7 @@ def shorten_line(line: DataLine, words: Iterable[str] = ()) -> DataLine:
     return DataLine(line.number, line.text[start : start + LINE_CHARS_MAX], is_part=True)
 
 
-def pack_matches(packer: Packer, sources: Sequence[Source], words: Sequence[str]) -> int:
+def pack_matches(packer: Packer, sources: Sequence[ExcerptSource], words: Sequence[str]) -> int:
     """Pack the best excerpts for these words, sources the best first; the number of sources that did not fit.
 
     Breadth before depth: each source gives its best range before any source gives more. A range of which the frame
@@ -220,21 +220,21 @@ def pack_matches(packer: Packer, sources: Sequence[Source], words: Sequence[str]
     return left_out
 
 
-def all_lines(source: Source) -> list[DataLine]:
+def lines_of_source(source: ExcerptSource) -> list[DataLine]:
     """Every line of a source, whole."""
     return number_lines(source.lines, LineRange(1, len(source.lines)))
 
 
-def _pack_whole(packer: Packer, choice: Choice) -> bool:
+def _pack_whole(packer: Packer, choice: ChosenLines) -> bool:
     """Pack the rest of a source, unless that does not fit, or the frame holds most of it from other sources."""
     source = choice.source
     if source.tokens - choice.tokens > packer.room:
         return False
-    rest = [line for line in all_lines(source) if line.number not in choice.lines]
+    rest = [line for line in lines_of_source(source) if line.number not in choice.lines]
     return 2 * packer.repeated_share(rest) <= 1 and packer.take_all_lines(source, rest)
 
 
-def _pack_range(packer: Packer, source: Source, span: LineRange, words: Sequence[str]) -> bool:
+def _pack_range(packer: Packer, source: ExcerptSource, span: LineRange, words: Sequence[str]) -> bool:
     """Pack a range; where that does not fit, the best line with fewer lines around it, or a part of the line.
 
     True for a range that the frame holds already.
@@ -254,7 +254,7 @@ def _pack_range(packer: Packer, source: Source, span: LineRange, words: Sequence
     )
 
 
-def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
+def pack_lines(packer: Packer, source: ExcerptSource, span: LineRange) -> int:
     """Pack lines in order, as many as fit, of the first at least a part; the number of the first line left out.
 
     0 where every line of the range is in the frame whole.
@@ -266,13 +266,15 @@ def pack_lines(packer: Packer, source: Source, span: LineRange) -> int:
     return lines[taken].number if taken < len(lines) else 0
 
 
-def pack_neighbours(packer: Packer, source: Source, before: Sequence[Source], after: Sequence[Source]) -> int:
+def pack_neighbours(
+    packer: Packer, source: ExcerptSource, before: Sequence[ExcerptSource], after: Sequence[ExcerptSource]
+) -> int:
     """Pack a segment and its neighbours, the nearest first, each as far as it fits; how many neighbours did not fit."""
-    packer.take_first_lines(source, map(shorten_line, all_lines(source)), room=packer.room // 2)
+    packer.take_first_lines(source, map(shorten_line, lines_of_source(source)), room=packer.room // 2)
     left_out = 0
     for neighbour in [one for pair in zip_longest(before, after) for one in pair if one is not None]:
         has_room = packer.room >= EXCERPT_TOKENS_MIN
-        lines = map(shorten_line, all_lines(neighbour)) if has_room else ()
+        lines = map(shorten_line, lines_of_source(neighbour)) if has_room else ()
         is_taken = packer.take_first_lines(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
         left_out += not is_taken and bool(neighbour.lines)
     return left_out
@@ -281,7 +283,7 @@ def pack_neighbours(packer: Packer, source: Source, before: Sequence[Source], af
 class Section(NamedTuple):
     """A source with its lines in the order in which they are worth showing, and its share of the budget at first."""
 
-    source: Source
+    source: ExcerptSource
     lines: Sequence[DataLine]
     share: float
 

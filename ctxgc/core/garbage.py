@@ -39,7 +39,7 @@ _CALL_ID = re.compile(rb'^\{"call_id":"(?:[^"\\]|\\.)*"')
 FAILED_KEPT_MAX = 64
 """Failures of one attempt that wait for a success (I12)."""
 
-Found = list[tuple[int, Proof]]
+SlotProofs = list[tuple[int, Proof]]
 
 
 class GarbageIndex:
@@ -54,7 +54,7 @@ class GarbageIndex:
         self._failed: dict[tuple[str, str, str], list[int]] = {}
         self._plans: dict[str, int] = {}
 
-    def find_proofs(self, slot: int, segment: Segment) -> Found:
+    def find_proofs(self, slot: int, segment: Segment) -> SlotProofs:
         """Proofs that the tool call in `slot` brings, older slots first. Call before the paths are recorded.
 
         A conflicting content stands in no window: a proof by such a content would not hold, and would keep a later
@@ -83,7 +83,7 @@ class GarbageIndex:
             self._unread_parts[slot] = reads
         return sorted(entry for entry in proofs if entry[0] < slot or entry[1].by == -1)
 
-    def find_duplicate(self, slot: int, segment: Segment) -> Found:
+    def find_duplicate(self, slot: int, segment: Segment) -> SlotProofs:
         """The older tool call with the same call and result, if there is one; records this call."""
         if not segment.body or conflict_base(segment.id):
             return []
@@ -92,7 +92,7 @@ class GarbageIndex:
         old, self._likeness[key] = self._likeness.get(key, slot), slot
         return [(old, Proof("duplicate", slot))] if old < slot else []
 
-    def _superseded_plans(self, slot: int, segment: Segment) -> Found:
+    def _superseded_plans(self, slot: int, segment: Segment) -> SlotProofs:
         if not segment.facts.is_plan or segment.status is Status.ERROR:
             return []
         # A todo list follows from a plan, it does not replace it: each tool has its own newest.
@@ -100,8 +100,8 @@ class GarbageIndex:
         self._plans[segment.tool] = max(slot, old)
         return [(old, Proof("superseded_plan", slot))] if 0 <= old < slot else []
 
-    def _superseded_by_read(self, slot: int, use: PathUse) -> Found:
-        proofs: Found = []
+    def _superseded_by_read(self, slot: int, use: PathUse) -> SlotProofs:
+        proofs: SlotProofs = []
         for old, reason in self._paths.superseded_reads(use, slot):
             parts = self._unread_parts.get(old)
             if parts == 1:
@@ -115,7 +115,7 @@ class GarbageIndex:
             proofs.append((written, Proof("superseded_write", slot)))
         return proofs
 
-    def _superseded_by_write(self, slot: int, use: PathUse) -> Found:
+    def _superseded_by_write(self, slot: int, use: PathUse) -> SlotProofs:
         old, self._written[use.path] = self._written.get(use.path, slot), slot
         return [(old, Proof("superseded_write", slot))] if old < slot else []
 

@@ -22,7 +22,7 @@ from math import log
 from typing import NamedTuple
 
 from ctxgc.core.masks import filter_table
-from ctxgc.core.reuse import SHIPPED, FixedFacts, Weights, fixed_logit
+from ctxgc.core.reuse import SHIPPED, FixedFacts, ReuseWeights, fixed_logit
 from ctxgc.core.segment import Kind, State
 
 KINDS = tuple(Kind)
@@ -87,7 +87,7 @@ class Heap:
     def __init__(
         self,
         evictable_kinds: Iterable[Kind] = (Kind.TOOL_CALL, Kind.ATTACHMENT, Kind.THINKING),
-        weights: Weights = SHIPPED,
+        weights: ReuseWeights = SHIPPED,
     ) -> None:
         self.weights = weights
         self.evictable_kinds = frozenset(evictable_kinds)

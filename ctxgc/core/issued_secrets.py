@@ -119,7 +119,7 @@ def find_issued_secrets(data: bytes) -> list[SecretSpan]:
             start = at
             if at and data[at - 1] in _JOINTS and (data[at - 1] != _SLASH or data[at - 2 : at - 1] in _BEFORE_SLASH):
                 start = max(before, at - LEFT_CHARS_MAX)
-            _search_run(data, start, at, end, spans)
+            _search_token_run(data, start, at, end, spans)
         before, at = end, classes.find(_RUN, end)
     if b"PRIVATE KEY" in data:
         for rule in _PRIVATE_KEYS:
@@ -147,7 +147,7 @@ def _keys_without_head(data: bytes) -> list[SecretSpan]:
     return spans
 
 
-def _search_run(data: bytes, start: int, begin: int, end: int, spans: list[SecretSpan]) -> None:
+def _search_token_run(data: bytes, start: int, begin: int, end: int, spans: list[SecretSpan]) -> None:
     window = data[start : end + 1]
     has_words = start != begin or b"-" in window or b"_" in window
     for begun in [word.start() for word in _WORD.finditer(data, start, end)] if has_words else (start,):

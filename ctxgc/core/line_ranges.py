@@ -40,7 +40,7 @@ class LineRange(NamedTuple):
     last: int
 
 
-def words_of(query: str, snippets: Iterable[str] = ()) -> tuple[str, ...]:
+def query_words(query: str, snippets: Iterable[str] = ()) -> tuple[str, ...]:
     """The words that lines are looked for by: a query's words, and the words that the search's snippets mark."""
     words = dict.fromkeys(word for text in (query, *snippets) for word in _WORD.findall(text.lower()))
     # A letter of the alphabet is in every line.
@@ -56,7 +56,7 @@ def matching_ranges(lines: Sequence[str], words: Sequence[str]) -> list[LineRang
     lowered = "\n".join(lines[:SCANNED_LINES_MAX]).lower()
     scores: dict[int, float] = {}
     for word in words:
-        places = _holders(lowered, word)
+        places = _lines_with_word(lowered, word)
         weight = log1p(len(lines) / (1 + len(places)))
         for at in places:
             scores[at] = scores.get(at, 0.0) + weight
@@ -65,7 +65,7 @@ def matching_ranges(lines: Sequence[str], words: Sequence[str]) -> list[LineRang
     return _ranges_around(ranked, len(lines))
 
 
-def _holders(lowered: str, word: str) -> list[int]:
+def _lines_with_word(lowered: str, word: str) -> list[int]:
     """The first lines of a text, from 0, that have the word; at most `HOLDERS_MAX`."""
     holders: list[int] = []
     line = counted = 0
@@ -96,12 +96,12 @@ def ranges_of_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[LineRan
     Where no line is one of these, the ranges of the rarest of these that is a part of lines.
     """
     wanted = list(wanted)
-    keys = set(filter(None, map(telling_part, wanted)))
-    places = [at for at, line in enumerate(lines) if telling_part(line) in keys]
-    return _ranges_around(places or _holders_of_part(lines, wanted), len(lines))
+    keys = set(filter(None, map(distinctive_part, wanted)))
+    places = [at for at, line in enumerate(lines) if distinctive_part(line) in keys]
+    return _ranges_around(places or _lines_with_part(lines, wanted), len(lines))
 
 
-def _holders_of_part(lines: Sequence[str], parts: Iterable[str]) -> list[int]:
+def _lines_with_part(lines: Sequence[str], parts: Iterable[str]) -> list[int]:
     """The lines, from 0, that have the rarest part; none where each part is in too many lines to point anywhere."""
     text = "\n".join(lines)
     kept = list(filter(None, map(str.strip, parts)))[:PARTS_MAX]
@@ -123,7 +123,7 @@ def _ranges_around(places: Sequence[int], total: int) -> list[LineRange]:
     return ranges
 
 
-def telling_part(text: str) -> str:
+def distinctive_part(text: str) -> str:
     """The part of a line that tells it from other lines; empty for a line that says too little."""
     match = _LINE_NUMBER.match(text)
     bare = (text[match.end() :] if match else text).strip()

@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable
 
 from ctxgc.core.assigned_secrets import KEYS, PASSWORDS, find_key, find_password
-from ctxgc.core.command_secrets import OPTION_SIGN, PIPE_SIGN, find_option, find_piped
+from ctxgc.core.command_secrets import OPTION_SIGN, PIPE_SIGN, find_option_secret, find_piped_secret
 from ctxgc.core.randomness import is_placeholder, looks_like_code, looks_like_password, looks_random
-from ctxgc.core.secret_span import NOTHING, Outcome, SecretSpan, one_secret
+from ctxgc.core.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
 from ctxgc.core.web_secrets import (
     AT_SIGN,
     AUTHORIZATION,
@@ -23,12 +23,12 @@ from ctxgc.core.web_secrets import (
     COOKIE,
     SCHEME,
     SIGNATURE,
-    find_at,
+    find_address_password,
     find_authorization,
     find_callback,
     find_cookies,
-    find_hook,
     find_signature,
+    find_webhook,
 )
 
 SHORT_CHARS = 256
@@ -108,49 +108,49 @@ def _is_password(text: bytes) -> bool:
     return any(48 <= byte < 58 for byte in text) and looks_like_password(text, is_literal=True)
 
 
-def _pgpass(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def _find_pgpass_password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The last field of a line of `.pgpass`: `host:port:database:user:password`."""
     value = data[match.start(1) : match.end(1)]
     begun = _PGPASS_HEAD.search(data, max(0, match.start() - HOST_CHARS_MAX), match.start())
-    return NOTHING if begun is None or is_placeholder(value) else one_secret(*match.span(1), "password")
+    return NO_SECRET if begun is None or is_placeholder(value) else single_secret(*match.span(1), "password")
 
 
-def _login(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def _find_login_secret(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The password of a `.netrc`, of a call that logs in, and the token of a command that does."""
     at = match.start() - len("lo")
     if (token := _LOGIN_TOKEN.match(data, at)) and _LOGIN_COMMAND.search(lowered, max(0, at - 48), at):
         is_secret = looks_random(token[1]) and not looks_like_code(token[1])
-        return one_secret(*token.span(1), "password") if is_secret else NOTHING
+        return single_secret(*token.span(1), "password") if is_secret else NO_SECRET
     if call := _LOGIN_CALL.match(data, at):
         is_secret = looks_like_password(call[1], is_literal=True)
-        return one_secret(*call.span(1), "password") if is_secret else NOTHING
-    entry = _NETRC.match(_with_real_spaces(data[at : at + LOGIN_CHARS_MAX]))
+        return single_secret(*call.span(1), "password") if is_secret else NO_SECRET
+    entry = _NETRC.match(_unescape_spaces(data[at : at + LOGIN_CHARS_MAX]))
     if entry is None or is_placeholder(entry[1]):
-        return NOTHING
-    return one_secret(at + entry.start(1), at + entry.end(1), "password")
+        return NO_SECRET
+    return single_secret(at + entry.start(1), at + entry.end(1), "password")
 
 
-def _judge_mnemonic(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
-    return one_secret(*match.span(1), "mnemonic")
+def _find_mnemonic(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+    return single_secret(*match.span(1), "mnemonic")
 
 
-def _phrase_of_words(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def _find_recovery_phrase(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """A phrase of recovery, or a passphrase of dice."""
     if recovery := _PHRASE.match(lowered, match.start()):
-        return one_secret(*recovery.span(1), "mnemonic")
+        return single_secret(*recovery.span(1), "mnemonic")
     words = _WORDS.match(lowered, match.start())
-    return NOTHING if words is None or _PROSE.search(words[1]) else one_secret(*words.span(1), "mnemonic")
+    return NO_SECRET if words is None or _PROSE.search(words[1]) else single_secret(*words.span(1), "mnemonic")
 
 
-def _k_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def _find_webhook_or_cookies(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The secret of a webhook's address, or of cookies."""
     if match[0] == b"k":
-        return find_hook(data, lowered, match)
+        return find_webhook(data, lowered, match)
     cookies = COOKIE.match(lowered, match.start())
-    return find_cookies(data, lowered, cookies) if cookies else NOTHING
+    return find_cookies(data, lowered, cookies) if cookies else NO_SECRET
 
 
-def _with_real_spaces(part: bytes) -> bytes:
+def _unescape_spaces(part: bytes) -> bytes:
     """A part of a text in JSON, with ends of lines and tabs where their escapes are: offsets stay."""
     if b"\\" not in part:
         return part
@@ -159,7 +159,7 @@ def _with_real_spaces(part: bytes) -> bytes:
     )
 
 
-def _jwk(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def _find_jwk_members(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The private members of a JSON Web Key."""
     end = data.find(b"}", match.end(), match.end() + JWK_CHARS_MAX)
     end = end if end >= 0 else match.end() + JWK_CHARS_MAX
@@ -168,12 +168,12 @@ def _jwk(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     return [SecretSpan(*member.span(1), "private_key") for member in members], end
 
 
-def _manifest(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def _find_manifest_values(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The values of a Kubernetes Secret: base64 hides no credential."""
     start = max(data.rfind(b"\n---", 0, match.start()), match.start() - MANIFEST_CHARS_MAX, 0)
     end = data.find(b"\n---", match.end(), match.end() + MANIFEST_CHARS_MAX)
     end = min(match.end() + MANIFEST_CHARS_MAX, len(data)) if end < 0 else end
-    part = _with_real_spaces(data[start:end])
+    part = _unescape_spaces(data[start:end])
     spans: list[SecretSpan] = []
     for rule, group in ((_MANIFEST_LINES, 2), (_MANIFEST_OBJECT, 1)):
         for block in rule.finditer(part):
@@ -186,20 +186,20 @@ def _manifest(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
 _RULES: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]], Outcome]], ...] = (
     *((rule, find_password) for rule in PASSWORDS),
     *((rule, find_key) for rule in KEYS),
-    (_LOGIN, _login),
-    (_K_WORDS, _k_word),
-    (AT_SIGN, find_at),
-    (OPTION_SIGN, find_option),
-    (PIPE_SIGN, find_piped),
+    (_LOGIN, _find_login_secret),
+    (_K_WORDS, _find_webhook_or_cookies),
+    (AT_SIGN, find_address_password),
+    (OPTION_SIGN, find_option_secret),
+    (PIPE_SIGN, find_piped_secret),
     (AUTHORIZATION, find_authorization),
     (SCHEME, find_authorization),
     (SIGNATURE, find_signature),
     (CALLBACK, find_callback),
-    *((rule, _pgpass) for rule in _PGPASS),
-    (_MNEMONIC, _judge_mnemonic),
-    (_PHRASE_SIGN, _phrase_of_words),
-    (_JWK_SIGN, _jwk),
-    (_MANIFEST, _manifest),
+    *((rule, _find_pgpass_password) for rule in _PGPASS),
+    (_MNEMONIC, _find_mnemonic),
+    (_PHRASE_SIGN, _find_recovery_phrase),
+    (_JWK_SIGN, _find_jwk_members),
+    (_MANIFEST, _find_manifest_values),
 )
 
 _ANY = re.compile(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ctxgc.core.provider_cache import Entries, Mark, Prompt, Provider, Readable, findable_prefixes
+from ctxgc.core.provider_cache import Entries, Mark, Prompt, Provider, ReadablePrefixes, findable_prefixes
 
 
 def choose_own_mark(
@@ -51,7 +51,7 @@ def choose_own_mark(
     return Mark(blocks, behind.life_s)
 
 
-def _deepest_block(found: Readable) -> int:
+def _deepest_block(found: ReadablePrefixes) -> int:
     return found.places[-1].blocks if found.places else 0
 
 

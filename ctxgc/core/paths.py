@@ -44,7 +44,7 @@ def canonical_path(path: str) -> str:
     return path if verbatim is None else ("//" if verbatim[1] else "") + path[verbatim.end() :]
 
 
-class Use(NamedTuple):
+class SlotUse(NamedTuple):
     """A tool call's use of a path."""
 
     slot: int
@@ -61,7 +61,7 @@ class ReadLines(NamedTuple):
     slot: int
 
 
-def _is_half_shown(use: PathUse, old: ReadLines) -> bool:
+def _is_partial_read(use: PathUse, old: ReadLines) -> bool:
     shared = min(use.last_line, old.last) - max(use.first_line, old.first) + 1
     return old.last < LINE_MAX and 2 * shared >= old.last - old.first + 1
 
@@ -70,7 +70,7 @@ def _is_half_shown(use: PathUse, old: ReadLines) -> bool:
 class PathHistory:
     """The history of a file."""
 
-    uses: list[Use] = field(default_factory=list)
+    uses: list[SlotUse] = field(default_factory=list)
     uncovered: SortedList[ReadLines] = field(default_factory=SortedList)
     """Reads that no later read covers."""
     last_change: int = -1
@@ -131,7 +131,7 @@ class PathIndex:
                 continue
             if use.first_line <= old.first and old.last <= use.last_line:
                 slots.append((old.slot, "superseded_read"))
-            elif old.slot < changed and _is_half_shown(use, old):
+            elif old.slot < changed and _is_partial_read(use, old):
                 slots.append((old.slot, "stale_read"))
             else:
                 continue
@@ -142,7 +142,7 @@ class PathIndex:
         """Record a use. O(log uses) for a read, O(1) else."""
         history = self._history_of(use.path)
         history.touched_turn = max(history.touched_turn, turn)
-        history.uses.append(Use(slot, use.access, use.first_line, use.last_line))
+        history.uses.append(SlotUse(slot, use.access, use.first_line, use.last_line))
         if len(history.uses) > USES_PER_PATH_MAX:
             dropped = history.uses.pop(0)
             history.uncovered.discard(ReadLines(dropped.first_line, dropped.last_line, dropped.slot))

@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
-from ctxgc.core.provider_cache import Readable
+from ctxgc.core.provider_cache import ReadablePrefixes
 
 ALL_CACHED = 2**62
 """The prefix where nothing is known of the cache: the whole window may be cached."""
@@ -37,7 +37,7 @@ class CacheState(NamedTuple):
     """Tokens of the prompt before the window: steps are counted from the prompt's start."""
 
     @classmethod
-    def from_readable(cls, readable: Readable, hidden_tokens: int) -> CacheState:
+    def from_readable(cls, readable: ReadablePrefixes, hidden_tokens: int) -> CacheState:
         """The cache of a window that begins behind so many hidden tokens of the prompt."""
         ends = [place.tokens - hidden_tokens for place in readable.places]
         inside = tuple(end for end in ends if end > 0)

@@ -45,14 +45,14 @@ AGREES_PART, AGREES_TOKENS = 0.05, 128
 """Billed read tokens agree with the model within this part, or within this many tokens."""
 
 
-class Place(NamedTuple):
+class PromptPlace(NamedTuple):
     """A position in a prompt: the blocks and tokens before."""
 
     blocks: int
     tokens: int
 
 
-START = Place(0, 0)
+START = PromptPlace(0, 0)
 
 
 class Unit(NamedTuple):
@@ -60,7 +60,7 @@ class Unit(NamedTuple):
 
     prefix: Hashable
     """The identity of the prompt up to the unit's end, bodies that are out included."""
-    end: Place
+    end: PromptPlace
 
 
 class Mark(NamedTuple):
@@ -77,7 +77,7 @@ class Prompt(NamedTuple):
     marks: Sequence[Mark] = ()
 
     @property
-    def end(self) -> Place:
+    def end(self) -> PromptPlace:
         """Where the prompt ends."""
         return self.units[-1].end if self.units else START
 
@@ -117,7 +117,7 @@ def units_of(layers: Iterable[Layer], before: Sequence[Unit] = ()) -> tuple[Unit
         for part in layer.parts:
             prefix = hash((prefix, part.key))
             blocks, tokens = blocks + part.blocks, tokens + part.tokens
-            units.append(Unit(prefix, Place(blocks, tokens)))
+            units.append(Unit(prefix, PromptPlace(blocks, tokens)))
     return tuple(units)
 
 
@@ -162,7 +162,7 @@ def anthropic_provider(model: str) -> Provider:
     return replace(ANTHROPIC, least_tokens=least)
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """A provider's entry for a prefix."""
 
     life_s: float
@@ -174,11 +174,13 @@ class Entry(NamedTuple):
         return now_s - self.used_s <= self.life_s
 
 
-Entries = Mapping[Hashable, Entry]
+Entries = Mapping[Hashable, CacheEntry]
 """By prefix, the least recently used first."""
 
 
-def entries_after_request(provider: Provider, entries: Entries, prompt: Prompt, now_s: float) -> dict[Hashable, Entry]:
+def entries_after_request(
+    provider: Provider, entries: Entries, prompt: Prompt, now_s: float
+) -> dict[Hashable, CacheEntry]:
     """The entries after this request was sent at `now_s` and answered with 200. O(entries + units).
 
     The entry that the request read is used again, and so is each entry under a mark of the request. An entry older than
@@ -190,7 +192,7 @@ def entries_after_request(provider: Provider, entries: Entries, prompt: Prompt, 
     written |= {unit.prefix: life_s for unit, life_s in _written_units(provider, prompt)}
     for prefix, life_s in written.items():
         before = alive.pop(prefix, None)  # Taken out and put back: the order is that of use.
-        alive[prefix] = Entry(max(life_s, before.life_s) if before else life_s, now_s)
+        alive[prefix] = CacheEntry(max(life_s, before.life_s) if before else life_s, now_s)
     return dict(islice(alive.items(), max(0, len(alive) - ENTRIES_MAX), None))
 
 
@@ -210,11 +212,11 @@ class Edit(NamedTuple):
     An edit that brings a body back in place may read more than forecast: the older form may still be cached.
     """
 
-    start: Place
+    start: PromptPlace
     freed_tokens: int = 0
 
 
-class Billed(NamedTuple):
+class PromptBill(NamedTuple):
     """The bill of a request, in tokens of the prompt."""
 
     read: int
@@ -225,48 +227,48 @@ class Billed(NamedTuple):
     """The part of `written` that is written for an hour."""
 
 
-class Readable(NamedTuple):
+class ReadablePrefixes(NamedTuple):
     """The prefixes of a prompt that a request will find, the deepest last; and the tokens that the request will write
     behind.
     """
 
     provider: Provider
-    places: tuple[Place, ...]
+    places: tuple[PromptPlace, ...]
     prefix: Hashable | None
     """Of the deepest place."""
-    end: Place
-    marked: tuple[tuple[Place, float], ...]
+    end: PromptPlace
+    marked: tuple[tuple[PromptPlace, float], ...]
     """The ends of the request's marks with their lives, in the prompt's order."""
 
-    def deepest_place_before(self, start: Place) -> Place:
+    def deepest_place_before(self, start: PromptPlace) -> PromptPlace:
         """The deepest place that an edit from `start` on leaves readable. O(log entries)."""
         count = bisect_right(self.places, start)
         return self.places[count - 1] if count else START
 
-    def read_tokens(self, start: Place) -> int:
+    def read_tokens(self, start: PromptPlace) -> int:
         """Tokens that the next request reads after an edit from `start` on."""
         tokens = self.deepest_place_before(start).tokens
         return tokens - tokens % self.provider.step_tokens
 
-    def predict_bill(self, edit: Edit | None = None) -> Billed:
+    def predict_bill(self, edit: Edit | None = None) -> PromptBill:
         """The request's bill with this edit. O(log entries)."""
         start, freed = edit or (self.end, 0)
         read, end = self.read_tokens(start), self.end.tokens - freed
         if not self.provider.marks_max:
             is_cached = bool(self.provider.life_s) and end >= self.provider.least_tokens
-            return Billed(read, end - read, 0) if is_cached else Billed(0, 0, end)
+            return PromptBill(read, end - read, 0) if is_cached else PromptBill(0, 0, end)
         cached = long = read
         for place, life_s in self.marked:
             tokens = place.tokens - (freed if place > start else 0)
             if tokens >= self.provider.least_tokens:
                 cached = max(cached, tokens)
                 long = max(long, tokens) if life_s >= LONG_LIFE_S else long
-        return Billed(read, cached - read, end - cached, long - read)
+        return PromptBill(read, cached - read, end - cached, long - read)
 
 
 def findable_prefixes(
     provider: Provider, entries: Entries, prompt: Prompt, now_s: float, *, is_mark_free: bool = False
-) -> Readable:
+) -> ReadablePrefixes:
     """The prefixes of `prompt` that a request with its marks finds at `now_s`. O(units + entries found).
 
     `is_mark_free`: a mark of our own can be put where any entry is found. Then no look-back bounds the search.
@@ -279,14 +281,14 @@ def findable_prefixes(
     found = found[-provider.considered_max :]
     marked = tuple((_mark_position(mark, prompt), mark.life_s) for mark in prompt.marks)
     deepest = found[-1].prefix if found else None
-    return Readable(provider, tuple(unit.end for unit in found), deepest, prompt.end, marked)
+    return ReadablePrefixes(provider, tuple(unit.end for unit in found), deepest, prompt.end, marked)
 
 
 def _is_within_lookback(blocks: int, marks: Sequence[Mark], lookback_blocks: int) -> bool:
     return any(0 <= mark.blocks - blocks < lookback_blocks for mark in marks)
 
 
-def _mark_position(mark: Mark, prompt: Prompt) -> Place:
+def _mark_position(mark: Mark, prompt: Prompt) -> PromptPlace:
     """Where a mark stands; a mark that is predicted behind the prompt's end covers all of the prompt."""
     at = bisect_right(prompt.units, mark.blocks, key=lambda unit: unit.end.blocks)
     return prompt.units[at - 1].end if at else START
@@ -299,7 +301,7 @@ def predict_marks(marks: Iterable[Mark], standing_blocks: int, added_blocks: int
     )
 
 
-class Lesson(NamedTuple):
+class BillLesson(NamedTuple):
     """The lesson of a bill: the provider's model from now on, and whether the model explains the bill."""
 
     provider: Provider
@@ -308,7 +310,7 @@ class Lesson(NamedTuple):
 
 def learn_from_bill(
     provider: Provider, entries: Entries, prompt: Prompt, now_s: float, billed_read_tokens: int
-) -> Lesson:
+) -> BillLesson:
     """Hold the billed read tokens of a request, sent at `now_s` with these entries alive, against the model.
 
     A bill that read from the cache for a request without marks is of a provider that needs none (`UNMARKED`).
@@ -317,16 +319,16 @@ def learn_from_bill(
     found a short prefix, moves the least length. All other disagreement is left to the caller.
     """
     if provider.marks_max and not prompt.marks and billed_read_tokens:
-        return Lesson(UNMARKED, True)
+        return BillLesson(UNMARKED, True)
     found = findable_prefixes(provider, entries, prompt, now_s)
     expected = found.predict_bill().read
     if agrees_with_bill(expected, billed_read_tokens):
-        return Lesson(provider, True)
+        return BillLesson(provider, True)
     if 0 < billed_read_tokens < provider.least_tokens - AGREES_TOKENS:
-        return Lesson(replace(provider, least_tokens=max(billed_read_tokens, LEAST_MIN_TOKENS)), True)
+        return BillLesson(replace(provider, least_tokens=max(billed_read_tokens, LEAST_MIN_TOKENS)), True)
     if billed_read_tokens == 0 and expected < LEAST_MAX_TOKENS:
         least = next(2**power for power in (11, 12) if 2**power > expected)
-        return Lesson(replace(provider, least_tokens=least), True)
+        return BillLesson(replace(provider, least_tokens=least), True)
     if provider.lookback_blocks and billed_read_tokens > expected:
         beyond = findable_prefixes(provider, entries, prompt, now_s, is_mark_free=True).places
         distances = [
@@ -337,8 +339,8 @@ def learn_from_bill(
             if mark.blocks >= place.blocks
         ]
         if distances:
-            return Lesson(replace(provider, lookback_blocks=min(distances)), True)
-    return Lesson(provider, False)
+            return BillLesson(replace(provider, lookback_blocks=min(distances)), True)
+    return BillLesson(provider, False)
 
 
 def agrees_with_bill(expected_tokens: int, billed_tokens: int) -> bool:

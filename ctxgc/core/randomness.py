@@ -50,12 +50,12 @@ def looks_random(value: bytes) -> bool:
     """
     if _PLACEHOLDER.match(value) or b"://" in value or entropy_bits(value) < ENTROPY_BITS_MIN:
         return False
-    if _HEX.match(value) or (_MIXED.match(value) and _is_jumbled(value)):
+    if _HEX.match(value) or (_MIXED.match(value) and _has_short_runs(value)):
         return True
-    return any(len(part) >= JUMBLED_CHARS_MIN and _is_jumbled(part) for part in _SEPARATORS.split(value))
+    return any(len(part) >= JUMBLED_CHARS_MIN and _has_short_runs(part) for part in _SEPARATORS.split(value))
 
 
-def _is_jumbled(text: bytes) -> bool:
+def _has_short_runs(text: bytes) -> bool:
     return len(text) / len(_RUNS.findall(text)) < JUMBLED_RUN_MAX
 
 

@@ -85,7 +85,7 @@ def redact_texts(texts: Iterable[str]) -> list[str]:
     return texts if not find_secrets(_encode_text(joined)) else list(map(redact_text, texts))
 
 
-def marks_of(text: str) -> dict[str, str]:
+def secret_marks(text: str) -> dict[str, str]:
     """The mark of each secret of a text, by the secret, for names that repeat words of the text."""
     data = _encode_text(text)
     found = {_decode_text(data[span.start : span.end]): f"{MARK_START}{span.kind}»" for span in find_secrets(data)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ctxgc.core.redact import marks_of, redact, redact_json, redact_text, redact_texts
+from ctxgc.core.redact import redact, redact_json, redact_text, redact_texts, secret_marks
 from ctxgc.core.segment import COMMAND_CHARS_MAX, PathUse, Piece, Segment
 
 
@@ -43,7 +43,7 @@ def redact_names(segment: Segment) -> Segment:
     if clean == texts:
         return segment
     # A path may be a word of the command, alone: no rule finds a secret in it without the words around it.
-    for secret, mark in marks_of(segment.command).items():
+    for secret, mark in secret_marks(segment.command).items():
         clean = [text.replace(secret, mark) for text in clean]
     rest = iter(clean)
     id_, tool, reply, task, command, attempt, recalls = (next(rest) for _ in names)

@@ -34,7 +34,7 @@ from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.regret_law import Slack
 
 
-class Account(NamedTuple):
+class RegretAccount(NamedTuple):
     """The pacer's memory of a session between two requests."""
 
     full_cost: float = 0.0
@@ -53,18 +53,18 @@ class Account(NamedTuple):
 
     def after_request(
         self, turn: int, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool
-    ) -> Account:
+    ) -> RegretAccount:
         """The account once a prompt is billed, `cached_tokens` of it cached and `absent_tokens` missing from it."""
         read, write, _ = prices
         saved = absent_tokens * (write if is_cold else read)
         paid = read * cached_tokens + write * (prompt_tokens - cached_tokens)
-        return Account(self.full_cost + paid + saved, self.saved_cost + saved, self.asked_tokens, turn)
+        return RegretAccount(self.full_cost + paid + saved, self.saved_cost + saved, self.asked_tokens, turn)
 
-    def after_edit(self, cost: float) -> Account:
+    def after_edit(self, cost: float) -> RegretAccount:
         """The account once the request is edited, and costs so much more for the edit; negative: less."""
         return self._replace(saved_cost=self.saved_cost - cost)
 
-    def after_recall(self, prices: Prices, prompt_tokens: int, body_tokens: int) -> Account:
+    def after_recall(self, prices: Prices, prompt_tokens: int, body_tokens: int) -> RegretAccount:
         """The account once a body is back: the whole prompt read once more, a call, and the body written."""
         read, write, _ = prices
         cost = read * prompt_tokens + FAULT_FIXED_TOKENS + write * (body_tokens + FAULT_CALL_TOKENS)
@@ -94,8 +94,8 @@ class PacerRequest(NamedTuple):
 
 
 def decide_within_budget(
-    heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, account: Account, request: PacerRequest
-) -> tuple[Decision | None, Account]:
+    heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, account: RegretAccount, request: PacerRequest
+) -> tuple[Decision | None, RegretAccount]:
     """The pacer's decision about a request, within the account's allowance; and the account once the decision is
     carried out.
 
@@ -117,7 +117,9 @@ def decide_within_budget(
     return None, account
 
 
-def _account_after_request(heap: Heap, now: Now, pacer: PacerRules, account: Account, request: PacerRequest) -> Account:
+def _account_after_request(
+    heap: Heap, now: Now, pacer: PacerRules, account: RegretAccount, request: PacerRequest
+) -> RegretAccount:
     """The account once the unedited request is billed, the hidden prefix with the window."""
     cache, sent, window = request.cache, request.sent_prefix_tokens, heap.resident_tokens
     cached = cache.read_tokens(window) if sent is None else min(sent, window)

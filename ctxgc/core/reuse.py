@@ -31,7 +31,7 @@ LOGS_LAST = len(LOGS) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class ReuseWeights:
     """The terms of the estimate, in log-odds. `size`, `refs`, `known`, `age`, `idle` multiply a natural logarithm."""
 
     bias: float
@@ -53,7 +53,7 @@ class Weights:
     garbage: float
 
 
-SHIPPED = Weights(
+SHIPPED = ReuseWeights(
     bias=-6.921,
     full_read=0.087,
     ranged_read=-0.141,
@@ -106,7 +106,7 @@ class FixedFacts(NamedTuple):
     """How many earlier segments named the best known of its files."""
 
 
-_FIXED_WEIGHTS = attrgetter(*[field.name for field in fields(Weights)[:13]])
+_FIXED_WEIGHTS = attrgetter(*[field.name for field in fields(ReuseWeights)[:13]])
 """`bias` to `known`: what `fixed_terms` goes with."""
 
 
@@ -130,7 +130,7 @@ def fixed_terms(facts: FixedFacts) -> tuple[float, ...]:
     )
 
 
-def fixed_logit(weights: Weights, facts: FixedFacts, importance: float) -> float:
+def fixed_logit(weights: ReuseWeights, facts: FixedFacts, importance: float) -> float:
     """The part of a body's log-odds that time does not change."""
     logit: float = sum(map(mul, _FIXED_WEIGHTS(weights), fixed_terms(facts)))
     return logit + IMPORTANCE_WEIGHT * (importance - 0.5)

@@ -15,9 +15,9 @@ class SecretSpan(NamedTuple):
 
 Outcome = tuple[list[SecretSpan], int]
 """Secrets, and the end of a long value that is none."""
-NOTHING: Outcome = ([], 0)
+NO_SECRET: Outcome = ([], 0)
 
 
-def one_secret(start: int, end: int, kind: str) -> Outcome:
+def single_secret(start: int, end: int, kind: str) -> Outcome:
     """The outcome of a match that holds one secret."""
     return [SecretSpan(start, end, kind)], 0

@@ -10,7 +10,7 @@ import binascii
 import re
 
 from ctxgc.core.randomness import is_placeholder, is_strong_password, looks_like_code, looks_like_password, looks_random
-from ctxgc.core.secret_span import NOTHING, Outcome, SecretSpan, one_secret
+from ctxgc.core.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
 
 COOKIE_CHARS_MIN = 8
 LONG_VALUE_CHARS = 256
@@ -72,18 +72,18 @@ CALLBACK = re.compile(rb"code=([a-z0-9._~%/+-]{16,2048})")
 _TYPE_NAME = re.compile(rb"::\w*$")
 
 
-def find_hook(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
+def find_webhook(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
     """What makes a webhook's address a secret."""
     start = data.rfind(_SCHEME_END, max(0, found.start() - HOST_CHARS_MAX), found.start())
     hook = _HOOK.match(data, start) if start >= 0 else None
-    return one_secret(*hook.span(1), "webhook_url") if hook else NOTHING
+    return single_secret(*hook.span(1), "webhook_url") if hook else NO_SECRET
 
 
-def find_at(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
+def find_address_password(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
     """The password before an `@`: of an address with a scheme or without, of a driver, and of Oracle."""
     at = found.start()
     start = data.rfind(_SCHEME_END, max(0, at - URL_CHARS_MAX), at)
-    if start >= 0 and (outcome := _url(data, start)) is not NOTHING:
+    if start >= 0 and (outcome := _find_url_password(data, start)) is not NO_SECRET:
         return outcome
     start = max(0, at - USER_CHARS_MAX)
     before = data[start:at]
@@ -96,16 +96,16 @@ def find_at(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
     elif b":" in before[-64:] and _HOST.match(data, at + 1):
         match = _USER_AT_HOST.search(before)
         is_secret = match is not None and is_strong_password(match[1])
-    return one_secret(start + match.start(1), at, "url_password") if match and is_secret else NOTHING
+    return single_secret(start + match.start(1), at, "url_password") if match and is_secret else NO_SECRET
 
 
-def _url(data: bytes, at: int) -> Outcome:
+def _find_url_password(data: bytes, at: int) -> Outcome:
     """The password of a URL, or the token in its user's place."""
     user = _URL_USER.match(data, at)
     if user and looks_random(user[1]):
-        return one_secret(*user.span(1), "url_password")
+        return single_secret(*user.span(1), "url_password")
     match = _URL.match(data, at)
-    return NOTHING if match is None or is_placeholder(match[1]) else one_secret(*match.span(1), "url_password")
+    return NO_SECRET if match is None or is_placeholder(match[1]) else single_secret(*match.span(1), "url_password")
 
 
 def find_authorization(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
@@ -115,7 +115,7 @@ def find_authorization(data: bytes, lowered: bytes, match: re.Match[bytes]) -> O
     start, end = match.span(name)
     value = data[start:end]
     if _TYPE_NAME.search(lowered, max(0, match.start() - NAME_CHARS_MAX), match.start()):
-        return NOTHING
+        return NO_SECRET
     if name == "pair":
         is_secret = looks_like_password(value, is_literal=True)
     elif name == "plain":
@@ -127,7 +127,9 @@ def find_authorization(data: bytes, lowered: bytes, match: re.Match[bytes]) -> O
         is_secret = name == "digest" or (
             not looks_like_code(value) and (looks_random(value) or _is_user_password(value))
         )
-    return one_secret(start, end, "authorization") if is_secret else ([], end if len(value) > LONG_VALUE_CHARS else 0)
+    return (
+        single_secret(start, end, "authorization") if is_secret else ([], end if len(value) > LONG_VALUE_CHARS else 0)
+    )
 
 
 def _is_user_password(value: bytes) -> bool:
@@ -156,13 +158,13 @@ def find_signature(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outco
     value = data[match.start(1) : match.end(1)]
     at = match.start() - len("si")
     if data[at - 1 : at].isalnum() or not looks_random(value):
-        return NOTHING
-    return one_secret(*match.span(1), "signature")
+        return NO_SECRET
+    return single_secret(*match.span(1), "signature")
 
 
 def find_callback(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The code that a login brings back in a query."""
     value = data[match.start(1) : match.end(1)]
     if data[match.start() - 1 : match.start()] not in (b"?", b"&") or looks_like_code(value) or not looks_random(value):
-        return NOTHING
-    return one_secret(*match.span(1), "authorization")
+        return NO_SECRET
+    return single_secret(*match.span(1), "authorization")

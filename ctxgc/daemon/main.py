@@ -30,8 +30,8 @@ from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load_config
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.events import Events
 from ctxgc.daemon.feeds.watch import Watcher
-from ctxgc.daemon.forgotten import scrub_memory_after_forgets
 from ctxgc.daemon.freed_memory import cached_functions, overwrite_on_free
+from ctxgc.daemon.memory_scrub import scrub_memory_after_forgets
 from ctxgc.daemon.redact_stored import run_redaction
 from ctxgc.daemon.rpc import Limits
 from ctxgc.daemon.server.dispatch import Verbs

@@ -10,7 +10,7 @@ from pathlib import Path
 from ctxgc.core.redact_segment import redact_segment
 from ctxgc.daemon.sessions.intake import Intake, tombstone_tokens_at
 from ctxgc.stash.contract import SegmentRow
-from ctxgc.stash.redacting import SLICE_ROWS, redact_stash
+from ctxgc.stash.redaction import SLICE_ROWS, redact_stash
 from ctxgc.tokens.counter import TokenCounter
 
 PROGRESS_ROWS = 10_000

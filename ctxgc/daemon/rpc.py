@@ -163,7 +163,7 @@ class SlowCall(NamedTuple):
     """Wall clock of its end."""
 
 
-class Served(Protocol):
+class ServerCounts(Protocol):
     """The server, as far as a verb may see it."""
 
     limits: Limits

@@ -87,7 +87,7 @@ def show_reply(
         evicted=states[State.EVICTED],
         departed=departed.segments,
         departed_tokens=departed.tokens,
-        offer=departed.offer,
+        offer=departed.recall_offer,
         forgotten=states[State.FORGOTTEN],
         pinned=sum(bool(flags & PINNED) for flags in heap.flags),
         resident_tokens=heap.resident_tokens,

@@ -62,7 +62,7 @@ class RunningGateway:
     port: int = 0
 
 
-def require_settings(*, config: str = "", host: str = "", port: int | None = None, mode: str = "") -> None:
+def require_valid_settings(*, config: str = "", host: str = "", port: int | None = None, mode: str = "") -> None:
     """Raise `BadConfig` where a gateway could not begin with these settings. Makes no file, and no secret."""
     settings_of(_config_with_address(config, host, port), mode)
 
@@ -202,7 +202,7 @@ async def open_gateway(
             proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session), serve_tools)
             gateway.port = int(listener.getsockname()[1])
             try:
-                async with open_listener(proxy.app(), listener):
+                async with open_listener(proxy.create_app(), listener):
                     yield gateway
             finally:
                 for task in background:

@@ -107,7 +107,7 @@ class _Event(Struct, tag_field="jsonrpc", tag="2.0"):
     params: dict[str, Any]
 
 
-class _Call(Struct, tag_field="jsonrpc", tag="2.0", omit_defaults=True):
+class _EncodedCall(Struct, tag_field="jsonrpc", tag="2.0", omit_defaults=True):
     id: int | str | UnsetType
     method: str
     params: Any
@@ -305,7 +305,7 @@ def encode_gap(first_seq: int, last_seq: int) -> bytes:
 
 def encode_request(id: int | str | UnsetType, method: str, params: Any, deadline_ms: int | UnsetType = UNSET) -> bytes:
     """A client's line; without an id a notification."""
-    return _ENCODER.encode(_Call(id, method, params, deadline_ms)) + b"\n"
+    return _ENCODER.encode(_EncodedCall(id, method, params, deadline_ms)) + b"\n"
 
 
 def decode_message(line: bytes) -> Message:

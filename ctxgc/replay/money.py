@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ctxgc.core.model_prices import AS_OF, price_of
-from ctxgc.replay.policy_registry import NONE, SHIPPED
+from ctxgc.replay.terms import NONE, SHIPPED
 from ctxgc.replay.trial import TrialResult
 from ctxgc.tokens.calibration import prior_ratio
 

@@ -27,7 +27,7 @@ from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
-from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, Shipped, collectable_results, victims_of_slots
+from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, ShippedPolicy, collectable_results, victims_of_slots
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, cold_steps
 
 NEVER = 10**9
@@ -95,14 +95,14 @@ class PerfectPacer:
     name: str = "perfect_pacer"
     pacer: PacerRules = field(default_factory=PacerRules)
     rules: Rules = field(default_factory=Rules)
-    _inner: Shipped = field(default_factory=Shipped)
+    _inner: ShippedPolicy = field(default_factory=ShippedPolicy)
     _last_use: dict[int, int] = field(default_factory=dict)
     _step: int = 0
 
     def begin_episode(self, script: EpisodeScript) -> None:
         """Look up the last uses."""
         self._last_use = last_uses(script)
-        self._inner = Shipped(self.name, replace(self.pacer, chances=self._reuse_chances), self.rules)
+        self._inner = ShippedPolicy(self.name, replace(self.pacer, chances=self._reuse_chances), self.rules)
         self._inner.begin_episode(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -261,7 +261,7 @@ def cost_lower_bound(script: EpisodeScript, prices: Prices) -> float:
     return cost
 
 
-class _Interval(NamedTuple):
+class _ClaimInterval(NamedTuple):
     """A claim under a budget: the prompts it spans, and the least token-turns that keep it from faulting."""
 
     first: int
@@ -284,8 +284,8 @@ def faults_lower_bound(script: EpisodeScript, budget_tokens: int) -> int:
     """
     timeline = body_timelines(script)
     room = _free_tokens_by_prompt(script, timeline, budget_tokens)
-    certain: list[_Interval] = []
-    intervals: list[_Interval] = []
+    certain: list[_ClaimInterval] = []
+    intervals: list[_ClaimInterval] = []
     for claim in disjoint_claims(script, timeline):
         kept = [(_budgeted_tokens(body), since) for body, since in claim.member_spans(timeline)]
         first = min(since for _, since in kept)
@@ -296,7 +296,7 @@ def faults_lower_bound(script: EpisodeScript, budget_tokens: int) -> int:
         ]
         token_turns = min((tokens * (claim.at + 1 - since) for tokens, since in fits), default=-1)
         tokens_max = max((tokens for tokens, _ in fits), default=0)
-        interval = _Interval(first, claim.at, token_turns, tokens_max)
+        interval = _ClaimInterval(first, claim.at, token_turns, tokens_max)
         (intervals if fits else certain).append(interval)
     return len(certain) + _faults_lower_bound_within(intervals, room, 0, len(script.steps))
 
@@ -318,7 +318,7 @@ def _free_tokens_by_prompt(script: EpisodeScript, timeline: Sequence[Body], budg
     return [max(budget_tokens - tokens, 0) for tokens in accumulate(bound[:-1])]
 
 
-def _faults_lower_bound_within(intervals: Sequence[_Interval], room: Sequence[int], first: int, end: int) -> int:
+def _faults_lower_bound_within(intervals: Sequence[_ClaimInterval], room: Sequence[int], first: int, end: int) -> int:
     """A lower bound on the faults of the intervals that lie within the prompts [first, end)."""
     if not intervals or end - first < 1:
         return 0

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from ctxgc.core.collector import Victim, evictable_mask, plan
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
+from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.simulate import EpisodeScript, Simulation
@@ -155,7 +155,7 @@ class ClearOld:
 
 
 @dataclass(slots=True)
-class Masking:
+class ObservationMasking:
     """Observation masking: results older than the last ten go at once, every turn."""
 
     name: str = "mask_last_10"
@@ -212,21 +212,21 @@ class KeyWatermarks:
 
 
 @dataclass(slots=True)
-class Shipped:
+class ShippedPolicy:
     """ctxgc as shipped: the core's pacer with its default dials, a single account for a session and all its
     episodes."""
 
     name: str = "ctxgc"
     pacer: PacerRules = field(default_factory=PacerRules)
     rules: Rules = field(default_factory=Rules)
-    account: Account = field(default_factory=Account)
+    account: RegretAccount = field(default_factory=RegretAccount)
     _dials: PacerRules = field(default_factory=PacerRules)
     _recalls: int = 0
 
     def begin_episode(self, script: EpisodeScript) -> None:
         """Take the episode's hidden prefix into account; a session's first episode opens a new account."""
         self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens, rules=self.rules)
-        self.account = self.account._replace(asked_tokens=0, turn=-1) if script.number else Account()
+        self.account = self.account._replace(asked_tokens=0, turn=-1) if script.number else RegretAccount()
         self._recalls = 0
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -239,7 +239,9 @@ class Shipped:
         return decision.plan.victims if decision else ()
 
 
-def baselines() -> list[JustEnough | PlanJustEnough | NoCollection | ClearOld | Masking | ProvenOnly | KeyWatermarks]:
+def baselines() -> list[
+    JustEnough | PlanJustEnough | NoCollection | ClearOld | ObservationMasking | ProvenOnly | KeyWatermarks
+]:
     """The baselines that ctxgc is compared with, in the order of the table."""
     return [
         NoCollection(),
@@ -249,7 +251,7 @@ def baselines() -> list[JustEnough | PlanJustEnough | NoCollection | ClearOld | 
         JustEnough("biggest_first", by_size),
         JustEnough("random", by_random),
         PlanJustEnough(),
-        Masking(),
+        ObservationMasking(),
         ClearOld(),
         ProvenOnly(),
         KeyWatermarks("key_idle_4k", high_tokens=0),

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ctxgc.replay.money import bill_in_dollars
-from ctxgc.replay.policy_registry import LRU, NONE, WINDOWS, is_oracle, policies_of
+from ctxgc.replay.policy_registry import is_oracle, policies_of
 from ctxgc.replay.prices import PRICE_PROFILES
 from ctxgc.replay.profile import HeapProfile
 from ctxgc.replay.statistics import Bootstrap, Interval, median
 from ctxgc.replay.study import Study
+from ctxgc.replay.terms import LRU, NONE, WINDOWS
 from ctxgc.replay.trial import SCOPES, WORST_FAULTS_MAX, Sums, TrialResult
 
 ALL_AGENTS = "all"
@@ -29,7 +30,7 @@ def report_of(study: Study) -> Report:
     for result in study.results:
         groups.setdefault(result.source, []).append(result)
     groups[ALL_AGENTS] = study.results
-    reported = [policy.name for policy in policies_of(study.terms) if study.terms.is_reported(policy.name)]
+    reported = [policy.name for policy in policies_of(study.terms) if study.terms.reports_policy(policy.name)]
     return {
         "profile": profile.name,
         "prices": {

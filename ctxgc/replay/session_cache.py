@@ -29,11 +29,11 @@ from ctxgc.core.pacer import Prices
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.provider_cache import (
     ANTHROPIC,
-    Billed,
     Entries,
     Mark,
-    Place,
     Prompt,
+    PromptBill,
+    PromptPlace,
     Provider,
     Unit,
     entries_after_request,
@@ -64,7 +64,7 @@ class Layout(Sequence[bool]):
     """
 
     def __init__(self, hidden_tokens: int) -> None:
-        self.ends: list[Place] = [Place(SYSTEM_BLOCKS, hidden_tokens)]
+        self.ends: list[PromptPlace] = [PromptPlace(SYSTEM_BLOCKS, hidden_tokens)]
         self._window: list[int] = [0]
         self._blocks: list[int] = [SYSTEM_BLOCKS]
         self.tombstone_blocks = 0
@@ -73,17 +73,17 @@ class Layout(Sequence[bool]):
     def append(self, tokens: int, blocks: int, window_tokens: int, *, is_tombstone: bool = False) -> None:
         """Add a piece. `window_tokens`: the heap's count of the piece, which may be less than the prompt's."""
         last = self.ends[-1]
-        self.ends.append(Place(last.blocks + blocks, last.tokens + tokens))
+        self.ends.append(PromptPlace(last.blocks + blocks, last.tokens + tokens))
         self._blocks.append(last.blocks + blocks)
         self._window.append(self._window[-1] + window_tokens)
         if is_tombstone:
             self.tombstone_blocks = last.blocks + blocks
 
-    def piece_end(self, blocks: int) -> Place:
+    def piece_end(self, blocks: int) -> PromptPlace:
         """The end of the piece whose last block this is."""
         return self.ends[bisect_left(self._blocks, blocks)]
 
-    def window_tokens(self, place: Place) -> int:
+    def window_tokens_before(self, place: PromptPlace) -> int:
         """Tokens of the window, as the heap counts them, before a place."""
         return self._window[bisect_left(self._blocks, place.blocks)]
 
@@ -121,7 +121,7 @@ class SessionCache(Protocol):
         """The pacer's view of the window."""
         ...
 
-    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> Billed:
+    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> PromptBill:
         """Send the prompt unedited: its bill. The provider answers, and keeps the prompt."""
         ...
 
@@ -159,11 +159,11 @@ class PrefixCache:
         cached = CacheState(self._prefix_tokens, step_tokens=self._provider.step_tokens)
         return cached.after_prefix(prompt_tokens - window_tokens)
 
-    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> Billed:
+    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> PromptBill:
         """Read the shared prefix; write the rest."""
         read = _round_to_step(self._provider, min(self._prefix_tokens, prompt_tokens))
         self._prefix_tokens, self.is_cold = prompt_tokens, False
-        return Billed(read, prompt_tokens - read, 0)
+        return PromptBill(read, prompt_tokens - read, 0)
 
 
 _END = attrgetter("end")
@@ -203,10 +203,10 @@ class MarkedCache:
         found = findable_prefixes(self._provider, self._entries, prompt, self._now_s, is_mark_free=self._has_own_mark)
         # Below the first entry nothing is read, and not even what stands before the window.
         nothing = window_tokens - prompt_tokens
-        ends = (nothing, *map(layout.window_tokens, found.places))
+        ends = (nothing, *map(layout.window_tokens_before, found.places))
         return COLD if self.is_cold else CacheState(max(ends[-1], 0), ends=ends)
 
-    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> Billed:
+    def bill_prompt(self, layout: Layout, prompt_tokens: int) -> PromptBill:
         """Read the deepest entry that a mark finds; write up to the last mark."""
         prompt = self._prompt_with_host_marks(layout)
         if self._has_own_mark:
@@ -237,7 +237,7 @@ class MarkedCache:
         self._add_unit(layout.piece_end(own.blocks))
         return Prompt(self._units, sorted((*prompt.marks, own)))
 
-    def _add_unit(self, place: Place) -> None:
+    def _add_unit(self, place: PromptPlace) -> None:
         at = bisect_left(self._units, place, key=_END)
         if at == len(self._units) or self._units[at].end != place:
             insort(self._units, Unit(next(self._names), place), key=_END)

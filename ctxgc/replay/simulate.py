@@ -26,7 +26,7 @@ from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
-from ctxgc.core.reuse import SHIPPED, Weights
+from ctxgc.core.reuse import SHIPPED, ReuseWeights
 from ctxgc.core.segment import Access, Kind, PathUse, Segment, parse_address
 from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, greedy_cover, used_segments
 from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
@@ -151,7 +151,7 @@ class Simulation:
     """A policy's run on an episode. Policies read the simulation; only `play` writes."""
 
     def __init__(
-        self, script: EpisodeScript, prices: Prices, weights: Weights = SHIPPED, cache: CacheRules = TRUE
+        self, script: EpisodeScript, prices: Prices, weights: ReuseWeights = SHIPPED, cache: CacheRules = TRUE
     ) -> None:
         self.script = script
         self.prices = prices
@@ -346,7 +346,7 @@ def simulate_policy(
     prices: Prices,
     *,
     cache: CacheRules = TRUE,
-    weights: Weights = SHIPPED,
+    weights: ReuseWeights = SHIPPED,
     threshold: int = THRESHOLD,
 ) -> Tally:
     """Simulate a policy on an episode. Deterministic; O(turns · the policy's cost).

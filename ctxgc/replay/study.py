@@ -25,8 +25,8 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 from ctxgc.replay.demand import Output
-from ctxgc.replay.policy_registry import Terms
-from ctxgc.replay.reading import read_recorded_file
+from ctxgc.replay.recorded_files import read_recorded_file
+from ctxgc.replay.terms import StudyTerms
 from ctxgc.replay.trace import Episode
 from ctxgc.replay.trial import TrialResult, choose_placebo_sessions, outputs_of_episodes, simulate_session
 
@@ -39,7 +39,7 @@ _Task = TypeVar("_Task")
 _Found = TypeVar("_Found")
 
 
-class Skipped(NamedTuple):
+class SkippedRecording(NamedTuple):
     """A file, or a session of a file, that is not in the study or only in part, and why."""
 
     path: str
@@ -50,11 +50,11 @@ class Skipped(NamedTuple):
 class Study:
     """The results, ordered by agent and session id."""
 
-    terms: Terms
+    terms: StudyTerms
     results: list[TrialResult] = field(default_factory=list)
     files: int = 0
     """Files that gave at least one session."""
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedRecording] = field(default_factory=list)
     skipped_records: Counter[str] = field(default_factory=Counter)
 
 
@@ -79,11 +79,15 @@ class _Trial(NamedTuple):
     spill: str
     placebo: tuple[str, ...]
     """Spills of other sessions of the same agent, in whose words its placebo speaks."""
-    terms: Terms
+    terms: StudyTerms
 
 
 def run_study(
-    files: Iterable[str], terms: Terms, *, workers: int = WORKERS_DEFAULT, tell: Progress = lambda share, note: None
+    files: Iterable[str],
+    terms: StudyTerms,
+    *,
+    workers: int = WORKERS_DEFAULT,
+    tell: Progress = lambda share, note: None,
 ) -> Study:
     """Play every policy on every session of these transcripts. Deterministic but for the measured times.
 
@@ -103,14 +107,14 @@ def run_study(
     return study
 
 
-class _Run(Protocol):
+class _TaskRunner(Protocol):
     """Applies a function to tasks, results in the order of the tasks."""
 
     def __call__(self, work: Callable[[_Task], _Found], tasks: Iterable[_Task], /) -> Iterator[_Found]: ...
 
 
 @contextmanager
-def _worker_pool(workers: int) -> Iterator[_Run]:
+def _worker_pool(workers: int) -> Iterator[_TaskRunner]:
     """Run tasks in order of their results: in worker processes, or right here for a single worker."""
     if workers < 2:
         yield map
@@ -128,7 +132,7 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _read_files(study: Study, paths: list[str], folder: str, run: _Run, tell: Progress) -> list[_SessionStub]:
+def _read_files(study: Study, paths: list[str], folder: str, run: _TaskRunner, tell: Progress) -> list[_SessionStub]:
     """Read every file and keep the fullest copy of each session; in order of agent and session id."""
     sizes = {path: _file_size(path) for path in paths}
     total = sum(sizes.values()) or 1
@@ -141,14 +145,14 @@ def _read_files(study: Study, paths: list[str], folder: str, run: _Run, tell: Pr
         study.files += bool(read.stubs)
         study.skipped_records += read.skipped
         if read.trouble:
-            study.skipped.append(Skipped(read.path, read.trouble))
+            study.skipped.append(SkippedRecording(read.path, read.trouble))
         for stub in read.stubs:
             known = stubs.setdefault(stub[:2], stub)
             if known is stub:
                 continue
             best, other = (stub, known) if stub.turns > known.turns else (known, stub)
             stubs[stub[:2]] = best
-            study.skipped.append(Skipped(other.path, f"session {stub.session} is fuller in {best.path}"))
+            study.skipped.append(SkippedRecording(other.path, f"session {stub.session} is fuller in {best.path}"))
     return [stubs[key] for key in sorted(stubs)]
 
 
@@ -159,7 +163,7 @@ def _file_size(path: str) -> int:
         return 0
 
 
-def _plan_trials(stubs: list[_SessionStub], terms: Terms) -> list[_Trial]:
+def _plan_trials(stubs: list[_SessionStub], terms: StudyTerms) -> list[_Trial]:
     """Each session with others of the same agent for its placebo."""
     trials = []
     for _, group in groupby(stubs, attrgetter("source")):

@@ -77,12 +77,12 @@ class Recorder:
         self._source = source
         self._count = count
         self._tombstone = tombstone
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, _RecordedSession] = {}
 
     def record_events(self, events: Iterable[Event]) -> None:
         """Take in more of the transcript, in order."""
         for event in events:
-            session = self._sessions.setdefault(event.session, _Session())
+            session = self._sessions.setdefault(event.session, _RecordedSession())
             if isinstance(event, SegmentAdmitted):
                 if event.segment.status is not Status.PENDING:
                     session.admitted[event.segment.id] = self._count_segment(event.segment)
@@ -111,7 +111,7 @@ class Recorder:
 
 
 @dataclass(slots=True)
-class _Session:
+class _RecordedSession:
     admitted: dict[str, CountedSegment] = field(default_factory=dict)
     log: list[str | tuple[str, ...] | list[str]] = field(default_factory=list)
     used: dict[int, ReplyBilled] = field(default_factory=dict)

@@ -16,11 +16,12 @@ from operator import attrgetter
 from ctxgc.core.tombstone import segment_label
 from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, Output, demand_of, output_of
 from ctxgc.replay.oracle import cost_lower_bound, faults_lower_bound
-from ctxgc.replay.policy_registry import NONE, SHIPPED, WINDOWS, Terms, is_oracle, policies_of, timed_policy
+from ctxgc.replay.policy_registry import is_oracle, policies_of, timed_policy
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
 from ctxgc.replay.simulate import EpisodeScript, script_of, simulate_policy
 from ctxgc.replay.statistics import median
 from ctxgc.replay.tally import Tally
+from ctxgc.replay.terms import NONE, SHIPPED, WINDOWS, StudyTerms
 from ctxgc.replay.trace import Episode
 
 SCOPES = {"results": RESULTS, "all": ALL}
@@ -135,7 +136,7 @@ def outputs_of_episodes(episodes: Iterable[Episode]) -> list[Output]:
     return [output_of(turn) for episode in episodes for turn in episode.turns]
 
 
-def simulate_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: Terms) -> TrialResult:
+def simulate_session(episodes: Sequence[Episode], placebo: Sequence[Output], terms: StudyTerms) -> TrialResult:
     """Play every policy on a session. `placebo` is empty where no other session of the agent is known."""
     first = episodes[0]
     result = TrialResult(first.source, first.session, episodes=len(episodes), has_placebo=bool(placebo))
@@ -171,7 +172,7 @@ def _simulate_policies(
     scope_name: str,
     scripts: Sequence[EpisodeScript],
     placebos: Sequence[EpisodeScript],
-    terms: Terms,
+    terms: StudyTerms,
 ) -> None:
     for policy in policies_of(terms):
         sums = result.sums.setdefault((scope_name, policy.name), Sums())
@@ -190,7 +191,7 @@ def _simulate_policies(
 
 
 def _record_windows_and_faults(
-    result: TrialResult, episodes: Sequence[Episode], scripts: Sequence[EpisodeScript], terms: Terms
+    result: TrialResult, episodes: Sequence[Episode], scripts: Sequence[EpisodeScript], terms: StudyTerms
 ) -> None:
     """Windows by turn for the page, and the shipped policy's worst faults by label."""
     drawn = {policy.name: policy for policy in policies_of(terms) if policy.name in WINDOWS}

@@ -14,10 +14,11 @@ from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.tombstone import segment_label
 from ctxgc.replay.demand import RESULTS, EvictionScope, Want, demand_of, greedy_cover
-from ctxgc.replay.policy_registry import SHIPPED, Terms, shipped_policy
-from ctxgc.replay.reading import read_recorded_file
+from ctxgc.replay.policy_registry import shipped_policy
+from ctxgc.replay.recorded_files import read_recorded_file
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of, simulate_policy
 from ctxgc.replay.tally import Fault
+from ctxgc.replay.terms import SHIPPED, StudyTerms
 from ctxgc.replay.trace import Episode
 
 WANTED_MAX = 8
@@ -57,7 +58,7 @@ def find_session(files: Iterable[str], session: str) -> list[Episode]:
 
 
 def explain_turn(
-    episodes: Sequence[Episode], turn: int, terms: Terms, scope: EvictionScope = RESULTS
+    episodes: Sequence[Episode], turn: int, terms: StudyTerms, scope: EvictionScope = RESULTS
 ) -> dict[str, Any] | None:
     """The turn's needed and missing segments, as an object for JSON; None if the session has no such turn."""
     for episode in episodes:
@@ -67,7 +68,7 @@ def explain_turn(
     return None
 
 
-def _explain_episode_turn(episode: Episode, at: int, terms: Terms, scope: EvictionScope) -> dict[str, Any]:
+def _explain_episode_turn(episode: Episode, at: int, terms: StudyTerms, scope: EvictionScope) -> dict[str, Any]:
     script = script_of(episode, scope, demand_of(episode, scope))
     turn = episode.turns[at].number
     glance = _ResidencyProbe(shipped_policy(terms), turn)
@@ -84,7 +85,7 @@ def _explain_episode_turn(episode: Episode, at: int, terms: Terms, scope: Evicti
                 "segment": segment.id,
                 "what": segment_label(segment),
                 "born_turn": segment.born_turn,
-                "wanted": _wanted_texts(wants, pick),
+                "wanted": _texts_of_wants(wants, pick),
                 "in_window": script.slots[pick] in glance.resident,
                 "missing": _fault_fields(faults.get(segment.id)),
             }
@@ -99,7 +100,7 @@ def _explain_episode_turn(episode: Episode, at: int, terms: Terms, scope: Evicti
     }
 
 
-def _wanted_texts(wants: Iterable[Want], pick: int) -> list[str]:
+def _texts_of_wants(wants: Iterable[Want], pick: int) -> list[str]:
     """The heaviest wants first: an edited line says more than a word."""
     found = sorted((want for want in wants if pick in want.providers), key=lambda want: -want.weight)
     return [want.text for want in found[:WANTED_MAX]]

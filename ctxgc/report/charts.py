@@ -66,7 +66,7 @@ def fit_panel(left: float, right: float, values: Sequence[float], *, from_zero: 
     return Panel(left, right, floor(low / step) * step, ceil(high / step) * step, step)
 
 
-def svg(height: float, parts: Sequence[str], label: str) -> str:
+def svg_drawing(height: float, parts: Sequence[str], label: str) -> str:
     """A drawing with a name for screen readers."""
     head = f'<svg viewBox="0 0 {WIDTH} {_px(height)}" role="img" aria-label="{escape(label)}">'
     return head + "".join(parts) + "</svg>"
@@ -101,7 +101,7 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
         parts.append(_text_svg(560, y, f"{row.cost.value:.1f}", "end", "value"))
         parts.append(_dot_svg(fault_panel, row.faults, y, f"{row.name}: {row.faults.value:.2f} faults in 100 turns"))
         parts.append(_text_svg(910, y, f"{row.faults.value:.2f}", "end", "value") + "</g>")
-    return svg(bottom + 6, parts, label)
+    return svg_drawing(bottom + 6, parts, label)
 
 
 def _dot_svg(scale: Panel, dot: Dot, y: float, title: str) -> str:
@@ -163,7 +163,7 @@ def window_chart(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
         path = "M" + "L".join(f"{_px(px)} {_px(py)}" for px, py in points)
         parts.append(f'<path class="line line{number}" d="{path}"><title>{escape(name)}</title></path>')
         parts.append(_text_svg(right + 10, ends[name], name, "start", f"end line{number}"))
-    return svg(bottom + 42, parts, label)
+    return svg_drawing(bottom + 42, parts, label)
 
 
 def _downsample_line(line: Sequence[int]) -> list[tuple[int, int]]:
@@ -185,7 +185,7 @@ def _spread_labels(places: Mapping[str, float], gap: float) -> dict[str, float]:
     return positions
 
 
-def share_bars(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> str:
+def share_bar_chart(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> str:
     """A bar a row, cut into named shares of 100."""
     left, right, gap = 150, WIDTH - 10, 12
     parts = []
@@ -203,7 +203,7 @@ def share_bars(rows: Sequence[tuple[str, Mapping[str, float]]], label: str) -> s
             elif wide > 26:
                 parts.append(_text_svg(at + wide / 2, y + ROW / 2, f"{share:.0f}", "middle", f"inside {part}"))
             at += wide
-    return svg(len(rows) * (ROW + gap), parts, label)
+    return svg_drawing(len(rows) * (ROW + gap), parts, label)
 
 
 def _text_svg(x: float, y: float, text: str, anchor: str, style: str) -> str:

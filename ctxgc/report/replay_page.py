@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from ctxgc.replay.policy_registry import NONE, SHIPPED, is_oracle
+from ctxgc.replay.policy_registry import is_oracle
 from ctxgc.replay.report import ALL_AGENTS, Report
-from ctxgc.report.charts import Dot, Row, dot_plot, share_bars, window_chart
+from ctxgc.replay.terms import NONE, SHIPPED
+from ctxgc.report.charts import Dot, Row, dot_plot, share_bar_chart, window_chart
 from ctxgc.report.style import STYLE
 
 SCOPES = {
@@ -169,7 +170,7 @@ def _window_html(report: Report) -> str:
 def _profiles_html(agents: dict[str, Report], everyone: Report) -> str:
     named = [*agents.items(), ("all", everyone)] if len(agents) > 1 else list(agents.items())
     rows = [(name, agent["heap_profile"]) for name, agent in named if agent["heap_profile"]["live"] is not None]
-    return f"<figure>{share_bars(rows, 'Live, drag and void by agent')}</figure>" if rows else ""
+    return f"<figure>{share_bar_chart(rows, 'Live, drag and void by agent')}</figure>" if rows else ""
 
 
 def _faults_html(faults: Sequence[Report]) -> str:

@@ -20,11 +20,11 @@ from heapq import nlargest
 from typing import NamedTuple
 
 from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term
-from ctxgc.core.search.ranking import NEAR, PATH_WEIGHT, PHRASE_BONUS, SAID_WEIGHT, Weights, idf
+from ctxgc.core.search.ranking import NEAR, PATH_WEIGHT, PHRASE_BONUS, SAID_WEIGHT, TermWeights, idf
 from ctxgc.stash.filters import SearchScope
 from ctxgc.stash.index_text import TURN_KINDS, may_end_a_path, speaker_lexeme
 from ctxgc.stash.newest_mark import newest_rid
-from ctxgc.stash.postings import DATED_COLUMNS, POSTINGS_MAX, TEXT_COLUMNS, WORD_COLUMNS, Lookup
+from ctxgc.stash.postings import DATED_COLUMNS, POSTINGS_MAX, TEXT_COLUMNS, WORD_COLUMNS, PostingsLookup
 
 POSTINGS_SUM_MAX = 24_000
 ALL_TERMS_MAX = 8
@@ -46,7 +46,7 @@ SPEAKER_SEGMENTS_MIN, SPEAKER_SHARE = 8, 0.5
 _TURNS = frozenset(kind.value for kind in TURN_KINDS)
 
 
-class Place(NamedTuple):
+class CandidatePlace(NamedTuple):
     """Where a candidate stands. `is_hit` says whether the scope has it."""
 
     rid: int
@@ -63,7 +63,7 @@ class Candidates:
     """What was found so far; it stays when time runs out."""
 
     query: SearchQuery
-    weights: Weights
+    weights: TermWeights
     scope: SearchScope
     total: int = 1
     df: dict[Term, int] = field(default_factory=dict)
@@ -81,8 +81,8 @@ class Candidates:
     order: list[int] = field(default_factory=list)
     holders: int = 0
     """Segments that may hold the query as it was typed."""
-    places: dict[int, Place] = field(default_factory=dict)
-    rows: dict[tuple[int, int], Place] = field(default_factory=dict)
+    places: dict[int, CandidatePlace] = field(default_factory=dict)
+    rows: dict[tuple[int, int], CandidatePlace] = field(default_factory=dict)
     """Places by session and seq."""
     terms_by_rid: dict[int, frozenset[Term]] = field(default_factory=dict)
     """What `terms_of` answered: turns close together ask for the same neighbours."""
@@ -119,7 +119,7 @@ class Candidates:
         """The identifiers that a segment has as they stand."""
         return frozenset(term for term, rids in self.whole_words.items() if rid in rids)
 
-    def terms_of_near_turns(self, place: Place) -> dict[Term, float]:
+    def terms_of_near_turns(self, place: CandidatePlace) -> dict[Term, float]:
         """The terms of the turns around a turn, each with the share of the nearest."""
         near: dict[Term, float] = {}
         for distance, share in enumerate(NEAR, 1):
@@ -130,7 +130,7 @@ class Candidates:
                         near.setdefault(term, share)
         return near
 
-    def model_turns_before(self, place: Place) -> list[int]:
+    def model_turns_before(self, place: CandidatePlace) -> list[int]:
         """What the model said before a call in the same turn, the last first."""
         said = []
         for seq in range(place.seq - 1, place.seq - 1 - CALLS_AFTER, -1):
@@ -146,23 +146,23 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
     """Fill `out` with the candidates of a query in a scope, in their rough order."""
     newest = newest_rid(db)  # Roughly the number of segments in the stash.
     out.total = _scope_size(db, scope, newest)
-    lookup = Lookup(db, query, scope, newest)
-    common = _look_up(lookup, out)
+    lookup = PostingsLookup(db, query, scope, newest)
+    common = _look_up_terms(lookup, out)
     if lookup.was_bounded and not any(out.df.values()):
-        lookup = Lookup(db, query, scope, newest, is_bounded=False)
-        common = _look_up(lookup, out)
+        lookup = PostingsLookup(db, query, scope, newest, is_bounded=False)
+        common = _look_up_terms(lookup, out)
     if query.phrase:
-        holders = _with_all_words(lookup, out)
+        holders = _segments_with_run_words(lookup, out)
         if holders is not None and len(holders) <= READ_FOR_PHRASE_MAX:
             out.may_hold_phrase = holders
         else:
-            out.phrase = lookup.run(query.phrase, POSTINGS_MAX)
+            out.phrase = lookup.segments_with_run(query.phrase, POSTINGS_MAX)
     _weigh_terms(lookup, out)
     for term in [term for term in out.postings if term not in out.weights.terms]:
         del out.postings[term]
     for term in filter(lambda term: term.is_identifier, out.weights.terms):
         word = Term(term.ways[:1])
-        out.whole_words[term] = frozenset(lookup.newest_with(WORD_COLUMNS, word, POSTINGS_MAX))
+        out.whole_words[term] = frozenset(lookup.newest_segments(WORD_COLUMNS, word, POSTINGS_MAX))
     common &= out.weights.terms.keys()
     out.holders = (
         len(out.phrase | out.may_hold_phrase)
@@ -174,11 +174,11 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
     if common:
         _add_common_candidates(lookup, out, common)
     rough = _rough_scores(out)
-    out.order = _best(rough)
+    out.order = _best_rids(rough)
     best = out.order[: out.lot_size]
     if out.uses_neighbours:
         _spread_terms(db, rough, best, out)
-        out.order = _best(rough)
+        out.order = _best_rids(rough)
     elif (
         len(best) == out.lot_size
         and rough[best[-1]] == rough[best[0]]
@@ -186,10 +186,10 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
         and _can_rank(lookup, out.weights.terms)
     ):
         _break_ties(lookup, out, rough)
-        out.order = _best(rough)
+        out.order = _best_rids(rough)
 
 
-def _with_all_words(lookup: Lookup, out: Candidates) -> frozenset[int] | None:
+def _segments_with_run_words(lookup: PostingsLookup, out: Candidates) -> frozenset[int] | None:
     """The segments with the words of a run that are not common; None, for any segment, if all are."""
     run = f" {' '.join(lookup.query.phrase)} "
     known = [
@@ -200,21 +200,21 @@ def _with_all_words(lookup: Lookup, out: Candidates) -> frozenset[int] | None:
     return frozenset.intersection(*known) if known else None
 
 
-def _best(rough: dict[int, float]) -> list[int]:
+def _best_rids(rough: dict[int, float]) -> list[int]:
     """The best candidates of a rough order; of equals the newest."""
     return [rid for _, rid in nlargest(CANDIDATES_MAX, zip(rough.values(), rough, strict=True))]
 
 
-def _look_up(lookup: Lookup, out: Candidates) -> set[Term]:
+def _look_up_terms(lookup: PostingsLookup, out: Candidates) -> set[Term]:
     """Look every term of a query up; the terms that are common."""
     common = set()
     left = POSTINGS_SUM_MAX
     for term in lookup.query.terms:
-        found = lookup.find(out.term_columns, term, max(1, min(POSTINGS_MAX, left)))
+        found = lookup.find_postings(out.term_columns, term, max(1, min(POSTINGS_MAX, left)))
         if found.is_whole:
             left -= found.number
             out.postings[term] = found.rids
-            out.paths[term] = lookup.find("path", term).rids if may_end_a_path(term.text) else frozenset()
+            out.paths[term] = lookup.find_postings("path", term).rids if may_end_a_path(term.text) else frozenset()
             out.df[term] = len(out.postings[term] | out.paths[term])
         else:
             common.add(term)
@@ -230,7 +230,7 @@ def _scope_size(db: sqlite3.Connection, scope: SearchScope, newest: int) -> int:
     return sum(db.execute(sql, (sid,)).fetchone()[0] for sid in scope.sids)
 
 
-def _weigh_terms(lookup: Lookup, out: Candidates) -> None:
+def _weigh_terms(lookup: PostingsLookup, out: Candidates) -> None:
     """Weigh the rarest terms that there are; names of speakers are no words, if there are words besides."""
     query = lookup.query
     present = sorted((term for term in query.terms if out.df.get(term)), key=lambda term: out.df[term])
@@ -240,22 +240,22 @@ def _weigh_terms(lookup: Lookup, out: Candidates) -> None:
     words = [term for term in present if term not in speakers]
     if len(words) > TERMS_MAX:
         out.notes.append(f"of {len(query.terms)} words, the rarest {TERMS_MAX} were looked for")
-    out.weights = Weights(
+    out.weights = TermWeights(
         query,
         {term: idf(out.df[term], out.total) for term in words[:TERMS_MAX]},
         frozenset(map(speaker_lexeme, speakers.values())),
     )
 
 
-def _is_speaker(lookup: Lookup, out: Candidates, term: Term) -> bool:
+def _is_speaker(lookup: PostingsLookup, out: Candidates, term: Term) -> bool:
     if len(term.ways) > 1 or len(term.ways[0]) > 1 or term.is_prefix or out.df[term] < SPEAKER_SEGMENTS_MIN:
         return False
     label = Term(((speaker_lexeme(term.ways[0][0]),),))
     need = max(SPEAKER_SEGMENTS_MIN, int(min(out.df[term], POSTINGS_MAX) * SPEAKER_SHARE))
-    return lookup.find("label", label, need).number >= need
+    return lookup.find_postings("label", label, need).number >= need
 
 
-def _add_common_candidates(lookup: Lookup, out: Candidates, common: set[Term]) -> None:
+def _add_common_candidates(lookup: PostingsLookup, out: Candidates, common: set[Term]) -> None:
     """Candidates for common terms: segments with all terms; where that is too few, the newest with any of them."""
     terms = list(out.weights.terms)
     can_rank = _can_rank(lookup, terms)
@@ -263,28 +263,32 @@ def _add_common_candidates(lookup: Lookup, out: Candidates, common: set[Term]) -
     is_decided = bool(rare) and len(frozenset.intersection(*rare)) <= out.lot_size  # Their texts are read in any case.
     if len(terms) <= ALL_TERMS_MAX and not is_decided:
         limit = CANDIDATES_MAX
-        out.whole = frozenset(lookup.all_of(out.term_columns, terms, limit, is_ranked=can_rank))
+        out.whole = frozenset(lookup.segments_with_terms(out.term_columns, terms, limit, is_ranked=can_rank))
         if len(out.whole) == limit and not can_rank:
             out.notes.append(f"many segments match; the newest {limit} of them were ranked")
     known = set(out.whole).union(*out.postings.values())
     if len(known) < out.lot_size:
-        out.postings |= {term: frozenset(lookup.newest_with(out.term_columns, term, POSTINGS_MAX)) for term in common}
+        out.postings |= {
+            term: frozenset(lookup.newest_segments(out.term_columns, term, POSTINGS_MAX)) for term in common
+        }
         out.paths.update(dict.fromkeys(common, frozenset()))
-        out.notes.append(f"many segments have {_names(out, common)}; the newest of them were ranked")
+        out.notes.append(f"many segments have {_name_terms(out, common)}; the newest of them were ranked")
 
 
-def _can_rank(lookup: Lookup, terms: Iterable[Term]) -> bool:
-    return sum(map(lookup.walked, terms)) <= RANKED_ROWS_MAX
+def _can_rank(lookup: PostingsLookup, terms: Iterable[Term]) -> bool:
+    return sum(map(lookup.walk_length, terms)) <= RANKED_ROWS_MAX
 
 
-def _names(out: Candidates, terms: set[Term]) -> str:
+def _name_terms(out: Candidates, terms: set[Term]) -> str:
     return ", ".join(str(term) for term in out.query.terms if term in terms)
 
 
-def _break_ties(lookup: Lookup, out: Candidates, rough: dict[int, float]) -> None:
+def _break_ties(lookup: PostingsLookup, out: Candidates, rough: dict[int, float]) -> None:
     """Put the engine's best first among candidates that have the same words."""
     top = max(rough.values())
-    for place, rid in enumerate(lookup.all_of(TEXT_COLUMNS, out.weights.terms, CANDIDATES_MAX, is_ranked=True)):
+    for place, rid in enumerate(
+        lookup.segments_with_terms(TEXT_COLUMNS, out.weights.terms, CANDIDATES_MAX, is_ranked=True)
+    ):
         if rid in rough:
             rough[rid] = max(rough[rid], top) + 1 - place / CANDIDATES_MAX
 
@@ -347,7 +351,7 @@ def read_places(db: sqlite3.Connection, rids: Iterable[int], out: Candidates) ->
         " AND s.seq BETWEEN json_extract(run.value, '$[1]') AND json_extract(run.value, '$[2]')"
     )
     for rid, sid, seq, kind, role, is_hit in db.execute(sql, (*out.scope.values, json.dumps(runs))):
-        place = Place(rid, sid, seq, kind in _TURNS, role == "assistant", kind == "user", bool(is_hit))
+        place = CandidatePlace(rid, sid, seq, kind in _TURNS, role == "assistant", kind == "user", bool(is_hit))
         out.places[rid] = out.rows[sid, seq] = place
 
 

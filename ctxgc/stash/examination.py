@@ -1,6 +1,6 @@
 """Reading a stash for damage: SQLite's pages, and bodies against the digests that were taken at admission.
 
-page_troubles   what `quick_check` says         body_rids ─▶ body_troubles   each body alone, by its digest
+find_damaged_pages   by `quick_check`         body_rids ─▶ find_damaged_bodies   each body alone, by its digest
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ SAMPLE_NEWEST = 100
 SAMPLE_DRAWN = 400
 
 
-class Read(Protocol):
+class RunOnReader(Protocol):
     """A stash's way to run a function on a reader; the function may bound its own time."""
 
     async def __call__(self, function: Callable[[sqlite3.Connection, Deadline], T], /) -> T:
         """The function's result. Raises `StorageFailed`."""
 
 
-async def examine(read: Read, *, is_deep: bool) -> Examination:
+async def examine(read: RunOnReader, *, is_deep: bool) -> Examination:
     """All pages and bodies; or what pages can be read in a time, and a sample of bodies. Others read between slices."""
 
     def pages(db: sqlite3.Connection, deadline: Deadline) -> list[str] | None:
         deadline.set(float("inf") if is_deep else PAGES_S_MAX)
         try:
-            return [*_newest_troubles(db), *page_troubles(db)]
+            return [*_find_missing_newest(db), *find_damaged_pages(db)]
         except sqlite3.OperationalError:  # Time was up: other damage is a sentence.
             return None
         finally:
@@ -52,12 +52,12 @@ async def examine(read: Read, *, is_deep: bool) -> Examination:
     except StorageFailed as failure:
         rids, troubles = [], [*(troubles or ()), f"no list of the segments: {failure}"]
     for some in chunks(rids):
-        bad_bodies += await read(lambda db, _, some=some: body_troubles(db, some))  # type: ignore[misc]
+        bad_bodies += await read(lambda db, _, some=some: find_damaged_bodies(db, some))  # type: ignore[misc]
     skipped = "" if troubles is not None else f"not all pages were read in {PAGES_S_MAX:.0f} s"
     return Examination(len(rids), len(bad_bodies), (*(troubles or ()), *bad_bodies[:TROUBLES_MAX]), skipped)
 
 
-def _newest_troubles(db: sqlite3.Connection) -> list[str]:
+def _find_missing_newest(db: sqlite3.Connection) -> list[str]:
     """A sentence where the newest segments are missing; none where the rows cannot be read, which the pages say."""
     try:
         return [*filter(None, [newest_mark.missing_sentence(db)])]
@@ -67,7 +67,7 @@ def _newest_troubles(db: sqlite3.Connection) -> list[str]:
         return []
 
 
-def page_troubles(db: sqlite3.Connection) -> list[str]:
+def find_damaged_pages(db: sqlite3.Connection) -> list[str]:
     """SQLite's complaints about pages and tables. O(pages)."""
     try:
         return [row[0] for row in db.execute(f"PRAGMA quick_check({TROUBLES_MAX})") if row[0] != "ok"]
@@ -90,7 +90,7 @@ def body_rids(db: sqlite3.Connection, *, is_sample: bool) -> list[int]:
     return sorted(rids)
 
 
-def body_troubles(db: sqlite3.Connection, rids: Sequence[int]) -> list[str]:
+def find_damaged_bodies(db: sqlite3.Connection, rids: Sequence[int]) -> list[str]:
     """A sentence for each of these bodies that is not as it was admitted. Damage of one hides no other."""
     troubles = []
     decompress = body_codec.make_decompressor()

@@ -121,6 +121,23 @@ def build_scope(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
     )
 
 
+def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
+    """The newest segments of a scope: through the index's tags if the scope has any, else by session or by time."""
+    is_one = scope.sids is not None and len(scope.sids) == 1
+    if scope.tags and not is_one:
+        return (
+            "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
+            f" WHERE search MATCH ? AND {scope.where_clause(is_driving=False)}"
+            " ORDER BY search.rowid DESC LIMIT ? OFFSET ?",
+            (f"meta : ({scope.tags})", *scope.values),
+        )
+    order = "s.seq DESC" if is_one else "s.wall_s DESC, s.rid DESC"
+    return (
+        f"SELECT s.rid FROM segment AS s WHERE {scope.where_clause(is_driving=True)} ORDER BY {order} LIMIT ? OFFSET ?",
+        tuple(scope.values),
+    )
+
+
 def _are_contradictory(limits: Sequence[Query]) -> bool:
     """Whether two of some queries exclude each other, as far as the queries alone tell."""
     choices: list[list[set[str]]] = [
@@ -160,13 +177,13 @@ def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     if query.kinds:
         kinds = tuple(STORED_KINDS[kind] for kind in query.kinds)
         limit(f"s.kind IN ({_placeholders(kinds)})", *kinds)
-        tags.append(_any_token(map(index_text.kind_tag, kinds)))
+        tags.append(_match_any_token(map(index_text.kind_tag, kinds)))
     if query.tools:
         tools = tuple(clean_text(tool).casefold() for tool in query.tools)
         # A tool's name in letters that only Python lowers is filtered by its tag.
         if all(tool.isascii() for tool in tools):
             limit(f"lower(s.tool) IN ({_placeholders(tools)})", *tools)
-        tags.append(_any_token(map(index_text.tool_tag, tools)))
+        tags.append(_match_any_token(map(index_text.tool_tag, tools)))
     is_tagged = len(clauses) == len(tags)
     if query.path:
         clause, bound = _path_clause(canonical_path(clean_text(query.path)))
@@ -189,7 +206,7 @@ def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
 def _limit_to_sessions(sids: Sequence[int]) -> tuple[str, str]:
     """The clause that passes some sessions, and the expression over tags; without one for many sessions."""
     clause = f"s.sid IN ({_placeholders(sids)})" if len(sids) > 1 else "s.sid = ?"
-    return clause, _any_token(map(index_text.session_tag, sids)) if len(sids) <= TAGGED_SESSIONS_MAX else ""
+    return clause, _match_any_token(map(index_text.session_tag, sids)) if len(sids) <= TAGGED_SESSIONS_MAX else ""
 
 
 def _sids_of_project(db: sqlite3.Connection, project: str) -> list[int]:
@@ -226,7 +243,7 @@ def _path_clause(path: str) -> tuple[str, tuple[object, ...]]:
     return " OR ".join(["path GLOB ?"] * len(globs)), tuple(sorted(globs))
 
 
-def _any_token(tokens: Iterable[str]) -> str:
+def _match_any_token(tokens: Iterable[str]) -> str:
     return f"({' OR '.join(tokens)})"
 
 

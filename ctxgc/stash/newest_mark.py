@@ -22,7 +22,7 @@ MISSING = "missing_segments"
 """The counter in the file of what it is known to lack."""
 
 
-class Newest(NamedTuple):
+class NewestMark(NamedTuple):
     """The newest segment that was stored: its rid, and when."""
 
     rid: int = 0
@@ -39,13 +39,13 @@ def write_mark(path: Path | str, rid: int) -> None:
             os.close(file)
 
 
-def read_mark(path: Path | str) -> Newest:
+def read_mark(path: Path | str) -> NewestMark:
     """The note; zeros where there is none."""
     try:
         rid, wall_s = Path(f"{path}{SUFFIX}").read_text(encoding="ascii").split()
-        return Newest(int(rid), float(wall_s))
+        return NewestMark(int(rid), float(wall_s))
     except (OSError, ValueError):
-        return Newest()
+        return NewestMark()
 
 
 def newest_rid(db: sqlite3.Connection) -> int:
@@ -61,7 +61,7 @@ def record_missing_segments(db: sqlite3.Connection, path: Path) -> None:
 
 def missing_sentence(db: sqlite3.Connection, path: Path | str = "") -> str:
     """What was stored and is not in the file; empty where nothing is. `path`: of a file that no daemon has open."""
-    note = read_mark(path) if path else Newest()
+    note = read_mark(path) if path else NewestMark()
     missing = get_counter(db, MISSING) + max(0, note.rid - newest_rid(db))
     if not missing:
         return ""

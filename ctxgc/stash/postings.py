@@ -45,7 +45,7 @@ class Postings(NamedTuple):
 
 
 @dataclass(slots=True)
-class Lookup:
+class PostingsLookup:
     """What is asked of the index for one query in one scope."""
 
     db: sqlite3.Connection
@@ -61,62 +61,66 @@ class Lookup:
     """The rid above which a run of common words was looked for."""
     _oldest: dict[str, int] = field(default_factory=dict)
 
-    def find(self, columns: str, term: Term, limit: int = POSTINGS_MAX) -> Postings:
+    def find_postings(self, columns: str, term: Term, limit: int = POSTINGS_MAX) -> Postings:
         """The postings of a term in some columns; the first look decides the term's form."""
         if term in self.forms:
-            return self._postings(columns, term, self.forms[term], limit)
-        self.floors[term] = self.floor_of(term, WALKED_MAX)
-        for form in dict.fromkeys((_as_it_stands(term), quote(term))):
+            return self._read_postings(columns, term, self.forms[term], limit)
+        self.floors[term] = self.floor_rid(term, WALKED_MAX)
+        for form in dict.fromkeys((_quote_without_star(term), quote_term(term))):
             self.forms[term] = form
-            found = self._postings(columns, term, form, limit)
+            found = self._read_postings(columns, term, form, limit)
             if found.number:
                 break
         return found
 
-    def newest_with(self, columns: str, term: Term, limit: int) -> list[int]:
+    def newest_segments(self, columns: str, term: Term, limit: int) -> list[int]:
         """The newest segments that have a term."""
-        form = self.forms.get(term) or quote(term)
-        return self.rids(f"{columns} : ({form})", limit, floor=self.floors.get(term, 0))
+        form = self.forms.get(term) or quote_term(term)
+        return self.matching_rids(f"{columns} : ({form})", limit, floor=self.floors.get(term, 0))
 
-    def run(self, run: tuple[str, ...], limit: int) -> frozenset[int]:
+    def segments_with_run(self, run: tuple[str, ...], limit: int) -> frozenset[int]:
         """The newest segments in which words stand side by side."""
         term = Term((run,))
         return frozenset(
-            self.rids(f"{TEXT_COLUMNS} : ({quote(term)})", limit, floor=self.floor_of(term, RUN_WALKED_MAX))
+            self.matching_rids(
+                f"{TEXT_COLUMNS} : ({quote_term(term)})", limit, floor=self.floor_rid(term, RUN_WALKED_MAX)
+            )
         )
 
-    def all_of(self, columns: str, terms: Iterable[Term], limit: int, *, is_ranked: bool) -> list[int]:
+    def segments_with_terms(self, columns: str, terms: Iterable[Term], limit: int, *, is_ranked: bool) -> list[int]:
         """The newest or the best segments that have every one of some terms."""
         listed = list(terms)
-        wanted = " AND ".join(self.forms.get(term) or quote(term) for term in listed)
+        wanted = " AND ".join(self.forms.get(term) or quote_term(term) for term in listed)
         floor = max((self.floors.get(term, 0) for term in listed), default=0)
-        return self.rids(f"{columns} : ({wanted})", limit, floor=floor, is_ranked=is_ranked)
+        return self.matching_rids(f"{columns} : ({wanted})", limit, floor=floor, is_ranked=is_ranked)
 
-    def walked(self, term: Term) -> int:
+    def walk_length(self, term: Term) -> int:
         """About so many segments of the whole stash the engine walks to find a term: the fewest that have its words."""
-        return max(min(map(self._number_with, way)) for way in term.ways)
+        return max(min(map(self._estimate_holders, way)) for way in term.ways)
 
-    def rids(self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False) -> list[int]:
+    def matching_rids(self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False) -> list[int]:
         """Rids of matching segments, the newest or the best first."""
         is_upward = floor > 0 and not is_ranked
-        sql, values = self._sql(
+        sql, values = self._build_query(
             wanted, ALL if is_upward else limit, floor=floor, is_ranked=is_ranked, has_tags=not is_ranked
         )
         rids = json.loads(self.db.execute(f"SELECT json_group_array(rid) FROM ({sql})", values).fetchone()[0])
         return list(rids[: -limit - 1 : -1] if is_upward else rids)
 
-    def _postings(self, columns: str, term: Term, form: str, limit: int) -> Postings:
+    def _read_postings(self, columns: str, term: Term, form: str, limit: int) -> Postings:
         floor = self.floors.get(term, 0)
         is_filterable = self.scope.is_tagged and bool(self.scope.tags)
-        has_tags = not is_filterable or self.walked(term) > POSTINGS_MAX
-        sql, values = self._sql(f"{columns} : ({form})", ALL if floor else limit + 1, floor=floor, has_tags=has_tags)
+        has_tags = not is_filterable or self.walk_length(term) > POSTINGS_MAX
+        sql, values = self._build_query(
+            f"{columns} : ({form})", ALL if floor else limit + 1, floor=floor, has_tags=has_tags
+        )
         sql = f"SELECT count(*), min(rid), json_group_array(rid) FROM ({sql})"
         number, oldest, rids = self.db.execute(sql, values).fetchone()
         if number <= limit:
             return Postings(frozenset(json.loads(rids)), number, oldest or 0, is_whole=True)
         return Postings(frozenset(), number if floor else limit, floor or oldest, is_whole=False)
 
-    def _sql(
+    def _build_query(
         self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False, has_tags: bool = True
     ) -> tuple[str, tuple[object, ...]]:
         """A query with its values. Without tags the rows are filtered: an engine walks all segments of a tag as well,
@@ -124,45 +128,45 @@ class Lookup:
         for its bm25 even those without the words.
         """
         sql, values = matching_sql(self.scope, is_ranked=is_ranked, floor=floor, has_tags=has_tags)
-        return sql, (self._expression(wanted, has_tags=has_tags), *values, limit)
+        return sql, (self._match_expression(wanted, has_tags=has_tags), *values, limit)
 
-    def _expression(self, wanted: str, *, has_tags: bool) -> str:
+    def _match_expression(self, wanted: str, *, has_tags: bool) -> str:
         """An index expression within the scope's tags, with the required terms and without the excluded ones."""
         match = f"({wanted})"
         for term in self.query.required:
-            match = f"({match} AND ({TEXT_COLUMNS} : ({quote(term)})))"
+            match = f"({match} AND ({TEXT_COLUMNS} : ({quote_term(term)})))"
         if self.scope.tags and has_tags:
             match = f"({match} AND (meta : ({self.scope.tags})))"
         if self.query.excluded:
-            match = f"({match} NOT ({{text input path label}} : ({' OR '.join(map(quote, self.query.excluded))})))"
+            match = f"({match} NOT ({{text input path label}} : ({' OR '.join(map(quote_term, self.query.excluded))})))"
         return match
 
-    def floor_of(self, term: Term, walked_max: int) -> int:
+    def floor_rid(self, term: Term, walked_max: int) -> int:
         """The rid above which about so many segments have the rarest word of a run; 0 if no more have it at all."""
         if not self.is_bounded:
             return 0
-        floor = max((self._floor_of_run(way, walked_max) for way in term.ways if len(way) > 1), default=0)
+        floor = max((self._run_floor_rid(way, walked_max) for way in term.ways if len(way) > 1), default=0)
         self.was_bounded = self.was_bounded or floor > 0
         return floor
 
-    def _floor_of_run(self, run: tuple[str, ...], walked_max: int) -> int:
+    def _run_floor_rid(self, run: tuple[str, ...], walked_max: int) -> int:
         floor = self.newest
         for lexeme in sorted(set(run), key=len, reverse=True):  # Long words are rare.
-            oldest = self._oldest_common(lexeme)
+            oldest = self._oldest_common_rid(lexeme)
             floor = min(floor, self.newest - (self.newest - oldest) * walked_max // POSTINGS_MAX) if oldest else 0
             if floor <= 0:
                 return 0
         return floor
 
-    def _number_with(self, lexeme: str) -> int:
-        oldest = self._oldest_common(lexeme)
+    def _estimate_holders(self, lexeme: str) -> int:
+        oldest = self._oldest_common_rid(lexeme)
         return POSTINGS_MAX * self.newest // max(1, self.newest - oldest) if oldest else POSTINGS_MAX
 
-    def _oldest_common(self, lexeme: str) -> int:
+    def _oldest_common_rid(self, lexeme: str) -> int:
         """The oldest of the newest segments that have a common lexeme; 0 for one that is not common."""
         if lexeme not in self._oldest:
             sql = f"SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET {POSTINGS_MAX}"
-            row = self.db.execute(sql, (quote(Term(((lexeme,),))),)).fetchone()
+            row = self.db.execute(sql, (quote_term(Term(((lexeme,),))),)).fetchone()
             self._oldest[lexeme] = row[0] if row else 0
         return self._oldest[lexeme]
 
@@ -189,12 +193,12 @@ def matching_sql(
     )
 
 
-def quote(term: Term, *, has_star: bool = True) -> str:
+def quote_term(term: Term, *, has_star: bool = True) -> str:
     """A term for the index. Lexemes have letters, digits and signs only: none can end the quotes."""
     ways = [f'"{" ".join(way)}"{" *" if term.is_prefix and (has_star or len(way) == 1) else ""}' for way in term.ways]
     return f"({' OR '.join(ways)})" if len(ways) > 1 else ways[0]
 
 
-def _as_it_stands(term: Term) -> str:
+def _quote_without_star(term: Term) -> str:
     """A run without the start of a last word: the engine would join the segments of every word that begins so."""
-    return quote(term, has_star=term.text.endswith("*"))
+    return quote_term(term, has_star=term.text.endswith("*"))

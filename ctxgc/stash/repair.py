@@ -23,7 +23,7 @@ from ctxgc.core.segment import SessionKey, State, content_digest
 from ctxgc.stash import body_codec, files, newest_mark, schema
 from ctxgc.stash.carving import Leaf, carve_bodies, table_leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
-from ctxgc.stash.examination import TROUBLES_MAX, body_rids, body_troubles, page_troubles
+from ctxgc.stash.examination import TROUBLES_MAX, body_rids, find_damaged_bodies, find_damaged_pages
 from ctxgc.stash.health import Examination
 from ctxgc.stash.index_text import index_entry
 from ctxgc.stash.writing import EncodedPut, Writer
@@ -60,10 +60,10 @@ def check_stash(path: Path) -> Examination:
     bad_bodies: list[str] = []
     try:
         with contextlib.closing(_connect(path, "ro")) as db:
-            troubles += page_troubles(db)
+            troubles += find_damaged_pages(db)
             troubles += filter(None, [newest_mark.missing_sentence(db, path)])
             rids = body_rids(db, is_sample=False)
-            bad_bodies = body_troubles(db, rids)
+            bad_bodies = find_damaged_bodies(db, rids)
     except _UNREADABLE as error:
         troubles.append(f"reading stopped: {error}")
     return Examination(len(rids), len(bad_bodies), (*troubles, *bad_bodies[:TROUBLES_MAX]))

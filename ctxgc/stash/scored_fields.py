@@ -1,12 +1,12 @@
-"""The fields of a candidate for its score: readings of what a person would search of the segment."""
+"""The fields of a candidate for its score: the query's lexemes in what a person would search of the segment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ctxgc.core.search.lexemes import extra_index_words, lexemes
-from ctxgc.core.search.ranking import Fields, Weights
-from ctxgc.core.search.readings import NO_READING, read_lexemes, read_text
+from ctxgc.core.search.positions import NO_POSITIONS, locate_in_text, locate_lexemes
+from ctxgc.core.search.ranking import Fields, TermWeights
 from ctxgc.core.segment import Segment
 from ctxgc.stash import index_text
 
@@ -17,20 +17,20 @@ WHOLE_CHARS_MAX = SCORED_CHARS_MAX // 8
 SAID_CHARS_MAX = 500
 
 
-def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:
+def read_fields(readable: index_text.Searchable, spoken: str, weights: TermWeights, *, is_turn: bool) -> Fields:
     """The readings of a segment's fields, as far as they count for a score."""
-    sought, path = weights.sought, "\n".join(readable.paths)
+    sought, path = weights.query_lexemes, "\n".join(readable.paths)
     return Fields(
-        text=read_text(readable.text[:SCORED_CHARS_MAX], sought),
-        input=read_text(readable.input, sought),
-        path=read_lexemes(lexemes(path) + extra_index_words(path), sought) if path else NO_READING,
-        said=read_text(spoken, sought),
+        text=locate_in_text(readable.text[:SCORED_CHARS_MAX], sought),
+        input=locate_in_text(readable.input, sought),
+        path=locate_lexemes(lexemes(path) + extra_index_words(path), sought) if path else NO_POSITIONS,
+        said=locate_in_text(spoken, sought),
         label=readable.label,
         is_turn=is_turn,
     )
 
 
-def spoken(segments: Iterator[Segment]) -> str:
+def last_spoken_text(segments: Iterator[Segment]) -> str:
     """The end of what a model said, from the last segment backward."""
     said = ""
     for segment in segments:

@@ -18,19 +18,34 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.core.labels import MATCH_START
+from ctxgc.core.search.positions import locate_in_text, make_query_lexemes
 from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, Term, looks_like_exclusion, parse_query
-from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score_candidate
-from ctxgc.core.search.readings import read_text, sought_by
+from ctxgc.core.search.ranking import (
+    LITERAL_BONUS,
+    SIGNS_BONUS,
+    Fields,
+    IndexFacts,
+    Score,
+    TermWeights,
+    score_candidate,
+)
 from ctxgc.core.search.snippets import Snippet, make_snippet
 from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather_candidates, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.deadline import Deadline, OutOfTime
-from ctxgc.stash.filters import FILTERS_MAX, SearchScope, build_scope, filter_queries, sids_of_enclosing_project
+from ctxgc.stash.filters import (
+    FILTERS_MAX,
+    SearchScope,
+    build_scope,
+    filter_queries,
+    listing_sql,
+    sids_of_enclosing_project,
+)
 from ctxgc.stash.postings import TEXT_COLUMNS
 from ctxgc.stash.schema import get_counter
-from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, WHOLE_CHARS_MAX, fields_of, spoken
+from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, WHOLE_CHARS_MAX, last_spoken_text, read_fields
 from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell_term
 
 SEARCH_S_MAX = 0.25
@@ -41,7 +56,7 @@ SAME_SCORE = 2
 
 
 @dataclass(slots=True)
-class Ranked:
+class RankedCandidate:
     """A candidate with its place in the order."""
 
     rid: int
@@ -83,7 +98,7 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
     try:
         run.limits = filter_queries(db, query, run.wanted.filters, time.time())
         run.scope = build_scope(db, *run.limits)
-        wanted = run.wanted = _parse_in(run)
+        wanted = run.wanted = _parse_in_scope(run)
         if get_counter(db, "unindexed_below"):
             run.is_partial = True
             run.notes.append("the index is being rebuilt; older segments may be missing")
@@ -116,17 +131,17 @@ def _is_out_of_time(error: Exception) -> bool:
     return isinstance(error, OutOfTime) or "interrupted" in str(error)
 
 
-def _parse_in(run: _Search) -> SearchQuery:
+def _parse_in_scope(run: _Search) -> SearchQuery:
     """The query in its scope: a `-word` that a text there has as a flag is a word; so is each word of a copied run."""
     text = run.query.text
     dashed = {token.lower() for token in text.split() if looks_like_exclusion(token)}
     if run.scope is None or not (dashed or run.wanted.excluded):
         return run.wanted
     words = Vocabulary(run.db, run.scope)
-    wanted = parse_query(text, [word for word in dashed if words.has(Term(((word,),)), TEXT_COLUMNS)])
+    wanted = parse_query(text, [word for word in dashed if words.has_term(Term(((word,),)), TEXT_COLUMNS)])
     if wanted.excluded:
         copied = parse_query(text, excludes=False)
-        if len(copied.phrase) >= COPIED_LEXEMES_MIN and words.has(Term((copied.phrase,)), TEXT_COLUMNS):
+        if len(copied.phrase) >= COPIED_LEXEMES_MIN and words.has_term(Term((copied.phrase,)), TEXT_COLUMNS):
             return copied
     return wanted
 
@@ -168,7 +183,7 @@ def _best_page(run: _Search) -> SearchResult:
     return _build_result(run, hits, run.page_end if len(ranked) > run.page_end else -1)
 
 
-def _spell_terms(run: _Search, ranked: Sequence[Ranked]) -> str:
+def _spell_terms(run: _Search, ranked: Sequence[RankedCandidate]) -> str:
     texts = [run.readable[each.rid].text for each in ranked[: run.page_end] if each.rid in run.readable]
     return _join_terms([spell_term(term, texts) for term in run.wanted.terms])
 
@@ -177,9 +192,9 @@ def _join_terms(terms: Sequence[Term]) -> str:
     return ", ".join(map(str, terms))
 
 
-def _rank_scopes(run: _Search) -> list[Ranked]:
+def _rank_scopes(run: _Search) -> list[RankedCandidate]:
     """The order as far as the page needs it: hits of this project, then of others."""
-    ranked: list[Ranked] = []
+    ranked: list[RankedCandidate] = []
     run.absent = run.wanted.terms
     for scope in _scopes_to_search(run):
         ranked += _rank_in_scope(run, scope, run.page_end + 1 - len(ranked))
@@ -207,10 +222,10 @@ def _project_of(db: sqlite3.Connection, sid: int) -> str:
     return str(db.execute("SELECT project FROM session WHERE sid = ?", (sid,)).fetchone()[0])
 
 
-def _rank_in_scope(run: _Search, scope: SearchScope, need: int) -> list[Ranked]:
+def _rank_in_scope(run: _Search, scope: SearchScope, need: int) -> list[RankedCandidate]:
     """The best of a scope: whole lots of candidates until there are enough for the page."""
-    out = Candidates(run.wanted, Weights(run.wanted, {}), scope)
-    ranked: list[Ranked] = []
+    out = Candidates(run.wanted, TermWeights(run.wanted, {}), scope)
+    ranked: list[RankedCandidate] = []
     try:
         gather_candidates(run.db, run.wanted, scope, out)
         run.absent = tuple(term for term in run.absent if not out.df.get(term))
@@ -231,7 +246,7 @@ def _rank_in_scope(run: _Search, scope: SearchScope, need: int) -> list[Ranked]:
     return ranked
 
 
-def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[Ranked]:
+def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Iterator[RankedCandidate]:
     """Candidates with their scores, in no order."""
     has_near = out.uses_neighbours
     said: dict[int, list[int]] = {}
@@ -246,9 +261,9 @@ def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Ite
             raise OutOfTime
         segment = segments[rid]
         readable = run.readable[rid] = index_text.searchable_fields(segment)
-        said_text = spoken(segments[other] for other in said.get(rid, ()) if other in segments)
+        said_text = last_spoken_text(segments[other] for other in said.get(rid, ()) if other in segments)
         worded = readable if has_near else readable._replace(label=())
-        fields = fields_of(worded, said_text, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
+        fields = read_fields(worded, said_text, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
         near = out.terms_of_near_turns(out.places[rid]) if has_near and fields.is_turn else {}
         known = out.terms_of(rid)
         has_phrase = rid in out.phrase or (rid in out.may_hold_phrase and _has_phrase(run, rid, fields))
@@ -258,7 +273,7 @@ def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Ite
             value += _literal_bonus(run, out, readable)
         is_all = result.is_all and len(out.weights.terms) >= _count_content_terms(run.wanted, out)
         match = "all" if is_all else "some" if known or result.is_all else "near"
-        yield Ranked(rid, round(value, SAME_SCORE), match, segment.wall_s)
+        yield RankedCandidate(rid, round(value, SAME_SCORE), match, segment.wall_s)
 
 
 def _count_content_terms(wanted: SearchQuery, out: Candidates) -> int:
@@ -273,11 +288,11 @@ def _has_phrase(run: _Search, rid: int, fields: Fields) -> bool:
         return True
     if len(run.readable[rid].text) < WHOLE_CHARS_MAX:
         return False
-    whole = _whole_text(run, rid)
-    return len(whole) > WHOLE_CHARS_MAX and read_text(whole, sought_by((), phrase)).has_run(phrase)
+    whole = _indexed_text(run, rid)
+    return len(whole) > WHOLE_CHARS_MAX and locate_in_text(whole, make_query_lexemes((), phrase)).has_run(phrase)
 
 
-def _whole_text(run: _Search, rid: int) -> str:
+def _indexed_text(run: _Search, rid: int) -> str:
     """The text of a segment as far as the index has it."""
     for (blob,) in run.db.execute("SELECT frame FROM body WHERE rid = ?", (rid,)):
         return index_text.searchable_fields(
@@ -314,7 +329,7 @@ def _read_segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
     return segments
 
 
-def _build_hits(run: _Search, page: Sequence[Ranked]) -> list[Hit]:
+def _build_hits(run: _Search, page: Sequence[RankedCandidate]) -> list[Hit]:
     rows = reading.rows_by_rid(run.db, [each.rid for each in page])
     segments = _read_segments(run, {each.rid for each in page if each.rid not in run.readable})
     run.readable |= {rid: index_text.searchable_fields(segment) for rid, segment in segments.items()}
@@ -346,7 +361,7 @@ def _choose_snippet(run: _Search, rid: int, readable: index_text.Searchable) -> 
     if MATCH_START in (asked := make_snippet(readable.input, run.wanted)).text:
         return asked
     if len(readable.text) >= WHOLE_CHARS_MAX:
-        return make_snippet(_whole_text(run, rid), run.wanted)
+        return make_snippet(_indexed_text(run, rid), run.wanted)
     return shown
 
 
@@ -355,43 +370,26 @@ def _newest_page(run: _Search, scope: SearchScope) -> SearchResult:
     limit = min(run.query.limit, SEARCH_LIMIT_MAX)
     sql, values = listing_sql(scope)
     rids = [row[0] for row in run.db.execute(sql, (*values, limit + 1, run.query.offset))]
-    hits = _build_hits(run, [Ranked(rid, 0.0, "recent", 0.0) for rid in rids[:limit]])
+    hits = _build_hits(run, [RankedCandidate(rid, 0.0, "recent", 0.0) for rid in rids[:limit]])
     return _build_result(run, hits, run.page_end if len(rids) > limit else -1)
 
 
-def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
-    """The newest segments of a scope: through the index's tags if the scope has any, else by session or by time."""
-    is_one = scope.sids is not None and len(scope.sids) == 1
-    if scope.tags and not is_one:
-        return (
-            "SELECT search.rowid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
-            f" WHERE search MATCH ? AND {scope.where_clause(is_driving=False)}"
-            " ORDER BY search.rowid DESC LIMIT ? OFFSET ?",
-            (f"meta : ({scope.tags})", *scope.values),
-        )
-    order = "s.seq DESC" if is_one else "s.wall_s DESC, s.rid DESC"
-    return (
-        f"SELECT s.rid FROM segment AS s WHERE {scope.where_clause(is_driving=True)} ORDER BY {order} LIMIT ? OFFSET ?",
-        tuple(scope.values),
-    )
-
-
-def _rank_out_of_time(run: _Search, out: Candidates) -> list[Ranked]:
+def _rank_out_of_time(run: _Search, out: Candidates) -> list[RankedCandidate]:
     """Out of time: the candidates so far by their rough order, else the newest segments with any of the words."""
     known = out.order or sorted({*out.phrase, *out.may_hold_phrase, *out.whole}, reverse=True)
     if known:
         run.notes.append("the search ran out of time; more segments may match")
-        return [Ranked(rid, 0.0, "some", 0.0) for rid in known[: run.page_end + 1]]
+        return [RankedCandidate(rid, 0.0, "some", 0.0) for rid in known[: run.page_end + 1]]
     run.notes.append(f"the search ran out of time; only the newest {FALLBACK_SEGMENTS} segments were looked at")
     sql, values = listing_sql(out.scope)
     rids = [row[0] for row in run.db.execute(sql, (*values, FALLBACK_SEGMENTS, 0))]
     both = dict.fromkeys((*run.wanted.terms, *run.wanted.excluded), 1.0)
-    weights = Weights(run.wanted, dict.fromkeys(run.wanted.terms, 1.0))
-    without = Weights(run.wanted, dict.fromkeys(run.wanted.excluded, 1.0))
+    weights = TermWeights(run.wanted, dict.fromkeys(run.wanted.terms, 1.0))
+    without = TermWeights(run.wanted, dict.fromkeys(run.wanted.excluded, 1.0))
     ranked = []
     for rid, segment in _read_segments(run, set(rids)).items():
-        fields = fields_of(index_text.searchable_fields(segment), "", Weights(run.wanted, both), is_turn=True)
+        fields = read_fields(index_text.searchable_fields(segment), "", TermWeights(run.wanted, both), is_turn=True)
         found: Score = score_candidate(weights, fields, IndexFacts())
         if found.value > 0 and not (run.wanted.excluded and score_candidate(without, fields, IndexFacts()).value > 0):
-            ranked.append(Ranked(rid, round(found.value, SAME_SCORE), "recent", segment.wall_s))
+            ranked.append(RankedCandidate(rid, round(found.value, SAME_SCORE), "recent", segment.wall_s))
     return sorted(ranked, key=lambda each: (-each.score, -each.rid))

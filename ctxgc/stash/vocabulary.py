@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ctxgc.core.search.lexemes import fold, is_spaceless, stem, word_prefix
 from ctxgc.core.search.query import SearchQuery, Term
 from ctxgc.stash.filters import SearchScope
-from ctxgc.stash.postings import matching_sql, quote
+from ctxgc.stash.postings import matching_sql, quote_term
 
 LETTERS_MIN, LONG_WORD_LETTERS = 4, 8
 """A shorter word has too many neighbours; a long word may have two letters wrong."""
@@ -47,20 +47,20 @@ class Vocabulary:
         self._db = db
         self._scope = scope.sessions()
 
-    def has(self, term: Term, columns: str = "") -> bool:
+    def has_term(self, term: Term, columns: str = "") -> bool:
         """Whether a segment of these sessions has a term, in some columns of the index or in any."""
-        return self._count(term, 1, columns) > 0
+        return self._count_segments(term, 1, columns) > 0
 
-    def begins(self, lexeme: str) -> bool:
+    def is_word_start(self, lexeme: str) -> bool:
         """Whether lexemes begin with a word that is none itself. A numbered word begins no other, but a hash does."""
         if len(lexeme) < START_MIN or (lexeme[-1].isdigit() and not _HASH_START.fullmatch(lexeme)):
             return False
         sql = "SELECT 1 FROM search_word WHERE term > ? AND term < ? LIMIT 1"
         if self._db.execute(sql, (lexeme, lexeme[:-1] + chr(ord(lexeme[-1]) + 1))).fetchone() is None:
             return False
-        return not self.has(Term(((lexeme,),))) and self.has(Term(((lexeme,),), is_prefix=True))
+        return not self.has_term(Term(((lexeme,),))) and self.has_term(Term(((lexeme,),), is_prefix=True))
 
-    def nearest(self, lexeme: str, typed: str) -> str:
+    def nearest_lexeme(self, lexeme: str, typed: str) -> str:
         """The lexeme that the fewest edits make of a word or of its stem; of equals none shorter, then the usual one.
 
         Empty where these sessions have none.
@@ -69,27 +69,27 @@ class Vocabulary:
             if self._scope.sids is None:
                 return min(near, key=lambda each: (each.edits, each.is_shorter, -each.documents, each.lexeme)).lexeme
             for _, equals in groupby(sorted(near)[:NEAREST_TRIED], key=lambda each: each[:2]):
-                if usual := self._usual([each.lexeme for each in equals]):
+                if usual := self._most_common_lexeme([each.lexeme for each in equals]):
                     return usual
         return ""
 
-    def _usual(self, lexemes: Sequence[str]) -> str:
+    def _most_common_lexeme(self, lexemes: Sequence[str]) -> str:
         """The lexeme that the most segments of these sessions have, of two the first; empty where none has any."""
-        if not self._count(Term(tuple((lexeme,) for lexeme in lexemes)), 1):
+        if not self._count_segments(Term(tuple((lexeme,) for lexeme in lexemes)), 1):
             return ""
-        counts = {lexeme: self._count(Term(((lexeme,),)), COUNTED_MAX) for lexeme in lexemes}
+        counts = {lexeme: self._count_segments(Term(((lexeme,),)), COUNTED_MAX) for lexeme in lexemes}
         return max(counts, key=lambda lexeme: counts[lexeme])
 
-    def _count(self, term: Term, limit: int, columns: str = "") -> int:
+    def _count_segments(self, term: Term, limit: int, columns: str = "") -> int:
         """The number of segments of these sessions that have a term, as far as the limit."""
         sql, values = matching_sql(self._scope, is_ranked=False)
-        match = f"{columns} : ({quote(term)})" if columns else f"({quote(term)})"
+        match = f"{columns} : ({quote_term(term)})" if columns else f"({quote_term(term)})"
         if self._scope.tags:
             match += f" AND (meta : ({self._scope.tags}))"
         return len(self._db.execute(sql, (match, *values, limit)).fetchall())
 
 
-class _Near(NamedTuple):
+class _NearLexeme(NamedTuple):
     """A lexeme of the index, by how near a typed word comes to the lexeme."""
 
     edits: int
@@ -104,7 +104,7 @@ def missing_terms(words: Vocabulary, query: SearchQuery, absent: Iterable[Term])
     terms = query.terms
     if len(terms) < 2 or query.required or query.is_account:
         return []
-    missing = [term for term in absent if not words.has(term)]
+    missing = [term for term in absent if not words.has_term(term)]
     return missing if len(missing) < len(terms) else []
 
 
@@ -117,9 +117,9 @@ def nearest_terms(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[
         if len(run) > 1:
             if any(is_spaceless(lexeme[0]) for lexeme in run):
                 nearest[term] = tuple(Term(((lexeme,),), text=lexeme) for lexeme in run)
-        elif words.begins(run[0]):
+        elif words.is_word_start(run[0]):
             nearest[term] = (Term((run,), is_prefix=True, text=f"{run[0]}*"),)
-        elif left and (lexeme := words.nearest(run[0], fold(term.text))):
+        elif left and (lexeme := words.nearest_lexeme(run[0], fold(term.text))):
             nearest[term] = (Term(((lexeme,),), text=lexeme),)
             left -= 1
     return nearest
@@ -143,13 +143,13 @@ def spell_term(term: Term, texts: Iterable[str]) -> Term:
     return term
 
 
-def _near_lexemes(db: sqlite3.Connection, lexeme: str, typed: str) -> Iterator[list[_Near]]:
+def _near_lexemes(db: sqlite3.Connection, lexeme: str, typed: str) -> Iterator[list[_NearLexeme]]:
     """The index's lexemes that a few edits make of a word, the likeliest beginnings first; each list has the former."""
     if len(lexeme) < LETTERS_MIN or not lexeme.isalpha():  # Another number is no typo.
         return
     most = 1 + (len(typed) >= LONG_WORD_LETTERS)
     letters, words = set(lexeme), {lexeme, typed} if typed.isalpha() else {lexeme}
-    near: list[_Near] = []
+    near: list[_NearLexeme] = []
     for low, high in _lexeme_ranges(lexeme):
         rows = db.execute(
             "SELECT term, doc FROM (SELECT term, doc FROM search_word WHERE term >= ? AND term < ? LIMIT ?)"
@@ -161,7 +161,7 @@ def _near_lexemes(db: sqlite3.Connection, lexeme: str, typed: str) -> Iterator[l
                 continue
             edits = min(_edit_distance(word, term) for word in words)
             if edits <= most:
-                near.append(_Near(edits, len(term) < len(lexeme), term, documents))
+                near.append(_NearLexeme(edits, len(term) < len(lexeme), term, documents))
         if near:
             yield near
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.adapters.transcripts.inflating import INFLATE_BYTES, Inflater
+from ctxgc.adapters.transcripts.inflater import INFLATE_BYTES, Inflater
 from ctxgc.adapters.transcripts.jsonl import JsonLines, LineTranscript, inflate_head
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.contract import Tombstone
-from ctxgc.adapters.facts.result_words import QUESTION_TOOLS, REASON, holds_words, is_question_tool
+from ctxgc.adapters.facts.result_words import QUESTION_TOOLS, REASON, has_protected_words, is_question_tool
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.host_texts.opencode import OpenCodeTexts
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
@@ -125,7 +125,7 @@ def test_beside_the_words_the_tools_own_goes(agent, shape, is_list):
 
 @given(WORDS, st.sampled_from(BEHIND), st.integers(1, 40))
 def test_words_behind_an_output_are_seen_however_long_the_output_is(words, behind, times):
-    assert holds_words(f"{LONG * times}\n\n{behind.format(words)}".encode())
+    assert has_protected_words(f"{LONG * times}\n\n{behind.format(words)}".encode())
 
 
 @pytest.mark.parametrize("output", [
@@ -140,7 +140,7 @@ def test_words_behind_an_output_are_seen_however_long_the_output_is(words, behin
     "a row\nUser feedback:\nnone",
 ])  # fmt: skip
 def test_an_output_that_only_speaks_of_users_goes_like_any_other(output):
-    assert not holds_words(output.encode())
+    assert not has_protected_words(output.encode())
 
 
 def test_the_reason_of_a_refusal_has_one_name_in_the_log_and_in_the_request():
@@ -161,7 +161,7 @@ def test_the_reason_of_a_refusal_has_one_name_in_the_log_and_in_the_request():
 
 @pytest.mark.parametrize("shape", REFUSALS)
 def test_a_refusal_without_a_reason_holds_no_words(shape):
-    assert not holds_words(shape.format("").replace("<feedback>\n\n</feedback>", "").encode())
+    assert not has_protected_words(shape.format("").replace("<feedback>\n\n</feedback>", "").encode())
     assert REASON.search(shape)
 
 

@@ -4,7 +4,7 @@ from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
+from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from tests.core.test_heap import an_entry
 
 HIDDEN = 1000
@@ -29,7 +29,7 @@ def test_a_request_that_has_gone_is_billed_by_what_was_cached_before_it_went():
     heap = grown_heap()
     size = heap.resident_tokens
 
-    first = asked(heap, Account(), 0, was_cached=0)
+    first = asked(heap, RegretAccount(), 0, was_cached=0)
     second = asked(heap, first, 1, was_cached=size - 500)
 
     assert first.full_cost == WRITE * (size + HIDDEN)
@@ -39,8 +39,8 @@ def test_a_request_that_has_gone_is_billed_by_what_was_cached_before_it_went():
 def test_where_requests_go_first_a_window_that_grew_is_looked_at_until_it_is_cut():
     heap = grown_heap()
 
-    before = asked(heap, Account(), 0, was_cached=None)
-    after = asked(heap, Account(), 0, was_cached=0)
+    before = asked(heap, RegretAccount(), 0, was_cached=None)
+    after = asked(heap, RegretAccount(), 0, was_cached=0)
 
     assert (before.asked_tokens, after.asked_tokens) == (heap.evictable_tokens, 0)
 
@@ -53,7 +53,7 @@ def test_what_is_decided_for_the_next_request_is_decided_as_if_it_were_that_ones
 
     def victims(turn, was_cached):
         request = PacerRequest(CacheState(heap.resident_tokens), 0, was_cached)
-        decision, _ = decide_within_budget(heap, PathIndex(), Now(turn), pacer, Account(full_cost=1e9), request)
+        decision, _ = decide_within_budget(heap, PathIndex(), Now(turn), pacer, RegretAccount(full_cost=1e9), request)
         return [victim.slot for victim in decision.plan.victims]
 
     assert victims(11, was_cached=heap.resident_tokens) == victims(12, was_cached=None) != victims(11, was_cached=None)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ctxgc.core.excerpts import (
     LINE_CHARS_MAX,
+    ExcerptSource,
     Packer,
     Section,
-    Source,
-    all_lines,
+    lines_of_source,
     number_lines,
     pack_lines,
     pack_matches,
@@ -21,7 +21,7 @@ from ctxgc.core.excerpts import (
     pack_sections,
 )
 from ctxgc.core.frame import END, HEAD, Block, DataLine, clean_fact, render_frame, render_header, split_lines
-from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, ranges_of_lines, words_of
+from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, query_words, ranges_of_lines
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
 
@@ -53,7 +53,7 @@ DATA_LINE = re.compile(r"[0-9]+~?\|[^\n]*")
 
 def a_source(key, text, tokens=None, title="match", facts=("743863814-6", "Read a.py")):
     lines = split_lines([text])
-    return Source(key=key, title=title, facts=facts, lines=lines, tokens=tokens or COUNT(text), order=(-key,))
+    return ExcerptSource(key=key, title=title, facts=facts, lines=lines, tokens=tokens or COUNT(text), order=(-key,))
 
 
 SOURCES = st.lists(TEXTS, max_size=6).map(lambda texts: [a_source(key, text) for key, text in enumerate(texts)])
@@ -62,13 +62,13 @@ SOURCES = st.lists(TEXTS, max_size=6).map(lambda texts: [a_source(key, text) for
 def packed(how, sources, budget):
     packer = Packer(budget, COUNT)
     if how == "matches":
-        pack_matches(packer, sources, words_of("needle f(x) é"))
+        pack_matches(packer, sources, query_words("needle f(x) é"))
     elif how == "lines" and sources:
         pack_lines(packer, sources[0], LineRange(1, 10**6))
     elif how == "neighbours" and sources:
         pack_neighbours(packer, sources[0], sources[1:3], sources[3:])
     elif how == "sections":
-        pack_sections(packer, [Section(one, all_lines(one), 0.3) for one in sources])
+        pack_sections(packer, [Section(one, lines_of_source(one), 0.3) for one in sources])
     return packer.build_frame()
 
 
@@ -222,7 +222,7 @@ def test_of_a_long_line_the_part_with_the_match_is_shown():
 def test_a_rare_word_decides_which_lines_match_best():
     lines = ["the common word"] * 50 + ["the rare needle"] + ["the common word"] * 50
 
-    [best, *_] = matching_ranges(lines, words_of("the common needle"))
+    [best, *_] = matching_ranges(lines, query_words("the common needle"))
 
     assert best == LineRange(49, 53)
 
@@ -240,7 +240,7 @@ def test_a_rare_word_decides_which_lines_match_best():
     ],
 )
 def test_a_short_word_is_looked_for_as_a_word_and_a_long_one_inside_of_names_too(word, line, is_match):
-    assert bool(matching_ranges([line], words_of(word))) is is_match
+    assert bool(matching_ranges([line], query_words(word))) is is_match
 
 
 def test_neighbours_are_taken_nearest_first_and_no_long_one_takes_all():
@@ -258,7 +258,9 @@ def test_a_section_takes_no_more_than_its_share_while_another_waits_and_then_wha
     first, second = a_source(0, log_of(300)), a_source(1, log_of(3).replace("note", "worth"))
 
     packer = Packer(500, COUNT)
-    left_out = pack_sections(packer, [Section(first, all_lines(first), 0.5), Section(second, all_lines(second), 0.5)])
+    left_out = pack_sections(
+        packer, [Section(first, lines_of_source(first), 0.5), Section(second, lines_of_source(second), 0.5)]
+    )
 
     assert left_out == 0
     assert sorted(packer.choices[1].lines) == [1, 2, 3]

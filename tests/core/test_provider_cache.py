@@ -18,13 +18,13 @@ from ctxgc.core.provider_cache import (
     START,
     UNCACHED,
     UNMARKED,
-    Billed,
     Edit,
     Layer,
     Mark,
     Part,
-    Place,
     Prompt,
+    PromptBill,
+    PromptPlace,
     anthropic_provider,
     entries_after_request,
     findable_prefixes,
@@ -55,7 +55,7 @@ class Documented:
         """Tokens read, written, plain and written for an hour; what was read."""
         sums = [0, *accumulate(block.tokens for block in blocks)]
         if self.rules.name == "uncached":
-            return Billed(0, 0, sums[-1]), None
+            return PromptBill(0, 0, sums[-1]), None
         if self.rules.name == "openai":
             return self._bill_prefix(blocks, sums, now_s)
         hits = []
@@ -72,7 +72,7 @@ class Documented:
         ends = [(sums[mark.blocks], mark.life_s) for mark in marks if sums[mark.blocks] >= self.rules.least_tokens]
         hour = max([read, *(end for end, life in ends if life == 3600)])
         last = max([read, *(end for end, _ in ends)])
-        return Billed(read, last - read, sums[-1] - last, hour - read), hit
+        return PromptBill(read, last - read, sums[-1] - last, hour - read), hit
 
     def _bill_prefix(self, blocks, sums, now_s):
         common = 0
@@ -81,7 +81,7 @@ class Documented:
                 same = next((at for at, pair in enumerate(zip(kept, blocks, strict=False)) if pair[0] != pair[1]), None)
                 common = max(common, sums[min(len(kept), len(blocks)) if same is None else same])
         read = common // 128 * 128 if common >= 1024 else 0
-        return (Billed(read, sums[-1] - read, 0) if sums[-1] >= 1024 else Billed(0, 0, sums[-1])), None
+        return (PromptBill(read, sums[-1] - read, 0) if sums[-1] >= 1024 else PromptBill(0, 0, sums[-1])), None
 
     def answer(self, blocks, marks, now_s):
         """The request was answered: its marks leave entries, and what it read lives on."""
@@ -186,7 +186,7 @@ def test_an_edit_is_foretold_to_the_token_before_it_is_made(provider, history):
         as_it_was = (*before, *blocks[len(before) :])
         sums = [0, *accumulate(block.tokens for block in as_it_was)]
         freed = sums[-1] - sum(block.tokens for block in blocks)
-        edit = None if first is None else Edit(Place(first, sums[first]), freed)
+        edit = None if first is None else Edit(PromptPlace(first, sums[first]), freed)
 
         foretold = findable_prefixes(provider, entries, prompt_of(as_it_was, marks, model), now_s).predict_bill(edit)
 
@@ -208,18 +208,20 @@ def grown(turns, blocks_a_turn, marks_of=lambda end: [Mark(1), Mark(end)]):
 
 def test_an_edit_behind_the_reach_of_the_last_mark_leaves_only_the_system_prompt_cached():
     entries, prompt = grown(20, 3)
-    place = Place(31, 2000 + 30 * 500)
+    place = PromptPlace(31, 2000 + 30 * 500)
 
-    assert findable_prefixes(ANTHROPIC, entries, prompt, 21.0).predict_bill(Edit(place, 400)) == Billed(2000, 29_600, 0)
+    assert findable_prefixes(ANTHROPIC, entries, prompt, 21.0).predict_bill(Edit(place, 400)) == PromptBill(
+        2000, 29_600, 0
+    )
 
 
 def test_a_mark_of_our_own_finds_the_entry_in_front_of_the_edit():
     entries, prompt = grown(20, 3)
-    place = Place(31, 2000 + 30 * 500)
+    place = PromptPlace(31, 2000 + 30 * 500)
 
     found = findable_prefixes(ANTHROPIC, entries, prompt, 21.0, is_mark_free=True)
 
-    assert found.predict_bill(Edit(place, 400)) == Billed(17_000, 14_600, 0)
+    assert found.predict_bill(Edit(place, 400)) == PromptBill(17_000, 14_600, 0)
 
 
 def test_a_turn_of_more_blocks_than_the_look_back_misses_its_own_cache():
@@ -271,7 +273,7 @@ def test_a_short_mark_does_not_shorten_the_life_of_an_entry_that_was_written_for
 def test_an_edit_behind_a_mark_frees_nothing_of_what_the_mark_covers():
     prompt = prompt_of([Block("system", 2000), Block("a", 3000), Block("b", 3000)], [Mark(1)])
 
-    assert findable_prefixes(ANTHROPIC, {}, prompt, 0.0).predict_bill(Edit(Place(2, 5000), 2900)) == Billed(
+    assert findable_prefixes(ANTHROPIC, {}, prompt, 0.0).predict_bill(Edit(PromptPlace(2, 5000), 2900)) == PromptBill(
         0, 2000, 3100
     )
 

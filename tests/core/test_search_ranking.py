@@ -3,18 +3,21 @@
 import pytest
 from hypothesis import given
 
+from ctxgc.core.search.positions import NO_POSITIONS, locate_in_text
 from ctxgc.core.search.query import parse_query
-from ctxgc.core.search.ranking import Fields, IndexFacts, Weights, idf, score_candidate
-from ctxgc.core.search.readings import NO_READING, read_text
+from ctxgc.core.search.ranking import Fields, IndexFacts, TermWeights, idf, score_candidate
 from ctxgc.core.search.snippets import make_snippet
 from tests.stash.samples import any_text
 
 
 def value(query, known=None, speakers=(), **fields):
     wanted = parse_query(query)
-    weights = Weights(wanted, dict.fromkeys(wanted.terms, 1.0), frozenset(speakers))
-    read = {name: read_text(text, weights.sought) if isinstance(text, str) else text for name, text in fields.items()}
-    return score_candidate(weights, Fields(**({"text": NO_READING} | read)), known or IndexFacts()).value
+    weights = TermWeights(wanted, dict.fromkeys(wanted.terms, 1.0), frozenset(speakers))
+    read = {
+        name: locate_in_text(text, weights.query_lexemes) if isinstance(text, str) else text
+        for name, text in fields.items()
+    }
+    return score_candidate(weights, Fields(**({"text": NO_POSITIONS} | read)), known or IndexFacts()).value
 
 
 FILLER = " filler" * 400

@@ -47,7 +47,7 @@ def test_i12_a_key_has_one_session_awake_and_none_while_it_is_kept_asleep(arriva
         async def arrive(what, start, stay):
             await rounds(start)
             if what == "asleep":
-                async with registry.hold_asleep(KEY) as is_asleep:
+                async with registry.keep_asleep(KEY) as is_asleep:
                     before = list(opened)
                     await rounds(stay)
                     assert not is_asleep or opened == before == []

@@ -7,17 +7,17 @@ import sys
 import pytest
 
 from ctxgc.core.errors import StorageFailed
-from ctxgc.daemon import forgotten
+from ctxgc.daemon import memory_scrub
 
 ANSWERED_S = 20.0
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(forgotten, "SETTLE_S", 0.0)
-    monkeypatch.setattr(forgotten, "RETRY_S", 0.0)
-    monkeypatch.setattr(forgotten, "fill_free_blocks", lambda: None)
-    monkeypatch.setattr(forgotten, "fill_free_chunks", lambda: None)
+    monkeypatch.setattr(memory_scrub, "SETTLE_S", 0.0)
+    monkeypatch.setattr(memory_scrub, "RETRY_S", 0.0)
+    monkeypatch.setattr(memory_scrub, "fill_free_blocks", lambda: None)
+    monkeypatch.setattr(memory_scrub, "fill_free_chunks", lambda: None)
 
 
 @pytest.mark.parametrize("error", [StorageFailed("needle", hint=""), ValueError("needle"), OSError("needle")])
@@ -30,12 +30,12 @@ async def test_an_attempt_that_fails_is_made_again_and_its_error_is_logged_by_ty
         attempts += 1
         if attempts <= 3:
             raise error
-        if attempts >= 3 + forgotten.ROUNDS:
+        if attempts >= 3 + memory_scrub.ROUNDS:
             is_done.set()
 
     monkeypatch.setattr(bench.stash, "drop_caches", drop_caches)
     bench.services.has_forgotten.set()
-    overwriting = asyncio.create_task(forgotten.scrub_memory_after_forgets(bench.services, []))
+    overwriting = asyncio.create_task(memory_scrub.scrub_memory_after_forgets(bench.services, []))
 
     async with asyncio.timeout(ANSWERED_S):
         await asyncio.wait([overwriting, asyncio.ensure_future(is_done.wait())], return_when=asyncio.FIRST_COMPLETED)

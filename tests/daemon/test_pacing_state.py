@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.provider_cache import UNMARKED, Prompt
-from ctxgc.core.regret_budget import Account
+from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, is_readable_pacing, resume_ledger
 from ctxgc.daemon.sessions.provider_ledger import SentRequest
@@ -30,7 +30,7 @@ def learned(turns=5):
 
 
 def test_distrust_the_account_and_the_entries_are_there_again():
-    session, account = learned(), Account(5000.0, -40.0, 300, 7)
+    session, account = learned(), RegretAccount(5000.0, -40.0, 300, 7)
     ledger = RequestLedger(trust=Trust(3, 16, 40), provider=session.ledger, is_account_real=True)
 
     resumed, again = resume_ledger(encode_pacing(ledger, account))
@@ -45,7 +45,7 @@ def test_distrust_the_account_and_the_entries_are_there_again():
 def test_a_resumed_session_finds_the_prefixes_that_it_found_before():
     session = learned()
     expected = session.cache() if session.ledger.request else None
-    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), Account()))
+    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
 
     session.ledger = resumed.provider
     session.grow()
@@ -62,7 +62,7 @@ def test_what_a_provider_was_learned_to_be_is_known_again():
     session.ledger.request = SentRequest(Prompt(session.ledger.request.prompt.units), *session.ledger.request[1:3])
     session.ledger.note_bill(2000, 0)
 
-    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), Account()))
+    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
 
     assert resumed.provider.provider == session.ledger.provider == UNMARKED
 
@@ -77,7 +77,7 @@ def test_prefixes_are_the_same_in_every_process():
 def test_the_state_of_a_long_session_is_short():
     session = learned(300)
 
-    state = encode_pacing(RequestLedger(provider=session.ledger), Account())
+    state = encode_pacing(RequestLedger(provider=session.ledger), RegretAccount())
 
     assert len(resume_ledger(state)[0].provider.entries) == ENTRIES_STORED_MAX
     assert len(state) < 4096
@@ -87,13 +87,13 @@ def test_the_state_of_a_long_session_is_short():
 def test_a_state_that_cannot_be_read_is_none(text):
     ledger, account = resume_ledger(text)
 
-    assert (ledger.trust, account) == (Trust(), Account())
+    assert (ledger.trust, account) == (Trust(), RegretAccount())
 
 
 @pytest.mark.parametrize("turns", [1, 3])
 def test_entries_end_their_lives_while_a_session_sleeps(turns):
     session = learned(turns)
-    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), Account()))
+    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
     session.ledger, session.now_s = resumed.provider, session.now_s + 3600
     session.grow()
 
@@ -116,12 +116,12 @@ def test_entries_end_their_lives_while_a_session_sleeps(turns):
     ],
 )
 def test_a_state_that_no_daemon_wrote_is_an_empty_one(change):
-    state = json.loads(encode_pacing(RequestLedger(), Account(1.0, 2.0, 3, 4)))
+    state = json.loads(encode_pacing(RequestLedger(), RegretAccount(1.0, 2.0, 3, 4)))
 
     assert is_readable_pacing(json.dumps(state))
     assert not is_readable_pacing(json.dumps(state | change))
-    assert resume_ledger(json.dumps(state | change)) == (RequestLedger(), Account())
+    assert resume_ledger(json.dumps(state | change)) == (RequestLedger(), RegretAccount())
 
 
 def test_a_state_nested_without_end_is_an_empty_one():
-    assert resume_ledger("[" * 100_000) == (RequestLedger(), Account())
+    assert resume_ledger("[" * 100_000) == (RequestLedger(), RegretAccount())

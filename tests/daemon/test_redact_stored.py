@@ -11,9 +11,9 @@ from ctxgc.config import Config
 from ctxgc.core.errors import StashDamaged, StorageFailed
 from ctxgc.core.segment import Access, PathUse, SessionKey
 from ctxgc.daemon import redact_stored
-from ctxgc.stash import redacting, schema
+from ctxgc.stash import redaction, schema
 from ctxgc.stash.contract import Op, PutOp, PutPosition, PutSession, Query, SessionRow
-from ctxgc.stash.redacting import redact_stash
+from ctxgc.stash.redaction import redact_stash
 from ctxgc.stash.sqlite import SqliteStash
 from tests.core.made_contexts import COMMANDS, LINES
 from tests.core.made_secrets import issued, named
@@ -113,7 +113,7 @@ async def test_a_run_that_was_broken_off_goes_on_where_it_was(tmp_path, monkeypa
     path = tmp_path / "state" / "stash.sqlite3"
     await fill(path)
     expected = run(path, is_dry=True)
-    monkeypatch.setattr(redacting, "SLICE_ROWS", 20)
+    monkeypatch.setattr(redaction, "SLICE_ROWS", 20)
 
     def break_off(done, total):
         raise KeyboardInterrupt

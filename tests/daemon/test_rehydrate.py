@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ctxgc.adapters.facts.working_set import open_plan_items, written_lines
 from ctxgc.core.errors import OverBudget
 from ctxgc.daemon.project_files import CLOCK_SLACK_S
-from ctxgc.daemon.sessions.departures import Departed
+from ctxgc.daemon.sessions.departures import DepartedSegments
 from ctxgc.protocol.limits import OFFER_TOKENS_MAX
 from tests.daemon.harness import COUNTER
 from tests.daemon.test_excerpts import FRAME
@@ -209,7 +209,7 @@ async def test_what_the_host_dropped_is_offered_with_the_command_that_brings_it_
 
 @given(segments=st.integers(1, 2**40), tokens=st.integers(0, 2**60))
 def test_a_hook_that_leaves_room_for_the_offer_stays_within_its_budget(segments, tokens):
-    assert COUNTER.count("\n" + Departed(segments, tokens).offer) <= OFFER_TOKENS_MAX
+    assert COUNTER.count("\n" + DepartedSegments(segments, tokens).recall_offer) <= OFFER_TOKENS_MAX
 
 
 async def test_a_session_with_nothing_to_go_on_from_says_where_to_look(bench):

@@ -68,4 +68,4 @@ def test_the_demo_waits_for_no_pipe_and_no_device(tmp_path, name):
         [sys.executable, "-c", DEMO_PARSE, str(tmp_path / name)], capture_output=True, timeout=60, check=True
     )
 
-    assert child.stdout == b"Parsed(sessions={}, unread_texts=0)\n"
+    assert child.stdout == b"ParsedFile(sessions={}, unread_texts=0)\n"

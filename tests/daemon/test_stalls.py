@@ -76,7 +76,7 @@ async def test_only_what_is_prepared_as_fast_as_it_is_handed_over_is_prepared_on
     COUNTER.count("the ranks are read")
     session = await a_session(bench)
     few = [reading(100 + n, "a line") for n in range(INLINE_SEGMENTS_MAX)]
-    calls = beside(Intake, "prepare_all")
+    calls = beside(Intake, "prepare_segments")
 
     await bench.call("segment.add_many", **session, segments=few)
     await bench.call("segment.add_many", **session, segments=[*few, reading(200, "a line")])
@@ -87,7 +87,7 @@ async def test_only_what_is_prepared_as_fast_as_it_is_handed_over_is_prepared_on
 
 async def test_the_ranks_are_never_read_on_the_loop(bench, beside):
     bench.services.intake.counter = TokenCounter(lambda: load_ranks({}))
-    calls = beside(Intake, "prepare_all")
+    calls = beside(Intake, "prepare_segments")
 
     await a_session(bench, exchanges=1)
 

@@ -12,7 +12,7 @@ import pytest
 
 from ctxgc.fronts.cli import agents, claude_settings
 from ctxgc.fronts.cli.agents import AGENTS
-from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.cli.own_base_urls import READERS
 from ctxgc.gateway.secret import ensure_secret
@@ -578,7 +578,7 @@ def test_a_run_whose_gateway_edits_nothing_says_that_its_window_is_not_held(home
 
 
 def test_a_window_of_an_agent_that_sends_no_header_of_ours_is_refused_not_forgotten():
-    with pytest.raises(Refused, match="--window is for claude, codex, opencode"):
+    with pytest.raises(CommandRefused, match="--window is for claude, codex, opencode"):
         agents._add_limit_header("pi", agents.AgentSetup({}), 60_000)
 
 

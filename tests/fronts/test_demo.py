@@ -10,8 +10,8 @@ from ctxgc.adapters.transcripts import jsonl
 from ctxgc.adapters.transcripts.resync import Salvage
 from ctxgc.core.segment import Piece, content_digest
 from ctxgc.fronts.cli import demo, demo_verify, demo_view, progress, terminal
-from ctxgc.fronts.cli.demo_run import Story
-from ctxgc.fronts.cli.demo_verify import ContentStamp, Expected, Parsed
+from ctxgc.fronts.cli.demo_run import DemoRun
+from ctxgc.fronts.cli.demo_verify import ContentStamp, ExpectedStamps, ParsedFile
 from ctxgc.protocol.blocking_client import LineClient
 from tests.fronts import replies
 from tests.fronts.fake_daemon import Refusal
@@ -26,7 +26,7 @@ def tell(daemon, monkeypatch):
     """Run a story of one evicted segment against these replies; its one report."""
 
     def run_story(**changed):
-        monkeypatch.setattr(demo_verify, "parse_stamps", lambda path: Parsed({KEY: {"toolu_1": STAMP}}))
+        monkeypatch.setattr(demo_verify, "parse_stamps", lambda path: ParsedFile({KEY: {"toolu_1": STAMP}}))
         imported = {"session": KEY, "parent": "", "skipped_records": 2, "skipped": {}, "resident_tokens": 4000}
         stored = replies.segment(state="evicted", digest=STAMP.whole)
         canned = {
@@ -39,9 +39,9 @@ def tell(daemon, monkeypatch):
         }
         server = daemon(canned | {name.replace("_", "."): reply for name, reply in changed.items()})
         with LineClient(server.path) as client:
-            story = Story(client, None, progress.Bar("test", 1))
+            story = DemoRun(client, None, progress.ProgressBar("test", 1))
             story.import_files(["a.jsonl"])
-            story.collect_all("", 1)
+            story.collect_sessions("", 1)
         return story.roots()[0]
 
     return run_story
@@ -97,7 +97,7 @@ def test_the_default_budget_is_a_third_of_what_came_in(tell):
 
 
 def test_a_pending_segment_is_replaced_by_its_completion_and_nothing_else_is():
-    expected = Expected()
+    expected = ExpectedStamps()
     pending = ContentStamp("aa", b"a", is_pending=True)
 
     expected.add_stamps(KEY, {"call": pending, "text": STAMP})
@@ -110,8 +110,8 @@ def test_a_file_that_is_no_transcript_is_expected_to_hold_nothing(tmp_path):
     for name, data in {"empty": b"", "binary": bytes(range(256)), "truncated.gz": b"\x1f\x8b\x08\x00"}.items():
         (tmp_path / name).write_bytes(data)
 
-        assert demo_verify.parse_stamps(str(tmp_path / name)) == Parsed({})
-    assert demo_verify.parse_stamps(str(tmp_path / "absent")) == Parsed({})
+        assert demo_verify.parse_stamps(str(tmp_path / name)) == ParsedFile({})
+    assert demo_verify.parse_stamps(str(tmp_path / "absent")) == ParsedFile({})
 
 
 def test_a_folder_means_the_transcripts_in_it(tmp_path):
@@ -119,7 +119,7 @@ def test_a_folder_means_the_transcripts_in_it(tmp_path):
     for name in ("b.jsonl.gz", "a.jsonl", "deep/c.json", "notes.md"):
         (tmp_path / name).touch()
 
-    found = [Path(path).relative_to(tmp_path).as_posix() for path in demo.transcripts_in([str(tmp_path)])]
+    found = [Path(path).relative_to(tmp_path).as_posix() for path in demo.find_transcripts([str(tmp_path)])]
 
     assert found == ["a.jsonl", "b.jsonl.gz", "deep/c.json"]
 

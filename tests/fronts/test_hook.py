@@ -184,7 +184,7 @@ def test_no_word_of_a_settings_file_makes_a_hook_fail_or_speak(words, run, typed
 
 def test_a_fault_of_a_hooks_own_is_no_matter_of_the_agents(daemon, run, typed, monkeypatch):
     typed(json.dumps(START).encode())
-    monkeypatch.setattr(hook_module._Event, "handle", lambda *given, **named: {}["missing"])
+    monkeypatch.setattr(hook_module._HookEvent, "handle", lambda *given, **named: {}["missing"])
 
     ran = run(daemon(replies()), "hook", "--agent", "claude")
 

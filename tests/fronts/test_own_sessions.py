@@ -50,7 +50,7 @@ def test_the_demo_offers_them_where_they_are(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CODEX_HOME", str(tmp_path / "my codex"))
     monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
 
-    demo._offer_own_sessions(type("Shell", (), {"args": type("Args", (), {"json": False})}))
+    demo._suggest_own_sessions(type("Shell", (), {"args": type("Args", (), {"json": False})}))
 
     [line] = capsys.readouterr().out.splitlines()
     command = line.partition("`ctxgc demo ")[2].partition("`")[0]

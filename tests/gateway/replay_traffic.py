@@ -27,11 +27,12 @@ from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.core.segment import Kind
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.replay.demand import Demand, EvictionScope
-from ctxgc.replay.policies import NoCollection, Shipped
-from ctxgc.replay.policy_registry import Terms, shipped_policy
-from ctxgc.replay.reading import read_recorded_file, token_counter, transcripts_in
+from ctxgc.replay.policies import NoCollection, ShippedPolicy
+from ctxgc.replay.policy_registry import shipped_policy
+from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file, token_counter
 from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import Simulation, script_of, simulate_policy
+from ctxgc.replay.terms import StudyTerms
 from ctxgc.replay.trace import Episode
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.cached_prompt import layers_of
@@ -209,7 +210,7 @@ def bodies(asked: Request) -> dict[str, dict[str, str]]:
 
 
 @dataclass
-class Told(Shipped):
+class Told(ShippedPolicy):
     """The shipped policy as the gateway's daemon asks it: of a request that has gone already."""
 
     was_cached_tokens: int = 0
@@ -225,7 +226,7 @@ class Told(Shipped):
 def predicted(episode: Episode, limit_tokens: int = 0) -> float:
     """What the simulator makes of the same requests: their cost under the shipped policy, relative to none."""
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
-    terms = Terms()
+    terms = StudyTerms()
     assert (terms.prices.read, terms.prices.write) == (READ, WRITE)
     policy = shipped_policy(terms)
     policy.pacer = limited(policy.pacer, episode, limit_tokens)
@@ -241,7 +242,7 @@ def limited(pacer: PacerRules, episode: Episode, limit_tokens: int) -> PacerRule
 def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     """The same, had the simulator the gateway's timing: decided once a request has gone, in force with the next one."""
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
-    terms = Terms()
+    terms = StudyTerms()
     policy = Told(pacer=limited(shipped_policy(terms).pacer, episode, limit_tokens))
     run, decided = Simulation(script, terms.prices, cache=IDEAL), ()
     policy.begin_episode(script)
@@ -260,7 +261,7 @@ def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
 
 def episodes_in(paths, turns_max):
     """Episodes worth sending, without pauses and thinking, the turns of each cut off at `turns_max`."""
-    for path in transcripts_in(paths):
+    for path in find_transcripts(paths):
         for episodes in read_recorded_file(path).sessions.values():
             for episode in episodes:
                 episode.turns = episode.turns[:turns_max]

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.body.prompt_layout import prompt_of
+from ctxgc.gateway.body.prompt_layout import prompt_of_layout
 from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.identity.agent_session import AgentSession
-from ctxgc.gateway.identity.headers import Identity, identity_of, parent_session_of, sub_agent_of
+from ctxgc.gateway.identity.headers import Identity, identity_in_headers, parent_session_of, sub_agent_of
 from tests.gateway.stage import ScriptedDaemon, Stage
 
 SOME_UUID = "0199a2b4-1111-7222-8333-444455556666"
@@ -116,7 +116,7 @@ def test_the_line_that_claude_code_writes_for_the_bill_is_no_part_of_the_prompt(
         system = [*first, {"type": "text", "text": "You work here.", "cache_control": {"type": "ephemeral"}}]
         asked = {"model": "m", "system": system, "messages": [{"role": "user", "content": "Hello."}]}
         contents = read_body(json.dumps(asked).encode(), "anthropic_messages", set())
-        return contents.digests, prompt_of(contents.layout, contents.window, contents.digests, ())
+        return contents.digests, prompt_of_layout(contents.layout, contents.window, contents.digests, ())
 
     assert read("cch=b3016") == read("cch=0daa7") == read("")
 
@@ -129,7 +129,7 @@ def test_the_line_that_claude_code_writes_for_the_bill_is_no_part_of_the_prompt(
     ],
 )
 def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(value, identity):
-    assert identity_of({"x-session-affinity": value}) == identity
+    assert identity_in_headers({"x-session-affinity": value}) == identity
 
 
 def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_roots_main_branch():
@@ -137,7 +137,7 @@ def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_r
     metadata = {"session_id": root, "thread_id": thread, "parent_thread_id": root, "subagent_kind": "thread_spawn"}
     headers = {"x-codex-turn-metadata": json.dumps(metadata), "session-id": root, "x-codex-parent-thread-id": root}
 
-    asked = identity_of(headers)
+    asked = identity_in_headers(headers)
 
     assert asked == Identity("codex", thread)
     assert parent_session_of(asked, headers) == root

@@ -9,7 +9,7 @@ import pytest
 
 from ctxgc.config import BadConfig, Config, load_config
 from ctxgc.fronts.cli.mode import edit_mode
-from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_of
+from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_in_headers
 from ctxgc.gateway.main import _reload_settings
 from ctxgc.gateway.settings import settings_of
 from tests.gateway.agent import ClaudeAgent
@@ -137,7 +137,7 @@ def test_the_daemon_is_told_once_that_a_session_is_only_passed_on_and_again_when
     ],
 )
 def test_a_session_is_what_the_client_says_or_nothing(headers, expected):
-    assert identity_of(headers) == expected
+    assert identity_in_headers(headers) == expected
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_session_is_what_the_client_says_or_nothing(headers, expected):
     ],
 )
 def test_a_session_named_in_the_path_is_the_users_word_and_comes_before_an_agents(headers, named, expected):
-    assert identity_of(headers, named) == expected
+    assert identity_in_headers(headers, named) == expected
 
 
 def test_a_cache_key_is_a_session_only_where_it_is_codexs():
@@ -242,7 +242,8 @@ def test_a_cold_cache_is_used_for_the_very_request_that_finds_it_cold():
         stage.ask(MESSAGES, agent.body())
         stage.daemon.victims = everything
         agent.run(1, 5)
-        stage.until(lambda: stage.running.syncer.session_of(Identity("claude_code", SESSION)).is_cold(time.monotonic()))
+        session = stage.running.syncer.find_or_open_session(Identity("claude_code", SESSION))
+        stage.until(lambda: session.is_cold(time.monotonic()))
 
         got = stage.ask(MESSAGES, agent.body(), CLAUDE)
 

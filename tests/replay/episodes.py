@@ -14,7 +14,15 @@ from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment
 from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, demand_of
 from ctxgc.replay.oracle import oracles
-from ctxgc.replay.policies import ClearOld, JustEnough, KeyWatermarks, Masking, PlanJustEnough, Shipped, baselines
+from ctxgc.replay.policies import (
+    ClearOld,
+    JustEnough,
+    KeyWatermarks,
+    ObservationMasking,
+    PlanJustEnough,
+    ShippedPolicy,
+    baselines,
+)
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of
 from ctxgc.replay.trace import CountedSegment, Episode, Turn
 from tests.effort import effort
@@ -180,11 +188,16 @@ class Peak:
 
 def everyone(budget_tokens: int = 1500) -> list[Policy]:
     """Every policy there is, small enough to bite on small episodes."""
-    found: list[Policy] = [*baselines(), *oracles(budget_tokens), ClearOld("clear_soon", 3000, 1), Masking("mask_1", 1)]
-    found += [Shipped(f"phi{dial}", PacerRules(fault_price_tokens=dial)) for dial in (0.0, 300.0, 14_000.0)]
+    found: list[Policy] = [
+        *baselines(),
+        *oracles(budget_tokens),
+        ClearOld("clear_soon", 3000, 1),
+        ObservationMasking("mask_1", 1),
+    ]
+    found += [ShippedPolicy(f"phi{dial}", PacerRules(fault_price_tokens=dial)) for dial in (0.0, 300.0, 14_000.0)]
     found += [
-        Shipped("no_roots", PacerRules(fault_price_tokens=0.0, horizon_turns=200.0), Rules(file_turns=0)),
-        Shipped("limit", PacerRules(window_max_tokens=2 * budget_tokens), Rules(recent_turns=1, file_turns=0)),
+        ShippedPolicy("no_roots", PacerRules(fault_price_tokens=0.0, horizon_turns=200.0), Rules(file_turns=0)),
+        ShippedPolicy("limit", PacerRules(window_max_tokens=2 * budget_tokens), Rules(recent_turns=1, file_turns=0)),
         KeyWatermarks("key_low", 0, 1000, 100, Rules(recent_turns=1, file_turns=0)),
     ]
     for policy in found:

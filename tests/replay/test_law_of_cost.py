@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from ctxgc.core.pacer import PROFILES, PacerRules, tuned_rules
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS, OPENAI
-from ctxgc.core.regret_budget import Account
+from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.regret_law import REGRET_PART_MAX
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
-from ctxgc.replay.policies import NoCollection, Shipped
-from ctxgc.replay.reading import read_recorded_file, transcripts_in
+from ctxgc.replay.policies import NoCollection, ShippedPolicy
+from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
 from ctxgc.replay.simulate import script_of, simulate_policy
 from ctxgc.replay.trial import WARM_UP_TURNS
@@ -61,7 +61,9 @@ def test_but_for_recalls_no_session_is_further_behind_than_the_regret_law_allows
     lived = without_demand(replace(told, hidden_tokens=told.hidden_tokens + LEAST_MIN_TOKENS))
 
     for turns in range(1, len(lived.steps) + 1):
-        cost = simulate_policy(up_to(lived, turns), Shipped(pacer=pacer, rules=SHORT), pacer.prices, cache=cache).cost
+        cost = simulate_policy(
+            up_to(lived, turns), ShippedPolicy(pacer=pacer, rules=SHORT), pacer.prices, cache=cache
+        ).cost
         nothing = simulate_policy(up_to(lived, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
 
         assert cost <= (1 + REGRET_PART_MAX) * nothing * (1 + 1e-9)
@@ -84,7 +86,7 @@ def test_the_law_binds_long_sessions_and_still_lets_them_save(profile, cache):
     shares = []
 
     for turns in range(1, 61):
-        cost = simulate_policy(up_to(told, turns), Shipped(pacer=pacer), pacer.prices, cache=cache).cost
+        cost = simulate_policy(up_to(told, turns), ShippedPolicy(pacer=pacer), pacer.prices, cache=cache).cost
         nothing = simulate_policy(up_to(told, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
         shares.append(cost / nothing)
 
@@ -98,7 +100,7 @@ def test_the_account_knows_to_the_token_what_doing_nothing_costs(told, prices, c
     """A prompt too short to be cached is cheaper than the account takes it for: there is none here."""
     steps = tuple(replace(step, cleared=()) for step in told.steps)
     told = replace(told, hidden_tokens=told.hidden_tokens + LEAST_MIN_TOKENS, steps=steps)
-    policy = Shipped(pacer=PacerRules(prices=prices, fault_price_tokens=0.0, recent_turns=4), rules=SHORT)
+    policy = ShippedPolicy(pacer=PacerRules(prices=prices, fault_price_tokens=0.0, recent_turns=4), rules=SHORT)
 
     simulate_policy(told, policy, prices, cache=cache)
 
@@ -108,7 +110,7 @@ def test_the_account_knows_to_the_token_what_doing_nothing_costs(told, prices, c
 
 def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_its_own():
     told = reading_session(30, seed=3)
-    policy = Shipped(pacer=tuned_rules("cache_5m"))
+    policy = ShippedPolicy(pacer=tuned_rules("cache_5m"))
     simulate_policy(told, policy, PROFILES["cache_5m"])
     before = policy.account
 
@@ -117,11 +119,11 @@ def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_it
     policy.begin_episode(told)
 
     assert kept.full_cost == before.full_cost > 0
-    assert policy.account == Account()
+    assert policy.account == RegretAccount()
 
 
 def test_a_recall_is_paid_from_what_was_saved():
-    account = Account(full_cost=50_000.0, saved_cost=500.0).after_recall(PROFILES["cache_5m"], 1000, 100)
+    account = RegretAccount(full_cost=50_000.0, saved_cost=500.0).after_recall(PROFILES["cache_5m"], 1000, 100)
 
     assert account.saved_cost == pytest.approx(500 - (100 + 300 + 1.25 * 160))
     assert account.slack.cost_max(1.0, 1.0) == pytest.approx(0.01 * 50_000 + 500 - (100 + 300 + 1.25 * 160))
@@ -147,15 +149,15 @@ def running_costs(told, policy, prices, cache):
 @pytest.mark.parametrize("agent", AGENTS)
 def test_no_recorded_session_of_any_agent_is_dearer_than_101_percent_at_its_end_nor_103_at_any_turn(corpus, agent):
     """The end has its faults in it; a turn has none."""
-    for path in transcripts_in([str(corpus / agent)]):
+    for path in find_transcripts([str(corpus / agent)]):
         for (session, episodes), (scope, profile) in product(
             read_recorded_file(path).sessions.items(), product((RESULTS, ALL), BILLS)
         ):
             prices, cache = PROFILES[profile], BILLS[profile]
             told = [script_of(episode, scope, demand_of(episode, scope)) for episode in episodes]
             nothing = running_costs(told, NoCollection(), prices, unmarked(cache))
-            ours = running_costs(told, Shipped(pacer=tuned_rules(profile)), prices, cache)
-            calm = running_costs([*map(without_demand, told)], Shipped(pacer=tuned_rules(profile)), prices, cache)
+            ours = running_costs(told, ShippedPolicy(pacer=tuned_rules(profile)), prices, cache)
+            calm = running_costs([*map(without_demand, told)], ShippedPolicy(pacer=tuned_rules(profile)), prices, cache)
             beside = zip(calm[WARM_UP_TURNS:], nothing[WARM_UP_TURNS:], strict=True)
 
             assert ours[-1] <= 1.01 * nothing[-1], (session, scope, profile)

@@ -3,7 +3,7 @@
 import pytest
 
 from ctxgc.replay.money import bill_in_dollars
-from ctxgc.replay.policy_registry import NONE, SHIPPED
+from ctxgc.replay.terms import NONE, SHIPPED
 from ctxgc.replay.trial import Sums, TrialResult
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
+from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse
@@ -17,11 +17,11 @@ from ctxgc.replay.policies import (
     ClearOld,
     JustEnough,
     KeyWatermarks,
-    Masking,
     NoCollection,
+    ObservationMasking,
     PlanJustEnough,
     ProvenOnly,
-    Shipped,
+    ShippedPolicy,
     by_age,
     by_density,
     by_random,
@@ -29,8 +29,9 @@ from ctxgc.replay.policies import (
     by_touch,
     collectable_results,
 )
-from ctxgc.replay.policy_registry import NONE, Terms, policies_of
+from ctxgc.replay.policy_registry import policies_of
 from ctxgc.replay.simulate import simulate_policy
+from ctxgc.replay.terms import NONE, StudyTerms
 from tests.replay.episodes import (
     PRICES,
     budgets,
@@ -100,7 +101,7 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
         assert not gone & set(exchanges[-keep:])
         assert not set(collectable_results(run)) & set(exchanges[:-keep]) - gone
 
-    simulate_policy(script, Checked(Masking("mask", keep), check), PRICES)
+    simulate_policy(script, Checked(ObservationMasking("mask", keep), check), PRICES)
 
 
 @given(scripts(), st.integers(0, 8000), st.integers(1, 4))
@@ -153,7 +154,9 @@ def worth_taking(run, rules):
     return [slot for slot in range(len(run.heap)) if candidates[slot] and run.heap.freed[slot] >= rules.min_gain_tokens]
 
 
-@pytest.mark.parametrize("policy", [p for p in policies_of(Terms()) if p.name != NONE], ids=lambda policy: policy.name)
+@pytest.mark.parametrize(
+    "policy", [p for p in policies_of(StudyTerms()) if p.name != NONE], ids=lambda policy: policy.name
+)
 def test_no_rival_of_the_table_is_idle_in_a_long_session_with_pauses(policy):
     assert simulate_policy(a_long_session(), policy, PRICES).evictions > 0
 
@@ -183,7 +186,7 @@ def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
 def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
     pacer = PacerRules(prices=prices, fault_price_tokens=dial)
     told = replace(pacer, hidden_tokens=script.hidden_tokens, rules=Rules())
-    account, faults = Account(), 0
+    account, faults = RegretAccount(), 0
 
     def check(run, victims):
         nonlocal account, faults
@@ -194,7 +197,7 @@ def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
         core, account = decide_within_budget(run.heap, run.paths, run.now, told, account, request)
         assert tuple(victims) == (core.plan.victims if core else ())
 
-    simulate_policy(script, Checked(Shipped("x", pacer), check), prices)
+    simulate_policy(script, Checked(ShippedPolicy("x", pacer), check), prices)
 
 
 def test_a_sliding_window_takes_the_oldest_and_biggest_first_the_biggest():

@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 from ctxgc.core.provider_cache import OPENAI
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection
-from ctxgc.replay.policy_registry import Terms, policies_of
+from ctxgc.replay.policy_registry import policies_of
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
-from ctxgc.replay.reading import read_recorded_file
+from ctxgc.replay.recorded_files import read_recorded_file
 from ctxgc.replay.report import report_of
 from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import script_of, simulate_policy
 from ctxgc.replay.statistics import Bootstrap, median
 from ctxgc.replay.study import Study, run_study
 from ctxgc.replay.tally import Tally
+from ctxgc.replay.terms import StudyTerms
 from ctxgc.replay.trial import SCOPES, Sums, TrialResult
 from ctxgc.replay.why import explain_turn, find_session
-from ctxgc.report.charts import dot_plot, share_bars, window_chart
+from ctxgc.report.charts import dot_plot, share_bar_chart, window_chart
 from ctxgc.report.replay_page import report_html
 from tests.replay.made_sessions import claude_session
 
@@ -40,7 +41,7 @@ COUNTS = st.integers(0, 10**6)
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     files = [str(claude_session(folder / f"{n}.jsonl", f"session-{n}", seed=n, names="hushhush")) for n in range(4)]
-    return run_study(files, Terms(), workers=1)
+    return run_study(files, StudyTerms(), workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def page(report):
 def result(session, *, source="claude_code", turns=100, **by_policy):
     """A session's result by hand: cost and faults of some policies; all others do as no collection does."""
     made = TrialResult(source, session, turns=turns, windows={"none": [1], "clear_100k_keep_3": [1], "ctxgc": [1]})
-    for policy in policies_of(Terms()):
+    for policy in policies_of(StudyTerms()):
         cost, faults = by_policy.get(policy.name, (100.0, 0))
         for scope in SCOPES:
             made.sums[scope, policy.name] = Sums(cost=cost, faults=faults, prompt_tokens=100)
@@ -73,7 +74,7 @@ def test_costs_are_ratios_of_sums_and_faults_are_per_turn():
     one = result("a", turns=50, ctxgc=(60.0, 1), lru=(130.0, 2))
     two = result("b", turns=150, none=(300.0, 0), ctxgc=(180.0, 3), lru=(300.0, 6))
 
-    ours = policy_of(report_of(Study(Terms(), [one, two])), "claude_code", "ctxgc")
+    ours = policy_of(report_of(Study(StudyTerms(), [one, two])), "claude_code", "ctxgc")
 
     assert ours["cost_pct"] == 60.0
     assert ours["faults_per_100_turns"] == 2.0
@@ -84,7 +85,7 @@ def test_costs_are_ratios_of_sums_and_faults_are_per_turn():
 def test_the_agent_called_all_sums_over_agents():
     sessions = [result("a", source="codex", ctxgc=(50.0, 1)), result("b", ctxgc=(90.0, 3))]
 
-    report = report_of(Study(Terms(), sessions))
+    report = report_of(Study(StudyTerms(), sessions))
 
     assert set(report["agents"]) == {"codex", "claude_code", "all"}
     assert policy_of(report, "all", "ctxgc")["cost_pct"] == 70.0
@@ -92,7 +93,7 @@ def test_the_agent_called_all_sums_over_agents():
 
 
 def test_two_sessions_are_too_few_for_an_interval():
-    report = report_of(Study(Terms(), [result("a"), result("b")]))
+    report = report_of(Study(StudyTerms(), [result("a"), result("b")]))
 
     assert policy_of(report, "all", "ctxgc")["interval"] is None
 
@@ -116,7 +117,7 @@ def test_no_collection_costs_100_percent_everywhere(report):
 
 
 def test_only_the_policies_asked_for_are_reported_beside_no_collection(study):
-    chosen = Study(Terms(policies=("gdsf",)), study.results)
+    chosen = Study(StudyTerms(policies=("gdsf",)), study.results)
 
     rows = report_of(chosen)["agents"]["all"]["policies"]
 
@@ -174,7 +175,7 @@ def test_the_profile_accounts_for_every_token_turn(tmp_path):
     script = script_of(episode, RESULTS, demand_of(episode, RESULTS))
     watch = Resident()
 
-    simulate_policy(script, watch, Terms().prices)
+    simulate_policy(script, watch, StudyTerms().prices)
     profile = heap_profile_of(script)
 
     assert profile.total == watch.total
@@ -190,7 +191,7 @@ def test_a_turn_that_faulted_is_explained_with_what_had_gone(study, report, tmp_
     number = int(fault["session"].rpartition("-")[2])
     path = claude_session(tmp_path / "x.jsonl", fault["session"], seed=number, names="hushhush")
 
-    found = explain_turn(find_session([str(path)], fault["session"]), fault["turn"], Terms())
+    found = explain_turn(find_session([str(path)], fault["session"]), fault["turn"], StudyTerms())
 
     missing = [need for need in found["needs"] if need["missing"]]
     assert fault["size_tokens"] in {need["missing"]["size_tokens"] for need in missing}
@@ -201,7 +202,7 @@ def test_a_turn_that_faulted_is_explained_with_what_had_gone(study, report, tmp_
 def test_a_turn_that_is_not_there_is_not_explained(tmp_path):
     path = claude_session(tmp_path / "x.jsonl", "short", turns=3)
 
-    assert explain_turn(find_session([str(path)], "short"), 99, Terms()) is None
+    assert explain_turn(find_session([str(path)], "short"), 99, StudyTerms()) is None
     assert find_session([str(path)], "other") == []
 
 
@@ -244,7 +245,7 @@ def test_every_drawing_is_well_formed_and_inside_its_frame(page):
 
 def test_names_of_sessions_cannot_become_markup():
     evil = "<b onclick=x>&"
-    report = report_of(Study(Terms(), [result(evil, source=evil)]))
+    report = report_of(Study(StudyTerms(), [result(evil, source=evil)]))
 
     page = report_html(report)
 
@@ -255,8 +256,8 @@ def test_names_of_sessions_cannot_become_markup():
 def test_the_smallest_report_has_a_page_too():
     empty = result("a", turns=0, none=(0.0, 0))
 
-    assert "</html>" in report_html(report_of(Study(Terms(), [empty])))
-    for drawing in (dot_plot([], ""), window_chart({"none": []}, [], ""), share_bars([], "")):
+    assert "</html>" in report_html(report_of(Study(StudyTerms(), [empty])))
+    for drawing in (dot_plot([], ""), window_chart({"none": []}, [], ""), share_bar_chart([], "")):
         ElementTree.fromstring(drawing)
 
 
@@ -279,10 +280,12 @@ def test_costs_by_turn_run_on_through_a_session_that_compacts():
 
 
 def test_only_requests_of_ctxgc_carry_our_mark_and_only_if_asked():
-    marked = {policy.name for policy in policies_of(Terms()) if Terms().cache_rules_of(policy.name).has_own_mark}
+    marked = {
+        policy.name for policy in policies_of(StudyTerms()) if StudyTerms().cache_rules_of(policy.name).has_own_mark
+    }
 
     assert "ctxgc" in marked
     assert not marked & {"none", "lru", "clear_100k_keep_3"}
-    assert not Terms(mark="none").cache_rules_of("ctxgc").has_own_mark
-    assert Terms(bill="ideal").cache_rules_of("ctxgc") == IDEAL
-    assert Terms("openai").cache_rules_of("ctxgc").provider is OPENAI
+    assert not StudyTerms(mark="none").cache_rules_of("ctxgc").has_own_mark
+    assert StudyTerms(bill="ideal").cache_rules_of("ctxgc") == IDEAL
+    assert StudyTerms("openai").cache_rules_of("ctxgc").provider is OPENAI

@@ -19,7 +19,7 @@ from ctxgc.core.provider_cache import (
     units_of,
 )
 from ctxgc.replay import simulate
-from ctxgc.replay.policies import NoCollection, Shipped
+from ctxgc.replay.policies import NoCollection, ShippedPolicy
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules, MarkedCache, PrefixCache, session_cache
 from ctxgc.replay.simulate import simulate_policy
 from tests.replay.episodes import (
@@ -189,7 +189,7 @@ def test_what_the_pacer_is_told_of_an_edit_is_what_the_request_is_billed(script,
     """A cut is weighed by the bill that it gets: the place of the first edited slot says what is read."""
     foretold = []
 
-    class Watched(Shipped):
+    class Watched(ShippedPolicy):
         def victims(self, run):
             found = super().victims(run)
             state, before = run.window_cache, run.prompt_tokens - run.heap.resident_tokens

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.replay import reading, trial
+from ctxgc.replay import recorded_files, trial
 from ctxgc.replay.policies import NoCollection
-from ctxgc.replay.policy_registry import Terms, policies_of
-from ctxgc.replay.reading import read_recorded_file, transcripts_in
+from ctxgc.replay.policy_registry import policies_of
+from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file
 from ctxgc.replay.report import report_of
 from ctxgc.replay.study import run_study
+from ctxgc.replay.terms import StudyTerms
 from ctxgc.replay.trial import choose_placebo_sessions
 from tests.replay.episodes import episode_of, free_turns
 from tests.replay.made_sessions import claude_session
@@ -35,7 +36,7 @@ def sessions(folder):
 
 @pytest.fixture(scope="module")
 def study(sessions):
-    return run_study(sessions, Terms(), workers=1)
+    return run_study(sessions, StudyTerms(), workers=1)
 
 
 def steady(study):
@@ -47,7 +48,7 @@ def steady(study):
 
 @pytest.mark.slow
 def test_neither_the_order_of_files_nor_the_number_of_workers_changes_the_report(sessions, study):
-    other = run_study(sessions[::-1], Terms(), workers=2)
+    other = run_study(sessions[::-1], StudyTerms(), workers=2)
 
     assert steady(other) == steady(study)
     assert [result.session for result in study.results] == ["session-7", "session-8", "session-9"]
@@ -67,7 +68,7 @@ def test_the_hash_seed_does_not_change_the_report(sessions):
 
 
 def test_every_session_is_played_by_every_policy_in_both_scopes(study):
-    names = [policy.name for policy in policies_of(Terms())]
+    names = [policy.name for policy in policies_of(StudyTerms())]
     for result in study.results:
         assert sorted(result.sums) == sorted((scope, name) for scope in ("results", "all") for name in names)
         assert result.turns == 30
@@ -90,7 +91,7 @@ def test_sessions_that_share_no_word_have_a_placebo_without_faults(study):
 def test_a_session_whose_double_is_its_placebo_needs_as_much_by_coincidence(tmp_path):
     twins = [str(claude_session(tmp_path / f"{name}.jsonl", name, seed=4, turns=12)) for name in ("a", "b")]
 
-    study = run_study(twins, Terms(), workers=1)
+    study = run_study(twins, StudyTerms(), workers=1)
 
     for result in study.results:
         sums = result.sums["results", "none"]
@@ -98,7 +99,7 @@ def test_a_session_whose_double_is_its_placebo_needs_as_much_by_coincidence(tmp_
 
 
 def test_the_only_session_of_an_agent_has_no_placebo(sessions):
-    study = run_study(sessions[:1], Terms(), workers=1)
+    study = run_study(sessions[:1], StudyTerms(), workers=1)
 
     assert not study.results[0].has_placebo
     assert report_of(study)["agents"]["claude_code"]["placebo_precision"] is None
@@ -114,8 +115,8 @@ def test_files_that_hold_no_session_are_named_and_the_others_counted(sessions, t
     for name, data in broken.items():
         (tmp_path / name).write_bytes(data)
 
-    files = [sessions[0], *transcripts_in([str(tmp_path)]), str(tmp_path / "nowhere.jsonl")]
-    study = run_study(files, Terms(), workers=1)
+    files = [sessions[0], *find_transcripts([str(tmp_path)]), str(tmp_path / "nowhere.jsonl")]
+    study = run_study(files, StudyTerms(), workers=1)
 
     assert len(study.results) == study.files == 1
     assert {os.path.basename(path) for path, why in study.skipped if why} == {*broken, "nowhere.jsonl"}
@@ -125,7 +126,7 @@ def test_a_file_that_breaks_a_parser_costs_only_itself(sessions, monkeypatch):
     def broken(format):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(reading, "make_transcript_parser", broken)
+    monkeypatch.setattr(recorded_files, "make_transcript_parser", broken)
 
     assert "ZeroDivisionError" in read_recorded_file(sessions[0]).trouble
 
@@ -134,7 +135,7 @@ def test_a_session_that_is_in_two_files_counts_once_and_in_full(tmp_path):
     short = claude_session(tmp_path / "a.jsonl", "same", turns=4)
     full = claude_session(tmp_path / "b.jsonl", "same", turns=9)
 
-    study = run_study([str(short), str(full)], Terms(), workers=1)
+    study = run_study([str(short), str(full)], StudyTerms(), workers=1)
 
     assert [result.turns for result in study.results] == [9]
     assert [(path, "b.jsonl" in why) for path, why in study.skipped] == [(str(short), True)]
@@ -147,8 +148,8 @@ def test_no_text_of_a_session_is_left_behind(sessions, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(sessions[:1], Terms(), workers=1, tell=stop)
-    run_study(sessions[:1], Terms(), workers=1)
+        run_study(sessions[:1], StudyTerms(), workers=1, tell=stop)
+    run_study(sessions[:1], StudyTerms(), workers=1)
 
     assert not list(tmp_path.glob("ctxgc-replay-*"))
 
@@ -157,7 +158,7 @@ def test_progress_only_grows_and_ends_at_one(tmp_path):
     short = [str(claude_session(tmp_path / f"{name}.jsonl", name, turns=6)) for name in ("a", "b")]
     shares = []
 
-    run_study(short, Terms(), workers=1, tell=lambda share, note: shares.append(share))
+    run_study(short, StudyTerms(), workers=1, tell=lambda share, note: shares.append(share))
 
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
@@ -166,7 +167,7 @@ def test_progress_only_grows_and_ends_at_one(tmp_path):
 CORPUS_STUDY = """
 import json, resource, sys
 from ctxgc.replay.policy_registry import Terms
-from ctxgc.replay.reading import transcripts_in
+from ctxgc.replay.recorded_files import transcripts_in
 from ctxgc.replay.study import run_study
 from ctxgc.replay.trial import choose_placebo_sessions
 
@@ -238,6 +239,6 @@ def test_a_policy_plays_a_sessions_episodes_in_a_row_for_it_keeps_an_account(mon
     for number, episode in enumerate(episodes):
         episode.number = number
 
-    trial.simulate_session(episodes, (), Terms())
+    trial.simulate_session(episodes, (), StudyTerms())
 
     assert begun == [0, 1, 2] * (len(begun) // 3)

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from ctxgc.core.segment import Access, Kind, PathUse, Role
-from ctxgc.stash import candidates, postings, reading, vocabulary
+from ctxgc.stash import candidates, filters, postings, reading, vocabulary
 from ctxgc.stash import search as planner
 from ctxgc.stash.contract import PutSession, Query, SessionRow
 from ctxgc.stash.filters import build_scope
@@ -56,7 +56,7 @@ async def test_a_text_query_is_driven_by_the_index_and_a_listing_never_scans_the
             assert "=" not in steps[0].partition("INDEX")[2], steps
             rows = [] if scope.is_tagged else ["SEARCH s USING INTEGER PRIMARY KEY (rowid=?)"]
             assert steps[1:2] == rows
-        sql, values = planner.listing_sql(scope)
+        sql, values = filters.listing_sql(scope)
         steps = plan_of(db, sql, (*values, 10, 0))
     assert not [step for step in steps if step in ("SCAN s", "SCAN path_use", "SCAN path", "SCAN session")], steps
 

@@ -87,24 +87,30 @@ def is_question_tool(tool: str) -> bool:
     return name in QUESTION_TOOLS and (not server or "user" in name or "human" in name)
 
 
-def holds_words(result: bytes) -> bool:
+def has_protected_words(result: bytes) -> bool:
     """Whether a result holds words that no edit may take: a fold, or a reason as a member of JSON."""
     if not (_SPEAKER.search(result, 0, _HEAD_BYTES) or any(sign in result for sign in _SIGNS)):
         return False
     text = result.decode("utf-8", "replace")
-    return fold_start(text) >= 0 or _JSON_REASON.match(text) is not None
+    return find_folds(text) >= 0 or _JSON_REASON.match(text) is not None
 
 
-def fold_start(text: str) -> int:
+def find_folds(text: str) -> int:
     """The place where the folds of a result begin; -1 without folds.
 
     The user's words may hold any text, so all text behind such a heading is kept.
     """
-    starts = (_reason_start(text), _head_start(text), _edited_start(text), _rules_start(text), _reminders_start(text))
+    starts = (
+        _find_reason(text),
+        _find_fold_head(text),
+        _find_edit_notice(text),
+        _find_rules(text),
+        _find_reminders(text),
+    )
     return min((start for start in starts if start >= 0), default=-1)
 
 
-def _reason_start(text: str) -> int:
+def _find_reason(text: str) -> int:
     if refused := _REFUSED.match(text):
         return refused.start(1)
     if _REFUSAL_LINE.match(text) and (reason := _REASON_LINE.search(text)):
@@ -113,36 +119,36 @@ def _reason_start(text: str) -> int:
     return remark.start(1) if remark else -1
 
 
-def _head_start(text: str) -> int:
+def _find_fold_head(text: str) -> int:
     head = _ANSWERED.match(text) or _ACCEPTED_CHANGED.match(text)
     return head.start(1) if head else -1
 
 
-def _edited_start(text: str) -> int:
+def _find_edit_notice(text: str) -> int:
     # A scan for beginnings of lines costs more than a search for a sign that hardly any result has.
     edited = EDITED.search(text) if any(sign in text for sign in _EDITED_SIGNS) else None
     return edited.start() if edited else -1
 
 
-def _rules_start(text: str) -> int:
+def _find_rules(text: str) -> int:
     if not text.rstrip().endswith(RULES_END):
         return -1
     return 0 if text.startswith(f"{RULES_START}\n") else text.find(f"\n{RULES_START}\n") + 1 or -1
 
 
-def _reminders_start(text: str) -> int:
+def _find_reminders(text: str) -> int:
     if _OPEN not in text:
         return -1
     typed = _TYPED.search(text)
     start = typed.start() if typed else -1
     end = len(text) if start < 0 else start
-    while (end := _last_reminder_start(text, end)) >= 0:
+    while (end := _find_last_reminder(text, end)) >= 0:
         if start >= 0 or not _TOOLS_OWN.match(text, end):
             start = end
     return start
 
 
-def _last_reminder_start(text: str, end: int) -> int:
+def _find_last_reminder(text: str, end: int) -> int:
     """Where the reminder begins that ends here, with white space apart, on a line of its own; -1 if none does."""
     while end and text[end - 1].isspace():
         end -= 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ctxgc.adapters.facts.patch_paths import files_of_patch, is_patch, parse_script
-from ctxgc.adapters.facts.result_words import holds_words, is_question_tool
+from ctxgc.adapters.facts.result_words import has_protected_words, is_question_tool
 from ctxgc.adapters.facts.shell_facts import attempt_of, is_pure_read, recalled_segment_name
 from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
 from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
@@ -97,7 +97,7 @@ class Facts:
         elif self.reads_to_default and result.count(b"\n") >= READ_LINES_DEFAULT - 1:
             paths = tuple(use._replace(last_line=use.first_line + READ_LINES_DEFAULT - 1) for use in paths)
         is_cut = self.call.is_pure_read and _is_result_cut(result)
-        has_words = self.call.holds_words or holds_words(result)
+        has_words = self.call.holds_words or has_protected_words(result)
         if paths is self.paths and not is_cut and has_words == self.call.holds_words:
             return self
         return replace(self, paths=paths, call=self.call._replace(is_cut=is_cut, holds_words=has_words))
@@ -171,10 +171,10 @@ def _facts_of_input(name: str, value: object, cwd: str) -> Facts:
     path = next((value[key] for key in PATH_KEYS if isinstance(value.get(key), str)), "")
     if not path.isprintable() or not 0 < len(path) <= PATH_CHARS_MAX:
         return Facts()
-    return _facts_of_file(_access_of(name, value), resolve_path(path, cwd), value)
+    return _facts_of_file(_access_of_tool(name, value), resolve_path(path, cwd), value)
 
 
-def _access_of(name: str, value: dict[str, Any]) -> Access:
+def _access_of_tool(name: str, value: dict[str, Any]) -> Access:
     if name in EDITOR_TOOLS:
         command = value.get("command")
         return EDITOR_COMMANDS.get(command, Access.MENTION) if isinstance(command, str) else Access.MENTION

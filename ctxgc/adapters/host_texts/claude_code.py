@@ -130,11 +130,11 @@ class ClaudeTexts:
 
     def _note_skill_launch(self, name: object) -> None:
         if isinstance(name, str) and name and len(self._launched) < SKILLS_MAX:
-            self._launched[_last_part(name, ":")] = None
+            self._launched[_base_name(name, ":")] = None
 
     def _read_skill(self, text: str, *, is_meta: bool) -> TextReading:
         folder = _SKILL_FOLDER.match(text)
-        name = _last_part(folder[1].strip().rstrip("/"), "/") if folder else ""
+        name = _base_name(folder[1].strip().rstrip("/"), "/") if folder else ""
         if is_meta or name in self._launched:
             self._launched.pop(name, None)
             return TextReading(Kind.ATTACHMENT, text, output_facts(name or "skill", "skill"))
@@ -151,7 +151,7 @@ def _task_name(inner: str) -> str:
     return f"task {task}" if task else "output of a task"
 
 
-def _last_part(name: str, separator: str) -> str:
+def _base_name(name: str, separator: str) -> str:
     return name.rpartition(separator)[2]
 
 

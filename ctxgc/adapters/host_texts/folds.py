@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import RESULT_HEAD_SPAN, RESULT_REST_SPAN, RESULT_SPAN, Span
-from ctxgc.adapters.facts.result_words import fold_start
+from ctxgc.adapters.facts.result_words import find_folds
 from ctxgc.adapters.json_spans import Extent, JsonText
 from ctxgc.adapters.json_values import block_text
 
@@ -35,7 +35,7 @@ class FoldedResult(NamedTuple):
 def split_folds(content: Any) -> FoldedResult:
     """A result without its folds, and the folds, in order; without spans."""
     if isinstance(content, str):
-        at = fold_start(content)
+        at = find_folds(content)
         return (
             FoldedResult(content)
             if at < 0
@@ -89,7 +89,7 @@ def _block_spans(text: JsonText, extent: Extent, texts: list[str | None], starts
 
 
 def _fold_starts(content: list[Any]) -> list[int]:
-    return [fold_start(block_text(block) or "") for block in content]
+    return [find_folds(block_text(block) or "") for block in content]
 
 
 def _split_reminders(tail: str) -> list[str]:

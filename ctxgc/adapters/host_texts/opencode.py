@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ctxgc.adapters.facts.result_words import fold_start
+from ctxgc.adapters.facts.result_words import find_folds
 from ctxgc.adapters.facts.rule_files import is_rule_file
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
 from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, parse_wrappers, typed_words
@@ -40,7 +40,7 @@ class OpenCodeTexts:
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
         if before is not None and (is_synthetic or _is_mentioned_file(text, before)):
-            is_rule = is_rule_file(before.paths[0].path) or fold_start(text) >= 0
+            is_rule = is_rule_file(before.paths[0].path) or find_folds(text) >= 0
             return TextReading(Kind.SYSTEM if is_rule else Kind.ATTACHMENT, text, before)
         is_reminder = (
             {wrapper.tag for wrapper in parse_wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False

@@ -44,7 +44,7 @@ AGENT_CALLS_MAX = 1024
 
 
 @dataclass(slots=True)
-class _Usage:
+class _ReplyBill:
     """The bill of a reply: every record repeats the bill, and the last record has the most output."""
 
     turn: int
@@ -56,14 +56,14 @@ class _Usage:
 
 
 @dataclass(slots=True)
-class _LogSession:
+class _ClaudeSession:
     """A session of the file."""
 
     chain: SessionBuilder
     tree: Tree = field(default_factory=Tree)
     last_uuid: str = ""
     reply: str = ""
-    usage: _Usage | None = None
+    usage: _ReplyBill | None = None
     turns: dict[int, int] = field(default_factory=dict)
     """Turn of each reply, by the stamp of its message id."""
     texts: ClaudeTexts = field(default_factory=ClaudeTexts)
@@ -83,7 +83,7 @@ class ClaudeCode(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sessions: dict[str, _LogSession] = {}
+        self._sessions: dict[str, _ClaudeSession] = {}
         self._last_session = ""
         self._lineages: dict[str, str] = {}
         """Session ids that go on with another one's window, by the parents of their records: a resumed session."""
@@ -134,7 +134,7 @@ class ClaudeCode(LineTranscript):
         else:
             self._skip_record(kind)
 
-    def _session_of(self, record: ClaudeRecord) -> _LogSession | None:
+    def _session_of(self, record: ClaudeRecord) -> _ClaudeSession | None:
         """The session of a record, opened if the session is new; None before any record has named a session."""
         name = clean_name(as_text(record.sessionId))
         name = self._lineages.get(name, name) or self._last_session
@@ -150,7 +150,7 @@ class ClaudeCode(LineTranscript):
         if session is None:
             if record.type not in ("user", "assistant", "attachment", "system"):
                 return None  # Bookkeeping alone opens no session.
-            session = self._sessions[name] = _LogSession(SessionBuilder(name, self._events))
+            session = self._sessions[name] = _ClaudeSession(SessionBuilder(name, self._events))
             if parent:
                 self._events.append(
                     SessionOpened(name, clean_name(as_text(record.cwd)), parent, self._starting_call(parent, record))
@@ -189,7 +189,7 @@ class ClaudeCode(LineTranscript):
                 return call
         return ""
 
-    def _take_user_record(self, session: _LogSession, record: ClaudeRecord, above: int) -> None:
+    def _take_user_record(self, session: _ClaudeSession, record: ClaudeRecord, above: int) -> None:
         chain = session.chain
         content = as_dict(record.message).get("content")
         if not isinstance(content, str | list):
@@ -229,13 +229,13 @@ class ClaudeCode(LineTranscript):
         elif reading.words:
             self._skip_record("blank")
 
-    def _take_fork(self, session: _LogSession, above: int, is_prompt: bool) -> None:
+    def _take_fork(self, session: _ClaudeSession, above: int, is_prompt: bool) -> None:
         slots = session.tree.fork(above, session.chain.window, is_prompt)
         if slots is not None:
             session.chain.drop_open_calls()
             session.chain.replace_window(slots, Departure.REWOUND)
 
-    def _take_result(self, session: _LogSession, block: dict[str, Any], wall_s: float) -> None:
+    def _take_result(self, session: _ClaudeSession, block: dict[str, Any], wall_s: float) -> None:
         chain, content = session.chain, block.get("content")
         if exceeds_depth(content, SKELETON_DEPTH_MAX):
             self._skip_record("too_deep")
@@ -243,11 +243,11 @@ class ClaudeCode(LineTranscript):
         is_error = block.get("is_error")
         call_id = as_text(block.get("tool_use_id"))
         result = split_folds(content)
-        chain.take_result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
+        chain.join_call_result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
         for reading in map(session.texts.read_fold, result.folds):
             chain.admit_text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
 
-    def _take_assistant_record(self, session: _LogSession, record: ClaudeRecord) -> None:
+    def _take_assistant_record(self, session: _ClaudeSession, record: ClaudeRecord) -> None:
         chain = session.chain
         message = as_dict(record.message)
         content = message.get("content")
@@ -275,26 +275,26 @@ class ClaudeCode(LineTranscript):
                 what = Kind.ASSISTANT if text is not None else Kind.OTHER
                 self._take_block(chain, block, what, Role.ASSISTANT, birth)
 
-    def _begin_reply(self, session: _LogSession, reply: str) -> int:
+    def _begin_reply(self, session: _ClaudeSession, reply: str) -> int:
         """The turn of a reply; a new reply ends the wait for the reply before."""
         key = hash64(reply)
         if key not in session.turns:
             self._emit_bill(session)
             session.chain.end_late_calls()
             session.turns[key] = session.chain.turn
-            session.usage = _Usage(session.chain.turn)
+            session.usage = _ReplyBill(session.chain.turn)
             session.chain.turn += 1
         return session.turns[key]
 
-    def _note_usage(self, session: _LogSession, turn: int, model: str, usage: object, wall_s: float) -> None:
+    def _note_usage(self, session: _ClaudeSession, turn: int, model: str, usage: object, wall_s: float) -> None:
         kept = session.usage
         if kept is None or kept.turn != turn or not isinstance(usage, dict):
             return
         output_tokens = as_count(usage.get("output_tokens"))
         if output_tokens > kept.output_tokens:
-            session.usage = _Usage(turn, model, wall_s, output_tokens, usage, is_news=True)
+            session.usage = _ReplyBill(turn, model, wall_s, output_tokens, usage, is_news=True)
 
-    def _emit_bill(self, session: _LogSession) -> None:
+    def _emit_bill(self, session: _ClaudeSession) -> None:
         """Emit the bill of the current reply; again for the same turn if later records know better."""
         usage = session.usage
         if usage is None or not usage.is_news:
@@ -349,7 +349,7 @@ class ClaudeCode(LineTranscript):
         else:
             chain.admit_text(kind, role, "", birth, {"opaque": [block]})
 
-    def _take_attachment(self, session: _LogSession, record: ClaudeRecord) -> None:
+    def _take_attachment(self, session: _ClaudeSession, record: ClaudeRecord) -> None:
         attachment = as_dict(record.attachment)
         found = read_attachment(attachment, as_text(record.cwd), session.texts)
         if found is None:
@@ -359,7 +359,7 @@ class ClaudeCode(LineTranscript):
         birth = Birth(session.chain.turn, parse_unix_s(record.timestamp))
         session.chain.admit_text(kind, Role.USER, words, birth, facts=facts)
 
-    def _take_system_record(self, session: _LogSession, record: ClaudeRecord) -> None:
+    def _take_system_record(self, session: _ClaudeSession, record: ClaudeRecord) -> None:
         if record.subtype == "compact_boundary":
             self._take_compaction(session, as_dict(record.compactMetadata))
         elif record.subtype == "microcompact_boundary":
@@ -377,7 +377,7 @@ class ClaudeCode(LineTranscript):
         if ids:
             chain.clear_bodies(ids, Departure.HOST_CLEARED)
 
-    def _take_compaction(self, session: _LogSession, metadata: dict[str, Any]) -> None:
+    def _take_compaction(self, session: _ClaudeSession, metadata: dict[str, Any]) -> None:
         """The window is the segments that the host preserved, behind a place for the summary that comes next."""
         chain = session.chain
         chain.drop_open_calls()
@@ -390,7 +390,7 @@ class ClaudeCode(LineTranscript):
         chain.rebuild_window(ids, Departure.HOST_COMPACTED)
         session.tree.begin_branch(left, chain.window)
 
-    def _take_summary(self, session: _LogSession, content: str | list[Any], wall_s: float) -> None:
+    def _take_summary(self, session: _ClaudeSession, content: str | list[Any], wall_s: float) -> None:
         if session.summary_place is None:
             self._take_compaction(session, {})
         text = "\n".join(text for block in content_blocks(content) if (text := block_text(block)))

@@ -37,7 +37,7 @@ def _is_message(record: dict[str, Any]) -> bool:
 
 
 @dataclass(slots=True)
-class _Session:
+class _StreamSession:
     """One session of the stream."""
 
     chain: SessionBuilder
@@ -53,7 +53,7 @@ class ClaudeStream(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, _StreamSession] = {}
         self._cwd = ""
 
     def _read_record(self, line: bytes) -> bool:
@@ -81,23 +81,23 @@ class ClaudeStream(LineTranscript):
         for session in self._sessions.values():
             session.chain.admit_lone_results()
 
-    def _session_of(self, name: str, call: str) -> _Session:
+    def _session_of(self, name: str, call: str) -> _StreamSession:
         """The session of a record: the stream's own, or that of the sub-agent which this call started."""
         side = f"{name}/{call}" if call else name
         if side not in self._sessions:
             chain = SessionBuilder(side, self._events)
-            self._sessions[side] = _Session(chain, ClaudeTexts())
+            self._sessions[side] = _StreamSession(chain, ClaudeTexts())
             self._events.append(SessionOpened(side, parent=name if call else "", parent_segment=call))
             chain.note_session(project=self._cwd)
         return self._sessions[side]
 
-    def _take_prompt(self, session: _Session, message: dict[str, Any]) -> None:
+    def _take_prompt(self, session: _StreamSession, message: dict[str, Any]) -> None:
         chain, birth = session.chain, Birth(session.chain.turn)
         for block in content_blocks(message["content"]):
             fields, text = as_dict(block), block_text(block)
             if fields.get("type") == "tool_result":
                 is_error = True if fields.get("is_error") is True else None
-                chain.take_result(as_text(fields.get("tool_use_id")), fields.get("content"), is_error)
+                chain.join_call_result(as_text(fields.get("tool_use_id")), fields.get("content"), is_error)
             elif text is not None:
                 reading = session.texts.read_text(text)
                 if reading.words.strip():
@@ -106,7 +106,7 @@ class ClaudeStream(LineTranscript):
             else:
                 self._take_opaque_block(chain, block, Kind.USER, Role.USER, birth)
 
-    def _take_reply(self, session: _Session, message: dict[str, Any]) -> None:
+    def _take_reply(self, session: _StreamSession, message: dict[str, Any]) -> None:
         """A block of a reply, or several: a reply's lines share the id of its message."""
         chain, reply, model = session.chain, as_text(message.get("id")), as_text(message.get("model"))
         if not reply or reply != session.reply:

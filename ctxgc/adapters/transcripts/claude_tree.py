@@ -27,7 +27,7 @@ def hash64(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
 
 
-class Node(NamedTuple):
+class RecordNode(NamedTuple):
     """A record of the tree."""
 
     solid: int
@@ -46,7 +46,7 @@ class _Child(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Branch:
+class _TreeBranch:
     """Segments before place `cut` (of records before number `cut_at`) are the parent's; then come its own."""
 
     parent: int
@@ -65,7 +65,7 @@ class Tree:
     _branch: array[int] = field(default_factory=lambda: array("l"))
     _place: array[int] = field(default_factory=lambda: array("q"))
     _texts: dict[int, _Child] = field(default_factory=dict)
-    _branches: list[_Branch] = field(default_factory=lambda: [_Branch(-1, 0, 0, [])])
+    _branches: list[_TreeBranch] = field(default_factory=lambda: [_TreeBranch(-1, 0, 0, [])])
 
     def __contains__(self, uuid: str) -> bool:
         return hash64(uuid) in self._at
@@ -81,10 +81,10 @@ class Tree:
         self._place.append(place)
         return above
 
-    def node(self, uuid: str) -> Node | None:
+    def node(self, uuid: str) -> RecordNode | None:
         """The node of a record; None for an unknown record."""
         at = self._at.get(hash64(uuid))
-        return None if at is None else Node(self._solid[at], self._branch[at], self._place[at])
+        return None if at is None else RecordNode(self._solid[at], self._branch[at], self._place[at])
 
     def place_after(self, uuid: str, otherwise: int) -> int:
         """The next place of the window when the record after this one came."""
@@ -102,7 +102,7 @@ class Tree:
             return None
         if first is not None:
             self._save_window(window)
-            self._branches.append(_Branch(first.branch, first.place, first.at, []))
+            self._branches.append(_TreeBranch(first.branch, first.place, first.at, []))
             self.current = len(self._branches) - 1
         else:
             self._texts[parent] = _Child(self.current, self._place[last], last)
@@ -118,7 +118,7 @@ class Tree:
     def begin_branch(self, window: Slots, kept: Slots) -> None:
         """A compaction: a branch that begins with the segments that the host kept."""
         self._save_window(window)
-        self._branches.append(_Branch(-1, 0, 0, list(kept)))
+        self._branches.append(_TreeBranch(-1, 0, 0, list(kept)))
         self.current = len(self._branches) - 1
         self._branch[-1:] = array("l", [self.current]) if self._branch else array("l")
 

@@ -270,12 +270,12 @@ class Codex(LineTranscript):
         birth = Birth(self._birth_turn(), wall_s, self._reply_id())
         chain.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=is_text)
         if kind in SELF_ANSWERED:
-            chain.take_result(call_id, None, None, wall_s)
+            chain.join_call_result(call_id, None, None, wall_s)
 
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        self._ensure_session().take_result(call_id, output, True if is_failure(output) else None, wall_s)
+        self._ensure_session().join_call_result(call_id, output, True if is_failure(output) else None, wall_s)
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))

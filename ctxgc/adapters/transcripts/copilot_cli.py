@@ -183,7 +183,7 @@ class CopilotCli(LineTranscript):
             chain.admit_pending_calls()
             chain.replace_window([slot for slot in chain.window if slot[0] != before[0]], Departure.HOST_CLEARED)
         segment_id = chain.admit_text(Kind.SYSTEM, Role.SYSTEM, text, Birth(chain.turn, wall_s, place=place))
-        chain.window.sort(key=_place_of)
+        chain.window.sort(key=_slot_place)
         thread.system = (segment_id, dict(chain.window)[segment_id], text)
 
     def _take_reply(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
@@ -221,7 +221,7 @@ class CopilotCli(LineTranscript):
         exit_code = _EXIT_CODE.search(content[-300:]) if isinstance(content, str) else None
         is_failure = data.get("success") is False or (exit_code is not None and int(exit_code[1]) != 0)
         call_id = as_text(data.get("toolCallId"))
-        thread.chain.take_result(call_id, content, True if is_failure else None, wall_s)
+        thread.chain.join_call_result(call_id, content, True if is_failure else None, wall_s)
 
     def _take_compaction(self, data: dict[str, Any], wall_s: float) -> None:
         """The host summarises while the session goes on: segments since the beginning of the summary stay behind the
@@ -240,7 +240,7 @@ class CopilotCli(LineTranscript):
         kept: Slots = [slot for slot in chain.window if slot[0] == system or slot[1] > place]
         chain.replace_window(kept, Departure.HOST_COMPACTED)
         chain.admit_text(Kind.SUMMARY, Role.USER, text, Birth(chain.turn, wall_s, place=place))
-        chain.window.sort(key=_place_of)
+        chain.window.sort(key=_slot_place)
 
     def _rewind(self, event_id: str) -> None:
         """The user went back: this event and all later events are gone."""
@@ -253,7 +253,7 @@ class CopilotCli(LineTranscript):
         chain.replace_window([slot for slot in chain.window if slot[1] < start], Departure.REWOUND)
 
 
-def _place_of(slot: tuple[str, int]) -> int:
+def _slot_place(slot: tuple[str, int]) -> int:
     return slot[1]
 
 

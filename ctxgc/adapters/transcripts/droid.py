@@ -113,7 +113,7 @@ class Droid(LineTranscript):
         kind, text = block.get("type"), block_text(block)
         if kind == "tool_result":
             is_error = True if block.get("is_error") is True else None
-            chain.take_result(as_text(block.get("tool_use_id")), block.get("content"), is_error, birth.wall_s)
+            chain.join_call_result(as_text(block.get("tool_use_id")), block.get("content"), is_error, birth.wall_s)
         elif kind == "tool_use" and as_text(block.get("id")):
             call_id, tool = as_text(block["id"]), as_text(block.get("name"))
             self._ids.append(chain.begin_call(call_id, tool, block.get("input"), birth, cwd=self._cwd))

@@ -76,7 +76,7 @@ def is_gemini_document(head: bytes) -> bool:
 
 
 @dataclass(slots=True)
-class _Message:
+class _GeminiMessage:
     """A message that was taken."""
 
     ids: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class _SessionReader:
         self.chain = SessionBuilder(session, events)
         self.content = ContentReader(self.chain)
         self.skipped = skipped
-        self._messages: dict[str, _Message] = {}
+        self._messages: dict[str, _GeminiMessage] = {}
         """Messages of the history, in order."""
 
     def take_session_facts(self, record: dict[str, Any]) -> None:
@@ -149,14 +149,14 @@ class _SessionReader:
                 self._admit_prompt(content, Birth(self.chain.turn))
         self._count_skipped_parts()
 
-    def _open_message(self, name: str, *, is_reply: bool) -> _Message:
-        message = self._messages[name] = _Message(turn=self.chain.turn)
+    def _open_message(self, name: str, *, is_reply: bool) -> _GeminiMessage:
+        message = self._messages[name] = _GeminiMessage(turn=self.chain.turn)
         if is_reply:
             self.chain.end_late_calls()
             self.chain.turn += 1
         return message
 
-    def _take_prompt(self, record: dict[str, Any], message: _Message, *, is_new: bool) -> None:
+    def _take_prompt(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:
         if is_new:
             message.ids += self._admit_prompt(
                 record.get("content"), Birth(message.turn, parse_unix_s(record.get("timestamp")))
@@ -167,7 +167,7 @@ class _SessionReader:
             self.chain.mark_calls_late()
         return self.content.admit_content(content, USER, birth)
 
-    def _take_reply(self, record: dict[str, Any], message: _Message, *, is_new: bool) -> None:
+    def _take_reply(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:
         model, wall_s = as_text(record.get("model")), parse_unix_s(record.get("timestamp"))
         self.chain.note_session(model=model)
         birth = Birth(message.turn, wall_s, clean_name(as_text(record.get("id"))))
@@ -188,7 +188,7 @@ class _SessionReader:
             counts[call_id] += 1
         self._emit_bill(as_dict(record.get("tokens")), model, message, wall_s)
 
-    def _take_call(self, call: dict[str, Any], key: tuple[str, int], message: _Message, birth: Birth) -> None:
+    def _take_call(self, call: dict[str, Any], key: tuple[str, int], message: _GeminiMessage, birth: Birth) -> None:
         """A `ToolCallRecord`, as far as the call got."""
         wall_s = parse_unix_s(call.get("timestamp"))
         if not key[0]:
@@ -200,9 +200,9 @@ class _SessionReader:
         content, is_error = _result_of_call(call)
         if content is not None and key not in message.answered:
             message.answered.add(key)
-            self.chain.take_result(key[0], content, is_error, wall_s)
+            self.chain.join_call_result(key[0], content, is_error, wall_s)
 
-    def _emit_bill(self, tokens: dict[str, Any], model: str, message: _Message, wall_s: float) -> None:
+    def _emit_bill(self, tokens: dict[str, Any], model: str, message: _GeminiMessage, wall_s: float) -> None:
         """A `TokensSummary`, once a reply."""
         prompt, cached = as_count(tokens.get("input")), as_count(tokens.get("cached"))
         if message.is_billed or not prompt:
@@ -216,7 +216,7 @@ class _SessionReader:
 
     def _take_history(self, records: list[Any]) -> None:
         """The host shortened its history: the window is this list, whose new messages sum up what left."""
-        kept: dict[str, _Message] = {}
+        kept: dict[str, _GeminiMessage] = {}
         self.chain.drop_open_calls()
         before = len(self.chain.window)
         for record in map(as_dict, records):
@@ -224,7 +224,7 @@ class _SessionReader:
             if name not in self._messages:
                 if record.get("type") == "user":
                     birth = Birth(self.chain.turn, parse_unix_s(record.get("timestamp")))
-                    self._messages[name] = message = _Message(turn=self.chain.turn)
+                    self._messages[name] = message = _GeminiMessage(turn=self.chain.turn)
                     message.ids = self._admit_summary(record.get("content"), birth)
                 else:
                     self.take_message(record)
@@ -240,7 +240,11 @@ class _SessionReader:
     def _admit_summary(self, content: object, birth: Birth) -> list[str]:
         """A synthetic message of the host; a copy of results alone brings nothing."""
         known = self.content.copied_segment_ids(content, USER)
-        return self.content.admit_content(self.content.new_parts(content), SUMMARY, birth) if known is None else known
+        return (
+            self.content.admit_content(self.content.drop_known_parts(content), SUMMARY, birth)
+            if known is None
+            else known
+        )
 
     def _count_skipped_parts(self) -> None:
         self.skipped.update(self.content.skipped)

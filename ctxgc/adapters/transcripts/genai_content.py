@@ -4,8 +4,8 @@
     model  thought ─▶ thinking    text ─▶ assistant       functionCall ─▶ open call
     a part of another kind ─▶ an opaque segment, kept word for word
 
-A compressed history repeats what its session holds already: `copied_segment_ids` and `new_parts` find it, so that a
-copy is no second segment.
+A compressed history repeats contents of its session: `copied_segment_ids` and `drop_known_parts` find the copies, so
+that no copy is a second segment.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ RESULT_TEXTS = ("output", "error")
 """The members of a response that Gemini's and Qwen's tools put their answer in."""
 
 
-class Speaker(NamedTuple):
+class ContentSpeaker(NamedTuple):
     """Who speaks the texts of a content."""
 
     kind: Kind
     role: Role
 
 
-USER = Speaker(Kind.USER, Role.USER)
-MODEL = Speaker(Kind.ASSISTANT, Role.ASSISTANT)
-SUMMARY = Speaker(Kind.SUMMARY, Role.USER)
-HOST = Speaker(Kind.SYSTEM, Role.USER)
+USER = ContentSpeaker(Kind.USER, Role.USER)
+MODEL = ContentSpeaker(Kind.ASSISTANT, Role.ASSISTANT)
+SUMMARY = ContentSpeaker(Kind.SUMMARY, Role.USER)
+HOST = ContentSpeaker(Kind.SYSTEM, Role.USER)
 
 
 def parts_of(content: object) -> Iterator[dict[str, Any]]:
@@ -79,7 +79,7 @@ class ContentReader:
         self.skipped: list[str] = []
         """Kinds of parts that were left out since the owner looked last."""
 
-    def admit_content(self, content: object, speaker: Speaker, birth: Birth, cwd: str = "") -> list[str]:
+    def admit_content(self, content: object, speaker: ContentSpeaker, birth: Birth, cwd: str = "") -> list[str]:
         """Admit the parts; the ids of their segments, in order. A response belongs to the segment of its call."""
         ids: list[str] = []
         for part in parts_of(content):
@@ -109,9 +109,9 @@ class ContentReader:
         name = as_text(answer.get("name"))
         call_id = as_text(answer.get("id")) or self.chain.oldest_open_call(name) or name
         content, is_error = response_content(part)
-        self.chain.take_result(call_id, content, is_error, wall_s)
+        self.chain.join_call_result(call_id, content, is_error, wall_s)
 
-    def new_parts(self, content: object) -> list[dict[str, Any]]:
+    def drop_known_parts(self, content: object) -> list[dict[str, Any]]:
         """The parts of a copied content but for calls and responses that the session holds already."""
         return [part for part in parts_of(content) if not self._is_known_call(part)]
 
@@ -121,7 +121,7 @@ class ContentReader:
         is_known = bool(call_id) and self.chain.names.newest_call_id(call_id) is not None
         return is_known and not (answer is not None and self.chain.is_call_open(call_id))
 
-    def _admit_text(self, part: dict[str, Any], speaker: Speaker, birth: Birth) -> list[str]:
+    def _admit_text(self, part: dict[str, Any], speaker: ContentSpeaker, birth: Birth) -> list[str]:
         text = part.get("text")
         if isinstance(text, str):
             if not text.strip():
@@ -134,7 +134,7 @@ class ContentReader:
             return []
         return [self.chain.admit_text(speaker.kind, speaker.role, "", birth, {"opaque": [part]})]
 
-    def copied_segment_ids(self, content: object, speaker: Speaker) -> list[str] | None:
+    def copied_segment_ids(self, content: object, speaker: ContentSpeaker) -> list[str] | None:
         """The segments of the window that this content is a copy of; None where a part of the content is news."""
         present = {name for name, _ in self.chain.window}
         ids: list[str] = []

@@ -16,7 +16,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
 from ctxgc.adapters.foreign_blocks import foreign_blocks_of
-from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch
 from ctxgc.core.errors import BadTranscript
 

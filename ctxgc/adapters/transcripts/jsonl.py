@@ -1,4 +1,4 @@
-"""From bytes to lines: unpacks (`inflating`), splits at newlines, never holds more than a single record.
+"""From bytes to lines: unpacks (`inflater`), splits at newlines, never holds more than a single record.
 
     bytes ──Inflater──▶ plain bytes ──JsonLines──▶ whole lines ──LineTranscript──▶ events
                                         └─ a line beyond LINE_BYTES_MAX is dropped as it arrives, and counted
@@ -16,7 +16,7 @@ from typing import Any
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX, Event
 from ctxgc.adapters.foreign_blocks import foreign_blocks_of
-from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.adapters.transcripts.resync import (
     Nesting,
     Salvage,

@@ -69,7 +69,7 @@ class OpenCode(DocumentTranscript):
 
 
 @dataclass(slots=True)
-class _Step:
+class _RequestStep:
     """A model request while its parts are read."""
 
     reply: str
@@ -184,7 +184,7 @@ class _MessageReader:
         self.chain.note_session(model=model)
         self.cwd = clean_name(as_text(as_dict(info.get("path")).get("cwd"))) or self.cwd
         done_s = _seconds_of_ms(as_dict(info.get("time")).get("completed")) or wall_s
-        step = _Step(clean_name(as_text(info.get("id"))), wall_s, done_s, model, info.get("summary") is True)
+        step = _RequestStep(clean_name(as_text(info.get("id"))), wall_s, done_s, model, info.get("summary") is True)
         for part in parts:
             self._record_start(part)
             if part.get("type") == "step-start" and step.has_begun:
@@ -196,12 +196,12 @@ class _MessageReader:
         if step.is_summary and is_whole:
             self._take_compaction(as_text(info.get("parentID")), before)
 
-    def _next_step(self, step: _Step) -> _Step:
+    def _next_step(self, step: _RequestStep) -> _RequestStep:
         number = step.number + 1
         head = step.reply.removesuffix(f".{step.number}")
         return replace(step, reply=f"{head}.{number}", number=number, has_begun=False, is_billed=False)
 
-    def _take_part(self, step: _Step, part: dict[str, Any]) -> None:
+    def _take_part(self, step: _RequestStep, part: dict[str, Any]) -> None:
         kind = part.get("type")
         text = as_text(part.get("text"))
         if kind in ("text", "reasoning"):
@@ -217,7 +217,7 @@ class _MessageReader:
         elif as_text(kind) not in SILENT_PARTS:
             self._skip_part(kind)
 
-    def _begin_turn(self, step: _Step) -> None:
+    def _begin_turn(self, step: _RequestStep) -> None:
         """Note output of the model: a turn, if the request had none before."""
         if not step.has_begun:
             step.has_begun = True
@@ -234,7 +234,7 @@ class _MessageReader:
     ) -> None:
         self.ids.append(self.chain.admit_text(kind, role, text, birth, skeleton, facts))
 
-    def _take_tool(self, step: _Step, part: dict[str, Any]) -> None:
+    def _take_tool(self, step: _RequestStep, part: dict[str, Any]) -> None:
         """A call with the result, as far as the call got."""
         call_id, tool = as_text(part.get("callID")), as_text(part.get("tool"))
         state = as_dict(part.get("state"))
@@ -248,13 +248,13 @@ class _MessageReader:
         segment_id = self.chain.begin_call(call_id, tool, value, birth, cwd=self.cwd)
         self.ids.append(segment_id)
         if state.get("status") in ("completed", "error"):
-            self.chain.take_result(
+            self.chain.join_call_result(
                 call_id, _result_of(state), True if _is_failure(state) else None, _seconds_of_ms(times.get("end"))
             )
         if cleared_s := _seconds_of_ms(times.get("compacted")):
             self.clears.append((cleared_s, segment_id))
 
-    def _emit_bill(self, step: _Step, tokens: dict[str, Any]) -> None:
+    def _emit_bill(self, step: _RequestStep, tokens: dict[str, Any]) -> None:
         """Once a request: the message repeats the last step's bill."""
         cache = as_dict(tokens.get("cache"))
         fresh, read, written = as_count(tokens.get("input")), as_count(cache.get("read")), as_count(cache.get("write"))

@@ -32,14 +32,14 @@ def is_version_2(message: object) -> bool:
 
 def events_of_version_2(info: dict[str, Any], session: str, messages: list[Any], skipped: Counter[str]) -> list[Event]:
     """All events of a session of version 2."""
-    reader = _Reader(info, session, skipped)
+    reader = _Version2Reader(info, session, skipped)
     for message in messages:
         reader.take_message(as_dict(message))
     reader.chain.admit_lone_results()
     return reader.events
 
 
-class _Reader:
+class _Version2Reader:
     """Reads the messages of a session in order."""
 
     def __init__(self, info: dict[str, Any], session: str, skipped: Counter[str]) -> None:
@@ -130,7 +130,7 @@ class _Reader:
         segment_id = chain.begin_call(call_id, as_text(block.get("name")), state.get("input"), birth, cwd=self._cwd)
         if state.get("status") in ("completed", "error"):
             is_error = True if state["status"] == "error" else None
-            chain.take_result(call_id, _result_content(state), is_error, parse_unix_s(times.get("completed")))
+            chain.join_call_result(call_id, _result_content(state), is_error, parse_unix_s(times.get("completed")))
             if parse_unix_s(times.get("pruned")):
                 chain.clear_bodies([segment_id], Departure.HOST_CLEARED)
 

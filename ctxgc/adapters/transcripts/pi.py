@@ -45,7 +45,7 @@ def is_pi(head: bytes) -> bool:
 
 
 @dataclass(slots=True)
-class _Entry:
+class _PiEntry:
     """A node of the tree."""
 
     parent: str
@@ -64,7 +64,7 @@ class Pi(LineTranscript):
         super().__init__()
         self._chain: SessionBuilder | None = None
         self._cwd = ""
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _PiEntry] = {}
         self._leaf = ""
 
     def _read_record(self, line: bytes) -> bool:
@@ -121,7 +121,7 @@ class Pi(LineTranscript):
         if is_known and parent != self._leaf:
             self._leaf = parent
             self._rebuild_window(Departure.REWOUND)
-        self._entries[entry_id] = _Entry(self._leaf)
+        self._entries[entry_id] = _PiEntry(self._leaf)
         self._leaf = entry_id
 
     def _rebuild_window(self, reason: Departure) -> None:
@@ -145,7 +145,7 @@ class Pi(LineTranscript):
         kept = (entry.ids for _, entry in reversed(path) if not entry.is_compaction)
         return [*head, *joined.from_iterable(kept)]
 
-    def _path_to_root(self) -> Iterator[tuple[str, _Entry]]:
+    def _path_to_root(self) -> Iterator[tuple[str, _PiEntry]]:
         """From the leaf to the root."""
         name = self._leaf
         while (entry := self._entries.get(name)) is not None:
@@ -268,7 +268,7 @@ class Pi(LineTranscript):
     def _take_result(self, message: dict[str, Any], wall_s: float) -> None:
         is_error = True if message.get("isError") is True else None
         call_id = as_text(message.get("toolCallId"))
-        self._ensure_session().take_result(call_id, message.get("content"), is_error, wall_s)
+        self._ensure_session().join_call_result(call_id, message.get("content"), is_error, wall_s)
 
     def _emit_bill(self, usage: dict[str, Any], model: str, turn: int, wall_s: float) -> None:
         counts = {key: as_count(usage.get(key)) for key in ("input", "cacheRead", "cacheWrite", "output")}

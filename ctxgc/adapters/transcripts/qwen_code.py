@@ -41,7 +41,7 @@ def is_qwen_code(head: bytes) -> bool:
 
 
 @dataclass(slots=True)
-class _Record:
+class _QwenRecord:
     """A node of the tree."""
 
     parent: str
@@ -50,12 +50,12 @@ class _Record:
 
 
 @dataclass(slots=True)
-class _LogSession:
+class _QwenSession:
     """A session of the file."""
 
     chain: SessionBuilder
     content: ContentReader
-    records: dict[str, _Record] = field(default_factory=dict)
+    records: dict[str, _QwenRecord] = field(default_factory=dict)
     leaf: str = ""
     reply: str = ""
 
@@ -67,7 +67,7 @@ class QwenCode(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sessions: dict[str, _LogSession] = {}
+        self._sessions: dict[str, _QwenSession] = {}
 
     def _read_record(self, line: bytes) -> bool:
         record = parse_json_object(line)
@@ -101,18 +101,18 @@ class QwenCode(LineTranscript):
         """Notes of the host alone make no session."""
         return all(kind.startswith("system.") for kind in kinds)
 
-    def _session_of(self, name: str, record: dict[str, Any]) -> _LogSession:
+    def _session_of(self, name: str, record: dict[str, Any]) -> _QwenSession:
         agent = clean_name(as_text(record.get("agentId"))) if record.get("isSidechain") is True else ""
         parent, name = (name, f"{name}/{agent}") if agent else ("", name)
         if name not in self._sessions:
             chain = SessionBuilder(name, self._events)
-            self._sessions[name] = _LogSession(chain, ContentReader(chain))
+            self._sessions[name] = _QwenSession(chain, ContentReader(chain))
             cwd = clean_name(as_text(record.get("cwd")))
             chain.known["project"] = cwd
             self._events.append(SessionOpened(name, cwd, parent))
         return self._sessions[name]
 
-    def _add_record(self, session: _LogSession, uuid: str, record: dict[str, Any]) -> None:
+    def _add_record(self, session: _QwenSession, uuid: str, record: dict[str, Any]) -> None:
         """Add the record to the tree; a record that does not follow the record before begins another window.
 
         Several records of one `uuid` are one node, and a record whose parent was lost follows the record before.
@@ -124,11 +124,11 @@ class QwenCode(LineTranscript):
         if is_known and parent != session.leaf and session.leaf:
             session.leaf = parent
             self._rebuild_window(session, Departure.REWOUND)
-        session.records[uuid] = _Record(session.leaf)
+        session.records[uuid] = _QwenRecord(session.leaf)
         session.leaf = uuid
 
     @staticmethod
-    def _rebuild_window(session: _LogSession, reason: Departure) -> None:
+    def _rebuild_window(session: _QwenSession, reason: Departure) -> None:
         """The window becomes the records on the path to the leaf, from the newest compression on."""
         ids: list[str] = []
         for record in _path_to_root(session):
@@ -141,7 +141,7 @@ class QwenCode(LineTranscript):
             chain.drop_open_calls()
             chain.rebuild_window(ids, reason)
 
-    def _take_record(self, session: _LogSession, record: dict[str, Any]) -> None:
+    def _take_record(self, session: _QwenSession, record: dict[str, Any]) -> None:
         """A record that a request holds."""
         kind, content, chain = as_text(record.get("type")), record.get("message"), session.chain
         if kind not in SPOKEN or not is_content(content):
@@ -160,7 +160,7 @@ class QwenCode(LineTranscript):
             chain.mark_calls_late()
         node.ids += session.content.admit_content(content, HOST if is_host else USER, Birth(chain.turn, wall_s), cwd)
 
-    def _take_reply(self, session: _LogSession, record: dict[str, Any], node: _Record, wall_s: float) -> None:
+    def _take_reply(self, session: _QwenSession, record: dict[str, Any], node: _QwenRecord, wall_s: float) -> None:
         chain, uuid = session.chain, as_text(record.get("uuid"))
         if uuid != session.reply:
             chain.end_late_calls()
@@ -178,7 +178,7 @@ class QwenCode(LineTranscript):
             fresh = max(prompt - cached, 0)
             self._events.append(ReplyBilled(chain.session, chain.turn - 1, model, wall_s, fresh, cached, 0, output))
 
-    def _take_system_record(self, session: _LogSession, record: dict[str, Any]) -> None:
+    def _take_system_record(self, session: _QwenSession, record: dict[str, Any]) -> None:
         """A system record: the host's note, or a compression."""
         subtype, payload = as_text(record.get("subtype")), as_dict(record.get("systemPayload"))
         name = session.chain.session
@@ -193,7 +193,7 @@ class QwenCode(LineTranscript):
         else:
             self._skip_record(f"system.{subtype}")
 
-    def _take_compression(self, session: _LogSession, record: dict[str, Any], history: list[Any]) -> None:
+    def _take_compression(self, session: _QwenSession, record: dict[str, Any], history: list[Any]) -> None:
         """The window becomes this history: what is a copy keeps its segment, what is news sums up what left."""
         chain, wall_s = session.chain, parse_unix_s(record.get("timestamp"))
         chain.drop_open_calls()
@@ -202,7 +202,7 @@ class QwenCode(LineTranscript):
             is_model = content.get("role") == "model"
             known = session.content.copied_segment_ids(content, MODEL if is_model else USER)
             if known is None:
-                news = session.content.new_parts(content)
+                news = session.content.drop_known_parts(content)
                 known = session.content.admit_content(news, MODEL if is_model else SUMMARY, Birth(chain.turn, wall_s))
             ids += known
         node = session.records[as_text(record.get("uuid"))]
@@ -210,7 +210,7 @@ class QwenCode(LineTranscript):
         self._rebuild_window(session, Departure.HOST_COMPACTED)
 
 
-def _path_to_root(session: _LogSession) -> Iterator[_Record]:
+def _path_to_root(session: _QwenSession) -> Iterator[_QwenRecord]:
     """From the leaf to the root."""
     name = session.leaf
     while (record := session.records.get(name)) is not None:

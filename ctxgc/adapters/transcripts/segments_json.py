@@ -142,7 +142,7 @@ def parse_segments(records: Iterable[object], project: str = "", ids: set[str] |
     `project` resolves relative paths in records of an older version, which have no facts. `ids` are the ids of earlier
     records of the same session; the set takes the new ids in.
     """
-    reader = _Reader({"format": FORMAT, "version": VERSION, "session": FORMAT, "project": project}, ids)
+    reader = _SegmentReader({"format": FORMAT, "version": VERSION, "session": FORMAT, "project": project}, ids)
     try:
         return [reader.read_segment(record).segment for record in records]
     except (ValueError, RecursionError) as error:
@@ -156,7 +156,7 @@ class SegmentLines(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._reader: _Reader | None = None
+        self._reader: _SegmentReader | None = None
 
     @property
     def is_handwritten(self) -> bool:
@@ -169,7 +169,7 @@ class SegmentLines(LineTranscript):
             return False
         try:
             if self._reader is None:
-                self._reader = _Reader(record)
+                self._reader = _SegmentReader(record)
                 self.source = self._reader.source
                 self._events.append(self._reader.opened)
             elif "kind" in record:
@@ -196,7 +196,7 @@ class SegmentDocument(DocumentTranscript):
     """No export is a document."""
 
     def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
-        reader = _Reader(document)
+        reader = _SegmentReader(document)
         self.source = reader.source
         yield reader.opened
         for record in as_list(document.get("segments")):
@@ -207,7 +207,7 @@ class SegmentDocument(DocumentTranscript):
                 self.skipped["malformed_segment"] += 1
 
 
-class _Reader:
+class _SegmentReader:
     """Reads the segments of a session. A malformed record raises `ValueError`."""
 
     def __init__(self, header: object, ids: set[str] | None = None) -> None:
@@ -266,7 +266,7 @@ class _Reader:
             refs = known
         self._ids.add(segment.id)
         segment = replace(
-            self._with_facts(segment, fields),
+            self._fill_missing_facts(segment, fields),
             refs=refs,
             importance=min(max(_number_or_default(fields.get("importance"), 0.5), 0.0), 1.0),
             task=as_text(fields.get("task")),
@@ -274,7 +274,7 @@ class _Reader:
         )
         return SegmentAdmitted(self.opened.session, segment)
 
-    def _with_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
+    def _fill_missing_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
         """The segment with the fields of its record; fields that a record of an older version lacks are derived."""
         paths, command = _decode_paths(fields.get("paths")), clean_name(as_text(fields.get("command")))
         if "facts" in fields:

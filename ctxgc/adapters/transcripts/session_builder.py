@@ -1,11 +1,11 @@
 """A session while its log is read: its window, and when an open call is admitted or ends.
 
     admit_text() ────────────────────────────▶ SegmentAdmitted
-    begin_call() ──▶ open ──take_result()────▶ SegmentAdmitted (call and result together, I3)
+    begin_call() ──▶ open ──join_call_result()▶ SegmentAdmitted (call and result together, I3)
                 └─ a user text comes first ──▶ SegmentAdmitted (pending: a late result still completes it)
                       └─ the next reply ─────▶ SegmentAdmitted (error, empty result)
     replace_window(), clear_bodies() ────────▶ WindowReplaced, BodiesCleared
-    take_result() of no open call ──▶ kept ──begin_call()──▶ SegmentAdmitted (the call came late)
+    join_call_result() of no open call ──▶ kept ──begin_call()──▶ SegmentAdmitted (the call came late)
                                  └─ admit_lone_results() ──▶ SegmentAdmitted (an attachment: its call is lost)
 
 A session builder keeps ids, places and open calls, never the text of an admitted segment.
@@ -107,10 +107,10 @@ class SessionBuilder(SegmentBuilder):
         self.window.append((draft.id, draft.place))
         if self._lone and (lone := next((one for one in self._lone if one.call_id == call_id), None)):
             self._drop_lone_result(lone)
-            self.take_result(call_id, lone.content, lone.is_error, lone.birth.wall_s)
+            self.join_call_result(call_id, lone.content, lone.is_error, lone.birth.wall_s)
         return draft.id
 
-    def take_result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> None:
+    def join_call_result(self, call_id: str, content: object, is_error: bool | None, wall_s: float = 0.0) -> None:
         """A result arrives: the tool call is admitted whole; a result of no open call waits for its call."""
         draft = self.join_result(call_id, content, is_error)
         if draft is None:
@@ -149,7 +149,7 @@ class SessionBuilder(SegmentBuilder):
             draft = self.draft_text(Kind.ATTACHMENT, Role.USER, data, birth, skeleton, LONE_RESULT_FACTS)
             self.window.append((draft.id, draft.place))
             self._admit_draft(draft)
-        self.window.sort(key=_place_of)
+        self.window.sort(key=_slot_place)
 
     def is_call_open(self, call_id: str) -> bool:
         """Whether a call of this id is pending."""
@@ -216,10 +216,10 @@ class SessionBuilder(SegmentBuilder):
         waiting.remove(draft)
         if not waiting:
             del self._open[call_id]
-        draft.add_result(None, None)
+        draft.join_result(None, None)
         draft.status = Status.ERROR
         self._admit_draft(draft)
 
 
-def _place_of(slot: tuple[str, int]) -> int:
+def _slot_place(slot: tuple[str, int]) -> int:
     return slot[1]

@@ -68,7 +68,7 @@ class MiniSweAgent(DocumentTranscript):
     source = "mini_swe_agent"
 
     def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
-        messages = _messages_of(document, "messages")
+        messages = _message_list(document, "messages")
         self.records = len(messages)
         config = as_dict(as_dict(document.get("info")).get("config"))
         cwd = as_text(as_dict(config.get("environment")).get("cwd"))
@@ -76,8 +76,8 @@ class MiniSweAgent(DocumentTranscript):
         session = clean_name(as_text(document.get("instance_id"))) or digest
         walls = {index: _wall_s(message) for index, message in enumerate(messages)}
         opened = SessionOpened(session, project=cwd, model=model, title=session)
-        yield from _events_of(_Trajectory(opened=opened, messages=messages, walls=walls), self.skipped)
-        yield from _bills_of(session, messages)
+        yield from _events_of_trajectory(_Trajectory(opened=opened, messages=messages, walls=walls), self.skipped)
+        yield from _reply_bills(session, messages)
 
 
 class SweAgent(DocumentTranscript):
@@ -86,13 +86,13 @@ class SweAgent(DocumentTranscript):
     source = "swe_agent"
 
     def _events_of_document(self, document: Any, digest: str) -> Iterator[Event]:
-        messages = _messages_of(document, "history")
+        messages = _message_list(document, "history")
         self.records = len(messages)
         session = clean_name(as_text(document.get("instance_id"))) or digest
         title = as_text(document.get("environment"))
         kinds, actions = _find_observations(messages)
         run = _Trajectory(opened=SessionOpened(session, title=title), messages=messages, kinds=kinds, actions=actions)
-        yield from _events_of(run, self.skipped)
+        yield from _events_of_trajectory(run, self.skipped)
 
 
 class TauBench(LineTranscript):
@@ -110,8 +110,8 @@ class TauBench(LineTranscript):
         task, trial = _trial_number(record.get("task_id")), _trial_number(record.get("trial"))
         session = f"task{task}-trial{trial}-{document_digest(line)[:8]}"
         try:
-            messages = _messages_of(record, "traj")
-            self._events += _events_of(
+            messages = _message_list(record, "traj")
+            self._events += _events_of_trajectory(
                 _Trajectory(opened=SessionOpened(session, title=session), messages=messages), self.skipped
             )
         except (BadTranscript, ValueError, RecursionError):
@@ -122,7 +122,7 @@ class TauBench(LineTranscript):
         return "traj" in value
 
 
-def _messages_of(document: Any, key: str) -> list[dict[str, Any]]:
+def _message_list(document: Any, key: str) -> list[dict[str, Any]]:
     """The list of messages under this key. Raises `BadTranscript` where there is none."""
     messages = document.get(key) if isinstance(document, dict) else None
     if not isinstance(messages, list):
@@ -130,7 +130,7 @@ def _messages_of(document: Any, key: str) -> list[dict[str, Any]]:
     return [as_dict(message) for message in messages]
 
 
-def _events_of(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
+def _events_of_trajectory(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
     """The session and its segments, all or none."""
     request = encode_json([_wire_message(message) for message in run.messages])
     window, indexes = read_messages(request, run.kinds)
@@ -158,10 +158,10 @@ def _add_wrapping_facts(run: _Trajectory, segment: Segment, index: int) -> Segme
         facts = facts_of_call("bash", {"command": action}, run.opened.project)
         return replace(segment, wall_s=wall_s, paths=facts.paths, command=facts.command)
     command = segment.command or ("demonstration" if segment.kind is Kind.ATTACHMENT else "")
-    return replace(segment, wall_s=wall_s, status=_status_of(segment), command=command)
+    return replace(segment, wall_s=wall_s, status=_shell_status(segment), command=command)
 
 
-def _status_of(segment: Segment) -> Status:
+def _shell_status(segment: Segment) -> Status:
     """A shell's return code other than 0 is an error, against the host's own word."""
     result = next((piece for piece in segment.body if piece.name == RESULT_PIECE), None)
     code = _RETURN_CODE.match(result.text[:64]) if result else None
@@ -183,7 +183,7 @@ def _find_observations(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind],
     return kinds, actions
 
 
-def _bills_of(session: str, messages: list[dict[str, Any]]) -> Iterator[Event]:
+def _reply_bills(session: str, messages: list[dict[str, Any]]) -> Iterator[Event]:
     """The bill of each reply that has a bill."""
     replies = (message for message in messages if message.get("role") == "assistant")
     for turn, message in enumerate(replies):

@@ -30,7 +30,7 @@ from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, en
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, decode_document, document_digest
 from ctxgc.adapters.transcripts.jsonl import parse_json_object
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank, salvage_records
-from ctxgc.adapters.transcripts.xml_calls import has_xml_result, with_native_calls
+from ctxgc.adapters.transcripts.xml_calls import convert_xml_calls, has_xml_result
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.wire.openai_chat import OpenAiChat
 from ctxgc.adapters.wire.openai_responses import OpenAiResponses
@@ -61,7 +61,7 @@ UNREAD = "unread_answers"
 
 def is_anthropic(head: bytes) -> bool:
     """A message of Anthropic's shape with a block that no other API has, or a request with its `system`; or Cline's."""
-    messages = list(_messages_in(head))
+    messages = list(_head_messages(head))
     return any(
         _block_types(value) & ANTHROPIC_BLOCKS or ("messages" in value and _is_list_or_text(value.get("system")))
         for value in messages
@@ -74,7 +74,7 @@ def is_responses(head: bytes) -> bool:
         as_text(value.get("type")) in RESPONSES_ITEMS
         or _block_types(value) & RESPONSES_TEXTS
         or ("model" in value and "messages" not in value and _is_list_or_text(value.get("input")))
-        for value in _messages_in(head)
+        for value in _head_messages(head)
     )
 
 
@@ -82,17 +82,17 @@ def is_openai_chat(head: bytes) -> bool:
     """A message with a role and content, bare or in a list: the least strict of all, so ask it last."""
     return any(
         value.get("role") in CHAT_ROLES and bool({"content", "tool_calls", "tool_call_id"} & value.keys())
-        for value in _messages_in(head)
+        for value in _head_messages(head)
     )
 
 
-def _messages_in(head: bytes) -> Iterator[dict[str, Any]]:
+def _head_messages(head: bytes) -> Iterator[dict[str, Any]]:
     """The messages and items on the first bytes of a document or of lines; the last item may be cut."""
     start = decode_stretch(head).lstrip(NO_TEXT)
     if not start.startswith(("[", "{")):
         return
     for record in salvage_records(start, _is_message, is_final=True).records:
-        request = next((found for key in LIST_KEYS if (found := request_in(record, key)) is not None), record)
+        request = next((found for key in LIST_KEYS if (found := find_request(record, key)) is not None), record)
         values = [record, request, *(item for key in LIST_KEYS for item in as_list(request.get(key)))]
         yield from (value for value in values if isinstance(value, dict) and not _is_host_record(value))
 
@@ -116,7 +116,7 @@ def _block_types(message: dict[str, Any]) -> set[str]:
     return {as_text(as_dict(block).get("type")) for block in as_list(message.get("content"))}
 
 
-def request_in(record: Any, list_key: str, depth_left: int = REQUEST_DEPTH_MAX) -> dict[str, Any] | None:
+def find_request(record: Any, list_key: str, depth_left: int = REQUEST_DEPTH_MAX) -> dict[str, Any] | None:
     """The request in a logger's record, which may be the record itself; None for a record without a list."""
     if isinstance(record, str) and record.startswith("{"):
         record = parse_json_object(record.encode("utf-8", "surrogatepass"))
@@ -125,10 +125,10 @@ def request_in(record: Any, list_key: str, depth_left: int = REQUEST_DEPTH_MAX) 
     if isinstance(record.get(list_key), list) or (isinstance(record.get(list_key), str) and "model" in record):
         return record
     wrapped = (record[key] for key in REQUEST_KEYS if depth_left and key in record and not _is_message(record))
-    return next((found for one in wrapped if (found := request_in(one, list_key, depth_left - 1)) is not None), None)
+    return next((found for one in wrapped if (found := find_request(one, list_key, depth_left - 1)) is not None), None)
 
 
-class Requests(NamedTuple):
+class LoggedRequests(NamedTuple):
     """What a document or a log of lines holds."""
 
     holders: list[dict[str, Any]]
@@ -141,7 +141,7 @@ class Requests(NamedTuple):
     """The last line has no end yet."""
 
 
-def requests_of(data: bytes, list_key: str) -> Requests:
+def read_requests(data: bytes, list_key: str) -> LoggedRequests:
     """The document, or the requests a line, as objects that hold a list under this key; messages a line are one list.
 
     An object from lines is named by the first message of its list: a log of lines grows. A damaged line costs itself.
@@ -153,36 +153,38 @@ def requests_of(data: bytes, list_key: str) -> Requests:
         pass
     else:
         if isinstance(document, list):
-            return Requests([{list_key: document}])
+            return LoggedRequests([{list_key: document}])
         is_line = data.endswith(b"\n") and b"\n" not in data.strip()
-        holders = _requests_with_answers([as_dict(document)], list_key)
-        return Requests(_with_session_names(holders, list_key) if is_line else holders, is_log=is_line)
+        holders = _append_answers([as_dict(document)], list_key)
+        return LoggedRequests(_name_sessions(holders, list_key) if is_line else holders, is_log=is_line)
     text = decode_stretch(data)
     if "\n" not in text:
         text = text.replace("\r", "\n")  # JSON has no raw carriage return in a string.
     whole = salvage_records(text, lambda _: False, is_final=True).records
     if not whole or text.lstrip(NO_TEXT).startswith("["):
         raise BadTranscript("neither a document nor whole lines")
-    has_requests = any(request_in(record, list_key) is not None for record in whole)
+    has_requests = any(find_request(record, list_key) is not None for record in whole)
     found = salvage_records(
-        text, lambda one: request_in(one, list_key) is not None if has_requests else _is_message(one), is_final=True
+        text, lambda one: find_request(one, list_key) is not None if has_requests else _is_message(one), is_final=True
     )
     rest = text[found.end :]
-    named_holders = _with_session_names(_requests_with_answers(found.records, list_key), list_key)
+    named_holders = _name_sessions(_append_answers(found.records, list_key), list_key)
     is_cut = not is_blank(rest) and "\n" not in rest.strip("\n")
-    return Requests(named_holders, is_log=True, torn=found.torn + (not is_blank(rest) and not is_cut), is_cut=is_cut)
+    return LoggedRequests(
+        named_holders, is_log=True, torn=found.torn + (not is_blank(rest) and not is_cut), is_cut=is_cut
+    )
 
 
-def _with_session_names(holders: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
+def _name_sessions(holders: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
     """The holders of a log, each with a session: the name that it has, or one by the first message of its list."""
     return [{"session": document_digest(encode_json(holder[list_key][:1]))} | holder for holder in holders]
 
 
-def _requests_with_answers(records: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
+def _append_answers(records: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
     """Each request with its answers: those in the request's record, and the messages on the lines behind."""
     holders: list[dict[str, Any]] = []
     for record in records:
-        request = request_in(record, list_key)
+        request = find_request(record, list_key)
         if request is not None and not (isinstance(request[list_key], str) and _is_message(record)):
             sent = request[list_key]
             sent = [{"role": "user", "content": sent}] if isinstance(sent, str) else sent
@@ -222,7 +224,7 @@ def session_id_of(holder: dict[str, Any], digest: str) -> str:
     return clean_name(next(filter(None, names), "")) or digest
 
 
-def _with_ended_calls(segments: list[Segment]) -> list[Segment]:
+def _end_unanswered_calls(segments: list[Segment]) -> list[Segment]:
     """A call that the model spoke after has no result to come: an error without output, as in a log."""
     last_turn = max((segment.born_turn for segment in segments if segment.role is Role.ASSISTANT), default=0)
     return [
@@ -253,7 +255,7 @@ class _WireDocument(DocumentTranscript):
         return super().finish()
 
     def _decode_document(self, data: bytes) -> Any:
-        requests = requests_of(data, self.list_key)
+        requests = read_requests(data, self.list_key)
         self.is_growing = requests.is_log
         self.skipped.update({"malformed": requests.torn} if requests.torn else {})
         self.skipped.update({"truncated": 1} if requests.is_cut else {})
@@ -278,7 +280,9 @@ class _WireDocument(DocumentTranscript):
             if session not in self._opened:
                 self._opened.add(session)
                 yield SessionOpened(session, model=clean_name(as_text(holder.get("model"))))
-            windows[session] = {segment.id: segment for segment in _with_ended_calls(self._segments_of_list(holder))}
+            windows[session] = {
+                segment.id: segment for segment in _end_unanswered_calls(self._segments_of_list(holder))
+            }
             for segment in windows[session].values():
                 known = self._admitted.get((session, segment.id))
                 if known is None or (known.status is Status.PENDING and segment.status is not Status.PENDING):
@@ -298,7 +302,7 @@ class AnthropicDocument(_WireDocument):
 
     def _segments_of_list(self, holder: dict[str, Any]) -> list[Segment]:
         said = holder[self.list_key]
-        messages = with_native_calls(said) if isinstance(said, list) else said
+        messages = convert_xml_calls(said) if isinstance(said, list) else said
         window = AnthropicMessages().parse(encode_json(holder | {self.list_key: messages}))
         self.skipped.update(window.skipped)
         return add_facts(window.segments, "")

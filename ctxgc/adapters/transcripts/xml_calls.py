@@ -37,7 +37,7 @@ _WHOLE = ("content", "diff")
 _PATH = re.compile(r"<path>([^<]*)</path>")
 
 
-class _Call(NamedTuple):
+class _XmlCall(NamedTuple):
     """A call in a reply's text: where the call stands, and the blocks that stand for call and result."""
 
     start: int
@@ -48,53 +48,53 @@ class _Call(NamedTuple):
 def has_xml_result(message: Mapping[str, Any]) -> bool:
     """Whether this is a user's message with the result of a call in XML."""
     blocks = as_list(message.get("content")) if message.get("role") == "user" else []
-    return any(_HEADER.match(_text_of(block)) for block in blocks)
+    return any(_HEADER.match(_text_of_block(block)) for block in blocks)
 
 
-def with_native_calls(messages: Sequence[Any]) -> list[Any]:
+def convert_xml_calls(messages: Sequence[Any]) -> list[Any]:
     """The messages, with calls and results in XML as blocks of Anthropic's; other messages are the same objects."""
     said: list[Any] = []
     uses: Counter[bytes] = Counter()
     for message in messages:
         before = as_dict(said[-1]) if said else {}
         if isinstance(message, dict) and has_xml_result(message) and before.get("role") == "assistant":
-            reply, message = _paired(before, message, uses)
+            reply, message = _pair_calls_with_results(before, message, uses)
             said[-1] = reply
         said.append(message)
     return said
 
 
-def _paired(
+def _pair_calls_with_results(
     reply: dict[str, Any], message: dict[str, Any], uses: Counter[bytes]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A reply and the user's message behind it, with each call of the reply that the message answers."""
     content = reply.get("content")
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
-    at = max((n for n, block in enumerate(blocks) if _text_of(block)), default=-1)
-    text = _text_of(blocks[at]) if blocks else ""
-    calls: list[_Call] = []
+    at = max((n for n, block in enumerate(blocks) if _text_of_block(block)), default=-1)
+    text = _text_of_block(blocks[at]) if blocks else ""
+    calls: list[_XmlCall] = []
     results: list[Any] = []
     rest: list[Any] = []
-    for group in _groups(as_list(message.get("content"))):
-        header = _HEADER.match(_text_of(group[0]))
-        is_said = header is None or any(_PERSON.search(_text_of(block)) for block in group)
-        call = None if is_said or header is None else _call_in(text, header[1], calls[-1].end if calls else 0, uses)
+    for group in _group_results(as_list(message.get("content"))):
+        header = _HEADER.match(_text_of_block(group[0]))
+        is_said = header is None or any(_PERSON.search(_text_of_block(block)) for block in group)
+        call = None if is_said or header is None else _find_call(text, header[1], calls[-1].end if calls else 0, uses)
         if call is None or header is None:
             rest += group
             continue
         calls.append(call)
-        first = {"type": "text", "text": _text_of(group[0])[header.end() :]}
+        first = {"type": "text", "text": _text_of_block(group[0])[header.end() :]}
         output = [first, *group[1:]] if first["text"] else group[1:]
-        is_error = any(_FAILED.match(_text_of(block)) for block in output)
+        is_error = any(_FAILED.match(_text_of_block(block)) for block in output)
         result = {"type": "tool_result", "tool_use_id": call.use["id"], "content": output, "is_error": is_error}
         results.append(result)
     if not calls:
         return reply, message
-    split = [*blocks[:at], *_split(text, calls), *blocks[at + 1 :]]
+    split = [*blocks[:at], *_split_reply(text, calls), *blocks[at + 1 :]]
     return reply | {"content": split}, message | {"content": [*results, *rest]}
 
 
-def _groups(blocks: Sequence[Any]) -> Iterator[list[Any]]:
+def _group_results(blocks: Sequence[Any]) -> Iterator[list[Any]]:
     """Runs of blocks: a result with its output, or a block of the user or the host.
 
     An output is the rest of the header's block or one text behind a bare header, and images: a text more may be a
@@ -103,7 +103,7 @@ def _groups(blocks: Sequence[Any]) -> Iterator[list[Any]]:
     group: list[Any] = []
     has_text = True
     for block in blocks:
-        text = _text_of(block)
+        text = _text_of_block(block)
         header = _ANY_HEADER.match(text)
         if group and (header or _HOST.match(text) or (has_text and text)):
             yield group
@@ -117,7 +117,7 @@ def _groups(blocks: Sequence[Any]) -> Iterator[list[Any]]:
         yield group
 
 
-def _call_in(text: str, tool: str, start: int, uses: Counter[bytes]) -> _Call | None:
+def _find_call(text: str, tool: str, start: int, uses: Counter[bytes]) -> _XmlCall | None:
     """The call of this tool in a reply's text, behind the calls that are known."""
     first = text.find(f"<{tool}>", start)
     closing = f"</{tool}>"
@@ -128,11 +128,11 @@ def _call_in(text: str, tool: str, start: int, uses: Counter[bytes]) -> _Call | 
     name = blake2b(text[first:end].encode("utf-8", "surrogatepass"), digest_size=8).digest()
     uses[name] += 1
     id_ = f"xml_{name.hex()}" + (f"_{uses[name]}" if uses[name] > 1 else "")
-    value = _input_of(text[first + len(tool) + 2 : last])
-    return _Call(first, end, {"type": "tool_use", "id": id_, "name": tool, "input": value})
+    value = _parse_input(text[first + len(tool) + 2 : last])
+    return _XmlCall(first, end, {"type": "tool_use", "id": id_, "name": tool, "input": value})
 
 
-def _input_of(text: str) -> dict[str, str]:
+def _parse_input(text: str) -> dict[str, str]:
     """The parameters of a call, in the order of their tags."""
     value: dict[str, str] = {}
     at = 0
@@ -147,7 +147,7 @@ def _input_of(text: str) -> dict[str, str]:
     return value | {"path": paths[0]} if len(paths) == 1 else value
 
 
-def _split(text: str, calls: Sequence[_Call]) -> Iterator[dict[str, Any]]:
+def _split_reply(text: str, calls: Sequence[_XmlCall]) -> Iterator[dict[str, Any]]:
     """A reply's text around its calls."""
     at = 0
     for call in calls:
@@ -159,6 +159,6 @@ def _split(text: str, calls: Sequence[_Call]) -> Iterator[dict[str, Any]]:
         yield {"type": "text", "text": text[at:]}
 
 
-def _text_of(block: object) -> str:
+def _text_of_block(block: object) -> str:
     value = as_dict(block)
     return as_text(value.get("text")) if value.get("type") == "text" else ""

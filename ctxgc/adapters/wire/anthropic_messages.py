@@ -148,7 +148,7 @@ def _parse_user_content(text: JsonText, said: Extent, builder: ListBuilder, kind
         elif block == "tool_result" and "tool_use_id" in fields:
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
             result = read_folded_result(text, fields.get("content"), unfolds=builder.has_folds)
-            builder.add_result(text.string(fields.get("tool_use_id")), result, is_error)
+            builder.join_folded_result(text.string(fields.get("tool_use_id")), result, is_error)
         else:
             builder.add_opaque(kind, role, text.value(extent))
         _end_block(text, block, extent, fields, builder)
@@ -215,11 +215,11 @@ def _is_rendered(line: Line) -> bool:
         return bool(line.signature)
     if isinstance(line, Opaque):
         known = _OPAQUE_OF_ASSISTANT if line.role is Role.ASSISTANT else _OPAQUE_OF_USER
-        return _type_of(line.block) in known
+        return _block_type(line.block) in known
     return True
 
 
-def _type_of(block: Any) -> str:
+def _block_type(block: Any) -> str:
     return str(block.get("type", "")) if isinstance(block, dict) else ""
 
 
@@ -268,7 +268,7 @@ def _render_result(call: Call) -> dict[str, Any]:
     text = NO_RESULT if call.result is None else call.result
     if call.is_error and not text.strip():
         text = NO_OUTPUT
-    opaque = [block for block in call.opaque if _type_of(block) in _OPAQUE_OF_RESULT]
+    opaque = [block for block in call.opaque if _block_type(block) in _OPAQUE_OF_RESULT]
     blocks = [{"type": "text", "text": text}] if text.strip() else []
     content = [*blocks, *opaque] if opaque else text
     error = {} if call.is_error is None else {"is_error": bool(call.is_error)}

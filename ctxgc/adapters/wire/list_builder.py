@@ -130,7 +130,7 @@ class ListBuilder(SegmentBuilder):
             self._spans[draft.id] = [Span(at, *extent) for at, extent in places().items() if at in names]
         self._texts.note_call(name, value)
 
-    def add_result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
+    def join_folded_result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
         """A call's result; a fold becomes a segment of its speaker.
 
         What answers no open call is a text of its own, which no edit touches: its call is lost, its text is not.

@@ -47,7 +47,7 @@ _KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt")
 """Members that add text to the prompt outside of the request."""
 
 
-class _Speaker(NamedTuple):
+class _ItemSpeaker(NamedTuple):
     """The speaker of an item's texts, and the facts."""
 
     kind: Kind
@@ -55,12 +55,12 @@ class _Speaker(NamedTuple):
     facts: Facts = NO_CALL_FACTS
 
 
-_THE_USER = _Speaker(Kind.USER, Role.USER)
+_THE_USER = _ItemSpeaker(Kind.USER, Role.USER)
 """The host writes in the user's name too: each text is read for itself."""
 _SPEAKERS = {
-    "system": _Speaker(Kind.SYSTEM, Role.SYSTEM),
-    "developer": _Speaker(Kind.SYSTEM, Role.DEVELOPER),
-    "assistant": _Speaker(Kind.ASSISTANT, Role.ASSISTANT),
+    "system": _ItemSpeaker(Kind.SYSTEM, Role.SYSTEM),
+    "developer": _ItemSpeaker(Kind.SYSTEM, Role.DEVELOPER),
+    "assistant": _ItemSpeaker(Kind.ASSISTANT, Role.ASSISTANT),
 }
 _CALLS = {
     "function_call": "function_call_output",
@@ -172,7 +172,7 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
     elif kind == "agent_message":
         run.note_speaker(False)
         kind, facts = read_agent_message(text.string(fields.get("author")), text.string(fields.get("recipient")))
-        _parse_content(text, fields, run, _Speaker(kind, Role.USER, facts))
+        _parse_content(text, fields, run, _ItemSpeaker(kind, Role.USER, facts))
     elif kind == "reasoning":
         run.note_speaker(True)
         _parse_reasoning(text, fields, run)
@@ -185,7 +185,7 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
         output = fields.get("output", fields.get("tools"))
         result = read_folded_result(text, output, unfolds=run.builder.has_folds)
         is_error = True if is_failure(result.content) else None
-        run.builder.add_result(text.string(fields.get("call_id")), result, is_error)
+        run.builder.join_folded_result(text.string(fields.get("call_id")), result, is_error)
     elif kind in _SETTINGS or kind == _TRIGGER:
         run.builder.skipped[kind] += 1
     elif kind in _COMPACTIONS:
@@ -220,7 +220,7 @@ def _parse_message(text: JsonText, fields: Members, run: _ItemReader) -> None:
     _parse_content(text, fields, run, _SPEAKERS.get(role, _THE_USER))
 
 
-def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _Speaker) -> None:
+def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _ItemSpeaker) -> None:
     """A text, or parts that are a segment each."""
     content = fields.get("content")
     if content is None:
@@ -236,7 +236,7 @@ def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _
             run.builder.add_opaque(speaker.kind, speaker.role, text.value(extent))
 
 
-def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _Speaker) -> None:
+def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _ItemSpeaker) -> None:
     said, editable = text.string(extent), None if run.is_sealed else extent
     if speaker is _THE_USER:
         run.builder.add_user_text(said, editable)
@@ -269,16 +269,16 @@ def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run:
         place = fields.get("arguments", fields.get("action"))
         run.builder.add_call(call_id, name, {} if place is None else text.value(place), None)
     if not _CALLS[kind]:
-        run.builder.add_result(call_id, FoldedResult())
+        run.builder.join_folded_result(call_id, FoldedResult())
 
 
 def _is_rendered(line: Line) -> bool:
     if isinstance(line, Opaque):
-        return line.role is Role.USER and _type_of(line.block) in _OPAQUE_OF_USER
+        return line.role is Role.USER and _item_type(line.block) in _OPAQUE_OF_USER
     return not isinstance(line, Thought)
 
 
-def _type_of(block: Any) -> str:
+def _item_type(block: Any) -> str:
     return str(block.get("type", "")) if isinstance(block, dict) else ""
 
 
@@ -303,7 +303,7 @@ def _render_call(call: Call) -> dict[str, Any]:
 
 def _render_output(call: Call) -> dict[str, Any]:
     text = NO_RESULT if call.result is None else call.result
-    opaque = [block for block in call.opaque if _type_of(block) in _OPAQUE_OF_RESULT]
+    opaque = [block for block in call.opaque if _item_type(block) in _OPAQUE_OF_RESULT]
     parts = [{"type": "input_text", "text": text}] if text.strip() else []
     kind = "custom_tool_call_output" if isinstance(call.value, str) else "function_call_output"
     return {"type": kind, "call_id": call.call_id, "output": [*parts, *opaque] if opaque else text}

@@ -148,10 +148,10 @@ def lexemes(text: str) -> list[str]:
     """The lexemes of a text, in order."""
     if not has_ascii_words(text):
         return [lexeme for lexeme, _, _ in lexeme_spans(text)]
-    return list(map(stem, spaced(text).split()))
+    return list(map(stem, blank_out_signs(text).split()))
 
 
-def spaced(text: str) -> str:
+def blank_out_signs(text: str) -> str:
     """The words of a plain text in lower case, at their places, with a space for every other character."""
     return (text if text.isascii() else text.encode("ascii", "replace").decode()).translate(_PLAIN)
 

@@ -231,7 +231,7 @@ def _terms_of_tokens(tokens: list[_Token]) -> tuple[list[Term], list[Term], list
                 terms[term] = None
                 required.append(term)
             continue
-        for term in _bare_terms(token.text):
+        for term in _terms_without_quotes(token.text):
             is_stop = (
                 len(term.ways) == len(term.ways[0]) == 1 and fold(token.text.strip(_AROUND + ".?!:")) in STOP_WORDS
             )
@@ -242,7 +242,7 @@ def _terms_of_tokens(tokens: list[_Token]) -> tuple[list[Term], list[Term], list
     return list(terms or stops), required, list(parts)
 
 
-def _bare_terms(token: str) -> Iterator[Term]:
+def _terms_without_quotes(token: str) -> Iterator[Term]:
     """What a token without quotes asks for: the word with its signs if it has any, and the run of its lexemes."""
     core = token.strip(_AROUND)
     signed = next((word.lower() for word in SIGNED.findall(core) if len(word) == len(core)), "")

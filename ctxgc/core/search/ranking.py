@@ -1,6 +1,6 @@
 """Ranking: how well a candidate answers a query. Engines propose candidates; the order comes from here.
 
-    fields of a candidate ──core.search.readings──▶ Reading: where its lexemes meet the query's
+    fields of a candidate ──core.search.positions──▶ Reading: where its lexemes meet the query's
     Readings, weights of the terms ──score──▶ BM25 by fields, neighbours of a turn, runs of words, its label
 
 The constants are measured (`docs/design/search.md`). Source: BM25F, Robertson, Zaragoza & Taylor 2004.
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from ctxgc.core.search.positions import NO_POSITIONS, LexemePositions, QueryLexemes, locate_lexemes, make_query_lexemes
 from ctxgc.core.search.query import SearchQuery, Term
-from ctxgc.core.search.readings import NO_READING, Reading, Sought, read_lexemes, sought_by
 
 TEXT_SATURATION = 0.6
 TURN_LENGTH_WEIGHT, RESULT_LENGTH_WEIGHT = 0.2, 0.4
@@ -46,17 +46,17 @@ WHOLE_WORD_BONUS = 12.0
 class Fields:
     """What a search knows of a candidate. `said` is what the model said before the call; `label` is lexemes."""
 
-    text: Reading
-    input: Reading = NO_READING
-    path: Reading = NO_READING
-    said: Reading = NO_READING
+    text: LexemePositions
+    input: LexemePositions = NO_POSITIONS
+    path: LexemePositions = NO_POSITIONS
+    said: LexemePositions = NO_POSITIONS
     label: Sequence[str] = ()
     is_turn: bool = False
     """Whether the segment is a person's or a model's words, and no call."""
 
 
 @dataclass(frozen=True)
-class Weights:
+class TermWeights:
     """A query's terms with their worth: high for rare ones. `speakers` are words that name who says a turn."""
 
     query: SearchQuery
@@ -75,9 +75,9 @@ class Weights:
     # Asked once for each field of each candidate.
 
     @cached_property
-    def sought(self) -> Sought:
+    def query_lexemes(self) -> QueryLexemes:
         """Every lexeme that any term asks for, or that stands in the run of words."""
-        return sought_by(self.terms, self.query.phrase)
+        return make_query_lexemes(self.terms, self.query.phrase)
 
     @cached_property
     def bigrams(self) -> frozenset[tuple[str, str]]:
@@ -111,10 +111,10 @@ def idf(df: int, total: int) -> float:
     return math.log1p((total - df + 0.5) / (df + 0.5))
 
 
-def score_candidate(weights: Weights, fields: Fields, known: IndexFacts) -> Score:
+def score_candidate(weights: TermWeights, fields: Fields, known: IndexFacts) -> Score:
     """The score of a candidate. O(terms and their places in the fields)."""
     text, inputs, path, said = fields.text, fields.input, fields.path, fields.said
-    label = read_lexemes(fields.label, weights.sought)
+    label = locate_lexemes(fields.label, weights.query_lexemes)
     total, has_all = 0.0, True
     if fields.is_turn:
         share, mean = TURN_LENGTH_WEIGHT, TURN_MEAN
@@ -122,8 +122,8 @@ def score_candidate(weights: Weights, fields: Fields, known: IndexFacts) -> Scor
         share, mean = RESULT_LENGTH_WEIGHT, RESULT_MEAN
     damp = TEXT_SATURATION * (1 - share + share * text.length / mean)
     for term, weight in weights.terms.items():
-        times = text.times(term)
-        in_input, in_path, in_label = inputs.times(term), path.times(term), label.times(term)
+        times = text.count_term(term)
+        in_input, in_path, in_label = inputs.count_term(term), path.count_term(term), label.count_term(term)
         if not (times or in_input or in_path or in_label) and term in known.terms:
             times = 1
         value = times * (TEXT_SATURATION + 1) / (times + damp) + INPUT_WEIGHT * _saturated_frequency(
@@ -137,7 +137,7 @@ def score_candidate(weights: Weights, fields: Fields, known: IndexFacts) -> Scor
         if fields.is_turn:
             value = max(value, known.near.get(term, 0.0))
         else:
-            value += SAID_WEIGHT * _saturated_frequency(said.times(term), said.length)
+            value += SAID_WEIGHT * _saturated_frequency(said.count_term(term), said.length)
         total += weight * value
     total += PAIR_BONUS * _count_pairs(text.lexeme_at, weights.bigrams)
     if has_all:
@@ -156,7 +156,7 @@ def _saturated_frequency(times: int, length: int) -> float:
     return times * (FIELD_SATURATION + 1) / (times + FIELD_SATURATION * (0.5 + 0.5 * length / FIELD_MEAN))
 
 
-def _has_chain(text: Reading, phrase: tuple[str, ...]) -> bool:
+def _has_chain(text: LexemePositions, phrase: tuple[str, ...]) -> bool:
     """Whether the words of a run stand in a text in their order, each within a few words of the one before."""
     ends = text.places.get(phrase[0], [])
     for lexeme in phrase[1:]:

@@ -14,16 +14,16 @@ from typing import NamedTuple
 from ctxgc.core.labels import MATCH_END, MATCH_START
 from ctxgc.core.search.lexemes import (
     SIGNED,
+    blank_out_signs,
     camel_parts,
     fold,
     has_ascii_words,
     is_spaceless,
     lexeme_spans,
-    spaced,
     stem,
 )
+from ctxgc.core.search.positions import STARTS_MAX, QueryLexemes
 from ctxgc.core.search.query import SearchQuery
-from ctxgc.core.search.readings import STARTS_MAX, Sought
 
 SNIPPET_CHARS = 200
 MATCHES_MAX = 2_000
@@ -66,20 +66,20 @@ def find_matches(text: str, query: SearchQuery) -> list[Match]:
 
 def _match_words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
     """Matches in a text of plain letters: only words with a part that begins like a word of the query are looked at."""
-    sought = Sought(frozenset(lexemes), heads)
-    words = f" {spaced(text)} "  # A letter of the text is one further in here.
+    sought = QueryLexemes(frozenset(lexemes), heads)
+    words = f" {blank_out_signs(text)} "  # A letter of the text is one further in here.
     found: dict[int, Match] = {}
-    for begin in _begins(text, words, sought):
+    for begin in _word_starts(text, words, sought):
         if begin not in found:
             end = words.find(" ", begin)
-            if lexeme := sought.lexeme_of[words[begin:end]] or _part_in(text[begin - 1 : end - 1], lexemes):
+            if lexeme := sought.lexeme_of[words[begin:end]] or _find_word_part(text[begin - 1 : end - 1], lexemes):
                 found[begin] = Match(begin - 1, end - 1, lexeme)
     return [found[begin] for begin in sorted(found)]
 
 
-def _begins(text: str, words: str, sought: Sought) -> Iterator[int]:
+def _word_starts(text: str, words: str, sought: QueryLexemes) -> Iterator[int]:
     """Where words begin that may have a lexeme of the query, or have it as a hump."""
-    if len(sought.starts) > STARTS_MAX:
+    if len(sought.word_starts) > STARTS_MAX:
         at = 0
         for word in words.split():
             at = words.find(word, at)
@@ -87,7 +87,7 @@ def _begins(text: str, words: str, sought: Sought) -> Iterator[int]:
                 yield at
             at += len(word)
         return
-    for start in sought.starts:
+    for start in sought.word_starts:
         at = words.find(start)
         while at >= 0:
             if words[at - 1] == " ":
@@ -97,7 +97,7 @@ def _begins(text: str, words: str, sought: Sought) -> Iterator[int]:
             at = words.find(start, at + 1)
 
 
-def _part_in(word: str, lexemes: set[str]) -> str:
+def _find_word_part(word: str, lexemes: set[str]) -> str:
     """The first part of a camelCase word that is one of these lexemes."""
     parts = () if word.islower() else map(stem, camel_parts(word))
     return next((part for part in parts if part in lexemes), "")
@@ -136,9 +136,14 @@ def make_snippet(text: str, query: SearchQuery) -> Snippet:
     out, at = ["…"] if start else [], start
     for match in found[first:]:
         if match.start >= at and match.end <= end:
-            out += [_one_line(text[at : match.start]), MATCH_START, _one_line(text[match.start : match.end]), MATCH_END]
+            out += [
+                _flatten_text(text[at : match.start]),
+                MATCH_START,
+                _flatten_text(text[match.start : match.end]),
+                MATCH_END,
+            ]
             at = match.end
-    out.append(_one_line(text[at:end]))
+    out.append(_flatten_text(text[at:end]))
     if end < len(text):
         out.append("…")
     stop = max(low, found[last].end - 1) if found else start
@@ -160,6 +165,6 @@ def _densest_window(found: Sequence[Match], query: SearchQuery) -> tuple[int, in
     return at
 
 
-def _one_line(text: str) -> str:
+def _flatten_text(text: str) -> str:
     """One line, and no control characters that could be taken for marks or drive a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

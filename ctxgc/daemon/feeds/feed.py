@@ -27,7 +27,7 @@ from ctxgc.adapters.contract import (
     WindowReplaced,
 )
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, TRANSCRIPT_FORMATS, detect_format, make_transcript_parser
-from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
@@ -216,7 +216,7 @@ class Feed:
                 if segments:
                     check_refs(reading.session, segments)
                     await reading.session.ensure_text_index()
-                prepared = await self._run_on_worker(self._services.intake.prepare_all, segments)
+                prepared = await self._run_on_worker(self._services.intake.prepare_segments, segments)
                 self._apply_events(reading, tx, batch, iter(prepared))
 
     async def _open_reading(self, name: str) -> FileReading:

@@ -24,7 +24,7 @@ import msgspec
 
 from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.json_values import encode_json
-from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.adapters.transcripts.jsonl import JsonLines, parse_json_object
 from ctxgc.adapters.transcripts.segments_json import (
     BUNDLE_VERSION,
@@ -142,7 +142,7 @@ async def import_bundle(services: Services, file: IO[bytes], path: str) -> Impor
     row = await asyncio.to_thread(decode_session_row, header)
     # Also where the session is known: a damaged file is said to be damaged.
     segments, seqs = await asyncio.to_thread(_validate_bundle, file, row)
-    async with services.registry.hold_asleep(row.key) as is_asleep:
+    async with services.registry.keep_asleep(row.key) as is_asleep:
         known = await services.stash.session(row.key)
         # A bare row is what an import leaves that was stopped: the row comes last.
         if not is_asleep or (known is not None and known.created_s):

@@ -248,7 +248,7 @@ class Watcher:
 
         Most of the wait for a short line is for threads and for the disk, and a commit takes in what others bring.
         """
-        sizes = await asyncio.to_thread(_sizes, paths)
+        sizes = await asyncio.to_thread(_file_sizes, paths)
         places = asyncio.Semaphore(READ_BESIDE_MAX)
 
         async def read(path: str) -> None:
@@ -285,7 +285,7 @@ class Watcher:
 
     async def _read_file(self, watched: WatchedPath, path: str, *, is_start: bool) -> str:
         """Read what is new in a file; the error of a part that cannot be read, or empty."""
-        opened = await asyncio.to_thread(_opened, path, self._services.stash.path)
+        opened = await asyncio.to_thread(_open_transcript, path, self._services.stash.path)
         if opened is None:
             watched.files.pop(path, None)
             return ""
@@ -363,12 +363,12 @@ def _scan_transcripts(path: str) -> dict[str, FileStamp]:
     return found
 
 
-def _opened(path: str, stash: Path) -> IO[bytes] | None:
+def _open_transcript(path: str, stash: Path) -> IO[bytes] | None:
     """The file, open; None for what is no file. Raises as `open_regular_file` does."""
     return open_regular_file(path, stash) if os.path.isfile(path) else None
 
 
-def _sizes(paths: list[str]) -> dict[str, int]:
+def _file_sizes(paths: list[str]) -> dict[str, int]:
     """The size of each file; of a file that is gone, 0."""
     sizes = dict.fromkeys(sorted(paths), 0)
     for path in sizes:

@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         """The answer of a waiting call; empty for a notification."""
         out = bytearray()
         try:
-            result = await self._hub.in_turn(request.method, answer)
+            result = await self._hub.call_in_turn(request.method, answer)
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:
@@ -313,7 +313,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def refuse(self, error: CtxgcError) -> None:
-        """As `Member.refuse`."""
+        """As `HubConnection.refuse`."""
         self._write(self._encode_error(None, error))
         self._backlog.clear()
         self._is_ending = True
@@ -330,12 +330,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """As `Member.is_idle`."""
+        """As `HubConnection.is_idle`."""
         return not self._in_flight and not self._backlog and not self._batches
 
     @property
     def unsent_bytes(self) -> int:
-        """As `Member.unsent_bytes`."""
+        """As `HubConnection.unsent_bytes`."""
         return self._transport.get_write_buffer_size()
 
     @property
@@ -343,14 +343,14 @@ class Connection(asyncio.Protocol):
         return self.choked_s != math.inf
 
     def abort(self) -> None:
-        """As `Member.abort`."""
+        """As `HubConnection.abort`."""
         self._is_ending = True
         self._backlog.clear()
         self._hub.traffic.errors += 1
         self._transport.abort()
 
     def close(self) -> None:
-        """As `Member.close`."""
+        """As `HubConnection.close`."""
         self._is_ending = True
         self._backlog.clear()
         if not self._transport.is_closing():

@@ -22,7 +22,7 @@ ROOM_LOOK_S = 0.1
 """Interval of looks at what clients have read, while a long reply waits for room."""
 
 
-class Member(Protocol):
+class HubConnection(Protocol):
     """A connection, as far as all connections together are concerned."""
 
     choked_s: float
@@ -57,8 +57,8 @@ class Hub:
     credentials: Callable[[socket], int]
     traffic: Traffic = field(default_factory=Traffic)
     slowlog: Slowlog = field(default_factory=Slowlog)
-    connections: set[Member] = field(default_factory=set)
-    operators: deque[Member] = field(default_factory=deque)
+    connections: set[HubConnection] = field(default_factory=set)
+    operators: deque[HubConnection] = field(default_factory=deque)
     """Connections beyond `connections_max`, the oldest first."""
     all_closed: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -77,14 +77,14 @@ class Hub:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def admit_operator(self, connection: Member) -> Member | None:
+    def admit_operator(self, connection: HubConnection) -> HubConnection | None:
         """Take in a connection that is one too many; the connection that must go for that, which is an idle one."""
         self.operators.append(connection)
         if len(self.operators) <= self.limits.operators_max:
             return None
         return next((other for other in self.operators if other.is_idle), connection)
 
-    async def in_turn(self, method: str, answer: Awaitable[T]) -> T:
+    async def call_in_turn(self, method: str, answer: Awaitable[T]) -> T:
         """The verb's reply. Of long ones a few are made at the same time, and none while all unread answers are too
         much.
         """

@@ -113,7 +113,7 @@ def evict_by_hand(session: Session, tx: Transaction, slots: Sequence[int], condi
     return carry_out_plan(session, tx, todo, "evicted_by_hand", conditions)
 
 
-def undoable_collection(
+def choose_undo_target(
     session: Session, number: int, named: Collection | None, newest: Collection | None, *, force: bool
 ) -> Collection:
     """The collection to take back: `named`, the collection of this number, or for 0 the `newest` that stands.

@@ -11,14 +11,14 @@ from ctxgc.core.masks import filter_table, mask_positions
 _IS_DEPARTED = filter_table(lambda state: state == DEPARTED)
 
 
-class Departed(NamedTuple):
+class DepartedSegments(NamedTuple):
     """Segments that a host compacted, cleared or rewound. The stash has all of them."""
 
     segments: int
     tokens: int
 
     @property
-    def offer(self) -> str:
+    def recall_offer(self) -> str:
         """A sentence for the agent, with the commands that bring the segments back; empty where none departed."""
         if not self.segments:
             return ""
@@ -30,7 +30,7 @@ class Departed(NamedTuple):
         )
 
 
-def count_departed(heap: Heap) -> Departed:
+def count_departed(heap: Heap) -> DepartedSegments:
     """The departed segments of a heap. O(departed); O(slots) at C speed."""
     slots = list(mask_positions(heap.state.translate(_IS_DEPARTED)))
-    return Departed(len(slots), sum(heap.skeleton[slot] + heap.body[slot] for slot in slots))
+    return DepartedSegments(len(slots), sum(heap.skeleton[slot] + heap.body[slot] for slot in slots))

@@ -83,7 +83,7 @@ class Intake:
         sizes = (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body) for segment in segments)
         return sum(sizes) <= INLINE_BYTES_MAX
 
-    def prepare_all(self, segments: Iterable[Segment]) -> list[PreparedSegment]:
+    def prepare_segments(self, segments: Iterable[Segment]) -> list[PreparedSegment]:
         """Each in order."""
         return [self.prepare(segment) for segment in segments]
 

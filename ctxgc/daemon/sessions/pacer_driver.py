@@ -11,7 +11,7 @@ from dataclasses import replace
 from ctxgc.config import PacerConfig
 from ctxgc.core.pacer import Decision, PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_budget import Account, PacerRequest, decide_within_budget
+from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan
 from ctxgc.daemon.sessions.session import Session
@@ -40,7 +40,7 @@ def run_pacer(
 
 def ask_pacer(
     session: Session, config: PacerConfig, pacer: PacerRules, request: PacerRequest, wall_s: float
-) -> tuple[Decision | None, Account]:
+) -> tuple[Decision | None, RegretAccount]:
     """The pacer's decision about a request, and the account once the decision is carried out. Only reads."""
     limit = hard_limit_tokens(session, config)
     pacer = replace(

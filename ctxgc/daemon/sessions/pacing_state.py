@@ -17,8 +17,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ctxgc.core.provider_cache import UNMARKED, Entry, anthropic_provider
-from ctxgc.core.regret_budget import Account
+from ctxgc.core.provider_cache import UNMARKED, CacheEntry, anthropic_provider
+from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
@@ -36,12 +36,12 @@ _Weight = Annotated[float, Meta(ge=PRIOR_WEIGHT_MIN, le=1)]
 _Sum = Annotated[float, Meta(ge=0)]
 
 
-class _State(msgspec.Struct):
+class _PacingState(msgspec.Struct):
     """The stored state, field by field."""
 
     format: int
     trust: Trust
-    account: Account
+    account: RegretAccount
     is_real: bool | None
     model: str
     unmarked: bool
@@ -58,7 +58,7 @@ class _State(msgspec.Struct):
             yield from numbers
 
 
-def encode_pacing(ledger: RequestLedger, account: Account) -> str:
+def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
     """What bills and requests have taught, as one short line. O(entries stored)."""
     provider = ledger.provider
     newest = list(islice(reversed(provider.entries.items()), ENTRIES_STORED_MAX))
@@ -82,10 +82,10 @@ def encode_pacing(ledger: RequestLedger, account: Account) -> str:
     return json.dumps(state, separators=(",", ":"))
 
 
-def resume_ledger(pacing: str) -> tuple[RequestLedger, Account]:
+def resume_ledger(pacing: str) -> tuple[RequestLedger, RegretAccount]:
     """A ledger and an account that go on from what `encode_pacing` wrote."""
     state = _decode_state(pacing)
-    return (RequestLedger(), Account()) if state is None else _restore_ledger(state)
+    return (RequestLedger(), RegretAccount()) if state is None else _restore_ledger(state)
 
 
 def is_readable_pacing(pacing: str) -> bool:
@@ -98,10 +98,10 @@ def stored_trust(pacing: str) -> Trust:
     return resume_ledger(pacing)[0].trust
 
 
-def _decode_state(pacing: str) -> _State | None:
+def _decode_state(pacing: str) -> _PacingState | None:
     """The stored state; None where nothing is stored, or a value is not what `encode_pacing` writes."""
     try:
-        state = msgspec.json.decode(pacing, type=_State) if pacing else None
+        state = msgspec.json.decode(pacing, type=_PacingState) if pacing else None
         if (
             state is None
             or state.format != FORMAT
@@ -114,7 +114,7 @@ def _decode_state(pacing: str) -> _State | None:
     return state
 
 
-def _restore_ledger(state: _State) -> tuple[RequestLedger, Account]:
+def _restore_ledger(state: _PacingState) -> tuple[RequestLedger, RegretAccount]:
     provider = ProviderLedger()
     if state.model:
         provider.switch_model(state.model)
@@ -122,7 +122,7 @@ def _restore_ledger(state: _State) -> tuple[RequestLedger, Account]:
         provider.provider = replace(known, lookback_blocks=state.lookback, least_tokens=state.least)
         provider.frames = FrameCalibration(*state.frames)
     for prefix, life_s, used_s, billed_tokens in state.entries:
-        provider.entries[prefix] = Entry(life_s, used_s)
+        provider.entries[prefix] = CacheEntry(life_s, used_s)
         if billed_tokens != NO_BILL:
             provider.anchors[prefix] = billed_tokens
     provider.end_blocks, provider.added_blocks = state.blocks

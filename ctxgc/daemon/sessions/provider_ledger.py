@@ -21,16 +21,16 @@ from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.provider_cache import (
     ANTHROPIC,
+    BillLesson,
+    CacheEntry,
     Entries,
-    Entry,
     Layer,
-    Lesson,
     Mark,
     Part,
-    Place,
     Prompt,
+    PromptPlace,
     Provider,
-    Readable,
+    ReadablePrefixes,
     Unit,
     agrees_with_bill,
     anthropic_provider,
@@ -59,7 +59,7 @@ class SentRequest(NamedTuple):
     """A request as a cache sees the request, until its reply is known."""
 
     prompt: Prompt
-    hidden: Place
+    hidden: PromptPlace
     """What stands in front of the window."""
     sent_s: float
     window: SentWindow | None = None
@@ -68,8 +68,8 @@ class SentRequest(NamedTuple):
 class CacheForecast(NamedTuple):
     """The prefixes that the next request finds, and the place where the window begins in the prompt."""
 
-    readable: Readable
-    hidden: Place
+    readable: ReadablePrefixes
+    hidden: PromptPlace
     prompt: Prompt
 
     @property
@@ -84,7 +84,7 @@ class ProviderLedger:
 
     provider: Provider = ANTHROPIC
     model: str = ""
-    entries: dict[Hashable, Entry] = field(default_factory=dict)
+    entries: dict[Hashable, CacheEntry] = field(default_factory=dict)
     request: SentRequest | None = None
     """The last request, whose reply is not known yet."""
     end_blocks: int = 0
@@ -107,7 +107,7 @@ class ProviderLedger:
             self.entries = self._entries_after(self.request)
         self.request = None
 
-    def note_bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> Lesson | None:
+    def note_bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> BillLesson | None:
         """The bill of the last request, before the request is settled; the lesson of the bill, None without a
         request."""
         request = self.request
@@ -129,7 +129,7 @@ class ProviderLedger:
             self._add_anchor(at.prefix, billed_tokens)
         return lesson
 
-    def _raw_read_tokens(self, found: Readable, read_tokens: int) -> int:
+    def _raw_read_tokens(self, found: ReadablePrefixes, read_tokens: int) -> int:
         """Billed read tokens in the model's own: the found place where they agree with its known bill."""
         known = self.anchors.get(found.prefix) if found.prefix is not None else None
         if known is not None and agrees_with_bill(known, read_tokens):
@@ -149,7 +149,7 @@ class ProviderLedger:
         self.anchors[prefix] = tokens
         drop_oldest(self.anchors, ANCHORS_MAX)
 
-    def _nearest_anchor(self, units: Sequence[Unit], place: Place) -> Unit | None:
+    def _nearest_anchor(self, units: Sequence[Unit], place: PromptPlace) -> Unit | None:
         known = [unit for unit in units if unit.prefix in self.anchors]
         return min(known, key=lambda unit: abs(unit.end.tokens - place.tokens), default=None)
 
@@ -159,10 +159,12 @@ class ProviderLedger:
         self.added_blocks, self.end_blocks = max(0, blocks - self.end_blocks) if self.end_blocks else 0, blocks
         self.request = request
 
-    def _entries_after(self, request: SentRequest) -> dict[Hashable, Entry]:
+    def _entries_after(self, request: SentRequest) -> dict[Hashable, CacheEntry]:
         return entries_after_request(self.provider, self.entries, request.prompt, request.sent_s)
 
-    def forecast(self, sent: SentCache, units: Sequence[Unit], hidden: Place, now_s: float) -> CacheForecast | None:
+    def forecast(
+        self, sent: SentCache, units: Sequence[Unit], hidden: PromptPlace, now_s: float
+    ) -> CacheForecast | None:
         """The prefixes that the next request finds of a prompt with these units, if the last request is answered."""
         if self.request is None:
             return None
@@ -176,17 +178,17 @@ class ProviderLedger:
             findable_prefixes(self.provider, entries, prompt, now_s, is_mark_free=is_free), hidden, prompt
         )
 
-    def billed_tokens_at(self, foretold: CacheForecast, place: Place) -> int:
+    def billed_tokens_at(self, foretold: CacheForecast, place: PromptPlace) -> int:
         """Billed tokens of the prompt up to this place."""
         anchor = self._nearest_anchor(foretold.prompt.units, place)
-        start, billed = (anchor.end, self.anchors[anchor.prefix]) if anchor else (Place(0, 0), 0)
+        start, billed = (anchor.end, self.anchors[anchor.prefix]) if anchor else (PromptPlace(0, 0), 0)
         per_raw, per_block = self.frames.coefficients
         return max(
             0, round(billed + per_raw * (place.tokens - start.tokens) + per_block * (place.blocks - start.blocks))
         )
 
 
-def count_system_blocks(units: Sequence[Unit], sent: SentCache, hidden: Place) -> int:
+def count_system_blocks(units: Sequence[Unit], sent: SentCache, hidden: PromptPlace) -> int:
     """Blocks of the prompt up to the end of the system prompt: marks there stand still."""
     first = len(units) - len(sent.blocks)  # The hidden prefix may be a unit of its own.
     at = first + sent.system_segments - 1
@@ -200,7 +202,7 @@ def prompt_units(
     sent: SentCache,
     hidden_tokens: int,
     out: Iterable[int] | None,
-) -> tuple[tuple[Unit, ...], Place]:
+) -> tuple[tuple[Unit, ...], PromptPlace]:
     """The units of a prompt, a unit for each of `ids`, and the place where the window begins.
 
     `out`: the slots whose tombstones stand in the prompt; None: the heap's.
@@ -220,7 +222,7 @@ def prompt_units(
         Layer(parts[:system]),
         Layer(parts[system:], _hash_text(sent.settings[1]) or None),
     ]
-    return units_of(layers), Place(sent.hidden_blocks, hidden_tokens)
+    return units_of(layers), PromptPlace(sent.hidden_blocks, hidden_tokens)
 
 
 def _hash_text(text: str) -> int:

@@ -122,7 +122,7 @@ class Registry:
         return session
 
     @asynccontextmanager
-    async def hold_asleep(self, key: SessionKey) -> AsyncIterator[bool]:
+    async def keep_asleep(self, key: SessionKey) -> AsyncIterator[bool]:
         """Keep the session of this key from waking meanwhile; yields whether the session is asleep."""
         async with self._waking.setdefault(key, asyncio.Lock()):
             yield key not in self._awake and key not in self._living

@@ -22,7 +22,7 @@ from ctxgc.core.errors import NotFound
 from ctxgc.core.heap import EVICTED, FORGOTTEN, REPLY_KINDS, Heap, Now
 from ctxgc.core.recall_commands import recalled_name, recalled_slots
 from ctxgc.core.reference import ReferenceIndex
-from ctxgc.core.regret_budget import Account
+from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Renderer, Segment, SessionKey, legacy_session_number, parse_address
 from ctxgc.core.trust import Trust
@@ -62,7 +62,7 @@ class Session:
         self.indexes = indexes
         self.last_collection = 0
         self.calibration = Calibration.from_stored_ratio(self.row.model, self.row.ratio)
-        self.account = Account()
+        self.account = RegretAccount()
         """The pacer's account of collections since the session woke."""
         self.ledger: RequestLedger | None = None
         """The gateway's requests, from the first on."""

@@ -16,7 +16,7 @@ from ctxgc import __version__
 from ctxgc.core.errors import Incompatible
 from ctxgc.daemon.feeds.importing import import_paths
 from ctxgc.daemon.feeds.watch import Watcher
-from ctxgc.daemon.rpc import CallContext, Served
+from ctxgc.daemon.rpc import CallContext, ServerCounts
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.limits import BAD_LINES_MAX, BATCH_MAX, IN_FLIGHT_MAX, UNSENT_BYTES_MAX
 from ctxgc.protocol.messages import CAPABILITIES, PROTOCOL, VERBS, Doctor, Hello, Import, Shutdown, Subscribe, WatchAdd
@@ -49,7 +49,7 @@ SLOW_LISTED_MAX = 128
 class Control:
     """The daemon's own handles, for its administration verbs."""
 
-    server: Served
+    server: ServerCounts
     watcher: Watcher
     socket_path: str
     boot_id: str

@@ -17,11 +17,11 @@ from typing import NamedTuple
 from ctxgc.adapters.facts.working_set import short_inputs
 from ctxgc.core.block_texts import texts_in_skeleton
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
-from ctxgc.core.excerpts import Choice, Frame, Packer, Source, pack_lines, pack_matches, pack_neighbours
+from ctxgc.core.excerpts import ChosenLines, ExcerptSource, Frame, Packer, pack_lines, pack_matches, pack_neighbours
 from ctxgc.core.frame import render_frame, split_lines
 from ctxgc.core.heap import FORGOTTEN
 from ctxgc.core.labels import MATCH_END, MATCH_START
-from ctxgc.core.line_ranges import LineRange, words_of
+from ctxgc.core.line_ranges import LineRange, query_words
 from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, legacy_session_number
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.services import Services
@@ -57,7 +57,7 @@ class StoredSegment(NamedTuple):
     project: str
 
 
-class Packed(NamedTuple):
+class PackedFrame(NamedTuple):
     """A filled frame. `rest` is the packing's own account of what did not fit."""
 
     frame: Frame
@@ -66,10 +66,10 @@ class Packed(NamedTuple):
 
 def excerpt_source(
     key: int, title: str, stored: StoredSegment, order: tuple[float, ...] = (), facts: tuple[str, ...] | None = None
-) -> Source:
+) -> ExcerptSource:
     """A stored segment as a source of excerpts: its lines, and its origin as facts."""
     row = stored.row
-    return Source(
+    return ExcerptSource(
         key=key,
         title=title,
         facts=origin_facts(stored) if facts is None else facts,
@@ -106,7 +106,7 @@ def origin_facts_in_session(stored: StoredSegment) -> tuple[str, str, str]:
     return str(Address(stored.number, stored.row.seq)), f"turn {segment.born_turn}", segment_label(segment)
 
 
-def excerpt_reply(choice: Choice, stored: StoredSegment | None, session: SessionKey) -> ExcerptReply:
+def excerpt_reply(choice: ChosenLines, stored: StoredSegment | None, session: SessionKey) -> ExcerptReply:
     """One block of a frame, for programs."""
     lines = sorted(choice.lines)
     row = stored.row if stored else None
@@ -140,7 +140,9 @@ async def readable_contents(services: Services, key: SessionKey, seqs: Sequence[
         return contents
 
 
-async def pack_frame(services: Services, budget_tokens: int, size_bytes: int, fill: Callable[[Packer], int]) -> Packed:
+async def pack_frame(
+    services: Services, budget_tokens: int, size_bytes: int, fill: Callable[[Packer], int]
+) -> PackedFrame:
     """Fill a frame; beside the loop where there is much to look at. Raises `OverBudget` where nothing fits."""
     counter = services.intake.counter
     if size_bytes <= INLINE_BYTES_MAX and counter.is_loaded:
@@ -154,11 +156,11 @@ async def pack_frame(services: Services, budget_tokens: int, size_bytes: int, fi
     return packed
 
 
-def fill_frame(budget_tokens: int, counter: TokenCounter, fill: Callable[[Packer], int]) -> Packed:
+def fill_frame(budget_tokens: int, counter: TokenCounter, fill: Callable[[Packer], int]) -> PackedFrame:
     """A frame, filled. Heavy where the texts are long."""
     packer = Packer(budget_tokens, counter.count, is_exact=not counter.is_estimated)
     rest = fill(packer)
-    return Packed(packer.build_frame(), rest)
+    return PackedFrame(packer.build_frame(), rest)
 
 
 async def recall_excerpts(services: Services, params: StashRecall) -> RecallReply:
@@ -191,7 +193,7 @@ def require_project(row: SessionRow, project: str, name: str) -> None:
 
 async def _pack_segment_excerpts(
     services: Services, params: StashRecall, session: Session
-) -> tuple[Packed, dict[int, StoredSegment]]:
+) -> tuple[PackedFrame, dict[int, StoredSegment]]:
     """The frame of one segment or its neighbourhood, and what each source's key stands for. Inside the change."""
     [slot] = session.unforgotten_slots([params.id or params.around])
     budget = recall_budget_tokens(params)
@@ -258,7 +260,7 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
         hint = "; ".join(result.notes) or "try fewer or other words"
         raise NotFound(f"nothing found for {params.query!r}", hint=hint)
     stored = await _stored_hits(services, result)
-    words = words_of(params.query, (mark for hit in result.hits for mark in _marked_words(hit.snippet)))
+    words = query_words(params.query, (mark for hit in result.hits for mark in _marked_words(hit.snippet)))
     orders = _order_of_use(stored)
     size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
@@ -314,7 +316,7 @@ def _order_of_use(stored: Mapping[int, StoredSegment]) -> dict[int, tuple[float,
 
 
 async def _note_faults_in_awake_sessions(
-    services: Services, packed: Packed, stored: Mapping[int, StoredSegment]
+    services: Services, packed: PackedFrame, stored: Mapping[int, StoredSegment]
 ) -> int:
     """Note page faults on the shown segments; how many were evicted. A session that cannot note them stays as it is."""
     tokens: dict[SessionKey, dict[int, int]] = {}
@@ -348,7 +350,7 @@ def publish_faults(services: Services, session: Session, slots: Sequence[int], f
 
 def _recall_reply(
     params: StashRecall,
-    packed: Packed,
+    packed: PackedFrame,
     stored: Mapping[int, StoredSegment],
     session: Session | None,
     faults: int = 0,

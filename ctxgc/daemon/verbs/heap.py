@@ -19,11 +19,11 @@ from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import (
     Conditions,
     carry_out_plan,
+    choose_undo_target,
     collection_target,
     plan_collection,
     price_plan,
     undo_evictions,
-    undoable_collection,
 )
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.settings import model_price
@@ -110,7 +110,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
         newest = await services.stash.standing_collection(session.key)
-        taken_back = undoable_collection(session, number, named, newest, force=params.force)
+        taken_back = choose_undo_target(session, number, named, newest, force=params.force)
         outcome = undo_evictions(session, tx, taken_back, Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))

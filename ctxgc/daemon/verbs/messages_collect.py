@@ -138,7 +138,7 @@ async def _identify_segments(services: Services, session: Session, window: WireW
         await session.ensure_text_index()
     news = await run_on_worker(services, prepare_segments, services.intake, clocked)
     forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
-    counted = await run_on_worker(services, services.intake.prepare_all, forgotten) if forgotten else []
+    counted = await run_on_worker(services, services.intake.prepare_segments, forgotten) if forgotten else []
     forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
     return _IncomingList(told, news, tombstones, forgotten_tokens)
 

@@ -55,7 +55,7 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
         notes=[OLDER_FILES] if maker.has_older_file else [],
         departed=departed.segments,
         departed_tokens=departed.tokens,
-        offer=departed.offer,
+        offer=departed.recall_offer,
         next=None if frame.choices else "`ctxgc sessions` lists the sessions",
     )
 

@@ -119,10 +119,10 @@ async def prepare_segments(services: Services, session: Session, given: list[Seg
     intake = services.intake
     if intake.is_quick_to_prepare(given):
         await yield_to_other_calls()
-        prepared = intake.prepare_all(given)
+        prepared = intake.prepare_segments(given)
         await yield_to_other_calls()
     else:
-        prepared = await run_on_worker(services, intake.prepare_all, given)
+        prepared = await run_on_worker(services, intake.prepare_segments, given)
     slot_of = session.heap.slot_of
     known = sorted({slot_of[segment.id] for segment in given if segment.id in slot_of})
     require_same_content(session, prepared, await services.stash.bodies(session.key, known) if known else {})

@@ -10,7 +10,7 @@ from typing import IO
 
 from ctxgc.core.errors import BadParams, Conflict, ReadOnly, translate_os_error
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.regret_budget import Account
+from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.segment import Kind, Renderer
 from ctxgc.daemon.feeds.session_bundle import encode_bundle
 from ctxgc.daemon.serialize import content_reply, hit_reply
@@ -152,7 +152,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         if is_whole:
             tx.add(ForgetSession(session.key))
             session.set_row(tx, **dict.fromkeys(FORGOTTEN_OF_SESSION, ""), forgotten=True)
-            session.ledger, session.account = None, Account()  # The next request would write both again.
+            session.ledger, session.account = None, RegretAccount()  # The next request would write both again.
             session.open_paths = ()
         elif slots:
             tx.add(Forget(session.key, slots))

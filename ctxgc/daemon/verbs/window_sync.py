@@ -19,7 +19,7 @@ from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
-from ctxgc.core.regret_budget import Account, PacerRequest
+from ctxgc.core.regret_budget import PacerRequest, RegretAccount
 from ctxgc.core.segment import Renderer, SessionKey, conflict_base
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
@@ -254,10 +254,10 @@ def _collect_if_due(call: _Sync) -> None:
     heap, wall_s, is_cold = session.heap, call.services.clock(), params.is_cold
     note_sent_request(session, params, _sent_tombstone_slots(call))
     if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
-        session.account, ledger.is_account_real = Account(), is_on
+        session.account, ledger.is_account_real = RegretAccount(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
         view, is_paused = CacheView.from_request(session, params, is_on=is_on), ledger.trust.is_paused(session.row.turn)
-        view = view.under_distrust() if is_paused else view
+        view = view.limited_by_distrust() if is_paused else view
         sent_tokens = ledger.last_request.tokens if ledger.last_request else 0
         request = PacerRequest(view.cache, heap.absent_tokens, sent_tokens)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)

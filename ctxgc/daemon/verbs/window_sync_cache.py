@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ctxgc.core.collector import Plan
 from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.provider_cache import STEP_TOKENS, Place, Prompt, Unit
+from ctxgc.core.provider_cache import STEP_TOKENS, Prompt, PromptPlace, Unit
 from ctxgc.daemon.sessions.provider_ledger import (
     CacheForecast,
     ProviderLedger,
@@ -90,7 +90,7 @@ class CacheView(NamedTuple):
         window_tokens, hidden_tokens = session.heap.resident_tokens, _raw_hidden_tokens(session)
         return cls(session, CacheState(window_tokens, step_tokens=steps, hidden_tokens=hidden_tokens))
 
-    def under_distrust(self) -> CacheView:
+    def limited_by_distrust(self) -> CacheView:
         """The cache as far as a cut may count on it while bills contradict the model."""
         cache = self.cache.worst_case_for_edit(self.session.heap.resident_tokens, _raw_hidden_tokens(self.session))
         return self._replace(cache=cache)
@@ -125,7 +125,7 @@ def _sent_cache(params: WindowSync) -> SentCache | None:
 
 def _prompt_units(
     session: Session, params: WindowSync, sent: SentCache, out: Collection[int] | None
-) -> tuple[tuple[Unit, ...], Place]:
+) -> tuple[tuple[Unit, ...], PromptPlace]:
     return prompt_units(session.heap, params.ids, params.digests, sent, _raw_hidden_tokens(session), out)
 
 

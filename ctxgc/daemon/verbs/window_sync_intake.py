@@ -65,10 +65,10 @@ def _piece_names(value: object) -> frozenset[str]:
 
 def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Segments of a request, ready to be admitted. Heavy: for the worker thread."""
-    return [_with_uneditable_as_skeleton(intake.prepare(given.segment), given) for given in segments]
+    return [_move_uneditable_to_skeleton(intake.prepare(given.segment), given) for given in segments]
 
 
-def _with_uneditable_as_skeleton(ready: PreparedSegment, given: RequestSegment) -> PreparedSegment:
+def _move_uneditable_to_skeleton(ready: PreparedSegment, given: RequestSegment) -> PreparedSegment:
     """The segment with its uneditable pieces counted as skeleton; opaque where no piece is left, or a piece was
     redacted.
 
@@ -139,7 +139,7 @@ async def conflicting_digests(
     if not calls:
         return {}
     stored = await services.stash.bodies(session.key, list(calls))
-    ready = await run_on_worker(services, services.intake.prepare_all, [calls[slot] for slot in stored])
+    ready = await run_on_worker(services, services.intake.prepare_segments, [calls[slot] for slot in stored])
     return {
         one.segment.id: one.digest
         for slot, one in zip(stored, ready, strict=True)

@@ -14,7 +14,7 @@ from itertools import islice
 from operator import or_
 
 from ctxgc.adapters.facts.working_set import call_input, open_plan_items, written_lines
-from ctxgc.core.excerpts import Section, Source, all_lines, number_lines, shorten_line
+from ctxgc.core.excerpts import ExcerptSource, Section, lines_of_source, number_lines, shorten_line
 from ctxgc.core.frame import split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
 from ctxgc.core.line_ranges import LineRange, ranges_of_lines
@@ -138,8 +138,8 @@ class SectionMaker:
                 sections += [self._segment_section(name, one, SHARES[name] / len(stored)) for one in stored]
         return [section for section in sections if section.lines]
 
-    def _build_section(self, name: str, source: Source, share: float) -> Section:
-        lines = list(map(shorten_line, all_lines(source)))
+    def _build_section(self, name: str, source: ExcerptSource, share: float) -> Section:
+        lines = list(map(shorten_line, lines_of_source(source)))
         return Section(source, lines[::-1] if name == ERROR else lines, share)
 
     def _add_origin(self, stored: StoredSegment | None) -> int:
@@ -174,7 +174,9 @@ class SectionMaker:
             name = f"{what}, {size_label(tokens)} tokens"
             lines.setdefault(one.row.digest, f"{address} {name}: {first}" if first else f"{address} {name}")
         facts = ("by reference", "`ctxgc recall ADDRESS` brings one back")
-        source = Source(key=self._add_origin(None), title=RULES, facts=facts, lines=list(lines.values()), order=(0,))
+        source = ExcerptSource(
+            key=self._add_origin(None), title=RULES, facts=facts, lines=list(lines.values()), order=(0,)
+        )
         return [self._build_section(RULES, source, SHARES[RULES])]
 
     def _file_section(self, path: str, stored: StoredSegment, share: float) -> Section:
@@ -190,7 +192,7 @@ class SectionMaker:
             text = (redact(data)[0] if self._redacts else data).decode("utf-8", "replace")
             lines, state = split_lines([text]), f"from the disk, unchanged since turn {turn}"
         facts = (origin_facts_in_session(stored)[0], name, state)
-        source = Source(
+        source = ExcerptSource(
             key=self._add_origin(stored), title=FILE, facts=facts, lines=lines, order=_order_key(FILE, stored)
         )
         if data is None:

@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ctxgc.fronts.cli import gateway_status, limit, other_agents, own_base_urls
+from ctxgc.fronts.cli import agent_setups, gateway_status, limit, own_base_urls
+from ctxgc.fronts.cli.agent_setups import AgentSetup
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.claude_settings import effective_setting
 from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage
-from ctxgc.fronts.cli.other_agents import AgentSetup
+from ctxgc.fronts.cli.context import CommandRefused, Shell, refuse_usage
 from ctxgc.fronts.cli.own_base_urls import OwnBaseUrl
 from ctxgc.fronts.cli.terminal import printable_text
 from ctxgc.gateway.secret import PATH_PREFIX
@@ -69,9 +69,9 @@ def claude_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str
     for name in ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"):
         own = environment.get(name) or getattr(effective_setting(name, environment), "value", "")
         if own not in ("", "0", "false"):
-            raise Refused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
+            raise CommandRefused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
     upstream = gateway.upstream_anthropic
-    other_agents.require_same_upstreams(other_agents.ANTHROPIC, [BASE_URL], url, gateway, environment)
+    agent_setups.require_same_upstreams(agent_setups.ANTHROPIC, [BASE_URL], url, gateway, environment)
     wanted = {"ENABLE_TOOL_SEARCH": "true"}
     if not upstream or upstream.rstrip("/").removesuffix("/v1") == ANTHROPIC_URL:
         wanted |= {"_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL": "1"}
@@ -88,13 +88,13 @@ def _settings_arguments(
     if own is None or own.value.rstrip("/") == address:
         return ()
     if own.is_managed:
-        raise Refused(
+        raise CommandRefused(
             f"{BASE_URL} is {printable_text(own.value)} in {printable_text(own.path)}, which nothing wins over",
             kind="config",
             hint="whoever manages that file decides where Claude Code sends",
         )
-    own_url = OwnBaseUrl(other_agents.ANTHROPIC, own.value, f"{BASE_URL} in {own.path}")
-    other_agents.require_same_upstream(own_url, url, gateway)
+    own_url = OwnBaseUrl(agent_setups.ANTHROPIC, own.value, f"{BASE_URL} in {own.path}")
+    agent_setups.require_same_upstream(own_url, url, gateway)
     return ("--settings", json.dumps({"env": {BASE_URL: address}}))
 
 
@@ -106,7 +106,7 @@ def codex_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]
     """
     is_chatgpt = has_chatgpt_login(environment)
     if not is_chatgpt:
-        other_agents.require_same_upstreams(other_agents.OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment)
+        agent_setups.require_same_upstreams(agent_setups.OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment)
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
         "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else _openai_base_url(url, gateway)),
@@ -126,9 +126,9 @@ def opencode_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, s
     except ValueError:
         config = None
     if not isinstance(config, dict):
-        raise Refused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
-    for provider, name in ((other_agents.ANTHROPIC, BASE_URL), (other_agents.OPENAI, "OPENAI_BASE_URL")):
-        other_agents.require_same_upstreams(provider, [name], url, gateway, environment)
+        raise CommandRefused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
+    for provider, name in ((agent_setups.ANTHROPIC, BASE_URL), (agent_setups.OPENAI, "OPENAI_BASE_URL")):
+        agent_setups.require_same_upstreams(provider, [name], url, gateway, environment)
     bases = {"anthropic": f"{url}/anthropic/v1", "openai": _openai_base_url(url, gateway)}
     ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
     return AgentSetup({"OPENCODE_CONFIG_CONTENT": json.dumps(_merge_config(config, ours))})
@@ -138,13 +138,13 @@ AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], A
     "claude": (CLAUDE_CODE, claude_setup),
     "codex": (CODEX, codex_setup),
     "opencode": (OPENCODE, opencode_setup),
-    "pi": (PI, other_agents.pi_setup),
-    "qwen": (QWEN_CODE, other_agents.other_program_setup),
-    "copilot": (COPILOT_CLI, other_agents.copilot_setup),
-    "aider": (AIDER, other_agents.other_program_setup),
-    "goose": (GOOSE, other_agents.goose_setup),
-    "crush": (CRUSH, other_agents.crush_setup),
-    "mini": (MINI_SWE_AGENT, other_agents.other_program_setup),
+    "pi": (PI, agent_setups.pi_setup),
+    "qwen": (QWEN_CODE, agent_setups.other_program_setup),
+    "copilot": (COPILOT_CLI, agent_setups.copilot_setup),
+    "aider": (AIDER, agent_setups.other_program_setup),
+    "goose": (GOOSE, agent_setups.goose_setup),
+    "crush": (CRUSH, agent_setups.crush_setup),
+    "mini": (MINI_SWE_AGENT, agent_setups.other_program_setup),
 }
 """By program name: the source of the agent's sessions, and the way."""
 SELF_NAMED = frozenset({CLAUDE_CODE, CODEX, OPENCODE})
@@ -163,7 +163,7 @@ class AgentStart(NamedTuple):
 
 
 def _openai_base_url(url: str, gateway: GatewayConfig) -> str:
-    return other_agents.openai_base_url(url, gateway)
+    return agent_setups.openai_base_url(url, gateway)
 
 
 def _refuse_conflicting_base_urls(agent: str, url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> None:
@@ -172,9 +172,9 @@ def _refuse_conflicting_base_urls(agent: str, url: str, gateway: GatewayConfig, 
         return
     for own in own_base_urls.READERS[agent](environment):
         # An installation of ours leads Codex to the route of the login it then had: a run leads to that of today's.
-        is_ours = agent == "codex" and other_agents.is_same_upstream(own.url, other_agents.CHATGPT, url, gateway)
+        is_ours = agent == "codex" and agent_setups.is_same_upstream(own.url, agent_setups.CHATGPT, url, gateway)
         if not is_ours:
-            other_agents.require_same_upstream(own, url, gateway)
+            agent_setups.require_same_upstream(own, url, gateway)
 
 
 def _merge_config(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -191,10 +191,10 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
 
     program = shutil.which(args.agent)
     if program is None:
-        raise Refused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
+        raise CommandRefused(f"there is no program `{args.agent}` on the path", hint="install the agent first")
     start = _prepare_start(args.agent, args.name)
     if "--settings" in start.way.words and any(word.partition("=")[0] == "--settings" for word in args.arguments):
-        raise Refused(
+        raise CommandRefused(
             "--settings is given, and a settings file of Claude Code has a base URL that ctxgc must win over by it",
             hint="take ANTHROPIC_BASE_URL out of that file, or --settings out of this command",
         )
@@ -208,7 +208,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
         sys.stderr.write(f"ctxgc: {warning}\n")
     mode = status["modes"].get(start.source, status["mode"])
     if args.mode and mode != args.mode:
-        raise Refused(
+        raise CommandRefused(
             f"the gateway at {start.url} serves {start.source} in mode {mode}",
             hint=f"`ctxgc mode {args.mode} --agent {start.source}` switches it while it runs",
         )
@@ -236,18 +236,21 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _add_limit_header(agent: str, way: AgentSetup, size: int) -> AgentSetup:
-    """The way with the header that says the limit of this run to the gateway. Raises `Refused`."""
+    """The way with the header that says the limit of this run to the gateway. Raises `CommandRefused`."""
     if agent not in limit.AGENTS:
         names = ", ".join(limit.AGENTS)
-        raise Refused(f"--window is for {names}", kind="usage", hint="`ctxgc limit` holds a session while it runs")
+        raise CommandRefused(
+            f"--window is for {names}", kind="usage", hint="`ctxgc limit` holds a session while it runs"
+        )
     variables = limit.limit_variables(agent, way.variables, os.environ, size)
     return AgentSetup(variables, (*way.words, *limit.limit_arguments(agent, PROVIDER, size)))
 
 
 def _gateway_warning(start: AgentStart) -> str:
-    """What to know of the gateway there, as a sentence with its next step; empty for one that serves. Raises `Refused`.
+    """A sentence about the gateway there, with the next step; empty for a gateway that serves.
 
-    A program that is no gateway of this user's must not get the secret, which lies in what `env` prints.
+    Raises `CommandRefused` for a program that is no gateway of this user's: such a program must not get the secret,
+    which lies in the output of `env`.
     """
     from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_aiohttp
 
@@ -264,19 +267,19 @@ def _prepare_start(agent: str, name: str) -> AgentStart:
     """The gateway's address, and the agent's way to it; a session named `name`, or a fresh one."""
     from ctxgc.config import BadConfig, load_config
 
-    source, way = AGENTS.get(agent, (CLIENT, other_agents.other_program_setup))
+    source, way = AGENTS.get(agent, (CLIENT, agent_setups.other_program_setup))
     if name and source in SELF_NAMED:
         refuse_usage(f"{agent} names its sessions itself: --name is for other agents")
-    if name and not other_agents.NAME.fullmatch(name):
+    if name and not agent_setups.NAME.fullmatch(name):
         refuse_usage(f"{name!r} is no name of a session: letters, digits, `.`, `_`, `-`, at most 128")
     try:
         config = load_config(None, os.environ)
     except BadConfig as error:
-        raise Refused(str(error), kind="config") from None
+        raise CommandRefused(str(error), kind="config") from None
     base = gateway_base_url(config)
     secret = base.rpartition(PATH_PREFIX)[2]
     if source not in SELF_NAMED:
-        session = name or other_agents.fresh_session_name(os.path.basename(agent))
+        session = name or agent_setups.fresh_session_name(os.path.basename(agent))
         base += f"/s/{session}" if source == CLIENT else f"/s/{source}:{session}"
     _refuse_conflicting_base_urls(agent, base, config.gateway, os.environ)
     return AgentStart(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))
@@ -294,7 +297,7 @@ def _start_gateway(start: AgentStart, socket: str, args: argparse.Namespace) -> 
 
     url = start.url
     if args.no_spawn:
-        raise Refused(f"no gateway serves at {url}", kind="unreachable", hint="`ctxgc gateway` serves there")
+        raise CommandRefused(f"no gateway serves at {url}", kind="unreachable", hint="`ctxgc gateway` serves there")
     require_aiohttp()
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "gateway", "--socket", socket]
     command += ["--mode", args.mode] if args.mode else []
@@ -321,7 +324,9 @@ def _wait_for_gateway(start: AgentStart, child: Popen[bytes], log_path: str) -> 
         if status is not None:
             return status
         if is_gone or time.monotonic() > gives_up_at:
-            raise Refused(f"the gateway did not start: {_last_log_line(log_path)}", kind="unreachable", hint=log_path)
+            raise CommandRefused(
+                f"the gateway did not start: {_last_log_line(log_path)}", kind="unreachable", hint=log_path
+            )
         time.sleep(POLL_S)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.gateway.secret import PATH_PREFIX, ensure_secret, read_secret
 
 TYPE_CHECKING = False
@@ -15,15 +15,15 @@ STAND_IN = "SECRET"
 
 
 def gateway_address(gateway: GatewayConfig) -> str:
-    """Scheme, host and port of the gateway. Raises `Refused` for a gateway without a port of its own."""
+    """Scheme, host and port of the gateway. Raises `CommandRefused` for a gateway without a port of its own."""
     if not gateway.port:
-        raise Refused("the gateway has no port of its own", kind="config", hint="set `port` under [gateway]")
+        raise CommandRefused("the gateway has no port of its own", kind="config", hint="set `port` under [gateway]")
     host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
     return f"http://{host}:{gateway.port}"
 
 
 def gateway_base_url(config: Config, *, makes_secret: bool = True) -> str:
-    """The base URL of an agent, with the user's secret, without the provider's name. Raises `Refused`.
+    """The base URL of an agent, with the user's secret, without the provider's name. Raises `CommandRefused`.
 
     A missing secret is made, or a stand-in takes its place.
     """
@@ -31,5 +31,7 @@ def gateway_base_url(config: Config, *, makes_secret: bool = True) -> str:
     try:
         secret = ensure_secret(folder) if makes_secret else read_secret(folder) or STAND_IN
     except OSError as error:
-        raise Refused(f"there is no secret for the base URL: {error.strerror}", hint=str(error.filename)) from None
+        raise CommandRefused(
+            f"there is no secret for the base URL: {error.strerror}", hint=str(error.filename)
+        ) from None
     return f"{address}{PATH_PREFIX}{secret}"

@@ -12,7 +12,7 @@ import argparse
 import importlib
 import sys
 
-from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.protocol.limits import RECALL_TOKENS_MAX
 
 TYPE_CHECKING = False
@@ -111,8 +111,8 @@ class _Parser(argparse.ArgumentParser):
     """Refuses as every command does: a sentence and the next step, or JSON."""
 
     def error(self, text: str) -> NoReturn:
-        """The arguments make no sense. Raises `Refused`."""
-        raise Refused(text, kind="usage", hint=f"`{self.prog} --help` says what it takes")
+        """The arguments make no sense. Raises `CommandRefused`."""
+        raise CommandRefused(text, kind="usage", hint=f"`{self.prog} --help` says what it takes")
 
     def print_help(self, file: Any = None) -> None:
         """The help asked for. Unlike the parent's method, this method raises where the stream cannot be written."""
@@ -131,7 +131,7 @@ def command_names() -> list[str]:
     return [name for group in GROUPS.values() for name in group]
 
 
-def help_of(name: str) -> str:
+def command_help(name: str) -> str:
     """A command's help, on a line."""
     return next(group[name][1] for group in GROUPS.values() if name in group)
 
@@ -197,7 +197,7 @@ def _takes_value(parser: argparse.ArgumentParser, word: str) -> bool:
 
 
 def _help_sentence(name: str) -> str:
-    text = help_of(name)
+    text = command_help(name)
     return text[0].upper() + text[1:] + "."
 
 

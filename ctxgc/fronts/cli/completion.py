@@ -79,7 +79,7 @@ def _bash_script(words: dict[str, CompletionWords]) -> str:
 def _zsh_script(words: dict[str, CompletionWords]) -> str:
     lines = ["#compdef ctxgc", "# ctxgc completion for zsh: ctxgc completion zsh > a folder of your $fpath, as _ctxgc"]
     lines += ["_ctxgc() {", "    local -a commands", "    commands=("]
-    lines += [f"        {_quote_word(f'{name}:{commands.help_of(name)}')}" for name in words]
+    lines += [f"        {_quote_word(f'{name}:{commands.command_help(name)}')}" for name in words]
     lines += [
         "    )",
         "    if (( CURRENT == 2 )); then _describe command commands; return; fi",
@@ -108,7 +108,9 @@ def _zsh_option(option: str, help_: str, known: CompletionWords) -> str:
 def _fish_script(words: dict[str, CompletionWords]) -> str:
     lines = ["# ctxgc completion for fish: ctxgc completion fish | source", "complete -c ctxgc -f"]
     for name, known in words.items():
-        lines.append(f"complete -c ctxgc -n __fish_use_subcommand -a {name} -d {_quote_word(commands.help_of(name))}")
+        lines.append(
+            f"complete -c ctxgc -n __fish_use_subcommand -a {name} -d {_quote_word(commands.command_help(name))}"
+        )
         here = f"-n '__fish_seen_subcommand_from {name}'"
         if known.takes_files:
             lines.append(f"complete -c ctxgc {here} -F")

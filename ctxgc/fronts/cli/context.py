@@ -68,7 +68,7 @@ def agent_window_tokens(reply: ShowReply) -> int:
     return reply.billed_tokens
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """The command itself says no, before or after the daemon was asked: a kind, a sentence, a next step."""
 
     def __init__(self, text: str, *, kind: str = "refused", hint: str = "") -> None:
@@ -152,7 +152,7 @@ class Shell:
         try:
             return {"cwd": os.getcwd()}
         except FileNotFoundError:
-            raise Refused("the working directory is gone", hint="`--session S` names a session") from None
+            raise CommandRefused("the working directory is gone", hint="`--session S` names a session") from None
 
     def has_session(self, **filters: str) -> bool:
         """Whether the daemon lists a session for these filters of `session.list`."""
@@ -185,7 +185,7 @@ class Shell:
         """Answer a mutation: the change, and the next step if there is a next step."""
         return self.print_reply(reply, lambda page: print_change(page, reply))
 
-    def print_failure(self, failure: blocking_client.CallFailed | Refused) -> int:
+    def print_failure(self, failure: blocking_client.CallFailed | CommandRefused) -> int:
         """Print the error and the next step; the exit code."""
         sys.stdout.flush()
         text = terminal.printable_text(str(failure)).rstrip()
@@ -212,5 +212,5 @@ def print_change(page: terminal.Page, reply: ChangedReply, hint: str | None = No
 
 
 def refuse_usage(text: str, hint: str = "") -> NoReturn:
-    """Raise `Refused` of kind `usage`: these arguments contradict each other."""
-    raise Refused(text, kind="usage", hint=hint)
+    """Raise `CommandRefused` of kind `usage`: these arguments contradict each other."""
+    raise CommandRefused(text, kind="usage", hint=hint)

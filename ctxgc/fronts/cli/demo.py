@@ -11,7 +11,7 @@ import time
 
 from ctxgc.fronts.cli import own_sessions, progress, terminal
 from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
-from ctxgc.fronts.cli.context import EXIT_REFUSED, Refused, Shell
+from ctxgc.fronts.cli.context import EXIT_REFUSED, CommandRefused, Shell
 from ctxgc.fronts.cli.sessions import unreadable_sentence
 
 TYPE_CHECKING = False
@@ -39,22 +39,22 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
     """Run the demonstration; 1 if a segment was lost, not exact, or not readable."""
     # The adapters and their JSON library cost 50 ms: not for those who only ask for help or completions.
     from ctxgc.fronts.cli import demo_view
-    from ctxgc.fronts.cli.demo_run import Story
+    from ctxgc.fronts.cli.demo_run import DemoRun
     from ctxgc.fronts.cli.private_daemon import PrivateDaemon
 
     started_s = time.monotonic()
-    files = transcripts_in(args.paths) if args.paths else [SAMPLE]
+    files = find_transcripts(args.paths) if args.paths else [SAMPLE]
     with PrivateDaemon(args.timeout) as daemon:
         weight = sum(map(progress.work_bytes, files))
-        with progress.Bar("demo", 2 * weight) as bar:
-            story = Story(daemon.client, args.budget, bar)
+        with progress.ProgressBar("demo", 2 * weight) as bar:
+            story = DemoRun(daemon.client, args.budget, bar)
             story.import_files(files)
             if not story.reports:
-                raise Refused(
+                raise CommandRefused(
                     _no_session_message(args.paths, story.failed), hint="give transcripts, or folders of them"
                 )
-            story.collect_all(SAMPLE_QUERY if not args.paths else "", weight)
-    totals = {**story.totals(), "seconds": round(time.monotonic() - started_s, 3)}
+            story.collect_sessions(SAMPLE_QUERY if not args.paths else "", weight)
+    totals = {**story.sum_reports(), "seconds": round(time.monotonic() - started_s, 3)}
     shell.print_reply(
         {"sessions": story.roots(), "totals": totals},
         lambda page: demo_view.print_demo(
@@ -62,7 +62,7 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
         ),
     )
     if not args.paths:
-        _offer_own_sessions(shell)
+        _suggest_own_sessions(shell)
     for failed in story.failed:
         sys.stderr.write(f"ctxgc: not read: {terminal.printable_line(unreadable_sentence(failed))}\n")
     is_there = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"]
@@ -73,7 +73,7 @@ def _no_session_message(paths: list[str], failed: list[FailedReply]) -> str:
     return "; ".join(map(unreadable_sentence, failed)) or f"no transcript in {', '.join(paths)}"
 
 
-def transcripts_in(paths: list[str]) -> list[str]:
+def find_transcripts(paths: list[str]) -> list[str]:
     """The files meant by paths: themselves, and in folders every file with a transcript's name."""
     files: list[str] = []
     for path in map(os.path.abspath, paths):
@@ -85,7 +85,7 @@ def transcripts_in(paths: list[str]) -> list[str]:
     return files
 
 
-def _offer_own_sessions(shell: Shell) -> None:
+def _suggest_own_sessions(shell: Shell) -> None:
     """Name the folders of the user's own sessions and the command to try them. Looks whether the folders exist, never
     into them.
     """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxgc.adapters.contract import DAMAGE_KINDS
 from ctxgc.fronts.cli import demo_verify, progress
-from ctxgc.fronts.cli.demo_verify import Expected
+from ctxgc.fronts.cli.demo_verify import ExpectedStamps
 from ctxgc.fronts.cli.recall import piece_bytes, read_pieces
 from ctxgc.protocol.blocking_client import CallFailed, LineClient
 
@@ -46,10 +46,10 @@ SUMS = (
 )
 
 
-class Story:
+class DemoRun:
     """A run: the imports, the collections, and the proof that no segment is lost."""
 
-    def __init__(self, client: LineClient, budget_tokens: int | None, bar: progress.Bar) -> None:
+    def __init__(self, client: LineClient, budget_tokens: int | None, bar: progress.ProgressBar) -> None:
         self.client = client
         self.failed: list[FailedReply] = []
         self.reports: dict[str, dict[str, Any]] = {}
@@ -59,7 +59,7 @@ class Story:
         self.why: WhyReply | None = None
         self.query = ""
         self.hits: SearchReply | None = None
-        self._expected = Expected()
+        self._expected = ExpectedStamps()
         self._parents: dict[str, str] = {}
         self._resident: dict[str, int] = {}
         self._budget_tokens = budget_tokens
@@ -97,7 +97,7 @@ class Story:
             self._parents[key] = imported.parent or self._parents[key]
             self._resident[key] = max(imported.resident_tokens, self._resident[key])
 
-    def collect_all(self, query: str, weight: int) -> None:
+    def collect_sessions(self, query: str, weight: int) -> None:
         """Collect and check every session; the largest also answers a `why` and a search."""
         largest = max(self._resident, key=lambda key: self._resident[key], default="")
         whole = sum(self._resident.values()) or 1
@@ -193,7 +193,7 @@ class Story:
                 self.reports[parent]["children"].append(self.reports[key])
         return [report for key, report in self.reports.items() if self._parents[key] not in self.reports]
 
-    def totals(self) -> dict[str, Any]:
+    def sum_reports(self) -> dict[str, Any]:
         """The sums over all sessions, side chains included."""
         sums: dict[str, Any] = {name: sum(report[name] for report in self.reports.values()) for name in SUMS}
         protected_by: dict[str, int] = {}

@@ -38,7 +38,7 @@ class ContentStamp(NamedTuple):
     is_pending: bool
 
 
-class Expected:
+class ExpectedStamps:
     """The stamps of all sessions, over all files read."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Expected:
         return stamp is not None and stamp.body == content_digest(b"", (Piece(name, data) for name, data in pieces))
 
 
-class Parsed(NamedTuple):
+class ParsedFile(NamedTuple):
     """The outcome of a second parse of a file."""
 
     sessions: dict[str, dict[str, ContentStamp]]
@@ -75,7 +75,7 @@ class Parsed(NamedTuple):
     """Texts of damaged lines that are in no segment."""
 
 
-def parse_stamps(path: str) -> Parsed:
+def parse_stamps(path: str) -> ParsedFile:
     """The stamps of a transcript; none of a file that cannot be read.
 
     Of segments admitted twice the last counts: the first was pending.
@@ -87,7 +87,7 @@ def parse_stamps(path: str) -> Parsed:
             data = stream.read(HEAD_BYTES) or b""
             if is_sqlite_file(data):
                 _add_store_stamps(stamps, path)
-                return Parsed(stamps)
+                return ParsedFile(stamps)
             transcript = make_transcript_parser(detect_format(data) or "")
             scan = DamageScan(path) if isinstance(transcript, LineTranscript) else None
             while data:
@@ -96,7 +96,7 @@ def parse_stamps(path: str) -> Parsed:
             _add_event_stamps(stamps, transcript, transcript.finish(), scan)
     except (OSError, EOFError, CtxgcError, ZstdError):
         pass  # The daemon reads the same file and says what is wrong with it.
-    return Parsed(stamps, scan.unread_count if scan else 0)
+    return ParsedFile(stamps, scan.unread_count if scan else 0)
 
 
 def _add_store_stamps(stamps: dict[str, dict[str, ContentStamp]], path: str) -> None:

@@ -5,28 +5,28 @@ from __future__ import annotations
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.recall import print_hits
-from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
+from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
 from ctxgc.fronts.cli.window import VICTIM_HEAD, print_why, victim_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ctxgc.fronts.cli.demo_run import Story
+    from ctxgc.fronts.cli.demo_run import DemoRun
 
 
-def print_demo(page: terminal.Page, story: Story, totals: dict[str, Any], about: str) -> None:
+def print_demo(page: terminal.Page, story: DemoRun, totals: dict[str, Any], about: str) -> None:
     """The whole page."""
     children = sum(len(report["children"]) for report in story.reports.values())
-    sessions = plural(len(story.reports) - children, "session")
-    chains = f" with {plural(children, 'side chain')}" if children else ""
+    sessions = pluralize(len(story.reports) - children, "session")
+    chains = f" with {pluralize(children, 'side chain')}" if children else ""
     page.print_line(f"{sessions}{chains}{f': {about}' if about else ''}", "bold")
     page.print_line("read into a private daemon in a temporary folder; nothing of yours was touched", "dim")
     if len(story.reports) > 1:
         _print_sessions(page, story)
     _print_window(page, story, totals)
     if story.victims:
-        page.print_title(f"The largest of {plural(totals['evicted'], 'segment')} that left, and why")
+        page.print_title(f"The largest of {pluralize(totals['evicted'], 'segment')} that left, and why")
         page.print_table(VICTIM_HEAD, [victim_row(victim) for victim in story.victims])
     if story.why:
         page.print_title(f"ctxgc why {story.why.id}")
@@ -37,7 +37,7 @@ def print_demo(page: terminal.Page, story: Story, totals: dict[str, Any], about:
     _print_proof(page, totals)
 
 
-def _print_sessions(page: terminal.Page, story: Story) -> None:
+def _print_sessions(page: terminal.Page, story: DemoRun) -> None:
     rows = [
         (
             "  side chain " + report["session"].rpartition("/")[2] if is_child else report["session"],
@@ -58,7 +58,7 @@ def _print_sessions(page: terminal.Page, story: Story) -> None:
     page.print_table(("session", ">before", ">after", ">budget", ">left", ">exact", ">lost", "over budget"), rows)
 
 
-def _print_window(page: terminal.Page, story: Story, totals: dict[str, Any]) -> None:
+def _print_window(page: terminal.Page, story: DemoRun, totals: dict[str, Any]) -> None:
     before, after = totals["tokens_before"], totals["tokens_after"]
     page.print_title("The window, in raw tokens")
     most = max((sums[0] for sums in story.kinds.values()), default=0) or 1
@@ -93,7 +93,7 @@ def _window_bar(page: terminal.Page, before: int, after: int, most: int, width: 
     full = round(width * after / most)
     freed_columns = max(round(width * before / most) - full, 0)
     solid, light = ("█", "░") if page.can_utf8 else ("#", ".")
-    return page.paint(solid * full, "cyan") + page.paint(light * freed_columns, "dim")
+    return page.style_text(solid * full, "cyan") + page.style_text(light * freed_columns, "dim")
 
 
 def _print_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
@@ -109,39 +109,39 @@ def _print_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
             ),
             (
                 "lost",
-                f"{format_count(totals['lost'])} of {plural(totals['segments'], 'segment')},"
+                f"{format_count(totals['lost'])} of {pluralize(totals['segments'], 'segment')},"
                 " by a second parse of the files",
             ),
-            ("skipped", f"{plural(skipped, 'record')} without any part of a window" if skipped else ""),
-            ("not read", _unread_in_words(totals)),
-            ("not checked", _unchecked_in_words(totals)),
+            ("skipped", f"{pluralize(skipped, 'record')} without any part of a window" if skipped else ""),
+            ("not read", _unread_rest_in_words(totals)),
+            ("not checked", _unchecked_segments_in_words(totals)),
             ("time", f"{totals['seconds']:.1f} s"),
         )
     )
     if not is_sound:
-        page.print_line("  " + page.paint("SOMETHING IS WRONG", "red", "bold"))
-    elif _unread_in_words(totals):
+        page.print_line("  " + page.style_text("SOMETHING IS WRONG", "red", "bold"))
+    elif _unread_rest_in_words(totals):
         page.print_line(
-            "  " + page.paint("what can be read is there; damaged lines hold what cannot", "yellow", "bold")
+            "  " + page.style_text("what can be read is there; damaged lines hold what cannot", "yellow", "bold")
         )
     elif totals["unchecked"]:
-        page.print_line("  " + page.paint("what was checked is there; not every segment was", "yellow", "bold"))
+        page.print_line("  " + page.style_text("what was checked is there; not every segment was", "yellow", "bold"))
     else:
-        page.print_line("  " + page.paint("nothing was lost", "green", "bold"))
+        page.print_line("  " + page.style_text("nothing was lost", "green", "bold"))
     page.print_line()
     page.print_line(
         "Your own sessions: `ctxgc import PATH`, then `ctxgc collect --dry-run`. `ctxgc help` lists the rest.", "dim"
     )
 
 
-def _unchecked_in_words(totals: dict[str, Any]) -> str:
+def _unchecked_segments_in_words(totals: dict[str, Any]) -> str:
     segments = totals["unchecked"]
-    return f"{plural(segments, 'segment')} that the second parse did not find" if segments else ""
+    return f"{pluralize(segments, 'segment')} that the second parse did not find" if segments else ""
 
 
-def _unread_in_words(totals: dict[str, Any]) -> str:
+def _unread_rest_in_words(totals: dict[str, Any]) -> str:
     """The unread rest of a damaged file beyond its segments; empty without a rest."""
     records, texts = totals["unread_records"], totals["unread_texts"]
-    parts = [plural(records, "damaged record")] if records else []
-    parts += [f"{plural(texts, 'text')} of damaged lines, by a scan of the raw bytes"] if texts else []
+    parts = [pluralize(records, "damaged record")] if records else []
+    parts += [f"{pluralize(texts, 'text')} of damaged lines, by a scan of the raw bytes"] if texts else []
     return ", ".join(parts)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ctxgc.fronts.cli import gateway_status
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import EXIT_BUSY, Refused, Shell, refuse_usage
+from ctxgc.fronts.cli.context import EXIT_BUSY, CommandRefused, Shell, refuse_usage
 from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.gateway import pidfile
 from ctxgc.protocol.blocking_client import CallFailed
@@ -34,11 +34,11 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
     require_aiohttp()
     from ctxgc.config import BadConfig
     from ctxgc.fronts.cli.mcp import serve_message
-    from ctxgc.gateway.main import CannotListen, require_settings, run_gateway
+    from ctxgc.gateway.main import CannotListen, require_valid_settings, run_gateway
 
     try:
         # Before the daemon: a daemon that fails over the same configuration would be named as the trouble.
-        require_settings(config=args.config, host=args.host, port=args.port, mode=args.mode)
+        require_valid_settings(config=args.config, host=args.host, port=args.port, mode=args.mode)
         try:
             shell.connect()
         except CallFailed:
@@ -53,10 +53,10 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
             serve_tools=partial(serve_message, args),
         )
     except BadConfig as error:
-        raise Refused(str(error), kind="config") from None
+        raise CommandRefused(str(error), kind="config") from None
     except CannotListen as error:
         hint = "`ctxgc status` shows the gateways that run; `--port N` takes another port"
-        raise Refused(str(error), kind="busy", hint=hint) from None
+        raise CommandRefused(str(error), kind="busy", hint=hint) from None
 
 
 def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
@@ -91,14 +91,14 @@ def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _refuse_foreign_gateway(url: str, folder: str) -> None:
-    """Raise `Refused` where a gateway serves without a file in this folder."""
+    """Raise `CommandRefused` where a gateway serves without a file in this folder."""
     try:
         gateway_status.fetch_status(url)
     except gateway_status.StatusRefused:
         pass  # Only a gateway refuses so; the secret of this folder would not open another folder's.
     except (OSError, ValueError):
         return
-    raise Refused(
+    raise CommandRefused(
         f"the gateway at {url} is none of the state folder {folder}", hint="stop it where, and as whom, it was started"
     )
 
@@ -109,9 +109,9 @@ def has_aiohttp() -> bool:
 
 
 def require_aiohttp() -> None:
-    """Raise `Refused` where the gateway's extra is not installed."""
+    """Raise `CommandRefused` where the gateway's extra is not installed."""
     if not has_aiohttp():
-        raise Refused("the gateway needs aiohttp", hint=INSTALL_HINT)
+        raise CommandRefused("the gateway needs aiohttp", hint=INSTALL_HINT)
 
 
 def _parse_port(text: str) -> int:

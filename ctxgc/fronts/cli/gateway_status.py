@@ -16,8 +16,8 @@ import time
 
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
-from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
+from ctxgc.fronts.cli.context import CommandRefused
+from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.peer import listener_uid
 from ctxgc.gateway.secret import PATH_PREFIX, read_secret
@@ -84,7 +84,7 @@ def fetch_status(url: str, secret: str = "") -> dict[str, Any]:
 
 
 def fetch_own_status(url: str, secret: str) -> dict[str, Any] | None:
-    """The status of the user's gateway there; None where nobody listens. Raises `Refused` for any other process.
+    """The status of the user's gateway there; None where nobody listens. Raises `CommandRefused` for any other process.
 
     A gateway from before the secrets would send the path, and in it the secret, to its upstream: it is refused too.
     """
@@ -93,13 +93,13 @@ def fetch_own_status(url: str, secret: str) -> dict[str, Any] | None:
     except ConnectionRefusedError:
         return None
     except StatusRefused:
-        raise Refused(
+        raise CommandRefused(
             f"the gateway at {url} is of another version, or has another secret",
             hint="`ctxgc gateway --stop` ends the gateway of this state folder; then make the call again",
         ) from None
     except (OSError, ValueError):
         hint = "set another `port` under [gateway]"
-        raise Refused(f"something else than the gateway answers at {url}", hint=hint) from None
+        raise CommandRefused(f"something else than the gateway answers at {url}", hint=hint) from None
 
 
 def other_build_warning(url: str, status: dict[str, Any]) -> str:
@@ -164,7 +164,7 @@ def running_gateways_hint(folder: str) -> str:
     return f"; the gateway at {' and '.join(urls)} goes on without it" if urls else ""
 
 
-def not_followed_reason(running: list[dict[str, Any]], session: str) -> str:
+def unsynced_reason(running: list[dict[str, Any]], session: str) -> str:
     """Why the daemon did not get the last request of a session, as words; empty for a request that the daemon got."""
     for one in running:
         reason = ((one["status"] or {}).get("not_followed") or {}).get(session)
@@ -195,8 +195,8 @@ def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         ("mode", ", ".join([printable_line(str(status["mode"])), *own])),
         (
             "calls",
-            f"{plural(number['calls'], 'call')} to a model: {format_count(number['edited'])} edited, "
-            f"{format_count(number['untouched'])} with nothing to edit; {plural(number['others'], 'other request')}",
+            f"{pluralize(number['calls'], 'call')} to a model: {format_count(number['edited'])} edited, "
+            f"{format_count(number['untouched'])} with nothing to edit; {pluralize(number['others'], 'other request')}",
         ),
         (
             "unedited",

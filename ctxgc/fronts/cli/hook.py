@@ -60,7 +60,7 @@ def hook(shell: Shell, args: argparse.Namespace) -> int:
         if not isinstance(event, dict) or client is None:
             return 0
         with client:
-            text = _Event(client, SOURCES[args.agent], event).handle(args.budget, suggests=args.suggest)
+            text = _HookEvent(client, SOURCES[args.agent], event).handle(args.budget, suggests=args.suggest)
     except (CallFailed, OSError, ValueError, RecursionError):
         return 0
     if text:
@@ -105,7 +105,7 @@ def _connect_or_spawn(flag: str, *, spawns: bool) -> LineClient | None:
     return None
 
 
-class _Event:
+class _HookEvent:
     """One event of an agent's session."""
 
     def __init__(self, client: LineClient, source: str, event: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ class _Event:
         except CallFailed as failure:
             if failure.kind != "busy":
                 raise
-            for path in self._stale_transcripts():
+            for path in self._unwatched_stale_transcripts():
                 self._ask("watch.remove", path=path)
             self._ask("watch.add", path=self._transcript)
 
@@ -158,13 +158,13 @@ class _Event:
             return False
         return bool(shown.gateway)
 
-    def _stale_transcripts(self) -> list[str]:
+    def _unwatched_stale_transcripts(self) -> list[str]:
         """Followed transcripts, beside this one, that have not grown for a day and that no user keeps followed."""
-        stale = list(self._idle_transcripts())
+        stale = list(self._stale_transcripts())
         kept = _configured_watch_paths() if stale else frozenset()
         return [] if kept is None else [path for path in stale if path not in kept]
 
-    def _idle_transcripts(self) -> Iterator[str]:
+    def _stale_transcripts(self) -> Iterator[str]:
         folder = os.path.dirname(self._transcript)
         reply: WatchReply = self._ask("watch.list")
         for watched in reply.watched:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage
+from ctxgc.fronts.cli.context import CommandRefused, Shell, refuse_usage
 from ctxgc.fronts.cli.terminal import printable_line
 
 TYPE_CHECKING = False
@@ -86,7 +86,7 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
 def _plan_installation(
     shell: Shell, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> tuple[InstallWork, str]:
-    """The work of an installation, and the manager that is to run the services. Raises `Refused`."""
+    """The work of an installation, and the manager that is to run the services. Raises `CommandRefused`."""
     from ctxgc.fronts.cli import gateway_status
     from ctxgc.fronts.cli.base_url import STAND_IN, gateway_address
     from ctxgc.gateway.secret import read_secret
@@ -106,7 +106,7 @@ def _plan_installation(
             work.notes.append(warning)
     try:
         init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
-    except Refused:
+    except CommandRefused:
         if args.dry_run and not args.json:  # The changes are what was asked for; the refusal comes after them.
             _print_plan(shell.page, work, "")
         raise
@@ -128,7 +128,7 @@ def _load_config() -> Config:
     try:
         return load_config(None, os.environ)
     except BadConfig as error:
-        raise Refused(str(error), kind="config") from None
+        raise CommandRefused(str(error), kind="config") from None
 
 
 def _plan_agent(
@@ -158,12 +158,12 @@ def _plan_agent(
 
 
 def _add_agent_plan(work: InstallWork, agent: str, plan: AgentPlan, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import installed_text, is_as_written
+    from ctxgc.fronts.setup.changes import is_unchanged, text_with_edit
 
     standing = {edit.file: edit for edit in records.load(agent)}
     edits = []
     for edit in plan.edits:
-        text, noted = installed_text(edit, standing.pop(edit.file, None))
+        text, noted = text_with_edit(edit, standing.pop(edit.file, None))
         edits.append(noted)
         if text is not None:
             work.texts[edit.file] = text
@@ -174,9 +174,9 @@ def _add_agent_plan(work: InstallWork, agent: str, plan: AgentPlan, records: Rec
                 work.add_change(edit.file, f"{'.'.join(change.path)} {verb} {change.value}")
     _add_new_files(work, plan.new_files, edits)
     for file in standing.keys() - {new.edit.file for new in plan.new_files}:  # From base URLs to the plugin, or back.
-        if standing[file].format == "whole" and not is_as_written(Path(file), [standing[file]]):
+        if standing[file].format == "whole" and not is_unchanged(Path(file), [standing[file]]):
             continue  # The user's, since the user changed the file.
-        raise Refused(f"{file} is of another installation of {agent}", hint=f"`ctxgc uninstall {agent}` first")
+        raise CommandRefused(f"{file} is of another installation of {agent}", hint=f"`ctxgc uninstall {agent}` first")
     work.records[agent] = edits
     work.notes += plan.notes
 
@@ -192,7 +192,7 @@ def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: lis
 
 
 def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
-    """Add the services' files; the manager that is to run them, empty for none. Raises `Refused`."""
+    """Add the services' files; the manager that is to run them, empty for none. Raises `CommandRefused`."""
     from ctxgc.fronts.cli.gateway import require_aiohttp
     from ctxgc.fronts.setup import services
 
@@ -202,9 +202,9 @@ def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted:
     if not is_wanted:
         work.notes.append("the gateway must run whenever the agent does: `ctxgc gateway` starts it")
         return ""
-    init_system = services.init_system_of(host)
+    init_system = services.detect_init_system(host)
     if not init_system:
-        raise Refused(
+        raise CommandRefused(
             "no service manager of yours answers here: without a gateway the agent would reach no model",
             hint="--no-service, if you see to it that `ctxgc gateway` runs whenever the agent does",
         )
@@ -232,11 +232,13 @@ def _confirm_changes(args: argparse.Namespace) -> bool:
     if args.yes:
         return True
     if args.json or not sys.stdin.isatty():
-        raise Refused("nobody is here to say yes", kind="usage", hint="--yes agrees; --dry-run only shows the changes")
+        raise CommandRefused(
+            "nobody is here to say yes", kind="usage", hint="--yes agrees; --dry-run only shows the changes"
+        )
     sys.stdout.write("Change this? [y/N] ")
     sys.stdout.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Refused("nothing was changed")
+        raise CommandRefused("nothing was changed")
     return True
 
 
@@ -275,14 +277,14 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
         for agent in agents:  # The settings first: no agent may be left with a base URL that leads nowhere.
             _apply_removal(work, agent, records)
         if is_last:
-            services.stop_services(host, services.init_system_of(host))
+            services.stop_services(host, services.detect_init_system(host))
             _apply_removal(work, SERVICES, records)
     idle = "" if work.records else f"nothing to take back: {'; '.join(work.notes) or 'no agent is installed'}"
     return shell.print_reply(reply, lambda page: _print_outcome(page, args, idle))
 
 
 def _add_removal(work: InstallWork, name: str, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import read_text, uninstalled_text
+    from ctxgc.fronts.setup.changes import read_text, text_without_edit
 
     edits = records.load(name)
     if not edits:
@@ -290,7 +292,7 @@ def _add_removal(work: InstallWork, name: str, records: Records) -> None:
         return
     work.records[name] = edits
     for edit in edits:
-        text, kept = uninstalled_text(edit)
+        text, kept = text_without_edit(edit)
         work.notes += [f"{edit.file}: {key} is not ours any more and stays" for key in kept]
         if text != read_text(Path(edit.file)):
             work.texts[edit.file] = text

@@ -8,7 +8,7 @@ import time
 
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, Refused, Shell
+from ctxgc.fronts.cli.context import EXIT_BUSY, EXIT_CONFIG, EXIT_REFUSED, CommandRefused, Shell
 from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed
@@ -87,9 +87,11 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
     reply: StoppingReply = shell.call("shutdown", {}, spawn=False)
     shell.close()
     give_up_s = time.monotonic() + max(args.timeout, STOP_S)
-    while _is_alive(pid):
+    while _is_process_alive(pid):
         if time.monotonic() > give_up_s:
-            raise Refused(f"ctxgcd (pid {pid}) is still finishing", kind="busy", hint="`ctxgc down` again in a moment")
+            raise CommandRefused(
+                f"ctxgcd (pid {pid}) is still finishing", kind="busy", hint="`ctxgc down` again in a moment"
+            )
         time.sleep(POLL_S)
     return _print_stopped(shell, json_members(reply), stats.state_folder, f"ctxgcd (pid {pid}) has stopped")
 
@@ -104,7 +106,7 @@ def _print_stopped(shell: Shell, reply: dict[str, Any], folder: str, text: str) 
     return shell.print_reply(reply | {"gateways": running}, say)
 
 
-def _is_alive(pid: int) -> bool:
+def _is_process_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -133,7 +135,7 @@ def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
 def doctor(shell: Shell, args: argparse.Namespace) -> int:
     """Have the daemon examine itself; where the daemon does not come up, have its stash checked in a child process."""
     if args.dry_run and not args.secrets:
-        raise Refused("`--dry-run` goes with `--secrets`", hint="`ctxgc doctor --secrets --dry-run`")
+        raise CommandRefused("`--dry-run` goes with `--secrets`", hint="`ctxgc doctor --secrets --dry-run`")
     if args.repair or args.secrets:
         if _is_daemon_up(shell):
             args.timeout = max(args.timeout, STOP_S)
@@ -163,7 +165,7 @@ def doctor(shell: Shell, args: argparse.Namespace) -> int:
 
 def _print_checks(page: terminal.Page, reply: DoctorReply) -> None:
     for check in reply.checks:
-        sign = page.paint("ok  ", "green") if check.ok else page.paint("FAIL", "red", "bold")
+        sign = page.style_text("ok  ", "green") if check.ok else page.style_text("FAIL", "red", "bold")
         page.print_line(f"  {sign}  {check.name:14} {printable_line(check.detail)}")
         if check.hint and not check.ok:
             page.print_line(f"        {printable_line(check.hint)}", "yellow")

@@ -16,7 +16,7 @@ import sys
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
-from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, agent_window_tokens, is_only_watched
+from ctxgc.fronts.cli.context import WATCHED_HINT, CommandRefused, Shell, agent_window_tokens, is_only_watched
 from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 from ctxgc.protocol.limits import NO_LIMIT_TOKENS
@@ -93,10 +93,10 @@ def limit(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _require_feasible_limit(shell: Shell, size: int) -> None:
-    """Raise `Refused` where the protected part of the window is larger than the limit, and name the protections."""
+    """Raise `CommandRefused` where the protected part of a window exceeds the limit, and name the protections."""
     reply: PlanReply = shell.call("heap.plan", {**shell.session_params(), "budget_tokens": size, "limit": 0})
     if reply.protected_by:
-        raise Refused(
+        raise CommandRefused(
             f"a window of {tokens_label(size)} tokens is too small: {tokens_label(reply.after_tokens)} is protected: "
             f"{terminal.protections_in_words(reply.protected_by)}",
             hint=f"a limit above {tokens_label(reply.after_tokens)}, {_protection_hints(reply.protected_by)}or --force",

@@ -13,7 +13,7 @@ import os
 import sys
 
 from ctxgc.fronts.cli import commands
-from ctxgc.fronts.cli.context import EXIT_REFUSED, EXIT_USAGE, Refused, Shell
+from ctxgc.fronts.cli.context import EXIT_REFUSED, EXIT_USAGE, CommandRefused, Shell
 from ctxgc.protocol.blocking_client import CallFailed
 
 NEVER_FAILS = "hook"
@@ -77,12 +77,12 @@ def _run_command(argv: list[str]) -> int:
         args = parser.parse_args([*before, *commands.escape_literal_words(parser, spec, after)])
     except SystemExit as stop:  # argparse has printed the help asked for.
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
-    except Refused as refused:
+    except CommandRefused as refused:
         return _fail_usage([*before, *after], refused)
     shell = Shell(args)
     try:
         return spec.run(shell, args)
-    except (CallFailed, Refused) as failure:
+    except (CallFailed, CommandRefused) as failure:
         return shell.print_failure(failure)
     finally:
         shell.close()
@@ -128,10 +128,10 @@ def help_overview() -> str:
 def _fail_unknown_command(name: str, words: list[str]) -> int:
     near = [known for known in commands.command_names() if known.startswith(name[:2])]
     hint = f"did you mean {' or '.join(f'`ctxgc {known}`' for known in near)}?" if near else "`ctxgc help` lists them"
-    return _fail_usage(words, Refused(f"there is no command {name!r}", kind="usage", hint=hint))
+    return _fail_usage(words, CommandRefused(f"there is no command {name!r}", kind="usage", hint=hint))
 
 
-def _fail_usage(words: list[str], refused: Refused) -> int:
+def _fail_usage(words: list[str], refused: CommandRefused) -> int:
     """Report a usage error for arguments that could not be parsed; as JSON if the options ask for JSON."""
     return Shell(argparse.Namespace(json="--json" in words)).print_failure(refused)
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import Refused, Shell
+from ctxgc.fronts.cli.context import CommandRefused, Shell
 from ctxgc.protocol.blocking_client import TimedOut, Unreachable
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ HTTP_OK, HTTP_ACCEPTED, HTTP_BAD_REQUEST = 200, 202, 400
 RETRY_PAUSES_S = (0.0, 0.1, 0.3)
 
 
-class Daemon:
+class DaemonLink:
     """Calls to the daemon for as long as the agent runs: a daemon that was restarted is connected to again. Mutable."""
 
     def __init__(self, shell: Shell) -> None:
@@ -56,7 +56,7 @@ def mcp(shell: Shell, args: argparse.Namespace) -> int:
         return 0
     if sys.stdin.isatty():
         sys.stderr.write("ctxgc mcp: an agent starts this server; `ctxgc install AGENT --mcp` has it do so\n")
-    call = Daemon(shell).call
+    call = DaemonLink(shell).call
     scope = Scope(call, _working_folder(), os.environ)
 
     def load() -> Handlers:
@@ -95,7 +95,7 @@ def serve_message(args: argparse.Namespace, word: str, folder: str, version: str
         return HTTP_BAD_REQUEST, encode_line(error_reply(None, BadMessage(INVALID_REQUEST, known)))
     shell = Shell(args)
     try:
-        call = Daemon(shell).call
+        call = DaemonLink(shell).call
         scope = Scope(call, folder, {})
         reply = McpServer(lambda: method_handlers(call, scope), scope).answer_line(body)
     finally:
@@ -133,7 +133,7 @@ def _print_url(shell: Shell) -> int:
     try:
         config, secret = load_config(None, os.environ), _ensure_mcp_secret("")
     except (BadConfig, PermissionError) as error:
-        raise Refused(str(error), kind="config") from None
+        raise CommandRefused(str(error), kind="config") from None
     # Linux knows the user of a connection: the gateway's own secret then needs to stand in no client's settings.
     is_known = sys.platform == "linux" and config.gateway.auth == "auto"
     base = gateway_address(config.gateway) if is_known else gateway_base_url(config)

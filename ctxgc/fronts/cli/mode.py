@@ -15,9 +15,9 @@ import tempfile
 import tomllib
 
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import WATCHED_HINT, Refused, Shell, is_only_watched, refuse_usage
+from ctxgc.fronts.cli.context import WATCHED_HINT, CommandRefused, Shell, is_only_watched, refuse_usage
 from ctxgc.fronts.cli.terminal import printable_line
-from ctxgc.fronts.setup.toml_edit import toml_value
+from ctxgc.fronts.setup.toml_edit import encode_toml_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,21 +71,20 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _agent_source(shell: Shell, name: str) -> str:
-    """The source of an agent's sessions, by that name or its program's. Raises `Refused` for an unknown session or
-    agent.
+    """The source of an agent's sessions, by source or program. Raises `CommandRefused` for an unknown name.
 
     A program with the gateway's header is known by its sessions.
     """
-    from ctxgc.config import similar_agent
+    from ctxgc.config import suggest_agent
     from ctxgc.fronts.cli.agents import AGENTS as PROGRAMS
     from ctxgc.protocol.agents import AGENTS
 
     source = PROGRAMS[name][0] if name in PROGRAMS else name
     if source in AGENTS or shell.has_session(source=source):
         return source
-    meant = similar_agent(name)
+    meant = suggest_agent(name)
     hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(AGENTS)}, and those `ctxgc sessions` lists"
-    raise Refused(f"no agent is called {name!r}", kind="usage", hint=hint)
+    raise CommandRefused(f"no agent is called {name!r}", kind="usage", hint=hint)
 
 
 def _main_session(shell: Shell) -> tuple[str, bool]:
@@ -105,7 +104,7 @@ def _load_config(path: Path, *, is_given: bool) -> Config:
     try:
         return load_config(path if is_given else None, os.environ)
     except BadConfig as error:
-        raise Refused(str(error), kind="config") from None
+        raise CommandRefused(str(error), kind="config") from None
 
 
 def _mode_in_force(config: Config, name: str) -> dict[str, Any]:
@@ -125,11 +124,11 @@ def _write_mode(path: Path, name: str, wanted: str) -> None:
     except FileNotFoundError:
         text = ""
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
+        raise CommandRefused(f"{path}: cannot be read: {error}", kind="config") from None
     fresh = edit_mode(text, name, wanted)
     if fresh is None:
         do = f"write {_mode_line(name, wanted)}" if wanted else f"take {name} out"
-        raise Refused(
+        raise CommandRefused(
             f"{path} is not laid out so that one mode in it can be changed for you", kind="config",
             hint=f"{do} under {SECTION} by hand",
         )  # fmt: skip
@@ -138,7 +137,7 @@ def _write_mode(path: Path, name: str, wanted: str) -> None:
     try:
         replace_file(target, fresh)
     except OSError as error:
-        raise Refused(f"{path}: cannot be written: {error}", kind="config") from None
+        raise CommandRefused(f"{path}: cannot be written: {error}", kind="config") from None
 
 
 def edit_mode(text: str, name: str, wanted: str) -> str | None:
@@ -160,7 +159,7 @@ def edit_mode(text: str, name: str, wanted: str) -> str | None:
     if not heads:
         lines += ["\n"] * bool(lines) + [f"{SECTION}\n"]
         heads = [len(lines) - 1]
-    spellings = (json.dumps(name), toml_value(name), f"'{name}'", name)
+    spellings = (json.dumps(name), encode_toml_value(name), f"'{name}'", name)
     own = re.compile(rf"\s*(?:{'|'.join(map(re.escape, spellings))})\s*=")
     start = heads[0] + 1
     end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
@@ -178,7 +177,7 @@ def edit_mode(text: str, name: str, wanted: str) -> str | None:
 
 
 def _mode_line(name: str, wanted: str) -> str:
-    key = name if BARE.fullmatch(name) else toml_value(name)
+    key = name if BARE.fullmatch(name) else encode_toml_value(name)
     return f'{key} = "{wanted}"'
 
 

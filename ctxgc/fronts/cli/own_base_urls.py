@@ -61,7 +61,7 @@ def codex_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     """The base URL of Codex's own configuration. A provider of the user's own counts as one, wherever it leads."""
     import tomllib
 
-    home = environment.get("CODEX_HOME") or os.path.join(_home(environment), ".codex")
+    home = environment.get("CODEX_HOME") or os.path.join(_home_folder(environment), ".codex")
     place = os.path.join(home, "config.toml")
     try:
         settings = tomllib.loads(_read_text(place))
@@ -78,7 +78,7 @@ def codex_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
 
 def pi_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     """Base URLs that Pi's models file gives its own providers."""
-    folder = environment.get("PI_CODING_AGENT_DIR") or os.path.join(_home(environment), ".pi", "agent")
+    folder = environment.get("PI_CODING_AGENT_DIR") or os.path.join(_home_folder(environment), ".pi", "agent")
     yield from _json_base_urls(os.path.join(folder, "models.json"), "baseUrl")
 
 
@@ -114,14 +114,14 @@ def _json_base_urls(place: str, key: str) -> Iterator[OwnBaseUrl]:
             yield OwnBaseUrl(provider, url, f"providers.{provider}.{key} in {place}")
 
 
-def _home(environment: Mapping[str, str]) -> str:
+def _home_folder(environment: Mapping[str, str]) -> str:
     return environment.get("HOME") or os.path.expanduser("~")
 
 
 def _config_home(environment: Mapping[str, str]) -> str:
     """The agents' folder of configurations: a relative one is ignored, by the XDG base directory specification."""
     own = environment.get("XDG_CONFIG_HOME", "")
-    return own if own.startswith("/") else os.path.join(_home(environment), ".config")
+    return own if own.startswith("/") else os.path.join(_home_folder(environment), ".config")
 
 
 def _folders_above(environment: Mapping[str, str]) -> list[str]:

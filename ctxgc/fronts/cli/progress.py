@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REDRAW_S = 0.1
 
 
-class Bar:
+class ProgressBar:
     """Counts work done against work in all; silent where stderr is not a terminal."""
 
     def __init__(self, name: str, total: int, stream: TextIO | None = None) -> None:
@@ -28,7 +28,7 @@ class Bar:
         self._started_s = time.monotonic()
         self._drawn_s = 0.0
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(
@@ -57,9 +57,8 @@ class Bar:
         spent_s = now_s - self._started_s
         left = f" · {terminal.format_duration(spent_s / share - spent_s)} left" if share > 0.05 and spent_s > 2 else ""
         room = max(self.page.width - 48 - len(self.name), 8)
-        line = (
-            f"{self.name} {self.page.bar(share)} {share:4.0%}{left} {terminal.fit_columns(self._note, room).rstrip()}"
-        )
+        note = terminal.fit_columns(self._note, room).rstrip()
+        line = f"{self.name} {self.page.share_bar(share)} {share:4.0%}{left} {note}"
         self.page.stream.write(f"\r\x1b[K{line}")
         self.page.stream.flush()
 

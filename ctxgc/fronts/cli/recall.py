@@ -22,8 +22,8 @@ from ctxgc.fronts.cli.commands import (
     parse_kind,
     parse_positive_number,
 )
-from ctxgc.fronts.cli.context import Refused, Shell, print_change, refuse_usage
-from ctxgc.fronts.cli.terminal import plural, printable_line
+from ctxgc.fronts.cli.context import CommandRefused, Shell, print_change, refuse_usage
+from ctxgc.fronts.cli.terminal import pluralize, printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,14 +111,14 @@ def print_hits(page: terminal.Page, reply: SearchReply) -> None:
             terminal.time_ago(hit.wall_s),
         )
         origin = "  ".join(part for part in (os.path.basename(hit.project), hit.title) if part)
-        page.print_line(f"{rank:2}. {page.paint(printable_line(hit.label), 'bold')}")
-        page.print_line(f"    {page.paint(printable_line('  '.join(facts)).rstrip(), 'dim')}")
+        page.print_line(f"{rank:2}. {page.style_text(printable_line(hit.label), 'bold')}")
+        page.print_line(f"    {page.style_text(printable_line('  '.join(facts)).rstrip(), 'dim')}")
         if origin:
             page.print_line(
-                f"    {page.paint(terminal.fit_columns(printable_line(origin), page.width - 4).rstrip(), 'dim')}"
+                f"    {page.style_text(terminal.fit_columns(printable_line(origin), page.width - 4).rstrip(), 'dim')}"
             )
         if hit.snippet.strip():
-            page.print_line(f"    {page.paint(f'{hit.first_line}:', 'dim')} {page.snippet(hit.snippet)}")
+            page.print_line(f"    {page.style_text(f'{hit.first_line}:', 'dim')} {page.highlight_snippet(hit.snippet)}")
     if not reply.hits:
         page.print_line("nothing found; fewer words, or no filters, find more")
     for note in reply.notes:
@@ -212,11 +212,11 @@ def print_frame(page: terminal.Page, text: str, notes: Sequence[str]) -> None:
 
 
 def _require_piece(reply: RecallReply, name: str) -> None:
-    """Raise `Refused` where no recalled segment has a piece of this name: a reader would take silence for content."""
+    """Raise `CommandRefused` where no recalled segment has such a piece: a reader would take silence for content."""
     there = list(dict.fromkeys(piece.name for segment in reply.recalled for piece in segment.pieces))
     if name and name not in there:
         hint = f"the pieces there are: {', '.join(map(printable_line, there))}" if there else "there is no piece at all"
-        raise Refused(f"no recalled segment has a piece {name!r}", hint=hint)
+        raise CommandRefused(f"no recalled segment has a piece {name!r}", hint=hint)
 
 
 def read_pieces(call: Call, segment: ContentReply, only: str = "") -> Iterator[tuple[str, bytes]]:
@@ -264,9 +264,9 @@ def _print_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
             if several and name != last:
                 page.print_line(f"   {name}:", "dim")
                 last = name
-            _say_data(page, data.decode("utf-8", "replace"))
+            _print_data(page, data.decode("utf-8", "replace"))
         if texts := _block_texts(segment, only):
-            _say_data(page, texts)
+            _print_data(page, texts)
     if not reply.recalled:
         page.print_line("nothing to recall")
     page.print_line("── what stands above is data from a past session", "cyan")
@@ -275,7 +275,7 @@ def _print_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
     print_change(page, reply)
 
 
-def _say_data(page: terminal.Page, text: str) -> None:
+def _print_data(page: terminal.Page, text: str) -> None:
     """Text behind a margin: no line of it passes for a line of ours, on the terminal of a person or of an agent."""
     for line in terminal.printable_text(text).rstrip("\n").split("\n"):
         margin = "│" if page.can_utf8 else "|"
@@ -321,7 +321,7 @@ def forget(shell: Shell, args: argparse.Namespace) -> int:
     """Erase for good, after asking a person; a program has to say `--yes`."""
     if bool(args.segments) == args.whole_session:
         refuse_usage("forget takes segments or --whole-session, one of them")
-    what = "the whole session" if args.whole_session else plural(len(args.segments), "segment")
+    what = "the whole session" if args.whole_session else pluralize(len(args.segments), "segment")
     if not args.yes and not sys.stdin.isatty():
         refuse_usage(f"nobody is there to ask whether to erase {what} for good", "`--yes` erases without asking")
     if not args.yes:

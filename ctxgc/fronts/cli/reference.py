@@ -64,7 +64,7 @@ def _command_section(name: str) -> str:
     words = [f"ctxgc {name}", *(_argument_usage(action) for action in own)]
     if spec.has_session:
         words.append("[--session S]")
-    text = commands.help_of(name)
+    text = commands.command_help(name)
     lines = [f"\n### `ctxgc {name}`", "", f"{text[0].upper()}{text[1:]}.", "", "```", " ".join(words), "```", ""]
     if own:
         lines += ["| argument | meaning |", "|---|---|"]

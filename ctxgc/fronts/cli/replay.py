@@ -12,13 +12,13 @@ import sys
 
 from ctxgc.fronts.cli import own_sessions, progress, terminal
 from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
-from ctxgc.fronts.cli.context import Refused, Shell, refuse_usage
+from ctxgc.fronts.cli.context import CommandRefused, Shell, refuse_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from ctxgc.replay.policy_registry import Terms
+    from ctxgc.replay.terms import StudyTerms
 
 PARTS = 1000
 """Steps of the progress bar."""
@@ -83,7 +83,7 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
     from ctxgc.replay.report import report_of
     from ctxgc.replay.study import run_study
 
-    with progress.Bar("replay", PARTS) as bar:
+    with progress.ProgressBar("replay", PARTS) as bar:
 
         def tell(share: float, note: str) -> None:
             bar.show_note(note)
@@ -95,17 +95,20 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
             f"ctxgc: skipped: {terminal.printable_line(skipped.path)}: {terminal.printable_line(skipped.why)}\n"
         )
     if not study.results:
-        raise Refused("none of these files holds a session to replay", hint="give transcripts, or folders of them")
+        raise CommandRefused(
+            "none of these files holds a session to replay", hint="give transcripts, or folders of them"
+        )
     report = report_of(study)
     if args.html:
         _write_page(args.html, report)
     return shell.print_reply(report, lambda page: replay_page.print_report(page, report, args.html))
 
 
-def _terms_of_arguments(args: argparse.Namespace) -> Terms:
+def _terms_of_arguments(args: argparse.Namespace) -> StudyTerms:
     from ctxgc.core.pacer import OLDER_NAMES
-    from ctxgc.replay.policy_registry import Terms, policy_names
+    from ctxgc.replay.policy_registry import policy_names
     from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
+    from ctxgc.replay.terms import StudyTerms
 
     price = OLDER_NAMES.get(args.price, args.price) or PROFILE_DEFAULT
     if price not in PRICE_PROFILES:
@@ -116,8 +119,8 @@ def _terms_of_arguments(args: argparse.Namespace) -> Terms:
             refuse_usage(f"there is no policy {name!r}", f"one of: {', '.join(names)}")
     if not 1 <= args.workers <= WORKERS_MAX:
         refuse_usage(f"--workers must be 1 to {WORKERS_MAX}")
-    default = Terms()
-    return Terms(price, args.budget or default.budget_tokens, tuple(args.policy), args.bill, args.mark)
+    default = StudyTerms()
+    return StudyTerms(price, args.budget or default.budget_tokens, tuple(args.policy), args.bill, args.mark)
 
 
 def _parse_turn(text: str) -> tuple[str, int]:
@@ -131,22 +134,24 @@ def _parse_turn(text: str) -> tuple[str, int]:
 
 def _transcripts_to_read(args: argparse.Namespace) -> list[str]:
     """The transcripts meant; the user's own only after a yes."""
-    from ctxgc.replay.reading import transcripts_in
+    from ctxgc.replay.recorded_files import find_transcripts
 
     for path in args.paths:
         if not os.path.exists(path):
-            raise Refused(f"there is no {path}", kind="usage", hint="name transcripts, or folders of them")
+            raise CommandRefused(f"there is no {path}", kind="usage", hint="name transcripts, or folders of them")
     if args.paths:
-        files = transcripts_in(args.paths)
+        files = find_transcripts(args.paths)
         if not files:
-            raise Refused("no transcript in these folders", hint="transcripts end in .jsonl or .json, perhaps .gz")
+            raise CommandRefused(
+                "no transcript in these folders", hint="transcripts end in .jsonl or .json, perhaps .gz"
+            )
         return files
     usual = own_sessions.session_folders(os.environ)
     own = list(filter(os.path.isdir, usual))
-    files = transcripts_in(own)
+    files = find_transcripts(own)
     if not files:
         where = " and ".join(own_sessions.display_folder(folder, os.environ) for folder in usual)
-        raise Refused(f"no sessions of yours in {where}", hint="name transcripts: `ctxgc replay PATH`")
+        raise CommandRefused(f"no sessions of yours in {where}", hint="name transcripts: `ctxgc replay PATH`")
     if not args.yes:
         _ask_consent(own, files)
     return files
@@ -154,28 +159,27 @@ def _transcripts_to_read(args: argparse.Namespace) -> list[str]:
 
 def _ask_consent(folders: list[str], files: list[str]) -> None:
     bytes_all = sum(map(progress.work_bytes, files))
-    what = (
-        f"{terminal.plural(len(files), 'transcript')} ({terminal.format_bytes(bytes_all)}) in {' and '.join(folders)}"
-    )
+    count, size = terminal.pluralize(len(files), "transcript"), terminal.format_bytes(bytes_all)
+    what = f"{count} ({size}) in {' and '.join(folders)}"
     if not sys.stdin.isatty():
-        raise Refused(f"these are your own: {what}", hint="`--yes` reads them; nothing leaves this machine")
+        raise CommandRefused(f"these are your own: {what}", hint="`--yes` reads them; nothing leaves this machine")
     sys.stderr.write(f"Read {terminal.printable_line(what)}? Nothing leaves this machine. [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Refused("nothing was read")
+        raise CommandRefused("nothing was read")
 
 
-def _explain_turn(shell: Shell, files: list[str], session: str, turn: int, terms: Terms) -> int:
+def _explain_turn(shell: Shell, files: list[str], session: str, turn: int, terms: StudyTerms) -> int:
     from ctxgc.fronts.cli import replay_page
     from ctxgc.replay.why import explain_turn, find_session
 
     episodes = find_session(files, session)
     if not episodes:
-        raise Refused(f"no session {session!r} in these transcripts", hint="a prefix of its id is enough")
+        raise CommandRefused(f"no session {session!r} in these transcripts", hint="a prefix of its id is enough")
     explanation = explain_turn(episodes, turn, terms)
     if explanation is None:
         last = max(one.number for episode in episodes for one in episode.turns)
-        raise Refused(f"the session has no turn {turn}", hint=f"its last is {last}")
+        raise CommandRefused(f"the session has no turn {turn}", hint=f"its last is {last}")
     return shell.print_reply(explanation, lambda page: replay_page.print_explanation(page, explanation))
 
 
@@ -186,7 +190,7 @@ def _write_page(path: str, report: dict[str, object]) -> None:
         with open(path, "w", encoding="utf-8", errors="replace") as file:
             file.write(report_html(report))
     except OSError as failure:
-        raise Refused(f"the page could not be written: {failure}", hint="give another `--html FILE`") from None
+        raise CommandRefused(f"the page could not be written: {failure}", hint="give another `--html FILE`") from None
 
 
 COMMANDS = {"replay": CommandSpec(replay, _add_replay_arguments, notes=NOTES)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ctxgc.core.labels import tokens_label
-from ctxgc.fronts.cli.terminal import Page, format_count, format_dollars, plural, printable_line
-from ctxgc.replay.policy_registry import SHIPPED
+from ctxgc.fronts.cli.terminal import Page, format_count, format_dollars, pluralize, printable_line
 from ctxgc.replay.report import ALL_AGENTS
+from ctxgc.replay.terms import SHIPPED
 from ctxgc.report.replay_page import REASONS
 
 TYPE_CHECKING = False
@@ -69,12 +69,12 @@ def _print_saving(page: Page, everything: dict[str, Any]) -> None:
 def _money_in_words(money: dict[str, Any]) -> str:
     """The prompts' bill in dollars, with the shipped policy and without any."""
     saved = f"{format_dollars(money['with_usd'])} instead of {format_dollars(money['without_usd'])}"
-    whose = f"the prompts of {plural(money['sessions'], 'session')} whose models have a known price"
+    whose = f"the prompts of {pluralize(money['sessions'], 'session')} whose models have a known price"
     return f"In dollars: {saved} for {whose}, list prices of {money['as_of']}."
 
 
 def _print_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str, Any]) -> None:
-    sessions, turns = plural(agent["sessions"], "session"), plural(agent["turns"], "turn")
+    sessions, turns = pluralize(agent["sessions"], "session"), pluralize(agent["turns"], "turn")
     page.print_title(f"{name}: {sessions}, {turns}")
     page.print_line("tool results", "dim")
     times = report["timing"]["policy_us_per_turn"]
@@ -88,7 +88,7 @@ def _print_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str,
     page.print_facts(
         [
             ("heap", ", ".join(shares)),
-            ("host", f"{plural(host['cuts'], 'cut')} of its own, after them {lost}" if host["cuts"] else "no cuts"),
+            ("host", f"{pluralize(host['cuts'], 'cut')} of its own, after them {lost}" if host["cuts"] else "no cuts"),
             ("placebo", f"precision {precision:.2f}" if precision is not None else "none: one session only"),
             ("bounds", f"{_bounds_in_words(agent['bounds'])}; with inputs and thinking {_bounds_in_words(other)}"),
         ]
@@ -145,7 +145,7 @@ def print_explanation(page: Page, found: dict[str, Any]) -> None:
                 f"missing: went at turn {missing['gone_turn']}, {reason}; {tokens_label(missing['size_tokens'])} tokens"
             )
         page.print_line()
-        page.print_line(f"  {page.paint(printable_line(need['what']), 'bold')}  from turn {need['born_turn']}")
-        page.print_line(f"    {page.paint(state, 'red' if missing else 'green')}")
+        page.print_line(f"  {page.style_text(printable_line(need['what']), 'bold')}  from turn {need['born_turn']}")
+        page.print_line(f"    {page.style_text(state, 'red' if missing else 'green')}")
         for text in need["wanted"]:
             page.print_line(f"    wanted: {printable_line(text)[:100]}", "dim")

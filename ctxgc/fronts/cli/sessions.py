@@ -9,7 +9,7 @@ from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import own_sessions, progress, terminal
 from ctxgc.fronts.cli.commands import KINDS, STATES, CommandSpec, parse_count, parse_kind, parse_positive_number
 from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window_tokens, print_change, refuse_usage
-from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
+from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def import_(shell: Shell, args: argparse.Namespace) -> int:
     if args.background:
         taken: BackgroundReply = shell.call("import", {"paths": paths, "format": args.format, "durability": "async"})
         return shell.print_reply(
-            taken, lambda page: page.print_line(f"{plural(len(paths), 'path')} taken: the daemon goes on")
+            taken, lambda page: page.print_line(f"{pluralize(len(paths), 'path')} taken: the daemon goes on")
         )
     parts: list[ImportReply] = []
     if args.json or len(paths) == 1 or not sys.stderr.isatty():
         parts.append(shell.call("import", {"paths": paths, "format": args.format}))
     else:
-        with progress.Bar("import", sum(map(progress.work_bytes, paths))) as bar:
+        with progress.ProgressBar("import", sum(map(progress.work_bytes, paths))) as bar:
             for path in paths:
                 bar.show_note(os.path.basename(path))
                 parts.append(shell.call("import", {"paths": [path], "format": args.format}))
@@ -86,7 +86,7 @@ def _print_import(page: terminal.Page, parts: list[ImportReply], format_name: st
         names = [os.path.basename(path) for part in parts for path in part.passed_over_files or ()][:PASSED_OVER_SHOWN]
         more = ", …" if passed_over > len(names) else ""
         known = printable_line(", ".join(names))
-        page.print_line(f"  passed over: {plural(passed_over, 'file')} that no session is in ({known}{more})", "dim")
+        page.print_line(f"  passed over: {pluralize(passed_over, 'file')} that no session is in ({known}{more})", "dim")
     if not rows:
         if not failed and not passed_over:
             hint = f"as {format_name}; without --format the format is detected" if format_name else "for ctxgc to read"
@@ -95,13 +95,13 @@ def _print_import(page: terminal.Page, parts: list[ImportReply], format_name: st
     damage = sum(failure.skipped.get(kind, 0) for failure in sessions for kind in DAMAGE_KINDS)
     if damage:
         page.print_line(
-            f"  {plural(damage, 'record')} damaged beyond reading; what else the files hold is in", "yellow"
+            f"  {pluralize(damage, 'record')} damaged beyond reading; what else the files hold is in", "yellow"
         )
     size, seconds = sum(part.bytes for part in parts), sum(part.seconds for part in parts)
     speed = size / seconds if seconds else 0
     added = sum(session.added for session in sessions)
     page.print_line(
-        f"{plural(added, 'segment')} new in {plural(len(rows), 'session')}; "
+        f"{pluralize(added, 'segment')} new in {pluralize(len(rows), 'session')}; "
         f"{terminal.format_bytes(size)} in {seconds:.1f} s ({terminal.format_bytes(speed)}/s)"
     )
     page.print_line(
@@ -129,9 +129,9 @@ def watch(shell: Shell, args: argparse.Namespace) -> int:
         path = os.path.abspath(args.path)
         reply: WatchReply = shell.call(method, {"path": path})
         if args.keep or args.remove:
-            from ctxgc.fronts.cli import kept_watches
+            from ctxgc.fronts.cli import configured_watches
 
-            kept_watches.write_watch_path(kept_watches.config_file(), path, is_kept=args.keep)
+            configured_watches.write_watch_path(configured_watches.config_file(), path, is_kept=args.keep)
     else:
         reply = shell.call("watch.list", {})
     return shell.print_reply(reply, lambda page: _print_watches(page, reply))
@@ -257,7 +257,7 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
             ("window", f"{_sent_window_words(reply)}{hidden}"),
             (
                 "budget",
-                f"{page.bar(reply.pressure)} {reply.pressure:.0%} of {tokens_label(budget)}" if budget else "",
+                f"{page.share_bar(reply.pressure)} {reply.pressure:.0%} of {tokens_label(budget)}" if budget else "",
             ),
             (
                 "evictable",
@@ -266,18 +266,18 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
             ),
             (
                 "so far",
-                f"{plural(reply.collections, 'collection')}, {plural(reply.faults, 'page fault')}",
+                f"{pluralize(reply.collections, 'collection')}, {pluralize(reply.faults, 'page fault')}",
             ),
-            ("skipped", plural(reply.skipped_records, "record") if reply.skipped_records else ""),
+            ("skipped", pluralize(reply.skipped_records, "record") if reply.skipped_records else ""),
         )
     )
     page.print_line()
     most = max((kind.resident_tokens for kind in reply.kinds), default=0) or 1
     for kind in sorted(reply.kinds, key=lambda one: -one.resident_tokens):
         page.print_line(
-            f"  {kind.kind:10}  {page.bar(kind.resident_tokens / most)}  "
+            f"  {kind.kind:10}  {page.share_bar(kind.resident_tokens / most)}  "
             f"{tokens_label(billing.billed_part(kind.resident_tokens)):>8} tokens"
-            f"  of {plural(kind.segments, 'segment')}"
+            f"  of {pluralize(kind.segments, 'segment')}"
             + (f", {format_count(kind.evicted_segments)} evicted" if kind.evicted_segments else "")
         )
 
@@ -315,12 +315,12 @@ def _print_segment(page: terminal.Page, reply: ContentReply) -> None:
             ("tokens", f"{format_count(reply.tokens)} raw, of them body {format_count(reply.body_tokens)}"),
             (
                 "turns",
-                f"born {reply.born_turn}, touched {reply.touched_turn}, {plural(reply.touches, 'time')}",
+                f"born {reply.born_turn}, touched {reply.touched_turn}, {pluralize(reply.touches, 'time')}",
             ),
             ("garbage", f"{reply.garbage} {reply.garbage_by}".strip()),
             ("tags", printable_line(", ".join(reply.tags))),
             ("task", printable_line(reply.task)),
-            ("redacted", plural(reply.redactions, "place") if reply.redactions else ""),
+            ("redacted", pluralize(reply.redactions, "place") if reply.redactions else ""),
             ("pieces", ", ".join(f"{piece.name} {terminal.format_bytes(piece.bytes)}" for piece in reply.pieces)),
             ("digest", reply.digest),
         )

@@ -14,8 +14,8 @@ import sys
 from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import Refused, Shell, agent_window_tokens, refuse_usage
-from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
+from ctxgc.fronts.cli.context import CommandRefused, Shell, agent_window_tokens, refuse_usage
+from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
 from ctxgc.protocol import discovery
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
 from ctxgc.protocol.record import json_members
@@ -73,7 +73,7 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
         if args.session or failure.kind != "not_found":
             raise
         window = None
-    except Refused:  # The working directory is gone.
+    except CommandRefused:  # The working directory is gone.
         window = None
     running = gateway_status.gateways_with_status(reply.state_folder)
     if args.json:
@@ -88,7 +88,7 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
             none if reply.sessions else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim"
         )
     else:
-        _print_window(shell.page, window, gateway_status.not_followed_reason(running, str(window.session)))
+        _print_window(shell.page, window, gateway_status.unsynced_reason(running, str(window.session)))
     return 0
 
 
@@ -126,7 +126,7 @@ def session_status_line(reply: ShowReply) -> str:
     if reply.cache_hit_rate is not None:
         parts.append(f"{reply.cache_hit_rate:.0%} cached")
     if reply.faults:
-        parts.append(plural(reply.faults, "fault"))
+        parts.append(pluralize(reply.faults, "fault"))
     if waits.state == "growing":
         parts.append(f"next in {tokens_label(waits.due_tokens - waits.grown_tokens)}")
     elif waits.state in NEXT:
@@ -156,22 +156,22 @@ def _print_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) 
             ),
             (
                 "stash",
-                f"{plural(reply.segments, 'segment')} in {plural(reply.sessions, 'session')}, "
-                f"{plural(reply.heaps_loaded, 'heap')} loaded",
+                f"{pluralize(reply.segments, 'segment')} in {pluralize(reply.sessions, 'session')}, "
+                f"{pluralize(reply.heaps_loaded, 'heap')} loaded",
             ),
             (
                 "work",
-                f"{plural(reply.collections, 'collection')}, {plural(reply.faults, 'page fault')}",
+                f"{pluralize(reply.collections, 'collection')}, {pluralize(reply.faults, 'page fault')}",
             ),
             (
                 "served",
-                f"{plural(reply.requests, 'request')}, {format_count(reply.errors)} of them answered with an error",
+                f"{pluralize(reply.requests, 'request')}, {format_count(reply.errors)} of them answered with an error",
             ),
-            ("follows", plural(reply.watched, "path") if reply.watched else ""),
+            ("follows", pluralize(reply.watched, "path") if reply.watched else ""),
             ("gateway", "" if has_gateway else "none runs; `ctxgc run AGENT` starts one"),
             (
                 "erasing",
-                plural(reply.erasures_pending, "erasure") + " pending" if reply.erasures_pending else "",
+                pluralize(reply.erasures_pending, "erasure") + " pending" if reply.erasures_pending else "",
             ),
         )
     )
@@ -191,7 +191,7 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
     tokens = agent_window_tokens(reply)
     window = f"{tokens_label(tokens)} tokens"
     if limit:
-        window = f"{page.bar(tokens / limit)} {window} of {tokens_label(limit)}"
+        window = f"{page.share_bar(tokens / limit)} {window} of {tokens_label(limit)}"
     billing = terminal.Billing(reply)
     mode = reply.gateway or reply.rendered_by
     freed, evictable = billing.billed_part(reply.freed_tokens), billing.billed_part(reply.evictable_tokens)
@@ -206,9 +206,9 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
                 f"{tokens_label(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else "",
             ),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
-            ("saved", _saved_in_words(reply, mode)),
+            ("saved", _savings_in_words(reply, mode)),
             ("faults", format_count(reply.faults)),
-            ("dropped", _dropped_in_words(reply)),
+            ("dropped", _departed_in_words(reply)),
             ("mode", MODES.get(reply.gateway, printable_line(reply.gateway))),
             (
                 "rendered by",
@@ -221,15 +221,15 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
     )
 
 
-def _dropped_in_words(reply: ShowReply) -> str:
+def _departed_in_words(reply: ShowReply) -> str:
     """The segments that the host dropped, in raw tokens, and the commands that bring them back."""
     if not reply.departed:
         return ""
-    what = f"{plural(reply.departed, 'segment')}, {tokens_label(reply.departed_tokens)} raw tokens, by the host"
+    what = f"{pluralize(reply.departed, 'segment')}, {tokens_label(reply.departed_tokens)} raw tokens, by the host"
     return f"{what}; `ctxgc rehydrate` and `ctxgc recall --query WORDS` bring them back"
 
 
-def _saved_in_words(reply: ShowReply, mode: str) -> str:
+def _savings_in_words(reply: ShowReply, mode: str) -> str:
     """The session's savings by its collections in dollars, and the price behind the amount."""
     if reply.saved_usd is None or reply.price is None or not reply.collections:
         return ""
@@ -239,7 +239,7 @@ def _saved_in_words(reply: ShowReply, mode: str) -> str:
         if mode in EDITED
         else f"{amount} would be {'lost' if lost else 'saved'}"
     )
-    return f"{what}; {printable_line(terminal.price_source(reply.price))}"
+    return f"{what}; {printable_line(terminal.price_in_words(reply.price))}"
 
 
 def _last_collection_in_words(one: CollectionReply | None, billing: terminal.Billing) -> str:

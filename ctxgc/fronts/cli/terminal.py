@@ -60,7 +60,7 @@ class Page:
         self.width = _terminal_width(stream, env) if self.is_terminal else WIDTH_UNCUT
         self.can_utf8 = "utf" in (getattr(stream, "encoding", "") or "").lower()
 
-    def paint(self, text: str, *styles: str) -> str:
+    def style_text(self, text: str, *styles: str) -> str:
         """The text in these styles, or plain where colour is off."""
         if not (self.has_colour and text and styles):
             return text
@@ -68,7 +68,7 @@ class Page:
 
     def print_line(self, text: str = "", *styles: str) -> None:
         """Print a line."""
-        line = self.paint(text, *styles)
+        line = self.style_text(text, *styles)
         self.stream.write((line if self.can_utf8 else line.encode("ascii", "replace").decode()) + "\n")
 
     def print_title(self, text: str) -> None:
@@ -81,7 +81,7 @@ class Page:
         wide = max((len(name) for name, value in rows if value), default=0)
         for name, value in rows:
             if value:
-                self.print_line(f"{indent}{self.paint(name.ljust(wide), 'dim')}  {value}")
+                self.print_line(f"{indent}{self.style_text(name.ljust(wide), 'dim')}  {value}")
 
     def print_table(self, head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "  ") -> None:
         """Columns of their needed width, the last cut to fit; `>` before a heading aligns its column right."""
@@ -100,19 +100,19 @@ class Page:
         for row in cells:
             self.print_line(line(row))
 
-    def bar(self, part: float, width: int = 24) -> str:
+    def share_bar(self, part: float, width: int = 24) -> str:
         """A filled bar for a share of 0 to 1."""
         filled = round(min(max(part, 0.0), 1.0) * width)
         full, rest = ("█", "░") if self.can_utf8 else ("#", ".")
-        return self.paint(full * filled, "cyan") + self.paint(rest * (width - filled), "dim")
+        return self.style_text(full * filled, "cyan") + self.style_text(rest * (width - filled), "dim")
 
-    def snippet(self, text: str) -> str:
+    def highlight_snippet(self, text: str) -> str:
         """A search snippet on a line, its matches highlighted."""
         parts = _crop_to_first_match(" ".join(text.split()), self.width - SNIPPET_INDENT).split(MATCH_START)
         out = [printable_line(parts[0])]
         for part in parts[1:]:
             match, _, rest = part.partition(MATCH_END)
-            out.append(self.paint(printable_line(match), "bold", "yellow") + printable_line(rest))
+            out.append(self.style_text(printable_line(match), "bold", "yellow") + printable_line(rest))
         return "".join(out)
 
 
@@ -193,7 +193,7 @@ def format_dollars(amount: float) -> str:
     )
 
 
-def price_source(price: PriceReply) -> str:
+def price_in_words(price: PriceReply) -> str:
     """The origin of a price, for a line below amounts in dollars."""
     origin = f"the list price of {price.as_of}" if price.as_of else "the price of your configuration"
     return f"dollars: {price.model} at {format_dollars(price.input_usd)} for a million input tokens, {origin}"
@@ -247,7 +247,7 @@ def time_ago(wall_s: float) -> str:
     return f"{format_duration(max(time.time() - wall_s, 0))} ago"
 
 
-def plural(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """`1 segment`, `2 segments`."""
     return f"{format_count(number)} {noun}" + ("" if number == 1 else "s")
 

@@ -17,7 +17,7 @@ from ctxgc.fronts.cli.commands import (
     parse_tokens,
 )
 from ctxgc.fronts.cli.context import Shell, print_change, refuse_usage
-from ctxgc.fronts.cli.terminal import format_count, plural, printable_line
+from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
 from ctxgc.protocol.agents import CLIENT
 
 TYPE_CHECKING = False
@@ -103,7 +103,7 @@ def _read_piped_text() -> str:
 def _print_added(page: terminal.Page, reply: AddReply) -> None:
     for segment_id in reply.ids:
         page.print_line(
-            f"{printable_line(segment_id)}  {page.paint('in ' + printable_line(reply.session), 'dim')}", "bold"
+            f"{printable_line(segment_id)}  {page.style_text('in ' + printable_line(reply.session), 'dim')}", "bold"
         )
     print_change(page, reply)
 
@@ -166,11 +166,11 @@ def print_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None =
         (
             ("session", printable_line(reply.session)),
             ("window", f"{tokens_label(before)} → {tokens_label(after)} {_unit_name(reply)}"),
-            ("", page.bar(after / before if before else 0.0)),
+            ("", page.share_bar(after / before if before else 0.0)),
             ("budget", _budget_in_words(reply, asked_tokens) if reply.trigger == "asked" else ""),
             (
                 "evicted",
-                f"{plural(reply.evicted, 'segment')}, {tokens_label(reply.freed_tokens)} freed",
+                f"{pluralize(reply.evicted, 'segment')}, {tokens_label(reply.freed_tokens)} freed",
             ),
             ("why", "; ".join(f"{name} {tokens_label(sums.freed_tokens)}" for name, sums in by_reason)),
             ("protected by", terminal.protections_in_words(reply.protected_by)),
@@ -209,7 +209,7 @@ VICTIM_HEAD = (">freed", "why", "segment", "what")
 def victim_row(victim: VictimReply, billing: terminal.Billing | None = None) -> tuple[str, ...]:
     """A victim as a row under `VICTIM_HEAD`; with `billing` its raw tokens as the model bills them."""
     freed = billing.billed_part(victim.freed_tokens) if billing else victim.freed_tokens
-    reason = victim.reason + (f" by {victim.by}" if victim.by else f", {plural(victim.age_turns, 'turn')} old")
+    reason = victim.reason + (f" by {victim.by}" if victim.by else f", {pluralize(victim.age_turns, 'turn')} old")
     return (format_count(freed), terminal.fit_columns(reason, 44).rstrip(), victim.id, victim.label)
 
 
@@ -225,14 +225,16 @@ def why(shell: Shell, args: argparse.Namespace) -> int:
 
 def print_why(page: terminal.Page, reply: WhyReply) -> None:
     """The explanation, and the retaining path as a small tree: the root first."""
-    page.print_line(f"{printable_line(reply.label)}  {page.paint(printable_line(reply.id), 'dim')}", "bold")
+    page.print_line(f"{printable_line(reply.label)}  {page.style_text(printable_line(reply.id), 'dim')}", "bold")
     page.print_line(printable_line(reply.explanation))
     for depth, step in enumerate(reply.path):
         if depth == 0:
             head = f"{reply.root} root  " if reply.root else ""
         else:
             head = f"{'   ' * (depth - 1)}└─ {step.edge} → "
-        page.print_line(f"  {page.paint(head, 'cyan')}{printable_line(step.label)}  {page.paint(step.id, 'dim')}")
+        page.print_line(
+            f"  {page.style_text(head, 'cyan')}{printable_line(step.label)}  {page.style_text(step.id, 'dim')}"
+        )
 
 
 def _add_undo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -311,14 +313,14 @@ def _print_log(page: terminal.Page, reply: LogReply) -> None:
         verdict = "saved" if cost <= 0 else "cost"
         usd = sum(one.predicted_usd or 0.0 for one in foreseen)
         page.print_line(
-            f"in shadow: nothing was edited; {plural(len(foreseen), 'collection')} would have freed "
+            f"in shadow: nothing was edited; {pluralize(len(foreseen), 'collection')} would have freed "
             f"{tokens_label(freed)} tokens and {verdict} {tokens_label(abs(cost))} input tokens"
             + (f", {terminal.format_dollars(abs(usd))}, predicted" if reply.price else ", predicted")
         )
     if reply.pause:
         page.print_line(printable_line(reply.pause))
     if reply.price:
-        page.print_line(printable_line(terminal.price_source(reply.price)), "dim")
+        page.print_line(printable_line(terminal.price_in_words(reply.price)), "dim")
     for collection in reply.collections:
         if collection.victims:
             page.print_line()

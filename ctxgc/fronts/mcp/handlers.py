@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctxgc.fronts.mcp.resources import Resources, get_prompt, prompt_list
+from ctxgc.fronts.mcp.resources import Resources, get_prompt, list_prompts
 from ctxgc.fronts.mcp.tools import Tools, list_tools
 
 TYPE_CHECKING = False
@@ -21,6 +21,6 @@ def method_handlers(call: Call, scope: Scope) -> Handlers:
         "resources/list": resources.list,
         "resources/templates/list": resources.templates,
         "resources/read": resources.read,
-        "prompts/list": prompt_list,
+        "prompts/list": list_prompts,
         "prompts/get": get_prompt,
     }

@@ -67,7 +67,7 @@ class Resources:
         if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
             raise BadMessage(INVALID_PARAMS, NO_SUCH_CURSOR)
         offset = int(cursor)
-        rows = _translate_errors(lambda: self._scope.sessions(SESSIONS_LISTED, offset))
+        rows = _translate_errors(lambda: self._scope.newest_sessions(SESSIONS_LISTED, offset))
         found = [
             {
                 "uri": f"ctxgc://session/{quote(row.session, safe='')}",
@@ -106,7 +106,7 @@ class Resources:
             parts = urlsplit("")
         names = [unquote(part) for part in parts.path.split("/")[1:]]
         if uri == SESSIONS_URI:
-            rows = self._scope.sessions(SESSIONS_LISTED)
+            rows = self._scope.newest_sessions(SESSIONS_LISTED)
             lines = [
                 terminal.printable_line(f"{row.session} ({terminal.time_ago(row.updated_s)}) {row.title}")
                 for row in rows
@@ -143,7 +143,7 @@ def _translate_errors(ask: Any) -> Any:
         raise BadMessage(INTERNAL_ERROR, f"{failure}. {failure.hint}".strip()) from None
 
 
-def prompt_list(params: dict[str, Any]) -> dict[str, Any]:
+def list_prompts(params: dict[str, Any]) -> dict[str, Any]:
     """`prompts/list`."""
     require_no_cursor(params)
     rows = []

@@ -53,7 +53,7 @@ Id = int | float | str
 """The id of a request. Clients whose language has one kind of number write `1.0`."""
 
 
-def id_of(message: object) -> Id | None:
+def request_id(message: object) -> Id | None:
     """The id of a request; None for a notification, and for an id that no request may have."""
     id = message.get("id") if isinstance(message, dict) else None
     if isinstance(id, float):

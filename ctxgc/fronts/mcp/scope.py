@@ -105,7 +105,7 @@ class Scope:
         projects = self.projects()
         return projects == ("",) or (bool(project) and project in projects)
 
-    def sessions(self, limit: int, offset: int = 0) -> list[SessionReply]:
+    def newest_sessions(self, limit: int, offset: int = 0) -> list[SessionReply]:
         """The newest sessions in the scope."""
         found: list[SessionReply] = []
         for project in self.projects():
@@ -125,7 +125,7 @@ class Scope:
                 except OutOfScope:
                     continue
         # A side chain counts only where its project has nothing else.
-        rows = self.sessions(SESSIONS_TRIED)
+        rows = self.newest_sessions(SESSIONS_TRIED)
         row = next((row for row in rows if not row.parent), next(iter(rows), None))
         if row is None:
             raise OutOfScope("ctxgc knows no session of this project yet")
@@ -166,7 +166,7 @@ class Scope:
         except OutOfScope:
             return
         yield own
-        for row in self.sessions(SESSIONS_TRIED):
+        for row in self.newest_sessions(SESSIONS_TRIED):
             if row.session != own:
                 yield row.session
 

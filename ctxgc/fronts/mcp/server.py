@@ -24,9 +24,9 @@ from ctxgc.fronts.mcp.rpc import (
     BadMessage,
     encode_line,
     error_reply,
-    id_of,
     negotiate_version,
     parse_messages,
+    request_id,
     result_reply,
 )
 
@@ -85,7 +85,9 @@ class McpServer:
             if len(line) > LINE_BYTES_MAX and not line.endswith(b"\n"):
                 while line and not line.endswith(b"\n"):
                     line = source.readline(LINE_BYTES_MAX)
-                self._send(error_reply(None, BadMessage(INVALID_REQUEST, f"a line has {LINE_BYTES_MAX} bytes at most")))
+                self._send_message(
+                    error_reply(None, BadMessage(INVALID_REQUEST, f"a line has {LINE_BYTES_MAX} bytes at most"))
+                )
             elif line.strip():
                 self._dispatch_line(line)
         ends_at = time.monotonic() + LAST_REPLIES_S
@@ -106,7 +108,7 @@ class McpServer:
         replies = [reply for reply in map(self._handle_request, requests) if reply is not None]
         return (replies if is_batch else replies[0]) if replies else None
 
-    def _send(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
+    def _send_message(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
         line, sink = encode_line(message), self._sink
         with self._lock:
             if sink is None:
@@ -122,31 +124,31 @@ class McpServer:
         try:
             messages, is_batch = parse_messages(line)
         except BadMessage as failure:
-            self._send(error_reply(None, failure))
+            self._send_message(error_reply(None, failure))
             return
         requests = [message for message in messages if self._needs_reply(message)]
         if not requests:
             return
         self._load_handlers(requests)
-        if not is_batch and _method_of(requests[0]) not in DEFERRED:
+        if not is_batch and _request_method(requests[0]) not in DEFERRED:
             reply = self._handle_request(requests[0])
             if reply is not None:
-                self._send(reply)
+                self._send_message(reply)
             return
         with self._lock:
-            self._waiting.update(id for id in map(id_of, requests) if id is not None)
+            self._waiting.update(id for id in map(request_id, requests) if id is not None)
         try:
             self._work.put_nowait((requests, is_batch))
         except Full:
             busy = BadMessage(INTERNAL_ERROR, f"{WAITING_MAX} requests wait already; ask again when one is answered")
             with self._lock:
-                self._waiting.difference_update(map(id_of, requests))
-            replies = [error_reply(id_of(request), busy) for request in requests]
-            self._send(replies if is_batch else replies[0])
+                self._waiting.difference_update(map(request_id, requests))
+            replies = [error_reply(request_id(request), busy) for request in requests]
+            self._send_message(replies if is_batch else replies[0])
 
     def _load_handlers(self, requests: list[Any]) -> None:
         """Load the other handlers once a request needs more than the first ones: the first reply has not to wait."""
-        if not self._is_loaded and any(_method_of(request) not in self._handlers for request in requests):
+        if not self._is_loaded and any(_request_method(request) not in self._handlers for request in requests):
             self._is_loaded = True
             self._handlers = {**self._handlers, **self._load()}
 
@@ -159,7 +161,7 @@ class McpServer:
                 return True
             self._handle_notification(message["method"], message.get("params"))
             return False
-        if self._roots_id and id_of(message) == self._roots_id:  # An unasked answer would widen the scope.
+        if self._roots_id and request_id(message) == self._roots_id:  # An unasked answer would widen the scope.
             self._roots_id = ""
             result = message.get("result")
             roots = result.get("roots") if isinstance(result, dict) else None
@@ -181,7 +183,7 @@ class McpServer:
             self._scope.expect_roots()
             self._roots_asked += 1
             self._roots_id = f"{ROOTS_ID}{self._roots_asked}"
-            self._send({"jsonrpc": "2.0", "id": self._roots_id, "method": "roots/list"})
+            self._send_message({"jsonrpc": "2.0", "id": self._roots_id, "method": "roots/list"})
 
     def _run_worker(self) -> None:
         """The worker: answer requests in their order."""
@@ -189,15 +191,15 @@ class McpServer:
             requests, is_batch = job
             replies = [reply for reply in map(self._handle_request, requests) if reply is not None]
             if replies:
-                self._send(replies if is_batch else replies[0])
+                self._send_message(replies if is_batch else replies[0])
 
     def _handle_request(self, request: Any) -> dict[str, Any] | None:
         """The reply to a request; None for a request that the client has cancelled."""
-        id = id_of(request)
+        id = request_id(request)
         if id is not None and self._is_cancelled(id):
             return None
         try:
-            method = _method_of(request)
+            method = _request_method(request)
             if id is None or not method or request.get("jsonrpc") != "2.0":
                 raise BadMessage(
                     INVALID_REQUEST, "a request has jsonrpc 2.0, a method, and a text or a number as its id"
@@ -234,7 +236,7 @@ class McpServer:
         }
 
 
-def _method_of(request: Any) -> str:
+def _request_method(request: Any) -> str:
     """The method of a request; empty for what is no request."""
     method = request.get("method") if isinstance(request, dict) else None
     return method if isinstance(method, str) else ""

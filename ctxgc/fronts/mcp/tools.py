@@ -163,7 +163,7 @@ def validate_arguments(arguments: Any, schema: dict[str, Any]) -> str:
     return ""
 
 
-def _with_whole_numbers(arguments: Any, schema: dict[str, Any]) -> Any:
+def _convert_whole_floats(arguments: Any, schema: dict[str, Any]) -> Any:
     """The arguments with 5 for 5.0: some clients know one kind of number, and so does JSON Schema."""
     if not isinstance(arguments, dict):
         return arguments
@@ -200,7 +200,7 @@ class Tools:
         name, arguments = params.get("name"), params.get("arguments")
         if not isinstance(name, str) or name not in SCHEMAS:
             raise BadMessage(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
-        arguments = {} if arguments is None else _with_whole_numbers(arguments, SCHEMAS[name])
+        arguments = {} if arguments is None else _convert_whole_floats(arguments, SCHEMAS[name])
         if fault := validate_arguments(arguments, SCHEMAS[name]):
             return _tool_result(fault, is_error=True)
         tool: Callable[..., str] = getattr(self, name)
@@ -265,7 +265,7 @@ class Tools:
             more_tokens = f"nothing of it fits into {budget_tokens} tokens; give `budget_tokens` more"
             raise OutOfScope(more_tokens) from None
         goes_on = f"The rest: lines {reply.next_line}-" if reply.next_line else ""
-        return _with_notes_within(budget_tokens - reply.tokens, reply.text, [goes_on, *reply.notes])
+        return _fit_notes(budget_tokens - reply.tokens, reply.text, [goes_on, *reply.notes])
 
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
         texts: list[str] = []
@@ -290,7 +290,7 @@ class Tools:
         if not texts:
             return f"Nothing found in this project that fits {budget_tokens} tokens."
         room = left + budget_tokens - _frame_tokens(budget_tokens)
-        return _with_notes_within(room, "\n".join(texts), list(dict.fromkeys(notes)))
+        return _fit_notes(room, "\n".join(texts), list(dict.fromkeys(notes)))
 
     def _scope_params(self, session: str) -> list[dict[str, str]]:
         """The params that hold a verb to the scope, once for each of its projects."""
@@ -351,7 +351,7 @@ def _frame_tokens(budget_tokens: int) -> int:
     return budget_tokens - min(NOTES_BYTES_MAX, NOTES_BYTES_MIN + budget_tokens // NOTES_SHARE)
 
 
-def _with_notes_within(tokens: int, text: str, notes: Sequence[str]) -> str:
+def _fit_notes(tokens: int, text: str, notes: Sequence[str]) -> str:
     """A frame with the notes that certainly have no more tokens than this: a token has a byte or more."""
     kept: list[str] = []
     for note in map(terminal.printable_line, filter(None, notes)):

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from ctxgc.config import Config
+from ctxgc.fronts.cli.agent_setups import AgentSetup, is_same_upstream
 from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
-from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.cli.other_agents import AgentSetup, is_same_upstream
+from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.setup import json_edit, toml_edit
-from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, is_as_written, new_file, read_text, undo_changes
+from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, is_unchanged, new_file, read_text, undo_changes
 from ctxgc.fronts.setup.json_edit import Uneditable
 from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
 from ctxgc.protocol import discovery
@@ -69,7 +69,7 @@ def _agent_setup(agent: str, config: Config, environment: Mapping[str, str], opt
 
 
 def text_before_installation(path: Path, standing: list[FileEdit]) -> str:
-    """The text of a settings file without an installation of ours. Raises `Refused`."""
+    """The text of a settings file without an installation of ours. Raises `CommandRefused`."""
     text = read_text(path) or ""
     try:
         for edit in standing:
@@ -77,7 +77,9 @@ def text_before_installation(path: Path, standing: list[FileEdit]) -> str:
                 text, _ = undo_changes(text, edit)
         return text
     except Uneditable as error:
-        raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
+        raise CommandRefused(
+            f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first"
+        ) from None
 
 
 def plan_claude(
@@ -112,11 +114,13 @@ def plan_codex(config: Config, environment: Mapping[str, str], options: Options,
     try:
         settings = toml_edit.parse_toml(text_before_installation(path, standing))
     except Uneditable as error:
-        raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
+        raise CommandRefused(
+            f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first"
+        ) from None
     profile = settings.get("profiles", {}).get(settings.get("profile", ""), {})
     provider = profile.get("model_provider") or settings.get("model_provider") or "openai"
     if provider != "openai":
-        raise Refused(
+        raise CommandRefused(
             f"{path} names a provider of its own, `{provider}`: `{CODEX_KEY}` would have no effect", kind="config",
             hint=f"set `base_url` of [model_providers.{provider}] to the gateway by hand, or take `model_provider` out",
         )  # fmt: skip
@@ -138,8 +142,8 @@ def plan_opencode(
         path = folder / "plugins" / "ctxgc.ts"
         text = packaged_text(PLUGIN)
         present = read_text(path)
-        if present not in (None, text) and not is_as_written(path, standing):
-            raise Refused(f"{path} is there already, and is not of this version", hint="take it away first")
+        if present not in (None, text) and not is_unchanged(path, standing):
+            raise CommandRefused(f"{path} is there already, and is not of this version", hint="take it away first")
         note = "the plugin begins in shadow: CTXGC_OPENCODE_MODE=on switches it on"
         return AgentPlan(new_files=(new_file(path, text),), notes=(note,), needs_gateway=False)
     names = ("opencode.jsonc", "opencode.json")
@@ -164,21 +168,23 @@ def _require_replaceable_url(path: Path, settings: dict[str, Any], place: tuple[
     address = gateway_address(config.gateway)
     if value is None or (isinstance(value, str) and is_same_upstream(value, place[1], address, config.gateway)):
         return
-    raise Refused(
+    raise CommandRefused(
         f"{path} sets {'.'.join(place)} to another address", kind="config",
         hint=f"set `upstream_{place[1]}` under [gateway] to that address, or take it out",
     )  # fmt: skip
 
 
 def parse_json_settings(path: Path, text: str) -> dict[str, Any]:
-    """The values of a settings file; empty for an empty file. Raises `Refused`."""
+    """The values of a settings file; empty for an empty file. Raises `CommandRefused`."""
     if json_edit.is_blank(text):
         return {}
     try:
         json_edit.parse_nodes(text)
         value = json_edit.decode_json(text)
     except Uneditable as error:
-        raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
+        raise CommandRefused(
+            f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first"
+        ) from None
     return dict(value)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.setup.agent_settings import (
     AgentPlan,
     Options,
@@ -22,8 +22,8 @@ from ctxgc.fronts.setup.agent_settings import (
     parse_json_settings,
     text_before_installation,
 )
-from ctxgc.fronts.setup.changes import Change, FileEdit, is_as_written, new_file, read_text
-from ctxgc.fronts.setup.toml_edit import toml_value
+from ctxgc.fronts.setup.changes import Change, FileEdit, is_unchanged, new_file, read_text
+from ctxgc.fronts.setup.toml_edit import encode_toml_value
 from ctxgc.protocol import discovery
 
 SERVER = "ctxgc"
@@ -57,9 +57,9 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
         block = "\n".join(
             [
                 f"[mcp_servers.{SERVER}]",
-                f"command = {toml_value(command[0])}",
-                f"args = {toml_value(command[1:])}",
-                f"env_vars = {toml_value(HANDED_ON)}",
+                f"command = {encode_toml_value(command[0])}",
+                f"args = {encode_toml_value(command[1:])}",
+                f"env_vars = {encode_toml_value(HANDED_ON)}",
                 "",
             ]
         )
@@ -80,7 +80,7 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
     settings = parse_json_settings(path, text_before_installation(path, standing))
     present = settings.get(place[0], {})
     if isinstance(present, dict) and present.get(SERVER, server) != server:
-        raise Refused(
+        raise CommandRefused(
             f"{path} has a server `{SERVER}` of yours", kind="config", hint=f"take {'.'.join(place)} out first"
         )
     edit = FileEdit(str(path), "json", (Change(place, json.dumps(server)),))
@@ -96,15 +96,15 @@ def _claude_json_path(environment: Mapping[str, str]) -> Path:
 def _slash_command_file(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
     """The file of `/ctxgc`; a note instead where the user has such a file."""
     present = read_text(path)
-    if present not in (None, COMMAND_TEXT) and not is_as_written(path, standing):
+    if present not in (None, COMMAND_TEXT) and not is_unchanged(path, standing):
         return {"notes": (f"{path} is yours and stays as it is",)}
     return {"new_files": (new_file(path, COMMAND_TEXT),)}
 
 
 def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
-    """The edits that have an agent call `ctxgc hook`. Raises `Refused` for an agent whose hooks are not served."""
+    """The edits that have an agent call `ctxgc hook`. Raises `CommandRefused` for an agent without served hooks."""
     if agent == "opencode":
-        raise Refused(
+        raise CommandRefused(
             "OpenCode's hooks, which belong to plugins, are not served yet",
             kind="usage",
             hint="`ctxgc install opencode --plugin` tells ctxgc of its sessions",
@@ -120,7 +120,7 @@ def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, sta
         own = {"type": "command", "command": f"{shlex.quote(options.command)} hook --agent {agent}", "timeout": HOOK_S}
         group: dict[str, Any] = {**({"matcher": matcher} if matcher else {}), "hooks": [own]}
         if isinstance(present, dict) and not isinstance(present.get(event, []), list):
-            raise Refused(f"{path}: hooks.{event} is no list", kind="config", hint="mend it first")
+            raise CommandRefused(f"{path}: hooks.{event} is no list", kind="config", hint="mend it first")
         changes.append(Change(("hooks", event), json.dumps(group), is_item=True))
     notes = ("Codex asks once whether it may run these hooks",) if agent == "codex" else ()
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=notes, needs_gateway=False)

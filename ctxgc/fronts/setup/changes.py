@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.setup import json_edit, toml_edit
 from ctxgc.fronts.setup.json_edit import Uneditable
 
@@ -75,23 +75,23 @@ def digest(text: str) -> str:
 
 
 def read_text(path: Path) -> str | None:
-    """The file's text, byte for byte; None without a file. Raises `Refused` for an unreadable file."""
+    """The file's text, byte for byte; None without a file. Raises `CommandRefused` for an unreadable file."""
     try:
         return path.read_bytes().decode()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{path}: cannot be read: {error}", kind="config") from None
+        raise CommandRefused(f"{path}: cannot be read: {error}", kind="config") from None
 
 
-def is_as_written(path: Path, edits: Sequence[FileEdit]) -> bool:
+def is_unchanged(path: Path, edits: Sequence[FileEdit]) -> bool:
     """Whether a file is as an installation wrote it."""
     text = read_text(path)
     return text is not None and any(edit.file == str(path) and edit.written == digest(text) for edit in edits)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write the file in a single step with its rights; a link stays a link. Raises `Refused`."""
+    """Write the file in a single step with its rights; a link stays a link. Raises `CommandRefused`."""
     target = path.resolve()
     scratch = target.with_name(f".{target.name}.ctxgc-{os.getpid()}")
     try:
@@ -104,7 +104,7 @@ def write_text(path: Path, text: str) -> None:
         os.replace(scratch, target)
     except OSError as error:
         scratch.unlink(missing_ok=True)
-        raise Refused(f"{path}: cannot be written: {error.strerror}", kind="config") from None
+        raise CommandRefused(f"{path}: cannot be written: {error.strerror}", kind="config") from None
 
 
 def missing_folders(file: str) -> tuple[str, ...]:
@@ -259,7 +259,7 @@ class Records:
             ]
         except (ValueError, TypeError, KeyError):
             where = self.folder / f"{name}.json"
-            raise Refused(
+            raise CommandRefused(
                 f"{where} is no record of an installation", hint="take it away, and the settings back by hand"
             ) from None
 
@@ -286,8 +286,8 @@ def _path_as_tuple(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "path": tuple(row["path"])}
 
 
-def installed_text(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None, FileEdit]:
-    """The file's new text, None without a change, and the edit to be recorded. Raises `Refused`.
+def text_with_edit(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None, FileEdit]:
+    """The file's new text, None without a change, and the edit to be recorded. Raises `CommandRefused`.
 
     A standing edit is taken back first, so that the values before us stay known.
     """
@@ -303,13 +303,15 @@ def installed_text(edit: FileEdit, standing: FileEdit | None) -> tuple[str | Non
         is_empty = edit.format == "json" and json_edit.is_blank(base)
         text, noted = apply_changes("{}\n" if is_empty else base, edit)
     except Uneditable as error:
-        raise Refused(f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first") from None
+        raise CommandRefused(
+            f"{path} cannot be changed for you: {error}", kind="config", hint="mend it first"
+        ) from None
     noted = replace(noted, existed=existed, before=before)
     return (None if text == present else text), noted
 
 
-def uninstalled_text(edit: FileEdit) -> tuple[str | None, list[str]]:
-    """The text that the file is to have, None where the file is to go, and the keys that stay. Raises `Refused`."""
+def text_without_edit(edit: FileEdit) -> tuple[str | None, list[str]]:
+    """The file's text to come, None where the file is to go, and the keys that stay. Raises `CommandRefused`."""
     path = Path(edit.file)
     present = read_text(path)
     if present is None:
@@ -322,7 +324,7 @@ def uninstalled_text(edit: FileEdit) -> tuple[str | None, list[str]]:
         is_bare = not edit.existed and _is_empty_file(text, edit.format)
     except Uneditable as error:
         keys = ", ".join(".".join(change.path) for change in edit.changes)
-        raise Refused(
+        raise CommandRefused(
             f"{path} cannot be changed for you: {error}", kind="config", hint=f"mend it, or take out {keys} by hand"
         ) from None
     return (None if is_bare else text), kept

@@ -25,28 +25,28 @@ class Uneditable(Exception):
 
 
 @dataclass(slots=True)
-class Member:
+class JsonMember:
     """A member of an object: where its key begins, and its value."""
 
     key: str
     start: int
-    value: Node
+    value: JsonNode
 
 
 @dataclass(slots=True)
-class Node:
+class JsonNode:
     """A value and its place."""
 
     start: int
     end: int = 0
-    members: list[Member] | None = None
+    members: list[JsonMember] | None = None
     """The members of an object; None for any other value."""
-    items: list[Node] | None = None
+    items: list[JsonNode] | None = None
     """The items of a list; None for any other value."""
     commas: list[int] = field(default_factory=list)
     """Places of the commas between the members of an object or the items of a list."""
 
-    def spans(self) -> list[tuple[int, int]]:
+    def element_spans(self) -> list[tuple[int, int]]:
         """Where each member or item begins and ends."""
         members = [(member.start, member.value.end) for member in self.members or ()]
         return members + [(item.start, item.end) for item in self.items or ()]
@@ -55,7 +55,7 @@ class Node:
 class DeepestObject(NamedTuple):
     """The deepest object on a path that exists, and the missing keys of the path."""
 
-    node: Node
+    node: JsonNode
     missing: tuple[str, ...]
     depth: int
 
@@ -65,9 +65,9 @@ def is_blank(text: str) -> bool:
     return not text.strip().strip("\ufeff").strip()
 
 
-def parse_nodes(text: str) -> Node:
+def parse_nodes(text: str) -> JsonNode:
     """The tree of places of a text. Raises `Uneditable`."""
-    node = _Reader(text).parse_value(_skip_space(text, 0), 0)
+    node = _JsonParser(text).parse_value(_skip_space(text, 0), 0)
     if _skip_space(text, node.end) != len(text):
         raise Uneditable("there is more than one value in it")
     if node.members is None:
@@ -118,23 +118,23 @@ def map_items(text: str, path: tuple[str, ...], edit: Callable[[str], str | None
     count = len(_list_at(text, path).items or ())
     for index in reversed(range(count)):
         node = _list_at(text, path)
-        start, end = node.spans()[index]
+        start, end = node.element_spans()[index]
         fresh = edit(text[start:end])
         text = _drop_element(text, node, index) if fresh is None else text[:start] + fresh + text[end:]
     return text
 
 
-def _list_at(text: str, path: tuple[str, ...]) -> Node:
+def _list_at(text: str, path: tuple[str, ...]) -> JsonNode:
     placed = _deepest_object(parse_nodes(text), path)
     if placed.missing or placed.node.items is None:
         raise Uneditable(f"`{'.'.join(path)}` is no list")
     return placed.node
 
 
-def _insert_element(text: str, node: Node, depth: int, element: str) -> str:
+def _insert_element(text: str, node: JsonNode, depth: int, element: str) -> str:
     """The text with a member or an item behind all others of its object or list."""
     unit, newline = _indent_unit(text), "\r\n" if "\r\n" in text else "\n"
-    indent, close, spans = unit * (depth + 1), node.end - 1, node.spans()
+    indent, close, spans = unit * (depth + 1), node.end - 1, node.element_spans()
     if not spans:
         tail = text[node.start + 1 : close]
         if tail.strip():  # A comment: the element stands before it.
@@ -161,9 +161,9 @@ def drop_member(text: str, path: tuple[str, ...]) -> str:
     return _drop_element(text, parent.node, parent.node.members.index(found))
 
 
-def _drop_element(text: str, node: Node, index: int) -> str:
+def _drop_element(text: str, node: JsonNode, index: int) -> str:
     """The text without a member of an object or an item of a list."""
-    spans = node.spans()
+    spans = node.element_spans()
     start, end = spans[index]
     if len(spans) == 1:
         end = node.commas[0] + 1 if node.commas else end
@@ -178,7 +178,7 @@ def _drop_element(text: str, node: Node, index: int) -> str:
     return text[:before] + text[end:]
 
 
-def _deepest_object(node: Node, path: tuple[str, ...]) -> DeepestObject:
+def _deepest_object(node: JsonNode, path: tuple[str, ...]) -> DeepestObject:
     for depth, key in enumerate(path):
         found = _find_member(node, key) if node.members is not None else None
         if found is None:
@@ -187,7 +187,7 @@ def _deepest_object(node: Node, path: tuple[str, ...]) -> DeepestObject:
     return DeepestObject(node, (), len(path))
 
 
-def _find_member(node: Node, key: str) -> Member | None:
+def _find_member(node: JsonNode, key: str) -> JsonMember | None:
     matches = [member for member in node.members or () if member.key == key]
     if len(matches) > 1:
         raise Uneditable(f"`{key}` stands in it twice")
@@ -209,13 +209,13 @@ def _skip_space(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-class _Reader:
+class _JsonParser:
     """Reads values of a text into nodes."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def parse_value(self, at: int, depth: int) -> Node:
+    def parse_value(self, at: int, depth: int) -> JsonNode:
         """The value that begins here."""
         text = self._text
         if depth > DEPTH_MAX:
@@ -227,10 +227,10 @@ class _Reader:
         found = _STRING.match(text, at) or _PLAIN.match(text, at)
         if not found:
             raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, at) + 1}")
-        return Node(at, found.end())
+        return JsonNode(at, found.end())
 
-    def _parse_object(self, at: int, depth: int) -> Node:
-        node, text = Node(at, members=[]), self._text
+    def _parse_object(self, at: int, depth: int) -> JsonNode:
+        node, text = JsonNode(at, members=[]), self._text
         assert node.members is not None
         at = _skip_space(text, at + 1)
         while text[at : at + 1] != "}":
@@ -241,13 +241,13 @@ class _Reader:
             if text[colon : colon + 1] != ":":
                 raise Uneditable(f"it is not JSON in line {text.count(chr(10), 0, colon) + 1}")
             value = self.parse_value(_skip_space(text, colon + 1), depth + 1)
-            node.members.append(Member(json.loads(key[0], strict=False), at, value))
+            node.members.append(JsonMember(json.loads(key[0], strict=False), at, value))
             at = self._skip_comma(value.end, "}", node.commas)
         node.end = at + 1
         return node
 
-    def _parse_array(self, at: int, depth: int) -> Node:
-        node, text = Node(at, items=[]), self._text
+    def _parse_array(self, at: int, depth: int) -> JsonNode:
+        node, text = JsonNode(at, items=[]), self._text
         assert node.items is not None
         at = _skip_space(text, at + 1)
         while text[at : at + 1] != "]":

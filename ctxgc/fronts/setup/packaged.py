@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.context import CommandRefused
 
 PLUGIN = "opencode/ctxgc.ts"
 UNITS = ("systemd/ctxgcd.socket", "systemd/ctxgcd.service", "systemd/ctxgc-gateway.service")
@@ -16,7 +16,7 @@ _IN_CHECKOUT = {PLUGIN: "agents/opencode/ctxgc.ts"}
 
 
 def packaged_text(name: str) -> str:
-    """The text of a file that ships with ctxgc. Raises `Refused` where the installation lacks the file."""
+    """The text of a file that ships with ctxgc. Raises `CommandRefused` where the installation lacks the file."""
     package = files("ctxgc")
     shipped = package / "data" / name
     if shipped.is_file():
@@ -25,4 +25,6 @@ def packaged_text(name: str) -> str:
     try:
         return checkout.read_text(encoding="utf-8")
     except OSError:
-        raise Refused(f"this installation of ctxgc lacks {name}", hint="install it again from a checkout") from None
+        raise CommandRefused(
+            f"this installation of ctxgc lacks {name}", hint="install it again from a checkout"
+        ) from None

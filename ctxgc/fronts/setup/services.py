@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.setup.changes import FileEdit, NewFile, is_as_written, new_file, read_text
+from ctxgc.fronts.cli.context import CommandRefused
+from ctxgc.fronts.setup.changes import FileEdit, NewFile, is_unchanged, new_file, read_text
 from ctxgc.fronts.setup.packaged import UNITS, packaged_text
 from ctxgc.protocol import discovery
 
@@ -46,7 +46,7 @@ def program_path(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:
-        raise Refused(f"there is no program `{name}` on the path", hint="install ctxgc first: `pipx install .`")
+        raise CommandRefused(f"there is no program `{name}` on the path", hint="install ctxgc first: `pipx install .`")
     return os.path.abspath(found)
 
 
@@ -68,7 +68,7 @@ def current_host() -> Host:
     return Host(sys.platform, os.environ, os.getuid(), run_command, program_path)
 
 
-def init_system_of(host: Host) -> str:
+def detect_init_system(host: Host) -> str:
     """The user's service manager, `systemd` or `launchd`; empty where none answers."""
     if host.system == "darwin":
         return LAUNCHD
@@ -77,12 +77,12 @@ def init_system_of(host: Host) -> str:
 
 
 def refuse_environment_settings(host: Host) -> None:
-    """Raise `Refused` where settings come from variables that a service would not have."""
+    """Raise `CommandRefused` where settings come from variables that a service would not have."""
     names = [
         name for name in host.environment if name.startswith("CTXGC_") and (name == "CTXGC_SOCKET" or "__" in name)
     ]
     if names:
-        raise Refused(
+        raise CommandRefused(
             f"{', '.join(sorted(names))} is set here, and a service would not see it", kind="config",
             hint=f"put it into {discovery.config_file(host.environment)}, or unset it",
         )  # fmt: skip
@@ -147,7 +147,7 @@ def plan_service_files(host: Host, init_system: str, standing: Sequence[FileEdit
     new_files, kept = [], []
     for path, text in service_files(host, init_system):
         present = read_text(path)
-        if present not in (None, text) and not is_as_written(path, standing):
+        if present not in (None, text) and not is_unchanged(path, standing):
             kept.append(str(path))
             continue
         new_files.append(new_file(path, text))
@@ -155,11 +155,13 @@ def plan_service_files(host: Host, init_system: str, standing: Sequence[FileEdit
 
 
 def start_services(host: Host, init_system: str) -> None:
-    """Have systemd or launchd start daemon and gateway, now and at each login. Raises `Refused`."""
+    """Have systemd or launchd start daemon and gateway, now and at each login. Raises `CommandRefused`."""
     for command in _start_commands(host, init_system):
         code, said = host.run(command)
         if code and (command[0] == "systemctl" or "bootstrap" in command):
-            raise Refused(f"`{' '.join(command)}` failed: {said or code}", hint="`ctxgc uninstall` takes all back")
+            raise CommandRefused(
+                f"`{' '.join(command)}` failed: {said or code}", hint="`ctxgc uninstall` takes all back"
+            )
 
 
 def _start_commands(host: Host, init_system: str) -> list[list[str]]:

@@ -19,7 +19,7 @@ _TEXT_VALUE = re.compile(r"""=[ \t]*(?P<value>"(?!"")(?:[^"\\\n]|\\.)*"|'(?!'')[
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
-def toml_value(value: str | list[str]) -> str:
+def encode_toml_value(value: str | list[str]) -> str:
     """The value as TOML, on a single line: JSON, but for the two halves by which JSON escapes an emoji."""
     text = json.dumps(value, ensure_ascii=False)
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -36,7 +36,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 def line_of_key(text: str, key: str) -> str | None:
     """The line that sets a top-level key, its end included; None where no line does."""
     named = re.compile(rf"[ \t]*{re.escape(key)}[ \t]*=")
-    lines = [line for line in _lines(text.removeprefix(BOM)) if named.match(line)]
+    lines = [line for line in _split_toml_lines(text.removeprefix(BOM)) if named.match(line)]
     before = parse_toml(text)
     for line in lines if key in before else ():
         try:
@@ -47,7 +47,7 @@ def line_of_key(text: str, key: str) -> str | None:
     return None
 
 
-def _lines(text: str) -> list[str]:
+def _split_toml_lines(text: str) -> list[str]:
     """The lines as TOML has them: other signs that end a line elsewhere may stand in a comment."""
     return [line for line in re.split(r"(?<=\n)", text) if line]
 
@@ -59,14 +59,14 @@ def set_key(text: str, key: str, value: str) -> str:
         line = line_of_key(text, key)
         if line is None:
             raise Uneditable(f"`{key}` is not set by a line of its own")
-        fresh = text.replace(line, _with_value(line, key, toml_value(value)), 1)
+        fresh = text.replace(line, _replace_line_value(line, key, encode_toml_value(value)), 1)
     else:
         mark = BOM if text.startswith(BOM) else ""
-        fresh = f"{mark}{key} = {toml_value(value)}{_newline(text)}{text.removeprefix(BOM)}"
+        fresh = f"{mark}{key} = {encode_toml_value(value)}{_newline_of(text)}{text.removeprefix(BOM)}"
     return _require_parsed_value(fresh, before | {key: value})
 
 
-def _with_value(line: str, key: str, value: str) -> str:
+def _replace_line_value(line: str, key: str, value: str) -> str:
     """The line with another value: spaces, comment and line end stay."""
     found = _TEXT_VALUE.search(line)
     if found is None:
@@ -74,7 +74,7 @@ def _with_value(line: str, key: str, value: str) -> str:
     return line[: found.start("value")] + value + line[found.end("value") :]
 
 
-def _newline(text: str) -> str:
+def _newline_of(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
@@ -86,7 +86,7 @@ def restore_line(text: str, key: str, line: str | None) -> str:
         raise Uneditable(f"`{key}` is not set by a line of its own")
     expected = {name: value for name, value in before.items() if name != key} | tomllib.loads(line or "")
     earlier = _TEXT_VALUE.search(line or "")
-    fresh = _with_value(present, key, earlier["value"]) if earlier else line or ""
+    fresh = _replace_line_value(present, key, earlier["value"]) if earlier else line or ""
     return _require_parsed_value(text.replace(present, fresh, 1), expected)
 
 
@@ -97,7 +97,7 @@ def add_table(text: str, path: tuple[str, ...], block: str) -> str:
         present = present.get(key) if isinstance(present, dict) else None
     if present is not None:
         raise Uneditable(f"[{'.'.join(path)}] stands in it")
-    newline, is_blank = _newline(text), not text.removeprefix(BOM)
+    newline, is_blank = _newline_of(text), not text.removeprefix(BOM)
     head = text + ("" if is_blank or text.endswith("\n") else newline) + _separator(text)
     fresh = head + block.replace("\n", newline)
     expected = _merge_tables(parse_toml(text), parse_toml(block))
@@ -119,7 +119,7 @@ def drop_table(text: str, block: str) -> str | None:
 
 
 def _separator(text: str) -> str:
-    return _newline(text) if text.strip(f"{BOM} \t\r\n") else ""
+    return _newline_of(text) if text.strip(f"{BOM} \t\r\n") else ""
 
 
 def _merge_tables(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ctxgc.gateway.billing.inflater import BadData, Inflater
+from ctxgc.gateway.billing.reply_inflater import BadData, ReplyInflater
 from ctxgc.gateway.billing.sse import EventStream, data_lines, event_data, split_events
 
 EVENT_BYTES_MAX = 2**20
@@ -47,7 +47,7 @@ class UsageScanner:
     def __init__(self, content_type: str, encoding: str = "") -> None:
         self._events = EventStream(EVENT_BYTES_MAX) if "event-stream" in content_type.lower() else None
         coding = encoding.strip().lower()
-        self._inflater = Inflater() if coding in READABLE - {"identity"} else None
+        self._inflater = ReplyInflater() if coding in READABLE - {"identity"} else None
         self._is_lost = bool(coding) and coding not in READABLE
         self._body = b""
         self._plain_bytes = 0

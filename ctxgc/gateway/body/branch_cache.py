@@ -25,7 +25,7 @@ from ctxgc.core.provider_cache import (
 )
 
 
-class Answer(Protocol):
+class ReplyOutcome(Protocol):
     """The reply to a request, as far as the cache asks."""
 
     is_answer: bool
@@ -58,12 +58,12 @@ class BranchCache:
     _model: str | None = None
     _provider: Provider = ANTHROPIC
     _entries: Entries = field(default_factory=dict)
-    _request: tuple[Prompt, float, Answer] | None = None
+    _request: tuple[Prompt, float, ReplyOutcome] | None = None
     """The last request, when it was sent, and its reply."""
     added_blocks: int = 0
     """Blocks that the last request had more than the request before."""
 
-    def record_request(self, prompt: Prompt, model: str, sent_s: float, answer: Answer) -> None:
+    def record_request(self, prompt: Prompt, model: str, sent_s: float, answer: ReplyOutcome) -> None:
         """A request was sent."""
         if model != self._model:
             self._model, self._provider, self._entries, self._request = model, anthropic_provider(model), {}, None

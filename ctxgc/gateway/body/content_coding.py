@@ -56,18 +56,18 @@ def body_coding(header: str) -> str | None:
 def decode_body(body: bytes, coding: str, bytes_max: int) -> bytes:
     """The plain body. Raises `BadCoding`, and `BodyTooLong` as soon as the bound is passed."""
     for name in reversed(coding.split(",") if coding else ()):
-        body = _decode(body, name, bytes_max)
+        body = _undo_coding(body, name, bytes_max)
     return body
 
 
 def encode_body(body: bytes, coding: str) -> bytes:
     """The body in a coding that `decode_body` has read before."""
     for name in coding.split(",") if coding else ():
-        body = _encode(body, name)
+        body = _apply_coding(body, name)
     return body
 
 
-def _decode(body: bytes, coding: str, bytes_max: int) -> bytes:
+def _undo_coding(body: bytes, coding: str, bytes_max: int) -> bytes:
     if coding == "zstd":
         return _decode_zstd(body, bytes_max)
     if coding == BROTLI and brotli:
@@ -80,7 +80,7 @@ def _decode(body: bytes, coding: str, bytes_max: int) -> bytes:
     raise BadCoding(f"the body is not in the coding {coding[:40]!r}")
 
 
-def _encode(body: bytes, coding: str) -> bytes:
+def _apply_coding(body: bytes, coding: str) -> bytes:
     if coding == "zstd":
         return zstandard.ZstdCompressor(level=_LEVEL).compress(body)
     if coding == BROTLI and brotli:

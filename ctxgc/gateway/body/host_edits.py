@@ -27,7 +27,7 @@ def is_known_management(management: Any, allowed: Set[str]) -> bool:
     if not management:
         return True
     edits = management.get("edits") if isinstance(management, dict) else None
-    return bool(edits) and isinstance(edits, list) and all(_is_known(edit, allowed) for edit in edits)
+    return bool(edits) and isinstance(edits, list) and all(_is_known_edit(edit, allowed) for edit in edits)
 
 
 def results_to_clear(
@@ -37,12 +37,12 @@ def results_to_clear(
     edits = management.get("edits") if isinstance(management, dict) else None
     cleared: set[str] = set()
     for edit in edits if isinstance(edits, list) else ():
-        if _is_known(edit, allowed) and edit["type"].startswith(CLEAR_TOOL_USES) and edit["type"] not in allowed:
+        if _is_known_edit(edit, allowed) and edit["type"].startswith(CLEAR_TOOL_USES) and edit["type"] not in allowed:
             cleared |= _ids_cleared_by(edit, segments, body_bytes)
     return frozenset(cleared)
 
 
-def _is_known(edit: Any, allowed: Set[str]) -> bool:
+def _is_known_edit(edit: Any, allowed: Set[str]) -> bool:
     if not isinstance(edit, dict) or not isinstance(name := edit.get("type"), str):
         return False
     if name in allowed:

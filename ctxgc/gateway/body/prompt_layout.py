@@ -44,7 +44,7 @@ class PromptLayout(NamedTuple):
         return self.tool_blocks + self.system_blocks
 
     @property
-    def last_life_s(self) -> float:
+    def last_mark_life_s(self) -> float:
         """The life of the last mark, 0 without marks: new messages are written at the price of this life."""
         return self.marks[-1].life_s if self.marks else 0.0
 
@@ -65,7 +65,7 @@ class PromptLayout(NamedTuple):
         return 0 if at is None else self.tool_blocks + at + 1
 
 
-def layout_of(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) -> PromptLayout | None:
+def read_layout(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) -> PromptLayout | None:
     """The layout of a request; None where the provider's cache has no marks."""
     if not window.blocks or "messages" not in fields:
         return None
@@ -112,7 +112,7 @@ def _digest_parts(*parts: bytes) -> str:
     return blake2b(b"\0".join(parts), digest_size=8).hexdigest()
 
 
-def prompt_of(
+def prompt_of_layout(
     layout: PromptLayout,
     window: WireWindow,
     digests: Mapping[str, bytes],

@@ -17,7 +17,7 @@ from ctxgc.core.pacer import openai_profile
 from ctxgc.core.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, Role, content_digest
 from ctxgc.gateway.body.host_edits import is_known_management, results_to_clear
-from ctxgc.gateway.body.prompt_layout import PromptLayout, layout_of
+from ctxgc.gateway.body.prompt_layout import PromptLayout, read_layout
 from ctxgc.gateway.body.tool_digest import RECALL_TOOL, find_recall_tool, tool_digest
 from ctxgc.gateway.metrics import Reason
 
@@ -95,14 +95,14 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str]) -> Reason | None:
 
 def _read_contents(text: JsonText, window: WireWindow, edits_allowed: Set[str]) -> BodyContents:
     fields = text.members(text.extent) if text.first_byte(text.extent) == b"{" else {}
-    layout = layout_of(text, fields, window)
+    layout = read_layout(text, fields, window)
     tools = _extent_bytes(text, _tools_extent(text, fields))
     management = text.value(fields["context_management"]) if "context_management" in fields else None
     return BodyContents(
         model=text.string(fields.get("model"))[:200],
         tools=tool_digest(tools),
         cache_key=text.string(fields.get("prompt_cache_key")),
-        profile="cache_1h" if layout is not None and layout.last_life_s >= LONG_LIFE_S else "",
+        profile="cache_1h" if layout is not None and layout.last_mark_life_s >= LONG_LIFE_S else "",
         project=_project_of_window(window),
         can_recall=_can_recall(window),
         recall_tool=find_recall_tool(tools) or _deferred_recall_tool(window),

@@ -17,7 +17,7 @@ from ctxgc.adapters.contract import Tombstone, WireBlock
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.provider_cache import LONG_LIFE_S, Mark
 from ctxgc.gateway.body.branch_cache import MarkRule
-from ctxgc.gateway.body.prompt_layout import prompt_of
+from ctxgc.gateway.body.prompt_layout import prompt_of_layout
 from ctxgc.gateway.body.request_body import BodyContents
 
 WIDE_CALLS = 7
@@ -46,7 +46,7 @@ class OwnMark(NamedTuple):
         return body[: self.start] + body[self.start + len(self.inserted_bytes) :]
 
 
-class Memo(NamedTuple):
+class SpliceMemo(NamedTuple):
     """A request up to its last tombstone and our mark: the agent's bytes, and the bytes that went upstream."""
 
     head: bytes
@@ -66,13 +66,13 @@ class Memo(NamedTuple):
         at = len(self.head)
         return body.count(_RESULT, at) - self.rest_results < WIDE_CALLS and _marks_behind(body, at) == self.rest_marks
 
-    def without_mark(self) -> Memo:
+    def without_mark(self) -> SpliceMemo:
         """The memo with the tombstones alone."""
         if self.own is None:
             return self
         return self._replace(edited_head=self.own.remove_from(self.edited_head), own=None)
 
-    def after_sending(self, body: bytes) -> Memo:
+    def after_sending(self, body: bytes) -> SpliceMemo:
         """The memo once this body has gone upstream."""
         at = len(self.head)
         return self._replace(rest_marks=_marks_behind(body, at), rest_results=body.count(_RESULT, at))
@@ -85,11 +85,11 @@ class EvictedBody(NamedTuple):
     digest: bytes
 
 
-class Spliced(NamedTuple):
+class SplicedRequest(NamedTuple):
     """A request ready to be sent."""
 
     body: bytes
-    memo: Memo | None = None
+    memo: SpliceMemo | None = None
     """None if no tombstone applies."""
     own: OwnMark | None = None
 
@@ -100,7 +100,7 @@ def splice_edits(
     contents: BodyContents,
     evicted: Mapping[str, EvictedBody],
     rule: MarkRule | None = None,
-) -> Spliced:
+) -> SplicedRequest:
     """The body with these tombstones and the mark that the rule wants; the same object if there is neither.
 
     A segment without spans in this body (pending, signed, not text) stays whole, and so does another content under an
@@ -119,15 +119,15 @@ def splice_edits(
     if placed is not None and start is not None:
         spliced = spliced[:start] + placed.inserted_bytes + spliced[start:]
     if not applicable:
-        return Spliced(spliced, None, placed)
+        return SplicedRequest(spliced, None, placed)
     cut = max(ends.values())
     if placed is not None and block is not None:
         cut = max(cut, block.end)
-    memo = Memo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(applicable), placed)
-    return Spliced(spliced, memo.after_sending(body) if contents.layout else memo, placed)
+    memo = SpliceMemo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(applicable), placed)
+    return SplicedRequest(spliced, memo.after_sending(body) if contents.layout else memo, placed)
 
 
-def splice_from_memo(memo: Memo | None, body: bytes) -> tuple[bytes, OwnMark | None] | None:
+def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnMark | None] | None:
     """The body with the memo's tombstones and mark, or None if the body does not begin as the memo does.
 
     Where the memo's mark may not stand, the body has the tombstones alone.
@@ -144,7 +144,7 @@ def _choose_own_mark(contents: BodyContents, ends: Mapping[str, int], rule: Mark
     layout = contents.layout
     if rule is None or layout is None:
         return None
-    prompt = prompt_of(layout, contents.window, contents.digests, ends.keys())
+    prompt = prompt_of_layout(layout, contents.window, contents.digests, ends.keys())
     return rule.choose_mark(
         prompt, layout.blocks_before_messages, layout.can_carry_marks(), layout.blocks_up_to(ends.values())
     )

@@ -62,12 +62,12 @@ def find_recall_tool(tools: bytes) -> str:
         name = _tool_name(tool) if tool.defer_loading is not True else ""
         if name in _RECALL_TOOLS:
             return str(name)
-        if name == _SERVER and isinstance(tool.tools, list) and any(_is_recall(inner) for inner in tool.tools):
+        if name == _SERVER and isinstance(tool.tools, list) and any(_is_recall_tool(inner) for inner in tool.tools):
             return RECALL_TOOL
     return ""
 
 
-def _is_recall(tool: Any) -> bool:
+def _is_recall_tool(tool: Any) -> bool:
     return isinstance(tool, dict) and tool.get("name") == "recall"
 
 

@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 from ctxgc.gateway.body.content_coding import body_coding
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
-from ctxgc.gateway.body.splice_memo import Memo, OwnMark, splice_edits, splice_from_memo
+from ctxgc.gateway.body.splice_memo import OwnMark, SpliceMemo, splice_edits, splice_from_memo
 from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
 from ctxgc.gateway.identity.headers import (
     identity_from_cache_key,
-    identity_of,
+    identity_in_headers,
     parent_session_of,
     sub_agent_of,
     window_limit_of,
@@ -72,7 +72,7 @@ class MemoMatch(NamedTuple):
     """A memo with which a body begins, and the memo's branch."""
 
     branch: Branch
-    memo: Memo
+    memo: SpliceMemo
 
 
 class RequestEditor:
@@ -97,12 +97,12 @@ class RequestEditor:
             return Triage(wire, None, "", Reason.ENCODED, holds_body=False)
         if length > EDITED_BYTES_MAX:
             return Triage(wire, None, "", Reason.TOO_LARGE, holds_body=False)
-        identity = identity_of(headers, path_session)
+        identity = identity_in_headers(headers, path_session)
         if identity is None:
             is_in_body = wire == "openai_responses"
             reason = None if is_in_body else Reason.NO_IDENTITY
             return Triage(wire, None, "", reason, holds_body=is_in_body, coding=coding)
-        session = self._syncer.session_of(identity)
+        session = self._syncer.find_or_open_session(identity)
         session.window_max_tokens = window_limit_of(headers)
         session.parent = parent_session_of(identity, headers) or session.parent
         triage = self._triage_session(wire, session)
@@ -141,14 +141,14 @@ class RequestEditor:
         self._syncer.start_sync(call)
         return call
 
-    async def edit(self, triage: Triage, body: bytes) -> UpstreamRequest:
+    async def edit_request(self, triage: Triage, body: bytes) -> UpstreamRequest:
         """The bytes to send for a body that is held. Returns within `wait_s`, or `RESUME_S`, in every case."""
         call = None
         try:
             triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
             if triage.session is None or triage.pass_reason or not triage.holds_body:
                 return UpstreamRequest(body, self._record_streamed(triage, [body]))
-            match = self._memo_match(triage.session, body)
+            match = self._match_memo(triage.session, body)
             call = self._new_call(triage, triage.session, [body], is_held_back=match is None)
             self._syncer.start_sync(call)
             outgoing, edit = self._edit_from_memo(call, match) if match else await self._edit_parsed(call)
@@ -162,10 +162,10 @@ class RequestEditor:
 
     def _triage_cache_key(self, triage: Triage, body: bytes) -> Triage:
         """Judge a call by the cache key in its plain body, where the headers name no session."""
-        identity = identity_from_cache_key(triage.wire, _cache_key(body))
+        identity = identity_from_cache_key(triage.wire, _find_cache_key(body))
         if identity is None:
             return triage._replace(pass_reason=Reason.NO_IDENTITY)
-        return self._triage_session(triage.wire, self._syncer.session_of(identity))
+        return self._triage_session(triage.wire, self._syncer.find_or_open_session(identity))
 
     def _new_call(
         self, triage: Triage, session: AgentSession, parts: Sequence[bytes], *, is_held_back: bool
@@ -180,9 +180,9 @@ class RequestEditor:
             is_held_back=is_held_back,
         )
 
-    def _memo_match(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> MemoMatch | None:
+    def _match_memo(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> MemoMatch | None:
         """The memo by which this body can be edited without another look at the body."""
-        branch = session.memo_branch(body)
+        branch = session.find_memo_branch(body)
         if branch is None or branch.memo is None:
             return None
         obstacle = edit_obstacle(body, self._settings().context_edits_allowed)
@@ -208,7 +208,7 @@ class RequestEditor:
         contents, placement = call.contents, call.is_placed.value
         if contents is None or not isinstance(placement, Placement):
             # The parser is late, or failed: tombstones in force stay in force where that needs no parsing.
-            if (match := self._memo_match(call.session, call.body, even_if_cold=True)) is not None:
+            if (match := self._match_memo(call.session, call.body, even_if_cold=True)) is not None:
                 return self._edit_from_memo(call, match)
         else:
             # Beside another hand in the window nothing more leaves; bodies that are out stay out (I14).
@@ -262,7 +262,7 @@ class RequestEditor:
         return Reason.DAEMON_LATE if call.contents is not None else Reason.OWN_LATE
 
 
-def _cache_key(body: bytes) -> str:
+def _find_cache_key(body: bytes) -> str:
     """The value of the last `prompt_cache_key` in a body; garbled, and so no id, where the key is not plain text."""
     at = body.rfind(b'"prompt_cache_key"')
     rest = body[at + 18 : at + 18 + CACHE_KEY_BYTES_MAX].lstrip(b" \t\r\n:") if at >= 0 else b""

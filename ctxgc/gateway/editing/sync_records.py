@@ -97,7 +97,7 @@ def window_params(
     if edited is not None:
         params["edited"] = edited
     if contents.layout is not None:
-        params["cache"] = cache_fields(branch, call, contents.layout, ids)
+        params["cache"] = sync_cache_fields(branch, call, contents.layout, ids)
         params["was_answered"] = branch.reply is not None and branch.reply.is_answer
         if (was_sent := late_edit_fields(branch)) is not None:
             params["was_sent"] = was_sent
@@ -128,7 +128,7 @@ def late_edit_fields(branch: Branch) -> dict[str, Any] | None:
     return None if late.synced == (late.ids, marks) else {"edited": late.ids, "marks": marks}
 
 
-def cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:
+def sync_cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:
     """How the provider's cache sees the request that went upstream."""
     contents = call.contents
     assert contents is not None

@@ -22,9 +22,9 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
-from ctxgc.gateway.body.prompt_layout import prompt_of
+from ctxgc.gateway.body.prompt_layout import prompt_of_layout
 from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_body
-from ctxgc.gateway.body.splice_memo import EvictedBody, Spliced, splice_edits
+from ctxgc.gateway.body.splice_memo import EvictedBody, SplicedRequest, splice_edits
 from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
@@ -96,7 +96,7 @@ class WindowSyncer:
         """Whether the daemon has every call."""
         return not self._waiting and not self._busy
 
-    def session_of(self, identity: Identity) -> AgentSession:
+    def find_or_open_session(self, identity: Identity) -> AgentSession:
         """The session of this id. Sessions that asked least recently are forgotten."""
         session = self._sessions.pop(identity, None) or AgentSession(identity)
         self._sessions[identity] = session
@@ -137,7 +137,7 @@ class WindowSyncer:
         try:
             if not call.is_held_back:
                 await _wait_for_event(call.reply.began, HEAD_START_S)
-            await self._place_call(call, share)
+            await self._place_on_branch(call, share)
         except BacklogFull:
             self._fail_unread_call(call, Reason.OWN_LATE)
         except BodyTooLong:
@@ -179,7 +179,7 @@ class WindowSyncer:
             await loop.run_in_executor(self._workers.parser, edit_obstacle, call.body, allowed) or Reason.NOT_UNDERSTOOD
         )
 
-    async def _place_call(self, call: ModelCall, share: BudgetShare) -> None:
+    async def _place_on_branch(self, call: ModelCall, share: BudgetShare) -> None:
         """Find the call's branch, and let the branch's task go on with the call."""
         # Both at once: a request that is held back waits for the slower of the two.
         for failure in await asyncio.gather(
@@ -282,7 +282,9 @@ class WindowSyncer:
         else:
             has_new = tombstones != branch.tombstones
         if contents.layout is not None:
-            prompt = prompt_of(contents.layout, contents.window, contents.digests, call.edited_ids, call.own_mark)
+            prompt = prompt_of_layout(
+                contents.layout, contents.window, contents.digests, call.edited_ids, call.own_mark
+            )
             branch.cache.record_request(prompt, contents.model, call.arrived_s, call.reply)
         branch.late_edit = late_edit_of_call(call, params)
         # The next sync carries the bill of the reply to this window.
@@ -353,7 +355,7 @@ class WindowSyncer:
         if not has_new and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
-        spliced: Spliced = await loop.run_in_executor(
+        spliced: SplicedRequest = await loop.run_in_executor(
             self._workers.parser, splice_edits, call.body, call.wire, contents, tombstones, rule
         )
         if not branch.is_barred:

@@ -3,9 +3,10 @@
     agent ──▶ headers as they came ──▶ body: streamed, or edited by the editor ──▶ upstream
     agent ◀── status, headers, every byte as it comes, or the same broken connection ◀──
 
-The life of a request: `_serve` finds the route, `_prepare_request` the bytes that go upstream, `_forward_request`
-carries request and reply to their ends. The server has no time-outs, and no retries of its own but after a refusal of
-an edited request: without our mark, then in the agent's own bytes. The session goes on without the refused part.
+The life of a request: `_serve_request` finds the route, `_prepare_request` the bytes for the upstream, and
+`_forward_request` carries request and reply to their ends. The server has no time-outs, and no retries of its own but
+after a refusal of an edited request: without our mark, then in the agent's own bytes. The session goes on without the
+refused part.
 """
 
 from __future__ import annotations
@@ -87,24 +88,24 @@ class Proxy:
         self._held = ByteBudget(HELD_BYTES_MAX)
         """Bytes of bodies that are kept, in all requests under way."""
 
-    def app(self) -> web.Application:
+    def create_app(self) -> web.Application:
         """The application to run."""
         guards = [refuse_browser_pages(lambda: self._settings().hosts_allowed), require_owner(self._settings)]
         app = web.Application(middlewares=guards)
-        app.router.add_route("*", "/{path:.*}", self._serve)
+        app.router.add_route("*", "/{path:.*}", self._serve_request)
         app.on_response_prepare.append(_drop_library_headers)
         build_id()  # Now: later the code on disk may be another.
         return app
 
-    def _status(self) -> web.StreamResponse:
+    def _status_response(self) -> web.StreamResponse:
         settings = self._settings()
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
         return web.json_response(self._counters.report() | modes | {"build": build_id()})
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    async def _serve_request(self, request: web.Request) -> web.StreamResponse:
         path = request[PATH]
         if request.method in ("GET", "HEAD") and path.target.partition("?")[0] == STATUS_PATH:
-            return self._status()
+            return self._status_response()
         if self._tools.is_tools_path(path.target):
             return await self._tools.serve_request(request, path.target)
         way = find_route(request.method, path.target, request.headers, self._settings().upstreams)
@@ -142,7 +143,7 @@ class Proxy:
         whole, coding = await self._decode_whole_body(triage, body, original), triage.coding
         if whole is None:
             return _OutgoingRequest(original, len(original))
-        outgoing = await self._editor.edit(triage._replace(coding=""), whole)
+        outgoing = await self._editor.edit_request(triage._replace(coding=""), whole)
         call = outgoing.call
         accepts = Accepts.READABLE if call is not None else Accepts.ANY
         if outgoing.original is None:
@@ -179,7 +180,7 @@ class Proxy:
             if out.coding and isinstance(body, bytes) and body is not out.original:
                 body = await asyncio.to_thread(encode_body, body, out.coding)
             size = len(body) if isinstance(body, bytes) else length
-            reply = await self._upstreams.send(request, way.url, body, size, accepts=out.accepts)
+            reply = await self._upstreams.send_request(request, way.url, body, size, accepts=out.accepts)
             replies.append(reply)
             return reply
 
@@ -190,7 +191,7 @@ class Proxy:
                 reply = self._choose_unmarked_reply(out, reply, await ask(unmarked))
             if out.original is not None and out.original is not unmarked and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))
-            await self._relay(reply, agent, out.sent_call)
+            await self._relay_reply(reply, agent, out.sent_call)
             return await agent.end_reply()
         except (ClientError, TimeoutError, OSError) as error:
             if agent.has_hung_up:
@@ -235,7 +236,7 @@ class Proxy:
             _log.warning("an edited request was refused upstream; it was sent again as it came")
         return again
 
-    async def _relay(
+    async def _relay_reply(
         self, reply: ClientResponse, agent: _AgentConnection, sent_call: Callable[[], ModelCall | None]
     ) -> None:
         """Pass a reply on in parts, and read its bill on the side."""

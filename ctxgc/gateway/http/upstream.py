@@ -60,7 +60,7 @@ class Upstreams:
         self._session = session
         self._proxies = getproxies()
 
-    async def send(
+    async def send_request(
         self,
         request: web.Request,
         url: str,

@@ -24,7 +24,7 @@ from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.gateway.billing.usage import ReplyUsage
 from ctxgc.gateway.body.branch_cache import BranchCache
 from ctxgc.gateway.body.request_body import BodyContents
-from ctxgc.gateway.body.splice_memo import WIDE_CALLS, EvictedBody, Memo
+from ctxgc.gateway.body.splice_memo import WIDE_CALLS, EvictedBody, SpliceMemo
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.protocol.agents import TOOLLESS
 
@@ -84,7 +84,7 @@ class Branch:
     """Digest of the content under each id of that window."""
     tombstones: dict[str, EvictedBody] = field(default_factory=dict)
     """Tombstones in force, kept here so that the loss of the daemon brings no body back (I14)."""
-    memo: Memo | None = None
+    memo: SpliceMemo | None = None
     cache: BranchCache = field(default_factory=BranchCache)
     """What the provider's cache holds of the branch."""
     reply: ReplyProgress | None = None
@@ -116,7 +116,7 @@ class Branch:
         if usage is not None and usage.input_tokens + usage.cache_creation_tokens >= LEAST_MIN_TOKENS:
             self.charges_writes = usage.cache_creation_tokens > 0
 
-    def store_memo(self, memo: Memo | None) -> None:
+    def store_memo(self, memo: SpliceMemo | None) -> None:
         """Keep a memo for the next request, without a mark where marks are refused."""
         self.memo = memo.without_mark() if memo is not None and self.cache.is_barred else memo
 
@@ -171,7 +171,7 @@ class AgentSession:
         """Whether the session asks for so many calls at once that its host may miss its own cache."""
         return any(branch.asks_many_calls for branch in self.branches.values())
 
-    def memo_branch(self, body: bytes) -> Branch | None:
+    def find_memo_branch(self, body: bytes) -> Branch | None:
         """The branch whose memo this body begins with; of several the branch with the longest memo."""
         matches = [t for t in self.branches.values() if t.memo is not None and body.startswith(t.memo.head)]
         return max(matches, key=lambda branch: len(branch.memo.head) if branch.memo else 0, default=None)

@@ -36,7 +36,7 @@ class Identity(NamedTuple):
     session: str
 
 
-def identity_of(headers: Mapping[str, str], path_session: str = "") -> Identity | None:
+def identity_in_headers(headers: Mapping[str, str], path_session: str = "") -> Identity | None:
     """The session that a request names; None without a name. `headers` finds names in any case.
 
     The user's own words come first, the header's before the path's: an agent's header may look like another agent's.

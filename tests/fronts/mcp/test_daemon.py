@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.fronts.cli.mcp import RETRY_PAUSES_S, Daemon
+from ctxgc.fronts.cli.mcp import RETRY_PAUSES_S, DaemonLink
 from ctxgc.protocol.blocking_client import TimedOut, Unreachable
 
 
@@ -30,7 +30,7 @@ class Shell:
 def test_a_call_survives_a_daemon_that_hangs_up_while_it_dies(hang_ups):
     shell = Shell([Unreachable("the daemon hung up")] * hang_ups)
 
-    assert Daemon(shell).call("session.list", {}) == "reply"
+    assert DaemonLink(shell).call("session.list", {}) == "reply"
     assert shell.calls == hang_ups + 1
 
 
@@ -39,7 +39,7 @@ def test_where_no_daemon_can_be_had_or_one_is_late_a_call_fails_at_once():
         shell = Shell([failure] * 9, connects=connects)
 
         with pytest.raises(type(failure)):
-            Daemon(shell).call("session.list", {})
+            DaemonLink(shell).call("session.list", {})
 
         assert shell.calls == 1
         assert not shell.is_connected

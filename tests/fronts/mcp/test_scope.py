@@ -153,7 +153,7 @@ def test_pages_over_several_roots_neither_skip_nor_repeat():
             break
 
     assert found == [f"i{rank:02}" for rank in range(20)]
-    names = [row.session for start in range(0, 20, 6) for row in scope.sessions(6, start)]
+    names = [row.session for start in range(0, 20, 6) for row in scope.newest_sessions(6, start)]
     assert names == [f"client:{rank}" for rank in range(20)]
 
 
@@ -199,7 +199,7 @@ def test_a_folder_with_a_credential_in_its_name_shows_no_session_and_says_why(fo
     assert "has a credential" in result["content"][0]["text"]
     assert SECRET not in json.dumps(result)
     with pytest.raises(OutOfScope, match="has a credential"):
-        Scope(daemon, folder, {}).sessions(9)
+        Scope(daemon, folder, {}).newest_sessions(9)
 
 
 def test_a_root_with_a_credential_in_its_name_leaves_the_other_roots_in_the_scope():

@@ -11,9 +11,9 @@ from ctxgc.fronts.setup.changes import (
     Change,
     FileEdit,
     apply_changes,
-    installed_text,
+    text_with_edit,
+    text_without_edit,
     undo_changes,
-    uninstalled_text,
 )
 from ctxgc.fronts.setup.json_edit import Uneditable, decode_json, set_member
 from tests.effort import effort
@@ -150,7 +150,7 @@ def test_whatever_the_user_sets_between_installations_is_there_after_the_uninsta
             path.write_text(text)
         for act in acts:
             if act[0] == "install":
-                fresh, standing = installed_text(FileEdit(str(path), "json", tuple(act[1])), standing)
+                fresh, standing = text_with_edit(FileEdit(str(path), "json", tuple(act[1])), standing)
                 path.write_text(path.read_text() if fresh is None else fresh)
             elif act[0] == "delete":
                 own = {}
@@ -160,7 +160,7 @@ def test_whatever_the_user_sets_between_installations_is_there_after_the_uninsta
                 present = path.read_text() if path.exists() else ""
                 path.write_text(json.dumps(edited(json.loads(present or "{}"), act)))
 
-        left = uninstalled_text(standing)[0] if standing else path.read_text() if path.exists() else None
+        left = text_without_edit(standing)[0] if standing else path.read_text() if path.exists() else None
 
         assert pruned(commands(json.loads(left or "{}"))) == pruned(commands(own))
         assert left is not None or not pruned(own)

@@ -16,7 +16,7 @@ class BadData(Exception):
     """Bytes that are in none of these codings."""
 
 
-class Inflater:
+class ReplyInflater:
     """Inflates a reply. Mutable."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, make_transcript_parser
-from ctxgc.adapters.transcripts.inflating import Inflater
+from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.segment import Address, Segment
 from ctxgc.core.tombstone import tombstone_text
@@ -85,7 +85,7 @@ def _tombstone_tokens(segment: Segment, body_tokens: int) -> int:
     return token_counter().count(tombstone_text(segment, TYPICAL_ADDRESS, body_tokens))
 
 
-def transcripts_in(paths: Iterable[str]) -> list[str]:
+def find_transcripts(paths: Iterable[str]) -> list[str]:
     """The files meant: those named, and in folders every file with a transcript's name; each once, sorted."""
     found: set[str] = set()
     for path in map(os.path.abspath, paths):

@@ -52,7 +52,7 @@ def redact_stash(path: Path, clean_row: Clean, progress: Progress, *, is_dry: bo
         raise NotFound(f"there is no stash at {path}", hint="the daemon makes one when it starts")
     try:
         with _open_stash(path, is_dry=is_dry) as db:
-            run = _Run(db, clean_row, is_dry=is_dry)
+            run = _RedactionRun(db, clean_row, is_dry=is_dry)
             run.redact_names()
             run.redact_segments(progress)
             if not is_dry:
@@ -86,7 +86,7 @@ def _open_stash(path: Path, *, is_dry: bool) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-class _Run:
+class _RedactionRun:
     def __init__(self, db: sqlite3.Connection, clean_row: Clean, *, is_dry: bool) -> None:
         self._db = db
         self._clean_row = clean_row

@@ -10,9 +10,9 @@ import os
 import re
 import tomllib
 
-from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.mode import replace_file
-from ctxgc.fronts.setup.toml_edit import toml_value
+from ctxgc.fronts.setup.toml_edit import encode_toml_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,33 +23,33 @@ _PATHS = re.compile(r"\s*paths\s*=")
 
 
 def write_watch_path(file: Path, path: str, *, is_kept: bool) -> bool:
-    """Write the path into the configuration, or take it out; whether the file changed. Raises `Refused`."""
+    """Write the path into the configuration, or take it out; whether the file changed. Raises `CommandRefused`."""
     target = file.resolve()  # A link stays a link.
     try:
         text = target.read_text(encoding="utf-8") if target.exists() else ""
         fresh = edit_watch_paths(text, path, is_kept=is_kept)
         if fresh is None:
-            do = f"write {toml_value(path)} into" if is_kept else f"take {toml_value(path)} out of"
+            do = f"write {encode_toml_value(path)} into" if is_kept else f"take {encode_toml_value(path)} out of"
             hint = f"{do} `paths` under {SECTION} by hand"
-            raise Refused(f"{file} is not laid out so that it can be changed for you", kind="config", hint=hint)
+            raise CommandRefused(f"{file} is not laid out so that it can be changed for you", kind="config", hint=hint)
         if is_kept and fresh != text:
             _require_valid_config(fresh, file)
         if fresh != text:
             replace_file(target, fresh)
     except (OSError, UnicodeError) as error:
-        raise Refused(f"{file}: cannot be changed: {error}", kind="config") from None
+        raise CommandRefused(f"{file}: cannot be changed: {error}", kind="config") from None
     return fresh != text
 
 
 def _require_valid_config(text: str, file: Path) -> None:
-    """Raise `Refused` for a configuration with which a daemon would not start."""
+    """Raise `CommandRefused` for a configuration with which a daemon would not start."""
     from ctxgc.config import BadConfig, parse_config
 
     try:
         parse_config(text, file, {})
     except BadConfig as error:
         hint = "the path is not kept: mend the file, or keep a folder above several paths instead of them"
-        raise Refused(str(error), kind="config", hint=hint) from None
+        raise CommandRefused(str(error), kind="config", hint=hint) from None
 
 
 def edit_watch_paths(text: str, path: str, *, is_kept: bool) -> str | None:
@@ -73,7 +73,7 @@ def edit_watch_paths(text: str, path: str, *, is_kept: bool) -> str | None:
     start = heads[0] + 1
     end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
     kept = [line for line in lines[start:end] if not _PATHS.match(line)]
-    fresh = "\n".join([*lines[:start], f"paths = {toml_value(watch['paths'])}", *kept, *lines[end:]]) + "\n"
+    fresh = "\n".join([*lines[:start], f"paths = {encode_toml_value(watch['paths'])}", *kept, *lines[end:]]) + "\n"
     try:
         return fresh if tomllib.loads(fresh) == expected else None
     except tomllib.TOMLDecodeError:

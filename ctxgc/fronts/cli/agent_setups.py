@@ -28,7 +28,7 @@ from secrets import token_hex
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ctxgc.fronts.cli.context import Refused
+from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.own_base_urls import OwnBaseUrl
 from ctxgc.fronts.cli.terminal import printable_text
 
@@ -87,10 +87,10 @@ def copilot_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, st
     """Copilot CLI with a key of the user's: GitHub's own service is no upstream of the gateway."""
     if not any(environment.get(name) for name in COPILOT_KEYS):
         hint = f"set {COPILOT_KEYS[0]} and COPILOT_MODEL: `copilot help providers` says how"
-        raise Refused("Copilot's own service does not go through the gateway", kind="config", hint=hint)
+        raise CommandRefused("Copilot's own service does not go through the gateway", kind="config", hint=hint)
     kind = environment.get("COPILOT_PROVIDER_TYPE", OPENAI)
     if kind not in MAKERS:
-        raise Refused(f"COPILOT_PROVIDER_TYPE is {kind}: an API that the gateway does not know", kind="config")
+        raise CommandRefused(f"COPILOT_PROVIDER_TYPE is {kind}: an API that the gateway does not know", kind="config")
     base = openai_base_url(url, gateway) if kind == OPENAI else f"{url}/anthropic"
     variables = {"COPILOT_PROVIDER_BASE_URL": base}
     require_same_upstreams(kind, variables, url, gateway, environment)
@@ -120,12 +120,12 @@ def crush_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]
 
 def is_same_upstream(own: str, provider: str, url: str, gateway: GatewayConfig) -> bool:
     """Whether a base URL of the user's for this provider leads where the gateway sends the provider's key."""
-    own = _bare_url(own)
+    own = _url_without_version(own)
     if f"{own}/".startswith(f"{_origin(url)}/"):
         named = _BEFORE_ROUTE.sub("", urlsplit(own).path, count=1).partition("/")[0]
         return named not in {*MAKERS, CHATGPT} - {provider}
     upstream = getattr(gateway, f"upstream_{provider}") or {**MAKERS, CHATGPT: CHATGPT_URL}[provider]
-    return own == _bare_url(upstream)
+    return own == _url_without_version(upstream)
 
 
 def _version_path(gateway: GatewayConfig) -> str:
@@ -139,7 +139,7 @@ def _origin(url: str) -> str:
 def require_same_upstream(own: OwnBaseUrl, url: str, gateway: GatewayConfig) -> None:
     """Refuse to send a provider's key elsewhere than a base URL of its user's says."""
     if not is_same_upstream(own.url, own.provider, url, gateway):
-        raise Refused(
+        raise CommandRefused(
             f"{printable_text(own.place)} is {printable_text(own.url)}, and the gateway sends elsewhere",
             kind="config",
             hint=f"set `upstream_{own.provider}` under [gateway] in the configuration to that address, or take it out",
@@ -155,5 +155,5 @@ def require_same_upstreams(
             require_same_upstream(OwnBaseUrl(provider, own, name), url, gateway)
 
 
-def _bare_url(url: str) -> str:
+def _url_without_version(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")

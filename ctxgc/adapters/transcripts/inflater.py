@@ -32,7 +32,7 @@ _UTF_16 = re.compile(rb"\xff\xfe(?!\0\0)|\xfe\xff|[\[{]\0[\"{\s]\0|\0[\[{]\0[\"{
 """A byte order mark, or the beginning of a JSON text in two bytes a character."""
 
 
-class _Member(Protocol):
+class _CompressedMember(Protocol):
     """A packed member."""
 
     @property
@@ -78,7 +78,7 @@ class Inflater:
         """The kind of damage that ended the stream, empty if there is none."""
         self._head: bytes | None = b""
         self._packing = ""
-        self._member: _Member | None = None
+        self._member: _CompressedMember | None = None
         self._utf16: codecs.IncrementalDecoder | None = None
         self._is_looked_at = False
 
@@ -101,16 +101,16 @@ class Inflater:
         """The plain bytes in `data`; of packed data in parts of at most `INFLATE_BYTES`."""
         if self._head is not None:
             data = self._head + data
-            if len(data) < MAGIC_BYTES and _may_be_packed(data):
+            if len(data) < MAGIC_BYTES and _may_be_compressed(data):
                 self._head = data
                 return
             self._head = None
             self._packing = "gzip" if data.startswith(GZIP_MAGIC) else "zstd" if data.startswith(ZSTD_MAGICS) else ""
             self._member = self._open_member() if self._packing else None
         for plain in self._inflate(data) if self._packing else (data,):
-            yield self._as_utf8(plain)
+            yield self._convert_to_utf8(plain)
 
-    def _open_member(self) -> _Member:
+    def _open_member(self) -> _CompressedMember:
         return _GzipMember() if self._packing == "gzip" else _ZstdMember()
 
     def _inflate(self, data: bytes) -> Iterator[bytes]:
@@ -129,7 +129,7 @@ class Inflater:
             if plain:
                 yield from (plain[at : at + INFLATE_BYTES] for at in range(0, len(plain), INFLATE_BYTES))
 
-    def _as_utf8(self, plain: bytes) -> bytes:
+    def _convert_to_utf8(self, plain: bytes) -> bytes:
         if not self._is_looked_at and plain:
             self._is_looked_at = True
             if found := _UTF_16.match(plain):
@@ -143,6 +143,6 @@ class Inflater:
         return self._utf16.decode(plain).encode("utf-8", "replace")
 
 
-def _may_be_packed(head: bytes) -> bool:
+def _may_be_compressed(head: bytes) -> bool:
     magics = (GZIP_MAGIC, *ZSTD_MAGICS, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return any(magic.startswith(head) or head.startswith(magic) for magic in magics)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ctxgc.core.search.lexemes import has_ascii_words, lexemes, spaced, stem, word_prefix
+from ctxgc.core.search.lexemes import blank_out_signs, has_ascii_words, lexemes, stem, word_prefix
 from ctxgc.core.search.query import Term
 
 STARTS_MAX = 8
@@ -39,14 +39,14 @@ class _LexemeByWord(dict[str, str]):
 
 
 @dataclass(frozen=True)
-class Sought:
+class QueryLexemes:
     """The lexemes that a query asks for. `heads` are starts of lexemes that it asks for."""
 
     lexemes: frozenset[str]
     heads: tuple[str, ...] = ()
 
     @cached_property
-    def starts(self) -> tuple[str, ...]:
+    def word_starts(self) -> tuple[str, ...]:
         """What a word begins with if it may have one of these lexemes; none begins with another."""
         starts: list[str] = []
         for start in sorted({word_prefix(lexeme) for lexeme in self.lexemes if lexeme}):
@@ -57,10 +57,10 @@ class Sought:
     @cached_property
     def lexeme_of(self) -> _LexemeByWord:
         """Words with their lexemes, filled as texts are read."""
-        return _LexemeByWord(self.lexemes, self.heads, self.starts)
+        return _LexemeByWord(self.lexemes, self.heads, self.word_starts)
 
 
-class Reading:
+class LexemePositions:
     """The places in a text at which a query's lexemes stand, and the number of lexemes that the text has."""
 
     __slots__ = ("length", "lexeme_at", "places")
@@ -72,52 +72,54 @@ class Reading:
         for at, lexeme in self.lexeme_at.items():
             self.places.setdefault(lexeme, []).append(at)
 
-    def times(self, term: Term) -> int:
+    def count_term(self, term: Term) -> int:
         """How often the term stands here; a term of several ways as often as the best of them."""
         if not self.places:
             return 0
         if len(term.ways) == 1:
-            return self._times(term.ways[0], term.is_prefix)
-        return max([self._times(way, term.is_prefix) for way in term.ways])
+            return self._count_run(term.ways[0], term.is_prefix)
+        return max([self._count_run(way, term.is_prefix) for way in term.ways])
 
     def has_run(self, run: tuple[str, ...]) -> bool:
         """Whether lexemes stand here side by side."""
-        return any(self._is_run(at, run, is_prefix=False) for at in self.places.get(run[0], ()))
+        return any(self._has_run_at(at, run, is_prefix=False) for at in self.places.get(run[0], ()))
 
-    def _times(self, way: tuple[str, ...], is_prefix: bool) -> int:
+    def _count_run(self, way: tuple[str, ...], is_prefix: bool) -> int:
         if len(way) == 1:
             if is_prefix:
                 return sum(len(places) for lexeme, places in self.places.items() if lexeme.startswith(way[0]))
             return len(self.places.get(way[0], ()))
-        return sum(self._is_run(at, way, is_prefix=is_prefix) for at in self.places.get(way[0], ()))
+        return sum(self._has_run_at(at, way, is_prefix=is_prefix) for at in self.places.get(way[0], ()))
 
-    def _is_run(self, start: int, way: tuple[str, ...], *, is_prefix: bool) -> bool:
+    def _has_run_at(self, start: int, way: tuple[str, ...], *, is_prefix: bool) -> bool:
         *whole, last = (self.lexeme_at.get(start + n, "") for n in range(len(way)))
         return tuple(whole) == way[:-1] and (last.startswith(way[-1]) if is_prefix else last == way[-1])
 
 
-NO_READING = Reading()
+NO_POSITIONS = LexemePositions()
 
 
-def read_lexemes(lexemes: Sequence[str], sought: Sought) -> Reading:
+def locate_lexemes(lexemes: Sequence[str], sought: QueryLexemes) -> LexemePositions:
     """The reading of a field that is lexemes already."""
     if not lexemes:
-        return NO_READING
+        return NO_POSITIONS
     wanted = sought.lexemes.intersection(lexemes)
     if heads := sought.heads:
         wanted = wanted.union(word for word in set(lexemes) if word.startswith(heads))
-    return Reading(len(lexemes), {at: word for at, word in enumerate(lexemes) if word in wanted} if wanted else None)
+    return LexemePositions(
+        len(lexemes), {at: word for at, word in enumerate(lexemes) if word in wanted} if wanted else None
+    )
 
 
-def read_text(text: str, sought: Sought) -> Reading:
+def locate_in_text(text: str, sought: QueryLexemes) -> LexemePositions:
     """The reading of a text. O(length) at memory speed, and a look at each word that begins like one of the query's."""
-    if not text or not sought.starts:
-        return NO_READING
+    if not text or not sought.word_starts:
+        return NO_POSITIONS
     if not has_ascii_words(text):
-        return read_lexemes(lexemes(text), sought)
-    words = f" {spaced(text)} "
-    if len(sought.starts) > STARTS_MAX:
-        return read_lexemes(list(map(stem, words.split())), sought)
+        return locate_lexemes(lexemes(text), sought)
+    words = f" {blank_out_signs(text)} "
+    if len(sought.word_starts) > STARTS_MAX:
+        return locate_lexemes(list(map(stem, words.split())), sought)
     found = _lexemes_by_place(words, sought)
     shape = words.translate(_SHAPE)
     lexeme_at, number, last = {}, 0, 0
@@ -125,14 +127,14 @@ def read_text(text: str, sought: Sought) -> Reading:
         number += shape.count(_WORD_BEGINS, last, place)
         lexeme_at[number] = found[place]
         last = place
-    return Reading(number + shape.count(_WORD_BEGINS, last), lexeme_at)
+    return LexemePositions(number + shape.count(_WORD_BEGINS, last), lexeme_at)
 
 
-def _lexemes_by_place(words: str, sought: Sought) -> dict[int, str]:
+def _lexemes_by_place(words: str, sought: QueryLexemes) -> dict[int, str]:
     """The query's lexemes in words with spaces between them, each by the place of the space before it."""
     lexeme_of = sought.lexeme_of
     found: dict[int, str] = {}
-    for start in sought.starts:
+    for start in sought.word_starts:
         needle = " " + start
         at = words.find(needle)
         while at >= 0:
@@ -143,10 +145,10 @@ def _lexemes_by_place(words: str, sought: Sought) -> dict[int, str]:
     return found
 
 
-def sought_by(terms: Iterable[Term], others: Iterable[str] = ()) -> Sought:
+def make_query_lexemes(terms: Iterable[Term], others: Iterable[str] = ()) -> QueryLexemes:
     """What terms ask for, and other lexemes besides."""
     listed = list(terms)
-    return Sought(
+    return QueryLexemes(
         frozenset((*others, *(lexeme for term in listed for way in term.ways for lexeme in way))),
         tuple({way[-1] for term in listed if term.is_prefix for way in term.ways}),
     )

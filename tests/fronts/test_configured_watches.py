@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ctxgc.config import load_config
 from ctxgc.daemon.feeds.watch import WATCHED_MAX
-from ctxgc.fronts.cli.context import Refused
-from ctxgc.fronts.cli.kept_watches import edit_watch_paths, write_watch_path
+from ctxgc.fronts.cli.configured_watches import edit_watch_paths, write_watch_path
+from ctxgc.fronts.cli.context import CommandRefused
 
 TEXTS = st.sampled_from(
     [
@@ -53,7 +53,7 @@ def test_a_list_over_several_lines_is_left_to_the_person(tmp_path):
     file = tmp_path / "config.toml"
     file.write_text('[watch]\npaths = [\n  "/a",\n]\n')
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         write_watch_path(file, "/b", is_kept=True)
 
     assert "by hand" in refused.value.hint
@@ -66,7 +66,7 @@ def test_a_path_beyond_the_bound_is_refused_and_leaves_a_configuration_that_a_da
         write_watch_path(file, f"/srv/{number}", is_kept=True)
     before = file.read_text()
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         write_watch_path(file, "/srv/more", is_kept=True)
 
     assert "watch.paths" in str(refused.value)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.search.lexemes import lexemes
+from ctxgc.core.search.positions import STARTS_MAX, locate_in_text, locate_lexemes, make_query_lexemes
 from ctxgc.core.search.query import parse_query
-from ctxgc.core.search.readings import STARTS_MAX, read_lexemes, read_text, sought_by
 from tests.stash.samples import any_text
 
 WORDS = [
@@ -31,22 +31,22 @@ worded = st.lists(st.sampled_from(WORDS) | any_text, max_size=30).map(" ".join)
 @given(worded, st.lists(st.sampled_from(WORDS) | st.text("abrn*.", max_size=4), max_size=2 * STARTS_MAX).map(" ".join))
 def test_a_text_and_its_lexemes_give_the_same_reading(text, query):
     wanted = parse_query(query)
-    sought = sought_by(wanted.terms, wanted.phrase)
+    sought = make_query_lexemes(wanted.terms, wanted.phrase)
 
-    read, known = read_text(text, sought), read_lexemes(lexemes(text), sought)
+    read, known = locate_in_text(text, sought), locate_lexemes(lexemes(text), sought)
 
-    if sought.starts:
+    if sought.word_starts:
         assert read.length == known.length
     assert dict(read.lexeme_at) == dict(known.lexeme_at)
-    assert [read.times(term) for term in wanted.terms] == [known.times(term) for term in wanted.terms]
+    assert [read.count_term(term) for term in wanted.terms] == [known.count_term(term) for term in wanted.terms]
 
 
 @pytest.mark.parametrize("count", [1, STARTS_MAX, 3 * STARTS_MAX])
 def test_each_place_of_each_word_is_read_however_many_words_are_asked_for(count):
     letters = [chr(ord("a") + n % 26) * (1 + n // 26) * 4 for n in range(count)]
-    sought = sought_by(parse_query(" ".join(letters)).terms)
+    sought = make_query_lexemes(parse_query(" ".join(letters)).terms)
 
-    read = read_text(" - ".join(letters * 3), sought)
+    read = locate_in_text(" - ".join(letters * 3), sought)
 
     assert read.length == 3 * count
     assert sorted(read.lexeme_at) == list(range(3 * count))
