@@ -96,18 +96,26 @@ PARAMETERS_MAX = 6
 BAD_NAMES = {"utils", "helpers", "common", "misc", "util", "helper", "manager"}
 
 
-tree_of = cache(ast.parse)
-"""Each file is looked at by several rules."""
+@cache
+def nodes_of(source: str) -> list[ast.AST]:
+    """Every node of a file, which several rules look at; the module itself comes first."""
+    return list(ast.walk(ast.parse(source)))
+
+
+@cache
+def source_of(path: Path) -> str:
+    return path.read_text()
 
 
 def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
 def imports(source: str) -> list[str]:
     """Every name that is imported, in full: `from a.b import c` is `a.b.c`, a module or a name in one."""
     found: list[str] = []
-    for node in ast.walk(tree_of(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -175,13 +183,8 @@ def circle(sources: dict[str, str]) -> list[str]:
     return []
 
 
-def each_file():
-    return pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-
-
-@each_file()
-def test_a_room_opens_only_the_doors_it_has(path):
-    assert not refused(path, path.read_text())
+def test_a_room_opens_only_the_doors_it_has():
+    assert not {str(path): beyond for path in FILES if (beyond := refused(path, source_of(path)))}
 
 
 @pytest.mark.parametrize(
@@ -204,11 +207,10 @@ def test_a_door_that_is_not_listed_is_refused(place, line):
     assert refused(PACKAGE / place, line)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if room_of(path) in SUB_ROOMS], ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_a_sub_room_opens_only_the_doors_it_has(path):
-    assert not refused_in_room(path, path.read_text())
+def test_a_sub_room_opens_only_the_doors_it_has():
+    files = [path for path in FILES if room_of(path) in SUB_ROOMS]
+
+    assert not {str(path): beyond for path in files if (beyond := refused_in_room(path, source_of(path)))}
 
 
 def test_sub_rooms_are_all_listed_and_open_onto_each_other_in_no_circle():
@@ -230,7 +232,7 @@ def test_every_door_between_sub_rooms_is_used(room):
         _, *rest = path.relative_to(PACKAGE).with_suffix("").parts
         inner = [
             name.removeprefix(f"ctxgc.{room}.")
-            for name in imports(path.read_text())
+            for name in imports(source_of(path))
             if name.startswith(f"ctxgc.{room}.")
         ]
         used[sub_room_of(room, ".".join(rest))] |= {sub_room_of(room, name) for name in inner}
@@ -288,16 +290,16 @@ def test_a_door_between_sub_rooms_that_is_not_listed_is_refused(place, line):
     assert refused_in_room(PACKAGE / place, line)
 
 
-@each_file()
-def test_files_and_functions_are_small_and_say_what_they_are(path):
-    text = path.read_text()
-    tree = tree_of(text)
-    assert text.count("\n") <= 400, "two ideas in one room?"
-    assert ast.get_docstring(tree), "a module opens with what it is"
-    assert path.stem not in BAD_NAMES
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno - node.lineno < 60, f"{node.name} is longer than 60 lines"
+def test_files_and_functions_are_small_and_say_what_they_are():
+    for path in FILES:
+        text = source_of(path)
+        module, *nodes = nodes_of(text)
+        assert text.count("\n") <= 400, f"{path}: two ideas in one room?"
+        assert ast.get_docstring(module), f"{path}: a module opens with what it is"
+        assert path.stem not in BAD_NAMES, path
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        long = [each.name for each in functions if each.end_lineno - each.lineno >= 60]
+        assert not long, f"{path}: longer than 60 lines"
 
 
 def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -309,12 +311,12 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def trains(source: str) -> set[str]:
     """Names of the functions that take more than six parameters."""
-    functions = (n for n in ast.walk(tree_of(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    functions = (n for n in nodes_of(source) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
     return {function.name for function in functions if parameters(function) > PARAMETERS_MAX}
 
 
 def test_no_function_takes_more_than_six_parameters():
-    found = {f"{path.relative_to(PACKAGE)} {name}" for path in FILES for name in trains(path.read_text())}
+    found = {f"{path.relative_to(PACKAGE)} {name}" for path in FILES for name in trains(source_of(path))}
 
     assert not found
 
@@ -326,20 +328,19 @@ def test_a_parameter_of_any_kind_counts(signature, is_train):
     assert bool(trains(f"def f({signature}): ...")) is is_train
 
 
-@each_file()
-def test_imports_stand_at_the_top_except_where_a_front_loads_what_is_heavy(path):
-    if room_of(path) in ("fronts", "__init__"):
-        return
-    tree = tree_of(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert not [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)], node.name
+def test_imports_stand_at_the_top_except_where_a_front_loads_what_is_heavy():
+    for path in (path for path in FILES if room_of(path) not in ("fronts", "__init__")):
+        nodes = nodes_of(source_of(path))
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        lines = {line for each in functions for line in range(each.lineno, each.end_lineno + 1)}
+        inside = [n.lineno for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) and n.lineno in lines]
+        assert not inside, path
 
 
 def test_no_module_imports_itself_in_a_circle():
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES}
 
-    assert not circle({name.removesuffix(".__init__"): path.read_text() for path, name in names.items()})
+    assert not circle({name.removesuffix(".__init__"): source_of(path) for path, name in names.items()})
 
 
 @pytest.mark.parametrize("line", ["from ctxgc.a import y", "from ctxgc.a.y import f", "import ctxgc.a.y"])

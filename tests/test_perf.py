@@ -50,6 +50,7 @@ READS_CORPUS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_corpus", [False, True], ids=["no corpus", "an empty one"])
 @pytest.mark.parametrize("bench", READS_CORPUS)
 def test_a_benchmark_of_recorded_sessions_passes_where_there_are_none(bench, has_corpus, tmp_path, monkeypatch, capsys):
@@ -126,6 +127,7 @@ def test_a_mark_that_looks_at_a_reference_twice_breaks_its_limit(monkeypatch):
     assert broken("mark/10k", bench_mark.counted(heap.refs, roots))
 
 
+@pytest.mark.slow
 def test_the_servers_benchmark_measures_recalls_that_bring_the_text_and_no_others(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["bench", "--json"])
     monkeypatch.setattr(bench_mcp, "STARTS", 1)

@@ -154,13 +154,13 @@ def steps(tools, outputs=OUTPUTS):
 # Claude Code
 
 
-def claude_log(steps):
+def claude_log(steps, session="s"):
     lines = []
 
     def record(kind, content, **fields):
         number = len(lines) + 1
         base = {"type": kind, "uuid": f"u{number}", "parentUuid": f"u{number - 1}" if lines else None}
-        base |= {"sessionId": "s", "cwd": CWD, "timestamp": START_S}
+        base |= {"sessionId": session, "cwd": CWD, "timestamp": START_S}
         lines.append(base | {"message": {"role": kind, "content": content} | fields})
 
     for number, step in enumerate(steps):
@@ -196,8 +196,8 @@ def _claude_result(call):
 # Codex
 
 
-def codex_log(steps):
-    meta = {"type": "session_meta", "payload": {"id": "s", "cwd": CWD}}
+def codex_log(steps, session="s"):
+    meta = {"type": "session_meta", "payload": {"id": session, "cwd": CWD}}
     items = [{"type": "response_item", "payload": item} for item in codex_request(steps)]
     return _lines([{"timestamp": START_S} | line for line in [meta, *items]])
 
@@ -227,19 +227,19 @@ def codex_request(steps):
 # Droid and Qwen Code
 
 
-def droid_log(steps):
-    header = {"type": "session_start", "id": "s", "cwd": CWD, "timestamp": START_S}
+def droid_log(steps, session="s"):
+    header = {"type": "session_start", "id": session, "cwd": CWD, "timestamp": START_S}
     messages = claude_request(steps)
     records = [{"type": "message", "id": f"m{number}", "message": said} for number, said in enumerate(messages)]
     return _lines([header, *({"timestamp": START_S} | record for record in records)])
 
 
-def qwen_log(steps):
+def qwen_log(steps, session="s"):
     records = []
 
     def record(kind, role, parts):
         number = len(records) + 1
-        base = {"uuid": f"u{number}", "parentUuid": f"u{number - 1}" if records else None, "sessionId": "s"}
+        base = {"uuid": f"u{number}", "parentUuid": f"u{number - 1}" if records else None, "sessionId": session}
         records.append(
             base | {"timestamp": START_S, "cwd": CWD, "type": kind, "message": {"role": role, "parts": parts}}
         )
@@ -279,7 +279,7 @@ def without_errors(steps):
 # OpenCode
 
 
-def opencode_log(steps):
+def opencode_log(steps, session="s"):
     messages = []
 
     def message(role, parts):
@@ -293,7 +293,7 @@ def opencode_log(steps):
         parts = [{"type": "reasoning", "text": step.thought}] if step.thought else []
         parts += [{"type": "text", "text": step.answer}] if step.answer else []
         message("assistant", [*parts, *map(_opencode_tool, step.calls)])
-    info = {"id": "s", "projectID": "p", "directory": CWD}
+    info = {"id": session, "projectID": "p", "directory": CWD}
     return json.dumps({"info": info, "messages": messages}).encode()
 
 

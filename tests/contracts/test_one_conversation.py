@@ -1,5 +1,6 @@
 """One conversation, however it arrives, is the same rows: from its log, from its requests, from a list to collect."""
 
+import itertools
 import json
 import tempfile
 from contextlib import asynccontextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.segment import SessionKey
@@ -28,15 +29,14 @@ async def daemon(folder):
         yield bench
 
 
-async def by_log(bench, host, steps, folder):
-    path = Path(folder) / "s.log"
-    path.write_bytes(host.log(steps))
+async def by_log(bench, host, steps, session, folder):
+    path = Path(folder) / f"{session}.log"
+    path.write_bytes(host.log(steps, session))
     reply = await bench.call("import", paths=[str(path)])
     assert reply["failed"] == []
-    return f"{host.source}:s"
 
 
-async def by_gateway(bench, host, steps, folder):
+async def by_gateway(bench, host, steps, session, folder):
     """As the gateway tells of a request: what is new with its facts, and the window."""
     field = "input" if host.wire == "openai_responses" else "messages"
     body = json.dumps({"model": "m", field: host.request(steps)}).encode()
@@ -45,30 +45,27 @@ async def by_gateway(bench, host, steps, folder):
     [batch] = record_batches(asked.window, set(ids), asked.project)
     new = [msgspec.json.decode(record) for record in batch]
     digests = [asked.digests[id_].hex() for id_ in ids]
-    told = {"session": f"{host.source}:s", "format": host.wire, "project": CWD, "ids": ids, "digests": digests}
+    told = {"session": f"{host.source}:{session}", "format": host.wire, "project": CWD, "ids": ids, "digests": digests}
     reply = await bench.call("window.sync", new=new, **told)
     assert reply["unknown"] == reply["conflicts"] == []
-    return f"{host.source}:s"
 
 
-async def by_list(bench, host, steps, folder):
+async def by_list(bench, host, steps, session, folder):
     await bench.call(
         "messages.collect",
-        session=f"{host.source}:s",
+        session=f"{host.source}:{session}",
         format=host.wire,
         messages=host.request(steps),
         cwd=CWD,
         budget_tokens=10**9,
     )
-    return f"{host.source}:s"
 
 
 WAYS = {"log": by_log, "gateway": by_gateway, "list": by_list}
 
 
-async def rows(bench, session):
+async def rows(bench, key):
     """Every row of the session with what it says of its segment, but for what is the channel's own."""
-    key = SessionKey(*session.split(":"))
     found = []
     for row in await bench.stash.rows(key):
         segment = row.segment
@@ -96,28 +93,47 @@ async def rows(bench, session):
     return found
 
 
-async def stored(way, host, steps, cut=0):
-    """The rows of a conversation; where it is cut, the daemon is restarted between its two parts."""
-    with tempfile.TemporaryDirectory() as folder:
-        for part in [steps[:cut], steps] if cut else [steps]:
-            async with daemon(folder) as bench:
-                session = await WAYS[way](bench, host, part, folder)
-                found = await rows(bench, session)
-        return found
+async def rows_by(way, bench, host, steps, session, folder):
+    """The rows of a conversation that came in this way."""
+    await WAYS[way](bench, host, steps, session, folder)
+    return await rows(bench, SessionKey(host.source, session))
+
+
+@pytest.fixture
+async def shared_bench(tmp_path):
+    """One daemon for every example of a law: each example has sessions of its own there."""
+    async with daemon(tmp_path) as bench:
+        yield bench
+
+
+SESSION_NUMBERS = itertools.count()
 
 
 @pytest.mark.parametrize("source", HOSTS)
-@effort(40)
+@settings(max_examples=max(40, settings().max_examples), suppress_health_check=[*HealthCheck])
 @given(st.data())
-async def test_a_conversation_is_the_same_rows_from_its_log_from_its_requests_and_from_a_list_I17(source, data):
+async def test_a_conversation_is_the_same_rows_from_its_log_from_its_requests_and_from_a_list_I17(
+    source, shared_bench, tmp_path, data
+):
     host = HOSTS[source]
     steps = data.draw(host.steps)
 
-    from_log = await stored("log", host, steps)
+    by_way = {
+        way: await rows_by(way, shared_bench, host, steps, f"{way}-{next(SESSION_NUMBERS)}", tmp_path) for way in WAYS
+    }
 
-    assert len(from_log) >= len(steps)
-    assert await stored("gateway", host, steps) == from_log
-    assert await stored("list", host, steps) == from_log
+    assert len(by_way["log"]) >= len(steps)
+    assert by_way["gateway"] == by_way["log"]
+    assert by_way["list"] == by_way["log"]
+
+
+async def rows_over_daemons(way, host, parts):
+    """The rows of a conversation that comes in parts, each part to a daemon that has just started."""
+    with tempfile.TemporaryDirectory() as folder:
+        for part in parts:
+            async with daemon(folder) as bench:
+                found = await rows_by(way, bench, host, part, "s", folder)
+        return found
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -128,4 +144,4 @@ async def test_a_restart_in_the_middle_of_a_conversation_leaves_the_same_rows(so
     host = HOSTS[source]
     steps = data.draw(host.steps)
 
-    assert await stored(way, host, steps, cut=1) == await stored(way, host, steps)
+    assert await rows_over_daemons(way, host, [steps[:1], steps]) == await rows_over_daemons(way, host, [steps])

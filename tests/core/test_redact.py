@@ -11,7 +11,7 @@ import time
 import uuid
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.adapters.builder import IdAllocator, sanitize_call_id
@@ -43,44 +43,44 @@ CONTEXTS = [
 SEEDS = st.integers(0, 10**6)
 
 
-@pytest.mark.parametrize("kind", ISSUED)
-@pytest.mark.parametrize("context", CONTEXTS)
 @given(seed=SEEDS)
 @settings(max_examples=10)
-def test_what_an_issuer_marked_as_a_secret_is_gone_wherever_it_stands(kind, context, seed):
-    secret = issued(seed)[kind]
-    assume(not kind.startswith("bitcoin") or looks_random(secret.encode()))
+def test_what_an_issuer_marked_as_a_secret_is_gone_wherever_it_stands(seed):
+    kept = []
+    for kind, secret in issued(seed).items():
+        if kind.startswith("bitcoin") and not looks_random(secret.encode()):
+            continue
+        for context in CONTEXTS:
+            clean, count = redact(context.format(secret).encode())
+            if not count or longest_part(secret) in clean.decode() or "«redacted:" not in clean.decode():
+                kept.append((kind, context, clean))
 
-    clean, count = redact(context.format(secret).encode())
-
-    assert count >= 1
-    assert longest_part(secret) not in clean.decode()
-    assert "«redacted:" in clean.decode()
+    assert kept == []
 
 
-@pytest.mark.parametrize("way", named(7))
 @given(seed=SEEDS)
 @settings(max_examples=25)
-def test_what_the_text_before_it_names_as_a_secret_is_gone(way, seed):
-    context, secret = named(seed)[way]
-    # One made-up key in a thousand has the runs of words or no digit, and no rule can tell such a key from a name.
-    is_random = looks_random(secret.encode()) and any(map(str.isdigit, secret))
-    assume(way in ("words", "mnemonic", "words of dice") or len(secret) < 16 or is_random)
+def test_what_the_text_before_it_names_as_a_secret_is_gone(seed):
+    kept = []
+    for way, (context, secret) in named(seed).items():
+        # One made-up key in a thousand has the runs of words or no digit, and no rule can tell such a key from a name.
+        is_random = looks_random(secret.encode()) and any(map(str.isdigit, secret))
+        if way not in ("words", "mnemonic", "words of dice") and len(secret) >= 16 and not is_random:
+            continue
+        clean, count = redact(context.format(secret).encode())
+        if not count or longest_part(secret) in clean.decode():
+            kept.append((way, clean))
 
-    clean, count = redact(context.format(secret).encode())
-
-    assert count >= 1
-    assert longest_part(secret) not in clean.decode()
+    assert kept == []
 
 
 @pytest.mark.parametrize("kind", ["secret", "password", "url_password"])
-@pytest.mark.parametrize("way", named(7))
-def test_no_rule_takes_the_mark_of_a_secret_for_a_secret(way, kind):
+def test_no_rule_takes_the_mark_of_a_secret_for_a_secret(kind):
     """Each such mark would be marked again, without end."""
     mark = f"«redacted:{kind}»".encode()
-    context = named(7)[way][0].format(mark.decode()).encode()
+    contexts = [context.format(mark.decode()).encode() for context, _ in named(7).values()]
 
-    marked = [context[span.start : span.end] for span in find_secrets(context)]
+    marked = [context[span.start : span.end] for context in contexts for span in find_secrets(context)]
 
     assert not [part for part in marked if part in mark]
 
@@ -349,13 +349,13 @@ def test_a_clean_segment_comes_back_as_the_same_object():
     ],
 )
 def test_no_repetition_makes_redaction_slow(unit):
-    data = (unit * (2**19 // len(unit))).encode() + b"("
+    data = (unit * (2**17 // len(unit))).encode() + b"("
 
     started = time.process_time()
     redact(data)
 
-    # Linear work takes some milliseconds here; anything quadratic takes minutes.
-    assert time.process_time() - started < 5
+    # Linear work takes some milliseconds here; anything quadratic takes many seconds.
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(

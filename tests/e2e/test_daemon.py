@@ -55,7 +55,7 @@ def adds_of(client):
     return [{"kind": "user", "id": f"{client}-{n}", "text": text_of(client, n)} for n in range(ADDS)]
 
 
-@pytest.mark.parametrize("clients", [8, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("clients", [4, pytest.param(64, marks=pytest.mark.slow)])
 def test_i1_of_many_clients_at_once_each_finds_all_that_was_acknowledged_even_after_a_kill(home, clients):
     home.start()
 

@@ -20,7 +20,7 @@ from tests.faults.bad_inputs import SESSIONS, TEXT, BadInputs, line_of
 
 WINDOW = 12
 """Requests in flight: fewer than the bad lines in a row that close a connection."""
-FAST_INPUTS = 3_000
+FAST_INPUTS = 1_000
 SLOW_INPUTS = 100_000
 ANSWER_S = 120.0
 KINDS = {error.kind for error in vars(errors).values() if isinstance(error, type)} - {"internal"}

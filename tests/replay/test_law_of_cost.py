@@ -83,12 +83,10 @@ def reading_session(turns, seed):
 def test_the_law_binds_long_sessions_and_still_lets_them_save(profile, cache):
     pacer = replace(tuned_rules(profile), fault_price_tokens=0.0)
     told = reading_session(60, seed=7)
-    shares = []
 
-    for turns in range(1, 61):
-        cost = simulate_policy(up_to(told, turns), ShippedPolicy(pacer=pacer), pacer.prices, cache=cache).cost
-        nothing = simulate_policy(up_to(told, turns), NoCollection(), pacer.prices, cache=unmarked(cache)).cost
-        shares.append(cost / nothing)
+    ours = simulate_policy(told, ShippedPolicy(pacer=pacer), pacer.prices, cache=cache)
+    none = simulate_policy(told, NoCollection(), pacer.prices, cache=unmarked(cache))
+    shares = [cost / nothing for cost, nothing in zip(ours.costs, none.costs, strict=True)]
 
     assert max(shares) <= 1 + REGRET_PART_MAX
     assert shares[-1] < 0.9

@@ -40,7 +40,7 @@ COUNTS = st.integers(0, 10**6)
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    files = [str(claude_session(folder / f"{n}.jsonl", f"session-{n}", seed=n, names="hushhush")) for n in range(4)]
+    files = [str(claude_session(folder / f"{n}.jsonl", f"session-{n}", seed=n, names="hushhush")) for n in range(3)]
     return run_study(files, StudyTerms(), workers=1)
 
 

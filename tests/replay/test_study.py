@@ -57,7 +57,8 @@ def test_neither_the_order_of_files_nor_the_number_of_workers_changes_the_report
 @pytest.mark.slow
 def test_the_hash_seed_does_not_change_the_report(sessions):
     code = (
-        "import sys; from tests.replay.test_study import *; print(steady(run_study(sys.argv[1:], Terms(), workers=1)))"
+        "import sys; from tests.replay.test_study import *;"
+        "print(steady(run_study(sys.argv[1:], StudyTerms(), workers=1)))"
     )
 
     def report(seed):
@@ -166,13 +167,13 @@ def test_progress_only_grows_and_ends_at_one(tmp_path):
 
 CORPUS_STUDY = """
 import json, resource, sys
-from ctxgc.replay.policy_registry import Terms
-from ctxgc.replay.recorded_files import transcripts_in
+from ctxgc.replay.terms import StudyTerms
+from ctxgc.replay.recorded_files import find_transcripts
 from ctxgc.replay.study import run_study
 from ctxgc.replay.trial import choose_placebo_sessions
 
 if __name__ == "__main__":
-    study = run_study(transcripts_in(sys.argv[1:]), Terms())
+    study = run_study(find_transcripts(sys.argv[1:]), StudyTerms())
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     print(json.dumps({
         "sessions": len(study.results),

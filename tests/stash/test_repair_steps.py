@@ -142,7 +142,7 @@ async def test_a_text_that_is_none_costs_its_row_which_its_body_brings_back(tmp_
     await stash.close()
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 12))])
 async def test_whatever_is_overwritten_a_repair_ends_in_a_sound_stash(path, seed):
     chance = random.Random(seed)
     raw = bytearray(path.read_bytes())
