@@ -42,7 +42,7 @@ class Birth(NamedTuple):
     reply: str = ""
     """The host's id of the reply that the segment belongs to."""
     place: int | None = None
-    """A place kept free for the segment; None takes the next place of the window."""
+    """A place kept free for the segment; `None` takes the next place of the window."""
 
 
 class PlainSegment(NamedTuple):
@@ -140,7 +140,7 @@ class Draft:
         )
 
     def join_result(self, content: object, is_error: bool | None) -> None:
-        """Join the call with its result: a string, a list of blocks, or None."""
+        """Join the call with its result: a string, a list of blocks, or `None`."""
         extra, text = split_result(content)
         self.skeleton |= extra
         if is_error is not None:
@@ -189,7 +189,7 @@ class SegmentBuilder:
         return draft
 
     def join_result(self, call_id: str, content: object, is_error: bool | None) -> Draft | None:
-        """A result arrives: the draft of the answered call, whole; None without an open call of this id."""
+        """A result arrives: the draft of the answered call, whole; `None` without an open call of this id."""
         waiting = self._open.get(call_id)
         if not waiting:
             return None

@@ -45,7 +45,7 @@ def clean_name(name: str) -> str:
 
 
 def block_text(block: object) -> str | None:
-    """The text of a text block (`text`, `input_text`, `output_text`), None for any other block."""
+    """The text of a text block (`text`, `input_text`, `output_text`), `None` for any other block."""
     if isinstance(block, dict) and block.get("type") in ("text", "input_text", "output_text"):
         text = block.get("text")
         return text if isinstance(text, str) else None

@@ -149,7 +149,7 @@ def _compile_assignment(
 
 
 def _name_start(lowered: bytes, match: re.Match[bytes]) -> int:
-    """Where the name begins, which its anchor only ends."""
+    """The start of the name; the anchor is the name's end."""
     at = match.start()
     return at - 2 if lowered.startswith((b"cret", b"ken"), at) else at
 
@@ -168,7 +168,7 @@ KEYS = (
 
 
 class _AssignedValue(NamedTuple):
-    """A value's place, and how sure its surroundings make that it is one."""
+    """A value's place, and the strength of the evidence around the value."""
 
     start: int
     end: int

@@ -37,7 +37,7 @@ _WEB = re.compile(rb"(?:^|[^\w-]|\\n)(?:curl|wget|https?|xhs?)(?![\w-])", re.IGN
 
 
 class _SecretOption(NamedTuple):
-    """An option's form with its value, and the commands that take a secret in it."""
+    """An option's form with the value, and the commands with a secret in the option."""
 
     form: re.Pattern[bytes]
     command: re.Pattern[bytes]
@@ -151,7 +151,7 @@ def find_option_secret(data: bytes, lowered: bytes, match: re.Match[bytes]) -> O
 
 
 def find_piped_secret(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
-    """The secret that one command prints into a pipe, for another to read."""
+    """The secret that a command prints into a pipe for the next command."""
     at = match.start()
     printed = _ECHO.search(data[max(0, at - ECHO_CHARS_MAX) : at])
     if printed is None:

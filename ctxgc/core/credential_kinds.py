@@ -32,7 +32,7 @@ BASE58 = "[1-9A-HJ-NP-Za-km-z]"
 
 
 class CredentialKind(NamedTuple):
-    """One form: its left parts, with spaces between them, and an expression of the part that must follow."""
+    """A form: left parts, with spaces between, and an expression of the part that must follow."""
 
     kind: str
     left: str

@@ -80,7 +80,7 @@ class _FittingLines:
 
 
 class Frame(NamedTuple):
-    """A rendered frame, its tokens, and the choices in the order in which they are shown."""
+    """A rendered frame, the frame's tokens, and the choices in the order of the frame."""
 
     text: str
     tokens: int
@@ -105,7 +105,7 @@ class Packer:
         self.room = budget_tokens - count(render_frame([]))
 
     def take_all_lines(self, source: ExcerptSource, lines: Sequence[DataLine]) -> bool:
-        """Take all lines, or none where they do not fit; whether they are taken."""
+        """Take all lines, or no line where all do not fit; whether the lines are taken."""
         fitting = self._fitting_lines(source, lines, self.room)
         if fitting.count == len(lines):
             self._add_lines(source, fitting)
@@ -144,7 +144,7 @@ class Packer:
         return Frame("", 0, [])
 
     def _fitting_lines(self, source: ExcerptSource, lines: Iterable[DataLine], room: int) -> _FittingLines:
-        """The first lines that fit into some room, those of them that are new, and the cost of the new lines."""
+        """The first lines that fit into some room: their number, the new lines, and the cost of the new lines."""
         fitting = _FittingLines(tokens=self._header_tokens(source))
         known = self.choices[source.key].lines if source.key in self.choices else {}
         for line in lines:
@@ -281,7 +281,7 @@ def pack_neighbours(
 
 
 class Section(NamedTuple):
-    """A source with its lines in the order in which they are worth showing, and its share of the budget at first."""
+    """A source, its lines in the order of their worth, and the source's first share of the budget."""
 
     source: ExcerptSource
     lines: Sequence[DataLine]

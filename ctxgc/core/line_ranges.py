@@ -93,7 +93,7 @@ def _is_word_at(text: str, at: int, word: str) -> bool:
 def ranges_of_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[LineRange]:
     """The ranges in which a text has any of these lines, in order of the text; a line that tells little is no line.
 
-    Where no line is one of these, the ranges of the rarest of these that is a part of lines.
+    Without such a line, the ranges of the rarest wanted line that is a part of lines.
     """
     wanted = list(wanted)
     keys = set(filter(None, map(distinctive_part, wanted)))

@@ -82,7 +82,7 @@ _SUFFIX = re.compile(r"(?:-latest|-\d{4}-?\d{2}-?\d{2}|@\d{8})?(?:-v\d(?::\d)?)?
 
 
 def price_of(model: str, own: Mapping[str, ModelPrice] | None = None) -> ModelPrice | None:
-    """The price of a model, the user's `own` before ours; None for an unknown model: no price is guessed.
+    """The price of a model, the user's `own` before ours; `None` for an unknown model: no price is guessed.
 
     A seller's prefix (`anthropic/`, `us.anthropic.`) does not count; a user's price for the whole name does.
     """

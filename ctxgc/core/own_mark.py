@@ -26,7 +26,7 @@ def choose_own_mark(
     tombstone_blocks: int | None,
     now_s: float,
 ) -> Mark | None:
-    """The mark to add to a request before sending, with the host's marks in `prompt.marks`; None: no mark.
+    """The mark to add to a request before sending, with the host's marks in `prompt.marks`; `None`: no mark.
 
     `can_carry_marks` says of each block of the prompt whether the block may carry a mark (`may_carry_mark`).
     `tombstone_blocks` counts the blocks up to the last tombstone's, that block included. The mark is never a fifth
@@ -56,7 +56,7 @@ def _deepest_block(found: ReadablePrefixes) -> int:
 
 
 def _last_markable_block(can_carry: Sequence[bool], first: int, last: int) -> int:
-    """The last block in this range that may carry a mark, counted from 1; 0: none may."""
+    """The last block of the range that may carry a mark, counted from 1; 0: no block may."""
     return next((blocks for blocks in range(min(last, len(can_carry)), first - 1, -1) if can_carry[blocks - 1]), 0)
 
 

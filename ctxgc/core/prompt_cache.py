@@ -30,7 +30,7 @@ class CacheState(NamedTuple):
     is_cold: bool = False
     """Whether the cache is gone, the hidden prefix included: an edit costs no rewrite."""
     ends: tuple[int, ...] | None = None
-    """Where the prefixes end that the next request finds, ascending; None: every prefix up to `prefix_tokens`."""
+    """Where the prefixes end that the next request finds, ascending; `None`: every prefix up to `prefix_tokens`."""
     step_tokens: int = 1
     """What is read of a prompt without entries is a multiple of this."""
     hidden_tokens: int = 0

@@ -1,4 +1,4 @@
-"""A segment without credentials: its content, and every name that is stored beside it.
+"""A segment without credentials: the content, and every name beside the content.
 
 A name is redacted alike wherever it stands, so that a reference, a tombstone or a client's next call still meets the
 segment: the mark is the name from the first write on.

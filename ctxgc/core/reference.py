@@ -13,7 +13,7 @@
 
 A code word has six characters or more and an underscore, a digit or a camel hump. A word is a reference only while at
 most three segments hold the word; a common word is no reference. Words and lines are kept as 64-bit hashes: the index
-answers "who holds this", and cannot be read back.
+answers questions for holders, and cannot be read back.
 """
 
 from __future__ import annotations

@@ -19,5 +19,5 @@ NO_SECRET: Outcome = ([], 0)
 
 
 def single_secret(start: int, end: int, kind: str) -> Outcome:
-    """The outcome of a match that holds one secret."""
+    """The outcome of a match with a single secret."""
     return [SecretSpan(start, end, kind)], 0

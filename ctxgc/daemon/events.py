@@ -43,7 +43,7 @@ class Events:
 
     @property
     def oldest_seq(self) -> int:
-        """The first event that is still kept; `next_seq` if none is."""
+        """The number of the oldest kept event; `next_seq` without an event."""
         return self.next_seq - len(self._ring)
 
     def publish(self, topic: str, params: dict[str, Any]) -> int:

@@ -38,14 +38,14 @@ KEYS_FORGOTTEN = 20_000
 
 
 def overwrite_on_free() -> None:
-    """Have the C library overwrite chunks as they are freed; nothing happens where it cannot."""
+    """Have the C library overwrite freed chunks; a library without the setting stays as before."""
     library = _c_library()
     if library is not None and hasattr(library, "mallopt"):
         library.mallopt(M_PERTURB, FILLER)
 
 
 def clear_function_caches(functions: Iterable[Any]) -> None:
-    """Empty what `lru_cache` keeps for these functions: words of a query, the last commands that were split."""
+    """Empty the functions' `lru_cache`: words of a query, the last parsed commands."""
     for function in functions:
         function.cache_clear()
 
@@ -85,7 +85,7 @@ def _exhaust_free_blocks(make: Callable[[], object]) -> list[object]:
 
 
 def fill_free_chunks() -> None:
-    """Overwrite the small chunks that glibc keeps for this thread, and give its free pages back."""
+    """Overwrite glibc's small chunks of this thread, and give free pages back."""
     library = _c_library()
     if library is None or not hasattr(library, "malloc_trim"):
         return

@@ -61,7 +61,7 @@ OWN_DESCRIPTORS = 48
 
 
 class Daemon:
-    """A daemon: its configuration, its tasks and its end."""
+    """A daemon: configuration, tasks, and the end."""
 
     def __init__(self, config: Config, config_file: Path | None, path: str, tasks: asyncio.TaskGroup) -> None:
         self.config = config
@@ -207,7 +207,7 @@ async def _renew_locks(instances: Sequence[Instance]) -> None:
 def fit_clients_to_descriptors(clients_max: int) -> int:
     """The clients that the system leaves descriptors for, after the daemon's own; at most `clients_max`.
 
-    A verb that finds no descriptor for its file can do nothing; a client that is one too many is told so.
+    A verb without a descriptor for a file is helpless; a client beyond the bound gets a refusal.
     """
     wanted = clients_max + OWN_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -15,7 +15,7 @@ CLOCK_SLACK_S = 2.0
 
 
 def read_unchanged_file(path: str, project: str, until_s: float) -> bytes | None:
-    """The content of a project's file that has not changed since `until_s`, else None. Blocks; raises nothing."""
+    """The content of a project's file without a change since `until_s`, else `None`. Blocks; raises no error."""
     root, real = os.path.realpath(project), os.path.realpath(path)
     if not (project and until_s > 0 and os.path.isabs(path) and real.startswith(root.rstrip("/") + "/")):
         return None

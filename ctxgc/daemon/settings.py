@@ -51,7 +51,7 @@ def pacer_rules(config: Config, requested: str = "") -> PacerRules:
 
 
 def model_price(config: Config, model: str) -> ModelPrice | None:
-    """The price of a model: the configured price, else the list price; None for an unknown model."""
+    """The price of a model: the configured price, else the list price; `None` for an unknown model."""
     own = {name: ModelPrice(price.input, price.output, "") for name, price in config.prices.models.items()}
     return price_of(model, own)
 

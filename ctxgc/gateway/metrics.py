@@ -68,7 +68,7 @@ class Counters:
     """By session, why the daemon did not get its last request: such a session stands still in the daemon."""
 
     def record_sync_outcome(self, session: str, reason: Reason | None) -> None:
-        """Note why the daemon did not get the last request of a session; None after the daemon got a request."""
+        """Note why the daemon did not get the last request of a session; `None` after the daemon got a request."""
         self.not_followed.pop(session, None)
         if reason is not None:
             self.not_followed[session] = reason.value

@@ -34,12 +34,12 @@ _REPLY_BYTES = 4096
 
 
 def peer_uid(own: Address, peer: Address) -> int | None:
-    """The uid of the process that opened this connection from `peer`; None where that cannot be known."""
+    """The uid of the process that opened the connection from `peer`; `None` for an unknown process."""
     return _uid_of_socket(own, peer, ESTABLISHED)
 
 
 def listener_uid(address: Address) -> int | None:
-    """The uid of the process that listens at exactly this address; None where that cannot be known."""
+    """The uid of the process that listens at exactly this address; `None` for an unknown process."""
     return _uid_of_socket(("::" if ":" in address[0] else "0.0.0.0", 0), address, LISTENING)  # noqa: S104 (no address is bound)
 
 

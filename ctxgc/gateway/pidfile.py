@@ -64,7 +64,7 @@ def create_pidfile(folder: str, url: str) -> int:
 
 
 def remove_pidfile(folder: str, lock: int) -> None:
-    """Remove the file of this process, and its lock."""
+    """Remove the file of this process, and the lock."""
     _remove_file(os.path.join(folder, f"{NAME_PREFIX}{os.getpid()}{NAME_SUFFIX}"))
     os.close(lock)
 
@@ -92,7 +92,7 @@ def _pidfiles(folder: str) -> list[str]:
 
 
 def _read_pidfile(path: str) -> GatewayProcess | None:
-    """The gateway that locks this file; None without a gateway, or for another user's file."""
+    """The gateway that locks the file; `None` without a gateway, or for a file of another user."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -97,7 +97,7 @@ def require_loopback(host: str) -> None:
 
 
 def refuse_own_address(name: str, url: str, port: int) -> None:
-    """Refuse an upstream that is this gateway itself: each request would go round for ever."""
+    """Refuse this gateway itself as an upstream: each request would go round for ever."""
     upstream = urlsplit(url)
     upstream_port = upstream.port or (443 if upstream.scheme == "https" else 80)
     if upstream_port == port and is_local(upstream.hostname or ""):

@@ -143,7 +143,7 @@ class LineSplitter:
         self.is_too_long = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` completes, without their newlines."""
+        """The lines completed by `data`, without newlines."""
         if self.is_too_long:
             return []
         lines = data.split(b"\n")
@@ -187,7 +187,7 @@ class Decoder:
         self.is_closed = False
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Frames that `data` completes. A line without its newline is never executed."""
+        """Frames completed by `data`. A line without a newline is never executed."""
         if self.is_closed or not data:
             return []
         if self._is_first_read:

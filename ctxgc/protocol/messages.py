@@ -290,14 +290,14 @@ class WatchAdd(Mutating):
 
 
 class Subscribe(Params):
-    """Receive events of these topics on this connection; `from_seq` resumes."""
+    """Receive events of the topics on this connection; `from_seq` resumes."""
 
     topics: Annotated[list[Literal["session", "collection", "fault", "import", "config"]], Field(min_length=1)]
     from_seq: Count | None = None
 
 
 class Tx(MutatingSession):
-    """Mutations of one session, all or none."""
+    """Mutations of one session, applied together or not at all."""
 
     calls: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=BATCH_MAX)]
 
@@ -317,7 +317,7 @@ class Export(OfSession):
 
 
 class Doctor(Params):
-    """Have the daemon examine itself and its stash."""
+    """Examine the daemon and its stash."""
 
     deep: bool = False
     """Read all pages and every body, however long that takes; else a sample, in seconds."""

@@ -92,7 +92,7 @@ class OfSession(Params):
 
 
 class MutatingSession(OfSession, Mutating):
-    """Params of a verb that changes one session."""
+    """Params of a verb on one session with a mutation."""
 
 
 class NoParams(Params):

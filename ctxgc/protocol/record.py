@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Record(dict):  # type: ignore[type-arg]  # Its subscript would need `typing` at run time.
-    """A JSON object. An absent member reads as None, like the default of a `Reply`."""
+    """A JSON object. An absent member reads as `None`, like the default of a `Reply`."""
 
     __slots__ = ()
     __getattr__ = dict.get
 
 
 def json_members(reply: Any) -> dict[str, Any]:
-    """The members of a reply as they came: what `--json` prints."""
+    """The members of a reply unchanged, for `--json`."""
     return dict(reply)

@@ -83,7 +83,7 @@ def _wait_for_lock(lock: int, gives_up_at: float) -> None:
 
 
 def _spawn_daemon(path: str, arguments: Sequence[str], command: Sequence[str]) -> int:
-    """Start a daemon that outlives this command; its pid. Its output goes to a new `ctxgcd.log` beside the socket.
+    """Start a daemon that outlives the command; the pid. The output goes to a new `ctxgcd.log` beside the socket.
 
     `posix_spawn` and not `subprocess`, whose import would cost every command a third of its time.
     """

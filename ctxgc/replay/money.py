@@ -14,7 +14,7 @@ from ctxgc.tokens.calibration import prior_ratio
 def bill_in_dollars(results: Sequence[TrialResult], scope: str = "all") -> dict[str, Any] | None:
     """The bill of the prompts with the shipped policy and without any, over sessions whose models have a known price.
 
-    Costs are raw tokens: the ratio of the model's family makes billed tokens of them. None without a known price.
+    Costs are raw tokens: the ratio of the model's family makes billed tokens of them. `None` without a known price.
     """
     usd = {NONE: 0.0, SHIPPED: 0.0}
     sessions = 0

@@ -16,7 +16,7 @@ from ctxgc.replay.terms import ORACLES, REFERENCES, SHIPPED, StudyTerms
 
 
 def shipped_policy(terms: StudyTerms) -> Policy:
-    """ctxgc with the dials that ship for these prices."""
+    """ctxgc with the shipped dials of the prices."""
     return ShippedPolicy(SHIPPED, _rules_of_terms(terms))
 
 

@@ -26,7 +26,7 @@ class PriceProfile(NamedTuple):
     is_flat: bool = False
     """No bill at all: cost is only an order among policies."""
     provider: Provider | None = ANTHROPIC
-    """Whose prompt cache such a bill is made by; None: there is none, or none that matters."""
+    """Whose prompt cache such a bill is made by; `None`: there is none, or none that matters."""
 
 
 _ROWS = (

@@ -80,7 +80,7 @@ class Layout(Sequence[bool]):
             self.tombstone_blocks = last.blocks + blocks
 
     def piece_end(self, blocks: int) -> PromptPlace:
-        """The end of the piece whose last block this is."""
+        """The end of the piece with this last block."""
         return self.ends[bisect_left(self._blocks, blocks)]
 
     def window_tokens_before(self, place: PromptPlace) -> int:

@@ -38,7 +38,7 @@ class Bootstrap:
         self._draws = [chance.choices(everyone, k=sessions) for _ in range(draws if sessions >= SESSIONS_MIN else 0)]
 
     def ratio_interval(self, parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
-        """Interval of sum(parts) / sum(wholes), each given by session; None where there are too few sessions."""
+        """Interval of sum(parts) / sum(wholes), each given by session; `None` where there are too few sessions."""
         if len(parts) != self.sessions or len(wholes) != self.sessions:
             raise ValueError("one value a session")
         found = []

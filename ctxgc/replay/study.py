@@ -164,7 +164,7 @@ def _file_size(path: str) -> int:
 
 
 def _plan_trials(stubs: list[_SessionStub], terms: StudyTerms) -> list[_Trial]:
-    """Each session with others of the same agent for its placebo."""
+    """Each session with other sessions of the same agent as the placebo."""
     trials = []
     for _, group in groupby(stubs, attrgetter("source")):
         kin = list(group)

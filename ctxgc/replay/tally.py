@@ -1,4 +1,4 @@
-"""A policy's outcome on an episode: its bill, its faults, its windows and costs by turn."""
+"""A policy's outcome on an episode: bill, faults, windows and costs by turn."""
 
 from __future__ import annotations
 

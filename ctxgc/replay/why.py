@@ -60,7 +60,7 @@ def find_session(files: Iterable[str], session: str) -> list[Episode]:
 def explain_turn(
     episodes: Sequence[Episode], turn: int, terms: StudyTerms, scope: EvictionScope = RESULTS
 ) -> dict[str, Any] | None:
-    """The turn's needed and missing segments, as an object for JSON; None if the session has no such turn."""
+    """The turn's needed and missing segments, as an object for JSON; `None` if the session has no such turn."""
     for episode in episodes:
         numbers = [one.number for one in episode.turns]
         if turn in numbers:

@@ -60,7 +60,7 @@ class CandidatePlace(NamedTuple):
 
 @dataclass(slots=True)
 class Candidates:
-    """What was found so far; it stays when time runs out."""
+    """The candidates so far, which stay when time runs out."""
 
     query: SearchQuery
     weights: TermWeights
@@ -98,7 +98,7 @@ class Candidates:
 
     @property
     def uses_neighbours(self) -> bool:
-        """Whether what stands around a segment counts for it."""
+        """Whether a segment's neighbours count for the segment."""
         return self.query.is_account and not (self.query.required or self.query.excluded)
 
     @property
@@ -116,7 +116,7 @@ class Candidates:
         return terms
 
     def whole_words_of(self, rid: int) -> frozenset[Term]:
-        """The identifiers that a segment has as they stand."""
+        """The identifiers that stand in a segment verbatim."""
         return frozenset(term for term, rids in self.whole_words.items() if rid in rids)
 
     def terms_of_near_turns(self, place: CandidatePlace) -> dict[Term, float]:
@@ -190,7 +190,7 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
 
 
 def _segments_with_run_words(lookup: PostingsLookup, out: Candidates) -> frozenset[int] | None:
-    """The segments with the words of a run that are not common; None, for any segment, if all are."""
+    """The segments with the words of a run that are not common; `None`, for any segment, if all are."""
     run = f" {' '.join(lookup.query.phrase)} "
     known = [
         rids
@@ -334,7 +334,7 @@ def _spread_terms(db: sqlite3.Connection, rough: dict[int, float], best: Sequenc
 
 
 def read_places(db: sqlite3.Connection, rids: Iterable[int], out: Candidates) -> None:
-    """Read where candidates stand, and what stands around them."""
+    """Read the places of candidates and of their neighbours."""
     missing = [rid for rid in rids if rid not in out.places]
     if not missing:
         return

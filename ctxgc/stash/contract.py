@@ -114,7 +114,7 @@ class Eviction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """The journal's line of a collection or undo: its victims, their reasons, and its predicted cost."""
+    """The journal's line of a collection or undo: victims, reasons, and predicted cost."""
 
     id: int
     """Counts from 1 within the session."""

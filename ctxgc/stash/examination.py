@@ -91,7 +91,7 @@ def body_rids(db: sqlite3.Connection, *, is_sample: bool) -> list[int]:
 
 
 def find_damaged_bodies(db: sqlite3.Connection, rids: Sequence[int]) -> list[str]:
-    """A sentence for each of these bodies that is not as it was admitted. Damage of one hides no other."""
+    """A sentence for each body that differs from its admission. Damage of a body hides no other damage."""
     troubles = []
     decompress = body_codec.make_decompressor()
     for rid in rids:

@@ -1,4 +1,4 @@
-"""The files of an open stash, watched: what anybody else does to them is noticed, and nothing is acknowledged after it.
+"""The files of an open stash, watched: any foreign change is noticed, and no write is acknowledged afterwards.
 
     writer's thread: look ─▶ commit, checkpoint, … ─▶ look ─▶ acknowledged
                            └─ id, link and size of each file, the head of the WAL; by a clock where nobody writes
@@ -72,7 +72,7 @@ class FileWatch:
                 self._newest_rid = rid
 
     def forbid_shrinking(self) -> None:
-        """Note that the file has its final size: no later operation shrinks it."""
+        """Note the file's final size: no later operation shrinks the file."""
         self._may_shrink = False
 
     def _read_marks(self) -> dict[str, FileMark]:

@@ -35,7 +35,7 @@ class SearchScope:
     clauses: tuple[str, ...]
     values: tuple[object, ...]
     sids: tuple[int, ...] | None = None
-    """The sessions that the scope names; None for any session."""
+    """The sessions that the scope names; `None` for any session."""
     is_tagged: bool = False
     """Whether the tags say all that the clauses say: rows of the index need no look at their segments."""
 
@@ -104,7 +104,7 @@ def _parse_moment(text: str, now_s: float) -> float:
 
 
 def build_scope(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
-    """The scope of what passes every one of some queries; None if no segment can."""
+    """The scope that passes every query; `None` if no segment can."""
     if _are_contradictory(limits):
         return None
     scopes = [scope for each in limits if (scope := _scope_of_query(db, each)) is not None]
@@ -153,7 +153,7 @@ def _are_contradictory(limits: Sequence[Query]) -> bool:
 
 
 def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
-    """What one query's filters pass, forgotten segments among it; None if it names no session that exists."""
+    """The scope of one query's filters, forgotten segments included; `None` for a query of an unknown session."""
     clauses: list[str] = []
     values: list[object] = []
     tags: list[str] = []

@@ -1,4 +1,4 @@
-"""What a stash says of its own health: its status at any moment, and the result of reading it for damage."""
+"""A stash's health: the status at any moment, and the result of an examination for damage."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class Examination:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing that was read is damaged."""
+        """Whether the examination met no damage."""
         return not self.troubles

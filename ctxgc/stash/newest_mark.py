@@ -23,14 +23,14 @@ MISSING = "missing_segments"
 
 
 class NewestMark(NamedTuple):
-    """The newest segment that was stored: its rid, and when."""
+    """The newest stored segment: rid and time."""
 
     rid: int = 0
     wall_s: float = 0.0
 
 
 def write_mark(path: Path | str, rid: int) -> None:
-    """Note the newest segment. A note that cannot be written costs nothing but itself."""
+    """Note the newest segment. An unwritable note is lost, and costs no more."""
     with contextlib.suppress(OSError):
         file = os.open(f"{path}{SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:

@@ -46,7 +46,7 @@ class Postings(NamedTuple):
 
 @dataclass(slots=True)
 class PostingsLookup:
-    """What is asked of the index for one query in one scope."""
+    """The index's side of one query in one scope."""
 
     db: sqlite3.Connection
     query: SearchQuery
@@ -125,7 +125,7 @@ class PostingsLookup:
     ) -> tuple[str, tuple[object, ...]]:
         """A query with its values. Without tags the rows are filtered: an engine walks all segments of a tag as well,
 
-        for its bm25 even those without the words.
+        for the bm25 even segments without the words.
         """
         sql, values = matching_sql(self.scope, is_ranked=is_ranked, floor=floor, has_tags=has_tags)
         return sql, (self._match_expression(wanted, has_tags=has_tags), *values, limit)

@@ -8,7 +8,7 @@
              └─ op                      remembered replies
     position  meta  erasure             how far files are read; counters of the file; rids that await erasing
 
-`docs/design/stash.md` says of each table who writes and who deletes.
+`docs/design/stash.md` names writer and deleter of each table.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class _Search:
     limits: Sequence[Query] = ()
     """What a hit passes, all of it: the query's parameters, and the filters in its text."""
     scope: SearchScope | None = None
-    """The scope of these; None if no segment can pass them."""
+    """The scope of these; `None` if no segment can pass them."""
     is_partial: bool = False
     absent: tuple[Term, ...] = ()
     """Terms that no segment of the scopes has that were looked in."""
@@ -193,7 +193,7 @@ def _join_terms(terms: Sequence[Term]) -> str:
 
 
 def _rank_scopes(run: _Search) -> list[RankedCandidate]:
-    """The order as far as the page needs it: hits of this project, then of others."""
+    """The order as far as the page needs: hits of this project, then of other projects."""
     ranked: list[RankedCandidate] = []
     run.absent = run.wanted.terms
     for scope in _scopes_to_search(run):

@@ -306,7 +306,7 @@ class SqliteStash:
         return await thread.run(lambda db: self._watch.run_guarded(db, operation, shrinks=shrinks))
 
     async def _watch_files(self) -> None:
-        """Notice what happens to the files while nobody writes."""
+        """Notice changes of the files while no batch is written."""
         while (thread := self._writer_thread) is not None and self._watch.trouble is None:
             try:
                 await self._run_guarded(thread, lambda _: None)

@@ -1,4 +1,4 @@
-"""Terms that the index has, in place of terms of a query that it lacks.
+"""Terms of the index, in place of a query's unknown terms.
 
     deadbeef   ──▶ lexemes that begin so                 deadbeefcafe
     berht      ──▶ lexemes with these first letters ──fewest edits──▶ berth
@@ -63,7 +63,7 @@ class Vocabulary:
     def nearest_lexeme(self, lexeme: str, typed: str) -> str:
         """The lexeme that the fewest edits make of a word or of its stem; of equals none shorter, then the usual one.
 
-        Empty where these sessions have none.
+        Empty where the sessions have no such lexeme.
         """
         for near in _near_lexemes(self._db, lexeme, typed):
             if self._scope.sids is None:
@@ -100,7 +100,7 @@ class _NearLexeme(NamedTuple):
 
 
 def missing_terms(words: Vocabulary, query: SearchQuery, absent: Iterable[Term]) -> list[Term]:
-    """Of the terms that a scope lacks, those of a few words that its sessions lack; an account has words enough."""
+    """A scope's missing terms, in queries of a few words; an account has words enough."""
     terms = query.terms
     if len(terms) < 2 or query.required or query.is_account:
         return []
@@ -126,12 +126,12 @@ def nearest_terms(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[
 
 
 def replace_terms(query: SearchQuery, nearest: Mapping[Term, tuple[Term, ...]]) -> SearchQuery:
-    """The query with what stands for its terms."""
+    """The query with the nearest terms in place of its own."""
     return query.with_terms(new for term in query.terms for new in nearest.get(term, (term,))) if nearest else query
 
 
 def spell_term(term: Term, texts: Iterable[str]) -> Term:
-    """The term named by a word of these texts that has its lexeme: a stem alone reads like another typo."""
+    """The term, named by a word of the texts with the term's lexeme: a stem alone reads like another typo."""
     lexeme = term.ways[0][0]
     if term.text != lexeme:
         return term

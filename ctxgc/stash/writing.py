@@ -115,7 +115,7 @@ class Writer:
         self._compress = body_codec.make_compressor()
 
     def commit(self, batches: Sequence[Batch]) -> list[CtxgcError | None]:
-        """Commit all batches in a single transaction; the error of each batch, in order, None for success."""
+        """Commit all batches in a single transaction; the error of each batch, in order, `None` for success."""
         try:
             self._apply_in_transaction(batches)
         except (CtxgcError, sqlite3.Error, ValueError, TypeError) as error:

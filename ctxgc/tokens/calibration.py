@@ -64,7 +64,7 @@ class Calibration:
 
     @classmethod
     def from_stored_ratio(cls, model: str, ratio: float) -> Self:
-        """Go on from a ratio that was stored; 0.0 means none was."""
+        """Go on from a stored ratio; 0.0 means no stored ratio."""
         return cls.from_prior(model) if ratio <= 0 else cls(PRIOR_RAW_TOKENS, PRIOR_RAW_TOKENS * ratio)
 
     @property

@@ -59,7 +59,7 @@ def image_tokens(width_px: int, height_px: int) -> int:
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels of a PNG, GIF, JPEG or WebP, from its first bytes; None for unknown sizes."""
+    """Width and height in pixels of a PNG, GIF, JPEG or WebP, from its first bytes; `None` for unknown sizes."""
     try:
         if data.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", data, 16)

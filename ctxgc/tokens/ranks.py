@@ -55,7 +55,7 @@ class Ranks:
 def load_ranks(env: Mapping[str, str], path: Path | None = None) -> Ranks:
     """The first candidate with the right content. About 170 ms and 55 MB, so call late and once.
 
-    Raises no error: without any candidate `encoding` is None, and `notes` gives the reason for each candidate.
+    Raises no error: without any candidate `encoding` is `None`, and `notes` gives the reason for each candidate.
     """
     notes: list[str] = []
     for candidate in _rank_file_candidates(env, path):

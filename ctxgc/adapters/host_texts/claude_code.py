@@ -114,7 +114,7 @@ class ClaudeTexts:
         return TextReading(Kind.ATTACHMENT, text, facts) if facts and is_shown else TextReading(Kind.SYSTEM, text)
 
     def _facts_of_shown_file(self, said: str) -> Facts | None:
-        """The file or output that a reminder shows; None for a text without either."""
+        """The file or output that a reminder shows; `None` for a text without either."""
         if call := _CALLED.match(said):
             self._file = _parse_file_path(call[1])
             return _file_facts(self._file, "file")

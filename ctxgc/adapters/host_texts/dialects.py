@@ -17,7 +17,7 @@ PI_SUMMARY = "The conversation history before this point was compacted into the 
 
 
 class SummaryTexts(UnknownAgentTexts):
-    """An agent that writes a summary of its own in the user's name, and nothing else that is known."""
+    """An agent that writes a summary in the user's name, and no other known text."""
 
     def __init__(self, start: str) -> None:
         self._start = start
@@ -39,6 +39,6 @@ DIALECTS: Mapping[str, Callable[[], HostTexts]] = MappingProxyType(
 
 
 def host_texts_of(agent: str) -> HostTexts | None:
-    """How this agent writes in the user's name; None for an unknown agent."""
+    """How this agent writes in the user's name; `None` for an unknown agent."""
     dialect = DIALECTS.get(agent)
     return dialect() if dialect else None

@@ -1,7 +1,7 @@
 """Wrappers: the tags that an agent puts around its own words in the user's name.
 
     text ──whole──▶ the wrappers it consists of ──(an agent's module)──▶ TextReading: kind, words, facts
-      └── anything before, between or behind them: a person wrote it
+      └── text before, between or behind wrappers: a person wrote the text
 
 A wrapper counts only whole, so that no words of a person become the host's by their beginning. Of several wrappers in a
 text, the most protected wrapper decides.
@@ -101,7 +101,7 @@ def parse_wrappers(text: str) -> list[Wrapper]:
 
 def typed_words(text: str) -> str | None:
     """The words that the user typed while the model worked, as the reason of a refusal, or in place of a proposal,
-    without the host's words around; None for any other text."""
+    without the host's words around; `None` for any other text."""
     said = text.strip()
     said = said.removeprefix("<system-reminder>").removesuffix("</system-reminder>").strip()
     start = next((start for start in TYPED_STARTS if said.startswith(start)), None)

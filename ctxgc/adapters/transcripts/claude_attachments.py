@@ -23,7 +23,7 @@ SHOWN = frozenset({"file", "edited_text_file", "invoked_skills"})
 
 
 def read_attachment(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) -> TextReading | None:
-    """The text of an attachment in the prompt, with its file; None for an attachment without text."""
+    """The text of an attachment in the prompt, with its file; `None` for an attachment without text."""
     kind = as_text(attachment.get("type"))
     read = _READERS.get(kind)
     text = read(attachment) if read else ""

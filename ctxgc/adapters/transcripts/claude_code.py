@@ -135,7 +135,7 @@ class ClaudeCode(LineTranscript):
             self._skip_record(kind)
 
     def _session_of(self, record: ClaudeRecord) -> _ClaudeSession | None:
-        """The session of a record, opened if the session is new; None before any record has named a session."""
+        """The session of a record, opened if the session is new; `None` before any record has named a session."""
         name = clean_name(as_text(record.sessionId))
         name = self._lineages.get(name, name) or self._last_session
         if not name:

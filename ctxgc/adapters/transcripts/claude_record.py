@@ -38,7 +38,7 @@ _DECODER = msgspec.json.Decoder(ClaudeRecord)
 
 
 def decode_record(line: bytes) -> ClaudeRecord | None:
-    """The record on a line; None if the line is no JSON object."""
+    """The record on a line; `None` if the line is no JSON object."""
     try:
         return _DECODER.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -46,7 +46,7 @@ class _StreamSession:
 
 
 class ClaudeStream(LineTranscript):
-    """Parses one stream: a session, and the sub-agents that speak in it."""
+    """Parses one stream: a session with the sub-agents in the stream."""
 
     source = "claude_code"
     bookkeeping = frozenset({"result", "system.init", "rate_limit_event"})

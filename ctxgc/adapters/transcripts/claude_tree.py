@@ -82,7 +82,7 @@ class Tree:
         return above
 
     def node(self, uuid: str) -> RecordNode | None:
-        """The node of a record; None for an unknown record."""
+        """The node of a record; `None` for an unknown record."""
         at = self._at.get(hash64(uuid))
         return None if at is None else RecordNode(self._solid[at], self._branch[at], self._place[at])
 

@@ -386,6 +386,6 @@ class Codex(LineTranscript):
 
 
 def _id_of_call(item: dict[str, Any]) -> str:
-    """The id that pairs a call with its output; a call that the provider answers needs none, and has its type's."""
+    """The id that pairs call and output; a call that the provider answers needs no id, and has the type's."""
     kind = as_text(item.get("type"))
     return as_text(item.get("call_id")) or as_text(item.get("id")) or (kind if kind in SELF_ANSWERED else "")

@@ -46,6 +46,6 @@ class CodexDocument(DocumentTranscript):
 
 
 def _normalize_item(item: Any) -> Any:
-    """The item as a rollout spells it: a message may lack its type, and a shell's output had one of its own."""
+    """The item in a rollout's spelling: a message may lack the type, and a shell's output had its own type."""
     kind = as_dict(item).get("type", "message" if "role" in as_dict(item) else None)
     return as_dict(item) | {"type": "function_call_output" if kind == "local_shell_call_output" else kind}

@@ -127,7 +127,7 @@ TRANSCRIPT_FORMATS: Mapping[str, Callable[[], Transcript]] = MappingProxyType({r
 
 
 def detect_format(head: bytes, *, is_all: bool = True) -> str | None:
-    """The format of a file by its first bytes (`HEAD_BYTES` do; gzip too), or None for an unknown format.
+    """The format of a file by its first bytes (`HEAD_BYTES` do; gzip too), or `None` for an unknown format.
 
     If more bytes will come (not `is_all`), a guess is no answer: the first tool call of a list may be far behind.
     """

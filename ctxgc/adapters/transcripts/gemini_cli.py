@@ -122,7 +122,7 @@ class _SessionReader:
             self._count_skipped_parts()
 
     def rewind(self, name: str) -> None:
-        """The history ends before this message; an unknown message leaves none of it."""
+        """The history ends before the message; an unknown message empties the history."""
         names = list(self._messages)
         kept = names[: names.index(name)] if name in self._messages else []
         gone = {id_ for key in names if key not in kept for id_ in self._messages[key].ids}
@@ -215,7 +215,7 @@ class _SessionReader:
         )
 
     def _take_history(self, records: list[Any]) -> None:
-        """The host shortened its history: the window is this list, whose new messages sum up what left."""
+        """The host shortened the history: the window is the list, whose new messages sum up the departed segments."""
         kept: dict[str, _GeminiMessage] = {}
         self.chain.drop_open_calls()
         before = len(self.chain.window)
@@ -252,7 +252,7 @@ class _SessionReader:
 
 
 def _result_of_call(call: dict[str, Any]) -> tuple[object, bool | None]:
-    """(What the model was told, whether the call failed); None without a result so far."""
+    """(What the model was told, whether the call failed); `None` without a result so far."""
     status = as_text(call.get("status"))
     is_failed = status in ("error", "cancelled")
     parts = list(parts_of(call["result"])) if call.get("result") is not None else []

@@ -72,7 +72,7 @@ def response_content(part: dict[str, Any]) -> tuple[object, bool | None]:
 
 
 class ContentReader:
-    """Takes the parts of one session's contents into its builder. Mutable; belongs to one session."""
+    """Takes the parts of a session's contents into the builder. Mutable; belongs to one session."""
 
     def __init__(self, chain: SessionBuilder) -> None:
         self.chain = chain
@@ -135,7 +135,7 @@ class ContentReader:
         return [self.chain.admit_text(speaker.kind, speaker.role, "", birth, {"opaque": [part]})]
 
     def copied_segment_ids(self, content: object, speaker: ContentSpeaker) -> list[str] | None:
-        """The segments of the window that this content is a copy of; None where a part of the content is news."""
+        """The segments of the window that this content is a copy of; `None` where a part of the content is news."""
         present = {name for name, _ in self.chain.window}
         ids: list[str] = []
         for part in parts_of(content):

@@ -269,7 +269,7 @@ class LineTranscript:
 
 
 def parse_json_object(line: bytes) -> dict[str, Any] | None:
-    """A JSON object by the standard library, which takes lone surrogates and NaN; None without a match."""
+    """A JSON object by the standard library, which takes lone surrogates and NaN; `None` without a match."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):

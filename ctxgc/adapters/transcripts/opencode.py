@@ -279,7 +279,7 @@ class _MessageReader:
         self.chain.rebuild_window([name for name in ids if name in present], Departure.HOST_COMPACTED)
 
     def _clear_bodies_until(self, wall_s: float) -> None:
-        """Report the bodies that the host cleared before this moment."""
+        """Report the bodies cleared by the host before the moment."""
         due = [name for cleared_s, name in self.clears if cleared_s <= wall_s]
         if due:
             self.clears = [entry for entry in self.clears if entry[0] > wall_s]

@@ -26,7 +26,7 @@ TYPES = frozenset(
 
 
 def is_version_2(message: object) -> bool:
-    """A message that names its type, where version 1 has an `info`."""
+    """A message with a type of its own, where version 1 has an `info`."""
     return isinstance(message, dict) and as_text(message.get("type")) in TYPES and "info" not in message
 
 

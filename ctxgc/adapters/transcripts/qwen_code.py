@@ -194,7 +194,7 @@ class QwenCode(LineTranscript):
             self._skip_record(f"system.{subtype}")
 
     def _take_compression(self, session: _QwenSession, record: dict[str, Any], history: list[Any]) -> None:
-        """The window becomes this history: what is a copy keeps its segment, what is news sums up what left."""
+        """The window becomes the history: copies keep their segments, new contents sum up the departed segments."""
         chain, wall_s = session.chain, parse_unix_s(record.get("timestamp"))
         chain.drop_open_calls()
         ids: list[str] = []

@@ -115,7 +115,7 @@ def is_blank(text: str) -> bool:
 
 
 def _decode_object(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool]:
-    """(The object that begins here, its end) or (None, the place where the decoder stopped, whether the text ends
+    """(The object that begins here, its end) or (`None`, the place where the decoder stopped, whether the text ends
     inside the object).
     """
     try:

@@ -211,7 +211,7 @@ class _SegmentReader:
     """Reads the segments of a session. A malformed record raises `ValueError`."""
 
     def __init__(self, header: object, ids: set[str] | None = None) -> None:
-        """Raises `BadTranscript` for a version that this build does not know."""
+        """Raises `BadTranscript` for an unknown version."""
         fields = as_dict(header)
         session = clean_name(as_text(fields.get("session")))
         if fields.get("format") != FORMAT or not session:

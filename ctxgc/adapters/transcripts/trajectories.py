@@ -131,7 +131,7 @@ def _message_list(document: Any, key: str) -> list[dict[str, Any]]:
 
 
 def _events_of_trajectory(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
-    """The session and its segments, all or none."""
+    """The session with all segments, or no event at all."""
     request = encode_json([_wire_message(message) for message in run.messages])
     window, indexes = read_messages(request, run.kinds)
     skipped.update(window.skipped)

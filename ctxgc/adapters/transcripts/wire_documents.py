@@ -117,7 +117,7 @@ def _block_types(message: dict[str, Any]) -> set[str]:
 
 
 def find_request(record: Any, list_key: str, depth_left: int = REQUEST_DEPTH_MAX) -> dict[str, Any] | None:
-    """The request in a logger's record, which may be the record itself; None for a record without a list."""
+    """The request in a logger's record, which may be the record itself; `None` for a record without a list."""
     if isinstance(record, str) and record.startswith("{"):
         record = parse_json_object(record.encode("utf-8", "surrogatepass"))
     if not isinstance(record, dict):
@@ -202,7 +202,7 @@ def _append_answers(records: list[dict[str, Any]], list_key: str) -> list[dict[s
 
 
 def _answer_messages(value: Any) -> list[Any] | None:
-    """The messages or items of a server's answer, in whatever it is wrapped; None for an answer that is not read."""
+    """The messages or items of a server's answer in any wrapping; `None` for an unreadable answer."""
     if isinstance(value, str):
         return [{"role": "assistant", "content": value}] if value else []
     if isinstance(value, list):

@@ -108,7 +108,7 @@ class ListBuilder(SegmentBuilder):
     def add_opaque(self, kind: Kind, role: Role, block: Any) -> None:
         """A block that is not text: kept verbatim, never evicted.
 
-        A tool's result in the spelling of another API is nothing that the user said.
+        A tool's result in the spelling of another API is no text of the user.
         """
         _check_depth(block, SKELETON_DEPTH_MAX - 2)
         members = as_dict(block)
@@ -133,7 +133,7 @@ class ListBuilder(SegmentBuilder):
     def join_folded_result(self, call_id: str, result: FoldedResult, is_error: bool | None = None) -> None:
         """A call's result; a fold becomes a segment of its speaker.
 
-        What answers no open call is a text of its own, which no edit touches: its call is lost, its text is not.
+        A result of no open call is a text of its own, and no edit touches the text: the call is lost, the text stays.
         """
         _check_depth(result.content, SKELETON_DEPTH_MAX - (1 if isinstance(result.content, list) else 2))
         draft = self.join_result(call_id, result.content, is_error)

@@ -40,14 +40,14 @@ class _LexemeByWord(dict[str, str]):
 
 @dataclass(frozen=True)
 class QueryLexemes:
-    """The lexemes that a query asks for. `heads` are starts of lexemes that it asks for."""
+    """The lexemes that a query asks for. `heads` are starts of such lexemes."""
 
     lexemes: frozenset[str]
     heads: tuple[str, ...] = ()
 
     @cached_property
     def word_starts(self) -> tuple[str, ...]:
-        """What a word begins with if it may have one of these lexemes; none begins with another."""
+        """Starts of the words that may have a query's lexeme; no start begins with another start."""
         starts: list[str] = []
         for start in sorted({word_prefix(lexeme) for lexeme in self.lexemes if lexeme}):
             if not (starts and start.startswith(starts[-1])):

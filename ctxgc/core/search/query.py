@@ -99,7 +99,7 @@ class SearchQuery(NamedTuple):
     """Nothing was typed but filters."""
 
     def with_terms(self, terms: Iterable[Term]) -> SearchQuery:
-        """The query with other terms, of which none is required."""
+        """The query with other terms, without required terms."""
         return self._replace(terms=tuple(dict.fromkeys(terms)), required=(), phrase=(), literal="", parts=())
 
     @property
@@ -120,7 +120,7 @@ class SearchQuery(NamedTuple):
 
     @property
     def bigrams(self) -> frozenset[tuple[str, str]]:
-        """Pairs of lexemes that stand side by side in the query; humps make none, or they would outdo their word."""
+        """Pairs of lexemes side by side in the query; humps make no pair, or humps would outdo their word."""
         runs = [self.phrase, *(term.ways[0] for term in self.terms)]
         return frozenset(pair for run in runs for pair in pairwise(run) if pair[0] != pair[1])
 
@@ -133,7 +133,7 @@ class _Token(NamedTuple):
 def parse_query(query: str, is_flag: Iterable[str] = (), *, excludes: bool = True) -> SearchQuery:
     """Read a query; `is_flag`: `-words` that stand in texts as flags, and so are no exclusions here either.
 
-    `excludes=False`: nothing in it is an exclusion, as in words that were copied out of a text.
+    `excludes=False`: no word excludes, as in words copied out of a text.
     """
     flags = frozenset(is_flag)
     filters: list[tuple[str, str]] = []
@@ -202,7 +202,7 @@ def _is_unread_filter(text: str) -> bool:
 
 
 def _is_exclusion(tokens: list[_Token], at: int) -> bool:
-    """Whether the NOT at this place means what it says: among capitals (`IF NOT EXISTS`) it is text."""
+    """Whether the NOT at this place excludes: among capitals (`IF NOT EXISTS`) NOT is text."""
     after = tokens[at + 1].text if at + 1 < len(tokens) else ""
     before = tokens[at - 1].text if at else ""
     is_loud = after.isupper() or (before.isupper() and len(before) > 1)
@@ -243,7 +243,7 @@ def _terms_of_tokens(tokens: list[_Token]) -> tuple[list[Term], list[Term], list
 
 
 def _terms_without_quotes(token: str) -> Iterator[Term]:
-    """What a token without quotes asks for: the word with its signs if it has any, and the run of its lexemes."""
+    """The terms of a token without quotes: the word with signs, if any, and the run of lexemes."""
     core = token.strip(_AROUND)
     signed = next((word.lower() for word in SIGNED.findall(core) if len(word) == len(core)), "")
     if signed:

@@ -57,7 +57,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class TermWeights:
-    """A query's terms with their worth: high for rare ones. `speakers` are words that name who says a turn."""
+    """A query's terms with their worth, high for rare terms. `speakers` are words that name a turn's speaker."""
 
     query: SearchQuery
     terms: Mapping[Term, float]
@@ -69,7 +69,7 @@ class TermWeights:
         return sum(self.terms.values())
 
     def whole_word_bonus(self, term: Term) -> float:
-        """What a segment gets for an identifier as it stands."""
+        """A segment's bonus for a verbatim identifier."""
         return WHOLE_WORD_BONUS * self.terms.get(term, 0.0) / len(self.terms)
 
     # Asked once for each field of each candidate.

@@ -98,7 +98,7 @@ def _word_starts(text: str, words: str, sought: QueryLexemes) -> Iterator[int]:
 
 
 def _find_word_part(word: str, lexemes: set[str]) -> str:
-    """The first part of a camelCase word that is one of these lexemes."""
+    """The first part of a camelCase word among the lexemes."""
     parts = () if word.islower() else map(stem, camel_parts(word))
     return next((part for part in parts if part in lexemes), "")
 

@@ -1,6 +1,6 @@
 """What a feed admits into a session: references to older segments only, and into a mirror what the agent wrote.
 
-A mirror that is present takes segments from the logs of its agent, and none that somebody wrote by hand.
+A present mirror takes segments from the logs of the agent, and no handwritten segment.
 """
 
 from __future__ import annotations

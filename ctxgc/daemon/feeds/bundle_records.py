@@ -138,7 +138,7 @@ class BundleRecords:
         self._collections: set[int] = set()
 
     def decode_line(self, line: bytes) -> SegmentRecord | Collection | None:
-        """The value of a line; None for the checksum. Raises `BadTranscript`."""
+        """The value of a line; `None` for the checksum. Raises `BadTranscript`."""
         fields = parse_json_object(line) or {}
         try:
             if JOURNAL_KEY in fields:

@@ -132,7 +132,7 @@ def _segment_line(row: SegmentRow, content: tuple[bytes, Any] | None) -> dict[st
 
 
 async def import_bundle(services: Services, file: IO[bytes], path: str) -> ImportedReply | None:
-    """The session of this file as it was exported; None for another file, or a session that the stash has already.
+    """The exported session of this file; `None` for another file, or for a session already in the stash.
 
     Raises `BadTranscript` for a file that is cut, was changed, or that a later version wrote.
     """
@@ -167,7 +167,7 @@ async def import_bundle(services: Services, file: IO[bytes], path: str) -> Impor
 
 
 def _read_header(file: IO[bytes]) -> dict[str, Any] | None:
-    """The header of a bundle; None for any other file."""
+    """The header of a bundle; `None` for any other file."""
     first = next(_read_lines(file), b"")
     fields = parse_json_object(first) if b'"ctxgc-segments"' in first[:READ_BYTES] else None
     if fields is None or fields.get("format") != FORMAT:
@@ -244,7 +244,7 @@ def _read_slice(lines: Iterator[bytes]) -> list[bytes]:
 def _mutations_of_lines(
     services: Services, lines: list[bytes], key: SessionKey, records: BundleRecords
 ) -> list[Mutation]:
-    """What these lines change in the stash. Raises `BadTranscript`."""
+    """The mutations by which the lines enter the stash. Raises `BadTranscript`."""
     found: list[Mutation] = []
     for line in lines:
         record = records.decode_line(line)

@@ -74,7 +74,7 @@ class FileStamp(NamedTuple):
 
 @dataclass(slots=True)
 class FollowedFile:
-    """A file that grows: its feed and its offset."""
+    """A growing file: the feed and the offset."""
 
     feed: Feed
     identity: tuple[int, int]
@@ -364,7 +364,7 @@ def _scan_transcripts(path: str) -> dict[str, FileStamp]:
 
 
 def _open_transcript(path: str, stash: Path) -> IO[bytes] | None:
-    """The file, open; None for what is no file. Raises as `open_regular_file` does."""
+    """The file, open; `None` for what is no file. Raises as `open_regular_file` does."""
     return open_regular_file(path, stash) if os.path.isfile(path) else None
 
 

@@ -68,7 +68,7 @@ class ReplyCache:
         return entry[2]
 
     def clear(self) -> None:
-        """Keep no reply: one may quote what was forgotten, until its place is needed."""
+        """Keep no reply: a kept reply might quote forgotten content."""
         self._cache.clear()
 
     def put(self, params: bytes, session: Session, reply: bytes) -> None:

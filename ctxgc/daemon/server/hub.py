@@ -78,7 +78,7 @@ class Hub:
         return task
 
     def admit_operator(self, connection: HubConnection) -> HubConnection | None:
-        """Take in a connection that is one too many; the connection that must go for that, which is an idle one."""
+        """Take in a connection beyond the bound; the idle connection that must go instead."""
         self.operators.append(connection)
         if len(self.operators) <= self.limits.operators_max:
             return None

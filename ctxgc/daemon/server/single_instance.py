@@ -75,7 +75,7 @@ class Instance:
         discovery.write_lock_file(self._lock, path)
 
     def renew_lock_file(self) -> None:
-        """Write the lock file again if it is not the one that this instance made; whoever removed it meant no harm."""
+        """Write the lock file again where the file is not this instance's own: cleaners of folders mean no harm."""
         if self._lock < 0 or _file_identity(os.path.join(self.folder, LOCK_NAME)) == _file_identity(self._lock):
             return
         try:

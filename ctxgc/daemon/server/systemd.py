@@ -60,7 +60,7 @@ def sd_notify(state: str, env: Mapping[str, str]) -> bool:
 
 
 def watchdog_interval_s(env: Mapping[str, str]) -> float | None:
-    """Seconds between two `WATCHDOG=1`: half of systemd's limit. None without a watchdog."""
+    """Seconds between two `WATCHDOG=1`: half of systemd's limit. `None` without a watchdog."""
     allowed_us = env.get("WATCHDOG_USEC", "")
     if (
         not allowed_us.isdecimal()

@@ -39,7 +39,7 @@ class ContentCache:
         return len(self._cache)
 
     def get_cached(self, key: SessionKey, seq: int) -> Content | None:
-        """The content of a segment in memory, else None."""
+        """The content of a segment in memory, else `None`."""
         return self._cache.get((key, seq))
 
     async def get(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, Content]:

@@ -1,4 +1,4 @@
-"""What a host dropped from a session's window by its own hand, and the sentence that offers it back."""
+"""Segments that a host dropped from a session's window, and the sentence that offers them back."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Intake:
         )
 
     def is_quick_to_prepare(self, segments: Sequence[Segment]) -> bool:
-        """Whether the segments are so short that the loop prepares them as fast as another thread would take them."""
+        """Whether the segments are so short that a thread's hand-over would cost more than the loop's own work."""
         if len(segments) > INLINE_SEGMENTS_MAX or not self.counter.is_loaded:
             return False
         sizes = (len(segment.skeleton) + sum(len(piece.data) for piece in segment.body) for segment in segments)

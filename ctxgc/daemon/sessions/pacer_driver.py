@@ -22,7 +22,7 @@ from ctxgc.protocol.limits import NO_LIMIT_TOKENS
 def run_pacer(
     session: Session, tx: Transaction, config: PacerConfig, pacer: PacerRules, *, cached_tokens: int, wall_s: float
 ) -> Outcome | None:
-    """Collect now if the pacer says so; the outcome, or None. `cached_tokens` is the window before the admission."""
+    """Collect now if the pacer says so; the outcome, or `None`. `cached_tokens` is the window before the admission."""
     if session.row.rendered_by is Renderer.AGENT or not (hard_limit_tokens(session, config) or config.enabled):
         return None
     idle_s = wall_s - session.row.updated_s if session.row.updated_s else 0.0

@@ -32,7 +32,7 @@ class NextCollection(NamedTuple):
     due_tokens: int = 0
     """Evictable tokens that must have come before the pacer looks at a warm window."""
     cold_in_s: float | None = None
-    """Seconds until the prompt cache counts as cold, 0 where the cache is cold; None where no request is known."""
+    """Seconds until the prompt cache counts as cold, 0 where the cache is cold; `None` where no request is known."""
 
 
 def gateway_mode(session: Session) -> str:

@@ -99,7 +99,7 @@ def stored_trust(pacing: str) -> Trust:
 
 
 def _decode_state(pacing: str) -> _PacingState | None:
-    """The stored state; None where nothing is stored, or a value is not what `encode_pacing` writes."""
+    """The stored state; `None` without a state, or for a value of another shape than `encode_pacing` writes."""
     try:
         state = msgspec.json.decode(pacing, type=_PacingState) if pacing else None
         if (

@@ -108,7 +108,7 @@ class ProviderLedger:
         self.request = None
 
     def note_bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> BillLesson | None:
-        """The bill of the last request, before the request is settled; the lesson of the bill, None without a
+        """The bill of the last request, before the request is settled; the lesson of the bill, `None` without a
         request."""
         request = self.request
         if request is None:
@@ -205,7 +205,7 @@ def prompt_units(
 ) -> tuple[tuple[Unit, ...], PromptPlace]:
     """The units of a prompt, a unit for each of `ids`, and the place where the window begins.
 
-    `out`: the slots whose tombstones stand in the prompt; None: the heap's.
+    `out`: the slots whose tombstones stand in the prompt; `None`: the heap's.
     """
     slot_of, state, skeleton, body, tombstone = heap.slot_of, heap.state, heap.skeleton, heap.body, heap.tombstone
     absent = None if out is None else frozenset(out)

@@ -1,4 +1,4 @@
-"""A session's requests on the wire: their segments, their tombstones, their bills, and the digests of their contents.
+"""A session's requests on the wire: segments, tombstones, bills, and the digests of contents.
 
     request ──▶ ForwardedRequest (raw tokens, bodies out) ──its bill──▶ tokens per raw token, hidden prefix, cache hits
     collection ──▶ UnpricedCollection ──bill of the first request with its tombstones──▶ its actual cost
@@ -149,7 +149,7 @@ def simulate_eviction(heap: Heap, slots: Collection[int]) -> Iterator[None]:
 def actual_cost(
     unpriced: UnpricedCollection, before: Bill, after: Bill, ratio: float, pacer: PacerRules
 ) -> float | None:
-    """A collection's effect on the bill over the pacer's horizon, in raw input-token equivalents; None if unknowable.
+    """A collection's effect on the bill over the pacer's horizon, in raw input-token equivalents; `None` if unknowable.
 
     `before` is the last bill without the collection, `after` the first with it. Uncached tokens beyond the new segments
     were written again because of the collection; tokens missing from the prompt were freed.

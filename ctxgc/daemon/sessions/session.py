@@ -265,7 +265,7 @@ class Session:
         return True
 
     def _recalled_slot(self, segment: Segment) -> int:
-        """The slot that a command recalled, -1 for another command or another session's segment."""
+        """The slot recalled by a command, -1 for any other command and for a segment of another session."""
         name = recalled_name(segment)
         try:
             return self.slot(name) if name else -1

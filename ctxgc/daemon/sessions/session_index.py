@@ -122,7 +122,7 @@ class SessionIndex:
     def admit(
         self, key: SessionKey, prepared: PreparedSegment, given: Iterable[int], *, recalled: int, is_pinned: bool
     ) -> Admission | None:
-        """Admit a segment, or complete the pending segment of the id; None for a known segment.
+        """Admit a segment, or complete the pending segment of the id; `None` for a known segment.
 
         References and proofs are derived here. `given` are the slots that the client names as references, `recalled` is
         the recalled slot (-1: none).

@@ -252,7 +252,7 @@ def _folder_check(path: str) -> CheckReply:
 
 
 async def _check_stash_content(services: Services, params: Doctor) -> CheckReply:
-    """Pages and bodies as they can be read now: a status alone knows nothing of them."""
+    """Pages and bodies, read now: a status alone reads no page."""
     seen = await services.stash.examine(is_deep=params.deep)
     detail = "; ".join(seen.troubles) if seen.troubles else f"{seen.bodies} bodies read, as they were admitted"
     if seen.bodies_damaged > 1:

@@ -36,7 +36,7 @@ async def requested_session(services: Services, params: OfSession) -> Session:
 async def writable_session(services: Services, params: OfSession) -> Session:
     """The session that a client's text goes into: the session that the params name, or the newest client's session.
 
-    An observed session is a mirror of its agent's. Raises `Conflict` for one, for only its own feed writes into it.
+    An observed session is a mirror of its agent's, written by its own feed alone. Raises `Conflict` for a mirror.
     """
     key = await services.registry.resolve(params.session, params.cwd, source="" if params.session else CLIENT)
     session = await services.registry.get(key)

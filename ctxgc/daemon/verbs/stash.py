@@ -194,7 +194,7 @@ async def tiers(services: Services, params: NoParams) -> TiersReply:
 
 
 async def export(services: Services, params: Export) -> ExportReply:
-    """`export`: a session whole, as one file that `import` brings back."""
+    """`export`: a whole session as a file, for `import` to bring back."""
     session = await requested_session(services, params)
     async with session.transaction():
         size = await write_new_file(params.path, encode_bundle(services, session))
@@ -206,7 +206,7 @@ async def export(services: Services, params: Export) -> ExportReply:
 async def write_new_file(path: str, blocks: AsyncIterable[bytes]) -> int:
     """Write a file that must not exist yet, for us alone to read; bytes written.
 
-    The file has its name only when it is whole: a stopped writing leaves nothing that bars the next attempt.
+    Only the whole file gets the name: an interrupted writing bars no later attempt.
     """
     partial, file = await asyncio.to_thread(_open_partial_file, path)
     try:

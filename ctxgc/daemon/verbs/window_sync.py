@@ -218,7 +218,7 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
 
 
 def _protected_slots(call: _Sync) -> set[int]:
-    """Resident slots that the host's server edits in this request. The next request releases these slots."""
+    """Resident slots that the host's server edits in this request. The next request releases the slots."""
     heap, protected = call.session.heap, set(call.params.held)
     return {slot for id_, slot in heap.slot_of.items() if id_ in protected and heap.state[slot] == RESIDENT}
 
@@ -296,7 +296,7 @@ def _forwarded_request(call: _Sync) -> ForwardedRequest:
 
 
 def _sent_tombstone_slots(call: _Sync) -> set[int]:
-    """Slots whose tombstones stand in the request: those that the gateway names, or the earlier tombstones."""
+    """Slots with tombstones in the request: the gateway's list, or the earlier tombstones."""
     heap, named = call.session.heap, call.params.edited
     if named is not None:
         return {heap.slot_of[id_] for id_ in named if id_ in heap.slot_of}

@@ -87,7 +87,7 @@ def _move_uneditable_to_skeleton(ready: PreparedSegment, given: RequestSegment) 
 
 
 def has_complete_segment(session: Session, id_: str) -> bool:
-    """Whether the session has this segment with its result."""
+    """Whether the session has the segment with the result."""
     slot = session.heap.slot_of.get(id_)
     return slot is not None and not session.heap.has_flag(slot, PENDING)
 
@@ -149,7 +149,7 @@ async def conflicting_digests(
 
 
 def conflict_copy(given: RequestSegment, stamp: bytes) -> RequestSegment:
-    """The segment whose id stands for another content, under an id of its own.
+    """A segment with a conflicting content, under an id of its own.
 
     `stamp` is the digest of the stored content: a client's digest may be any text, may begin like another's, and may be
     of a secret.

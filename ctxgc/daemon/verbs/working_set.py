@@ -1,4 +1,4 @@
-"""The sections of a session's working set: which slots, and which of their lines.
+"""The sections of a session's working set: slots, and lines of their segments.
 
     heap ──choose_slots──▶ slots ──SectionMaker, beside the loop──▶ sections, the most needed first
 

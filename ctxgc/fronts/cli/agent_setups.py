@@ -78,7 +78,7 @@ def other_program_setup(url: str, gateway: GatewayConfig, environment: Mapping[s
 
 
 def pi_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
-    """Pi: an extension of this run alone, which sets the base URLs of its own providers."""
+    """Pi: an extension for this run alone, which sets the base URLs of Pi's own providers."""
     variables = {"CTXGC_PI_ANTHROPIC": f"{url}/anthropic", "CTXGC_PI_OPENAI": openai_base_url(url, gateway)}
     return AgentSetup(variables, ("-e", PI_EXTENSION))
 
@@ -111,7 +111,7 @@ def goose_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]
 
 
 def crush_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
-    """Crush: the variables that its catalogue names as the endpoints of its providers."""
+    """Crush: the variables by which the catalogue names the endpoints of providers."""
     variables = {"OPENAI_API_ENDPOINT": openai_base_url(url, gateway), "ANTHROPIC_API_ENDPOINT": f"{url}/anthropic"}
     require_same_upstreams(OPENAI, ["OPENAI_API_ENDPOINT"], url, gateway, environment)
     require_same_upstreams(ANTHROPIC, ["ANTHROPIC_API_ENDPOINT"], url, gateway, environment)

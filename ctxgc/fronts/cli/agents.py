@@ -290,7 +290,7 @@ def _serving_gateway_status(start: AgentStart) -> dict[str, Any] | None:
 
 
 def _start_gateway(start: AgentStart, socket: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Start a gateway that outlives the command; its status."""
+    """Start a gateway that outlives the command; the gateway's status."""
     import subprocess
 
     from ctxgc.fronts.cli.gateway import require_aiohttp

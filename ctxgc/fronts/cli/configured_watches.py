@@ -53,7 +53,7 @@ def _require_valid_config(text: str, file: Path) -> None:
 
 
 def edit_watch_paths(text: str, path: str, *, is_kept: bool) -> str | None:
-    """The TOML text with that path followed, or not; None where no line of its own can say so."""
+    """The TOML text with that path followed, or not; `None` where no line of its own can say so."""
     try:
         expected = tomllib.loads(text)
     except tomllib.TOMLDecodeError:

@@ -187,7 +187,7 @@ class DemoRun:
                 self.kinds.setdefault(kind.kind, [0, 0])[at] += kind.resident_tokens
 
     def roots(self) -> list[dict[str, Any]]:
-        """Reports of sessions with those of their side chains as children."""
+        """Reports of sessions with the reports of side chains as children."""
         for key, parent in self._parents.items():
             if parent in self.reports and self.reports[key] not in self.reports[parent]["children"]:
                 self.reports[parent]["children"].append(self.reports[key])

@@ -40,7 +40,7 @@ class DamageScan:
         return bool(self._probes)
 
     def remove_found_probes(self, parts: Iterable[bytes]) -> None:
-        """Cross off the probes that these bytes hold."""
+        """Cross off the probes in the bytes."""
         for data in parts:
             text = data.decode("utf-8", "replace")
             for probe in [probe for probe in self._probes if probe in text]:

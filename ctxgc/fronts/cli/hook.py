@@ -90,7 +90,7 @@ def _is_ready(number: int, seconds: float) -> bool:
 
 
 def _connect_or_spawn(flag: str, *, spawns: bool) -> LineClient | None:
-    """A connection to the daemon; None where no daemon listens, and then a daemon is on its way."""
+    """A connection to the daemon; `None` where no daemon listens, and then a daemon is on its way."""
     for path in discovery.candidate_sockets(flag, os.environ):
         client = LineClient(path, CALL_S)
         try:
@@ -159,7 +159,7 @@ class _HookEvent:
         return bool(shown.gateway)
 
     def _unwatched_stale_transcripts(self) -> list[str]:
-        """Followed transcripts, beside this one, that have not grown for a day and that no user keeps followed."""
+        """Other followed transcripts without growth for a day, which no user keeps followed."""
         stale = list(self._stale_transcripts())
         kept = _configured_watch_paths() if stale else frozenset()
         return [] if kept is None else [path for path in stale if path not in kept]
@@ -188,7 +188,7 @@ class _HookEvent:
         return "\n".join(filter(None, [reply.text.rstrip("\n"), offer]))
 
     def _previous_session(self) -> str:
-        """The session before this one in the very same folder; empty where there is none."""
+        """The previous session in the very same folder; empty without a previous session."""
         if not os.path.isabs(self._folder):
             return ""
         params = {"project": self._folder, "limit": SESSIONS_LOOKED_AT}
@@ -197,7 +197,7 @@ class _HookEvent:
         return next((name for name in names if name != self._session_name()), "")
 
     def _suggest_segments(self) -> str:
-        """Names of evicted and departed segments that have the prompt's words; nothing of their texts."""
+        """Names of evicted and departed segments with the prompt's words; no text of the segments."""
         import shlex
 
         from ctxgc.core.frame import Block, DataLine, render_frame
@@ -220,7 +220,7 @@ class _HookEvent:
 
 
 def _configured_watch_paths() -> frozenset[str] | None:
-    """The paths of `ctxgc watch --keep`; None where the configuration cannot be read."""
+    """The paths of `ctxgc watch --keep`; `None` where the configuration cannot be read."""
     from ctxgc.config import BadConfig, load_config  # Slow to import, and seldom needed.
 
     try:

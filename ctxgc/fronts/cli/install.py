@@ -35,7 +35,7 @@ class InstallWork:
 
     def __init__(self) -> None:
         self.texts: dict[str, str | None] = {}
-        """The new text of each file; None: the file goes."""
+        """The new text of each file; `None`: the file goes."""
         self.records: dict[str, list[FileEdit]] = {}
         self.changes: list[dict[str, str]] = []
         self.notes: list[str] = []
@@ -62,7 +62,7 @@ class InstallWork:
 
 
 def install(shell: Shell, args: argparse.Namespace) -> int:
-    """Show what would change, ask, and change it."""
+    """Show the changes, ask, and apply the changes."""
     from ctxgc.fronts.setup import services
     from ctxgc.fronts.setup.changes import Records
 
@@ -114,7 +114,7 @@ def _plan_installation(
 
 
 def _apply_part(work: InstallWork, name: str, records: Records) -> None:
-    """The part of the work that has this record."""
+    """The part of the work with this record."""
     part = InstallWork()
     part.records = {name: work.records[name]} if name in work.records else {}
     files = {edit.file for edit in part.records.get(name, [])}
@@ -192,7 +192,7 @@ def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: lis
 
 
 def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
-    """Add the services' files; the manager that is to run them, empty for none. Raises `CommandRefused`."""
+    """Add the services' files; the manager for the services, empty without a manager. Raises `CommandRefused`."""
     from ctxgc.fronts.cli.gateway import require_aiohttp
     from ctxgc.fronts.setup import services
 

@@ -28,7 +28,7 @@ SYSTEMCTL_S = 5.0
 
 
 def up(shell: Shell, args: argparse.Namespace) -> int:
-    """Start the daemon unless it runs; say where it is."""
+    """Start the daemon unless a daemon runs; print the daemon's place."""
     was_up = _is_daemon_up(shell)
     reply: StatsReply = shell.call("stats", {})
     return shell.print_reply(reply, lambda page: _print_daemon(page, reply, was_up))

@@ -46,7 +46,7 @@ class DaemonLink:
 
 
 def mcp(shell: Shell, args: argparse.Namespace) -> int:
-    """Serve one agent until its stream ends."""
+    """Serve one agent until the stream ends."""
     from ctxgc.fronts.mcp.scope import Scope
     from ctxgc.fronts.mcp.server import McpServer
 

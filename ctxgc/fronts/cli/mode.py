@@ -141,7 +141,7 @@ def _write_mode(path: Path, name: str, wanted: str) -> None:
 
 
 def edit_mode(text: str, name: str, wanted: str) -> str | None:
-    """The TOML text with that mode set, or taken out; None where no line of its own can set the mode."""
+    """The TOML text with that mode set, or taken out; `None` where no line of its own can set the mode."""
     try:
         expected = tomllib.loads(text)
     except tomllib.TOMLDecodeError:

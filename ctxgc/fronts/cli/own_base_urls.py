@@ -1,4 +1,4 @@
-"""Base URLs that users set in files of their agents: read, so that no run lays the gateway's over one unasked.
+"""Base URLs in users' files of agents: read, so that no run replaces a user's URL by the gateway's unasked.
 
     opencode   opencode.json(c), config.json: global, OPENCODE_CONFIG, from the folder up; OPENCODE_CONFIG_CONTENT
     codex      $CODEX_HOME/config.toml: `openai_base_url`, and a `model_provider` of the user's own
@@ -77,7 +77,7 @@ def codex_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
 
 
 def pi_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
-    """Base URLs that Pi's models file gives its own providers."""
+    """Base URLs of Pi's own providers in the models file."""
     folder = environment.get("PI_CODING_AGENT_DIR") or os.path.join(_home_folder(environment), ".pi", "agent")
     yield from _json_base_urls(os.path.join(folder, "models.json"), "baseUrl")
 
@@ -125,7 +125,7 @@ def _config_home(environment: Mapping[str, str]) -> str:
 
 
 def _folders_above(environment: Mapping[str, str]) -> list[str]:
-    """The working folder and those above it, the outermost first."""
+    """The working folder and the folders above, the outermost first."""
     folder = os.path.abspath(environment.get("PWD") or os.curdir)
     folders = [folder]
     while len(folders) < FOLDERS_MAX and os.path.dirname(folder) != folder:
@@ -143,7 +143,7 @@ def _read_text(place: str) -> str:
 
 
 def _decode_json(text: str) -> Any:
-    """The value of a text of JSON, with comments and trailing commas or without; None for any other text."""
+    """The value of a text of JSON, with comments and trailing commas or without; `None` for any other text."""
     if not text.strip():
         return None
     try:

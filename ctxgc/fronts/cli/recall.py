@@ -203,7 +203,7 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def print_frame(page: terminal.Page, text: str, notes: Sequence[str]) -> None:
-    """A frame as the daemon rendered it; notes beside it, so that what a program reads is the frame alone."""
+    """A frame as the daemon rendered the frame; notes go to stderr, so that a program reads the frame alone."""
     page.stream.write(text if page.can_utf8 else text.encode("ascii", "replace").decode())
     page.stream.flush()
     beside = terminal.Page(sys.stderr)
@@ -222,7 +222,7 @@ def _require_piece(reply: RecallReply, name: str) -> None:
 def read_pieces(call: Call, segment: ContentReply, only: str = "") -> Iterator[tuple[str, bytes]]:
     """The exact bytes of a segment's pieces, page after page: `(piece name, bytes)`.
 
-    Later pages are read with `segment.get`, so that one recall counts as one page fault however large it is.
+    Later pages are read with `segment.get`, so that a recall of any size counts as a single page fault.
     """
     for piece in segment.pieces:
         if only and piece.name != only:

@@ -222,7 +222,7 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
 
 
 def _departed_in_words(reply: ShowReply) -> str:
-    """The segments that the host dropped, in raw tokens, and the commands that bring them back."""
+    """The host's departed segments, in raw tokens, and the commands that bring segments back."""
     if not reply.departed:
         return ""
     what = f"{pluralize(reply.departed, 'segment')}, {tokens_label(reply.departed_tokens)} raw tokens, by the host"
@@ -243,7 +243,7 @@ def _savings_in_words(reply: ShowReply, mode: str) -> str:
 
 
 def _last_collection_in_words(one: CollectionReply | None, billing: terminal.Billing) -> str:
-    """The last collection: its trigger, its predicted cost, its actual cost."""
+    """The last collection: trigger, predicted cost, actual cost."""
     if one is None:
         return "no collection yet"
     actual = "" if one.actual_cost is None else f", {_cost_in_words(billing.billed_part(one.actual_cost))} by the bill"

@@ -6,6 +6,6 @@ from ctxgc.core.frame import Block, DataLine, render_frame, split_lines
 
 
 def frame_text(title: str, origin: str, text: str) -> str:
-    """The text as data, under a header with what it is and whose."""
+    """The text as data, under a header with kind and owner."""
     lines = tuple(DataLine(number, line) for number, line in enumerate(split_lines([text]), 1))
     return render_frame([Block(title=title, facts=(origin,), lines=lines)])

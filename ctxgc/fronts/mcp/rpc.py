@@ -54,7 +54,7 @@ Id = int | float | str
 
 
 def request_id(message: object) -> Id | None:
-    """The id of a request; None for a notification, and for an id that no request may have."""
+    """The id of a request; `None` for a notification, and for an id that no request may have."""
     id = message.get("id") if isinstance(message, dict) else None
     if isinstance(id, float):
         return id if isfinite(id) else None

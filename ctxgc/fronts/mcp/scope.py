@@ -1,9 +1,9 @@
-"""The sessions that one MCP client may reach: those of its own project, whatever an argument says.
+"""The sessions in reach of one MCP client: sessions of the client's own project, whatever an argument says.
 
     roots of the client, else the working directory ──▶ projects
     name in an argument ──daemon──▶ session ──project of that session──▶ in a project of these? else: there is none
 
-A refusal names nothing that lies outside: what the daemon says of a name may be another project's.
+A refusal names no session outside: the daemon's own words on a name may tell of another project.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Scope:
         self._has_roots = threading.Event()
         self._has_roots.set()
         self._opens_all: bool | None = None
-        """Whether the user's configuration opens all projects; None before the daemon was asked."""
+        """Whether the user's configuration opens all projects; `None` before the daemon was asked."""
 
     def expect_roots(self) -> None:
         """Have questions wait for the roots, which the client was asked for."""
@@ -79,7 +79,7 @@ class Scope:
     def projects(self) -> tuple[str, ...]:
         """Folders whose sessions are in the scope, once the client has named its roots; `("",)` for all projects.
 
-        Raises `OutOfScope` where no folder tells its sessions from another folder's.
+        Raises `OutOfScope` where no folder tells sessions of two folders apart.
         """
         if self._opens_all is None:
             reply: ConfigReply = self._call("config.get", {})
@@ -132,7 +132,7 @@ class Scope:
         return row.session
 
     def resolve_session(self, name: str) -> str:
-        """The full name of the session that this name means. Raises `OutOfScope`."""
+        """The full name of the session meant by a name. Raises `OutOfScope`."""
         try:
             shown: ShowReply = self._call("session.show", {"session": name})
         except CallFailed as failure:

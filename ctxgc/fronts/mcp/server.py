@@ -57,7 +57,7 @@ INSTRUCTIONS = (
 
 
 class McpServer:
-    """Serves one client until its stream ends. Mutable; `serve` is called once."""
+    """Serves one client until the stream ends. Mutable; `serve` is called once."""
 
     def __init__(self, load: Callable[[], Handlers], scope: Scope) -> None:
         self._load = load
@@ -98,7 +98,7 @@ class McpServer:
         worker.join(max(0.0, ends_at - time.monotonic()))
 
     def answer_line(self, line: bytes) -> dict[str, Any] | list[dict[str, Any]] | None:
-        """The reply to a line, carried out at once; None where the line needs none. For a client over HTTP."""
+        """The reply to a line, carried out at once; `None` where the line needs none. For a client over HTTP."""
         try:
             messages, is_batch = parse_messages(line)
         except BadMessage as failure:
@@ -171,7 +171,7 @@ class McpServer:
         return "result" not in message and "error" not in message
 
     def _handle_notification(self, method: object, params: object) -> None:
-        """Take a notification in; an unknown one means nothing."""
+        """Take a notification in; an unknown notification has no effect."""
         if method == "notifications/cancelled":
             id = params.get("requestId") if isinstance(params, dict) else None
             with self._lock:
@@ -194,7 +194,7 @@ class McpServer:
                 self._send_message(replies if is_batch else replies[0])
 
     def _handle_request(self, request: Any) -> dict[str, Any] | None:
-        """The reply to a request; None for a request that the client has cancelled."""
+        """The reply to a request; `None` for a request that the client has cancelled."""
         id = request_id(request)
         if id is not None and self._is_cancelled(id):
             return None

@@ -189,7 +189,7 @@ def _validate_value(value: Any, rule: dict[str, Any]) -> str:
 
 
 class Tools:
-    """The tools of one client, each a method of its name."""
+    """The tools of one client, each a method of the same name."""
 
     def __init__(self, call: Call, scope: Scope) -> None:
         self._call = call
@@ -225,7 +225,7 @@ class Tools:
         """Hits in the scope, best first, whether there are more, and what the daemon says of the search.
 
         A page from which a hit of another project was left out says nothing of further pages, and a page without hits
-        nothing of words that other projects hold: both would answer questions about these projects.
+        no word of other projects: both would answer questions about other projects.
         """
         places = self._scope_params(session)
         # Several projects are read from their first hits: pages of each would skip what one page left over.

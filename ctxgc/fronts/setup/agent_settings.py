@@ -85,7 +85,7 @@ def text_before_installation(path: Path, standing: list[FileEdit]) -> str:
 def plan_claude(
     config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]
 ) -> AgentPlan:
-    """Claude Code: variables under `env` of its settings, and its status line."""
+    """Claude Code: variables under `env` of the settings, and the status line."""
     path = agent_home_folder(environment, "CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
     settings = parse_json_settings(path, text_before_installation(path, standing))
     own = settings.get("env", {})
@@ -109,7 +109,7 @@ def _settings_variables(way: AgentSetup) -> dict[str, str]:
 
 
 def plan_codex(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
-    """Codex: the base URL of its own provider, so that its list of sessions stays whole."""
+    """Codex: the base URL of the configured provider, so that Codex's list of sessions stays whole."""
     path = agent_home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
     try:
         settings = toml_edit.parse_toml(text_before_installation(path, standing))

@@ -88,7 +88,7 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
 
 
 def _claude_json_path(environment: Mapping[str, str]) -> Path:
-    """Claude Code's file of its servers: beside its folder, or in the folder that its variable names."""
+    """Claude Code's file of MCP servers: beside the settings folder, or in the folder of the variable."""
     own = environment.get("CLAUDE_CONFIG_DIR", "")
     return (Path(own) if own.startswith("/") else Path(discovery.home_folder(environment))) / ".claude.json"
 
@@ -127,7 +127,7 @@ def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, sta
 
 
 def installed_parts(standing: list[FileEdit]) -> set[str]:
-    """The parts of an installation that stand, by the settings that they set."""
+    """The standing parts of an installation, by their settings."""
     parts = {"mcpServers": "mcp", "mcp_servers": "mcp", "mcp": "mcp", "hooks": "hooks"}
     found = {parts.get(change.path[0], "gateway") for edit in standing for change in edit.changes}
     return found | {"plugin" for edit in standing if edit.file.endswith("plugins/ctxgc.ts")}

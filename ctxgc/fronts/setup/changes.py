@@ -32,7 +32,7 @@ class Change:
     value: str
     """The value as text of the file: JSON; for a key of TOML the text itself, for a table all its lines."""
     previous: str | None = None
-    """What stood there: the value's JSON, or the whole line of TOML; None where nothing did."""
+    """What stood there: the value's JSON, or the whole line of TOML; `None` where nothing did."""
     made_from: int = 0
     """The depth of the first key on the path that was not there."""
     empty_parent: str | None = None
@@ -58,7 +58,7 @@ class FileEdit:
 
 
 class NewFile(NamedTuple):
-    """A file that is ours alone, with its text."""
+    """A file of ours alone, with the text."""
 
     edit: FileEdit
     text: str
@@ -75,7 +75,7 @@ def digest(text: str) -> str:
 
 
 def read_text(path: Path) -> str | None:
-    """The file's text, byte for byte; None without a file. Raises `CommandRefused` for an unreadable file."""
+    """The file's text, byte for byte; `None` without a file. Raises `CommandRefused` for an unreadable file."""
     try:
         return path.read_bytes().decode()
     except FileNotFoundError:
@@ -193,7 +193,7 @@ def _remove_item(text: str, change: Change) -> str:
 
 
 def _remove_hooks(item: str, ours: Any) -> str | None:
-    """A list's item without our hooks, which are known by their commands; None for an item that is ours alone."""
+    """A list's item without our hooks, known by their commands; `None` for an item of ours alone."""
     value = json_edit.decode_json(item)
     if value == ours:
         return None
@@ -287,7 +287,7 @@ def _path_as_tuple(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def text_with_edit(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None, FileEdit]:
-    """The file's new text, None without a change, and the edit to be recorded. Raises `CommandRefused`.
+    """The file's new text, `None` without a change, and the edit to be recorded. Raises `CommandRefused`.
 
     A standing edit is taken back first, so that the values before us stay known.
     """
@@ -311,7 +311,7 @@ def text_with_edit(edit: FileEdit, standing: FileEdit | None) -> tuple[str | Non
 
 
 def text_without_edit(edit: FileEdit) -> tuple[str | None, list[str]]:
-    """The file's text to come, None where the file is to go, and the keys that stay. Raises `CommandRefused`."""
+    """The file's text to come, `None` where the file is to go, and the keys that stay. Raises `CommandRefused`."""
     path = Path(edit.file)
     present = read_text(path)
     if present is None:

@@ -40,9 +40,9 @@ class JsonNode:
     start: int
     end: int = 0
     members: list[JsonMember] | None = None
-    """The members of an object; None for any other value."""
+    """The members of an object; `None` for any other value."""
     items: list[JsonNode] | None = None
-    """The items of a list; None for any other value."""
+    """The items of a list; `None` for any other value."""
     commas: list[int] = field(default_factory=list)
     """Places of the commas between the members of an object or the items of a list."""
 
@@ -76,7 +76,7 @@ def parse_nodes(text: str) -> JsonNode:
 
 
 def value_at(text: str, path: tuple[str, ...]) -> str | None:
-    """The text of the value at a path; None where the path leads nowhere."""
+    """The text of the value at a path; `None` where the path leads nowhere."""
     node = parse_nodes(text)
     for key in path:
         if (found := _find_member(node, key)) is None:
@@ -114,7 +114,7 @@ def append_item(text: str, path: tuple[str, ...], value: str) -> str:
 
 
 def map_items(text: str, path: tuple[str, ...], edit: Callable[[str], str | None]) -> str:
-    """The text with each item of the list at the path edited; an item for which `edit` is None is taken out."""
+    """The text with each item of the list at the path edited; an item for which `edit` is `None` is taken out."""
     count = len(_list_at(text, path).items or ())
     for index in reversed(range(count)):
         node = _list_at(text, path)

@@ -64,7 +64,7 @@ class Host:
 
 
 def current_host() -> Host:
-    """The system that this is."""
+    """The system of this process."""
     return Host(sys.platform, os.environ, os.getuid(), run_command, program_path)
 
 

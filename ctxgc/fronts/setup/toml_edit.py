@@ -34,7 +34,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def line_of_key(text: str, key: str) -> str | None:
-    """The line that sets a top-level key, its end included; None where no line does."""
+    """The line that sets a top-level key, with the line's end; `None` without such a line."""
     named = re.compile(rf"[ \t]*{re.escape(key)}[ \t]*=")
     lines = [line for line in _split_toml_lines(text.removeprefix(BOM)) if named.match(line)]
     before = parse_toml(text)
@@ -108,7 +108,7 @@ def add_table(text: str, path: tuple[str, ...], block: str) -> str:
 
 
 def drop_table(text: str, block: str) -> str | None:
-    """The text without a table that stands as it was added; None where it does not."""
+    """The text without an added table; `None` where the table was edited since."""
     before, found, after = text.partition(block)
     if not found:
         before, found, after = text.partition(block.replace("\n", "\r\n"))

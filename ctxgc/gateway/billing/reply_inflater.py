@@ -13,7 +13,7 @@ _GZIP_OR_ZLIB, _RAW = zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
 
 
 class BadData(Exception):
-    """Bytes that are in none of these codings."""
+    """Bytes in no known coding."""
 
 
 class ReplyInflater:

@@ -23,7 +23,7 @@ class EventStream:
         self._rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The whole events that these bytes complete, in order."""
+        """The whole events completed by the bytes, in order."""
         unseen = max(len(self._rest) - _END_BYTES, 0)
         self._rest += data
         # Two searches from the end: most reads hold many small events, and their data is not looked at here.

@@ -43,7 +43,7 @@ class MarkRule(NamedTuple):
     def choose_mark(
         self, prompt: Prompt, standing_blocks: int, can_carry: Sequence[bool], tombstone_blocks: int
     ) -> Mark | None:
-        """The mark for this prompt with the host's marks on it; None: no mark."""
+        """Our mark for the prompt beside the host's marks; `None`: no mark."""
         marks = predict_marks(prompt.marks, standing_blocks, self.added_blocks)
         prompt = prompt._replace(marks=marks)
         return choose_own_mark(self.provider, self.entries, prompt, can_carry, tombstone_blocks or None, self.now_s)

@@ -36,7 +36,7 @@ _STEP_BYTES = 2**20
 
 
 class BadCoding(Exception):
-    """A body that is not in the coding that its headers name."""
+    """A body in another coding than the headers name."""
 
 
 class BodyTooLong(Exception):
@@ -44,9 +44,9 @@ class BodyTooLong(Exception):
 
 
 def body_coding(header: str) -> str | None:
-    """The codings of a body by its `content-encoding`, in the order in which they were applied: `gzip,zstd`.
+    """The codings of a body by `content-encoding`, in the order of application: `gzip,zstd`.
 
-    Empty for a plain body; None for a body that cannot be read here.
+    Empty for a plain body; `None` for a body that cannot be read here.
     """
     names = [name.strip() for name in header.lower().split(",")]
     codings = [name for name in names if name not in ("", "identity")]

@@ -1,4 +1,4 @@
-"""Edits that a host orders of its server under `context_management`, and the results that they will clear.
+"""Edits that a host orders of the server under `context_management`, and the results to be cleared.
 
     clear_thinking_…    thinking goes, which ctxgc never edits                    ─┐ known: played along with
     clear_tool_uses_…   results go, but for the last and for tools that are kept  ─┘
@@ -33,7 +33,7 @@ def is_known_management(management: Any, allowed: Set[str]) -> bool:
 def results_to_clear(
     management: Any, segments: Sequence[Segment], body_bytes: int, allowed: Set[str]
 ) -> frozenset[str]:
-    """Ids of exchanges whose results these orders will clear in this request."""
+    """Ids of the tool calls whose results the orders will clear in this request."""
     edits = management.get("edits") if isinstance(management, dict) else None
     cleared: set[str] = set()
     for edit in edits if isinstance(edits, list) else ():

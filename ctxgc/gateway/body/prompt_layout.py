@@ -66,7 +66,7 @@ class PromptLayout(NamedTuple):
 
 
 def read_layout(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) -> PromptLayout | None:
-    """The layout of a request; None where the provider's cache has no marks."""
+    """The layout of a request; `None` where the provider's cache has no marks."""
     if not window.blocks or "messages" not in fields:
         return None
     tools = _tool_marks(text, fields.get("tools"))

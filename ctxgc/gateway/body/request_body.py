@@ -135,7 +135,7 @@ def _can_recall(window: WireWindow) -> bool:
 
 
 def _deferred_recall_tool(window: WireWindow) -> str:
-    """The recall tool that Codex names at the head of its list and shows its model when the model asks for it."""
+    """The recall tool that Codex names at the head of the list, and shows the model on demand."""
     for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
         for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
             if _DEFERRED_SERVER.search(piece.text):

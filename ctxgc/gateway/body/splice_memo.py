@@ -79,7 +79,7 @@ class SpliceMemo(NamedTuple):
 
 
 class EvictedBody(NamedTuple):
-    """An evicted body: its tombstone, and the digest of its content."""
+    """An evicted body: tombstone, and digest of the content."""
 
     tombstone: Tombstone
     digest: bytes
@@ -128,7 +128,7 @@ def splice_edits(
 
 
 def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnMark | None] | None:
-    """The body with the memo's tombstones and mark, or None if the body does not begin as the memo does.
+    """The body with the memo's tombstones and mark, or `None` if the body does not begin as the memo does.
 
     Where the memo's mark may not stand, the body has the tombstones alone.
     """

@@ -165,6 +165,6 @@ class GuardedConnection(asyncio.Protocol):
 
 
 def connection_of_request(request: web.BaseRequest) -> GuardedConnection | None:
-    """The guard of a request's connection; None where the connection is gone, or stands behind no guard."""
+    """The guard of a request's connection; `None` where the connection is gone, or stands behind no guard."""
     protocol = request.transport.get_protocol() if request.transport is not None else None
     return protocol if isinstance(protocol, GuardedConnection) else None

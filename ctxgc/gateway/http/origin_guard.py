@@ -44,7 +44,7 @@ def names_this_machine(host: str) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """The name in a `Host` header, without its port and its brackets."""
+    """The name in a `Host` header, without port and brackets."""
     found = _HOST.fullmatch(host.strip().lower())
     return (found["in_brackets"] or found["bare"]) if found else ""
 

@@ -84,7 +84,7 @@ def _join_url(base: str, target: str) -> str:
 
 
 def _candidate_providers(called: str, headers: Mapping[str, str]) -> Iterator[str]:
-    """Every provider to which a part of this request belongs."""
+    """Every provider of a part of the request."""
     if (by_path := _SERVED_BY.get(called.partition("/")[0])) is not None:
         yield by_path
     yield from (provider for name, provider in _HEADERS.items() if name in headers)

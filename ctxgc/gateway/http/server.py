@@ -59,7 +59,7 @@ class _OutgoingRequest:
     """The content coding in which `body` goes upstream."""
 
     def unmarked_body(self) -> bytes | None:
-        """The body without our mark, which no later body of the request has; None where no such body can be made.
+        """The body without our mark, which no later body of the request has; `None` where no such body can be made.
 
         The agent's own bytes where the mark was the only edit.
         """
@@ -154,7 +154,7 @@ class Proxy:
         )
 
     async def _decode_whole_body(self, triage: Triage, body: AgentBody, original: bytes) -> bytes | None:
-        """The plain body; None for a body that must pass unread, which is counted."""
+        """The plain body; `None`, and counted, for a body that must pass unread."""
         if not triage.coding:
             return original
         try:
@@ -315,7 +315,7 @@ def _is_refused(reply: ClientResponse) -> bool:
 
 
 def _scan_reply(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
-    """The scanner after these bytes; None after a failure, which must not touch the agent's reply."""
+    """The scanner after the bytes; `None` after a failure, which must not touch the agent's reply."""
     try:
         if scanner is not None:
             scanner.feed(data)

@@ -50,7 +50,7 @@ class Accepts(Enum):
 
 
 class Upstreams:
-    """Sends requests on. Belongs to the loop that made its session.
+    """Sends requests on. Belongs to the loop of the client session.
 
     Proxies are those of the environment at the start: a look through the whole environment would cost a request more
     than its connection.
@@ -69,7 +69,7 @@ class Upstreams:
         *,
         accepts: Accepts = Accepts.ANY,
     ) -> ClientResponse:
-        """Send a request on with this body, and ask for its reply in these codings.
+        """Send a request on with the body, and ask for a reply in the codings.
 
         The reply returns as soon as its headers are there. Raises the exceptions of aiohttp.
         """
@@ -123,7 +123,7 @@ def copy_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMul
 
 
 def _readable_codings(accepted: list[str]) -> str:
-    """Codings, with their weights, that the agent takes and `usage.py` reads."""
+    """Codings, with weights, that the agent takes and `usage.py` reads."""
     readable = [
         coding for coding in _split_header_values(accepted) if coding.partition(";")[0].strip().lower() in READABLE
     ]
@@ -152,7 +152,7 @@ def _slices_of_body(body: bytes) -> Iterator[bytes]:
 
 
 def _proxy_to(url: URL, proxies: Mapping[str, str]) -> str | None:
-    """The proxy for this URL, in the choice of the APIs' own clients; None to this machine."""
+    """The proxy for this URL, in the choice of the APIs' own clients; `None` to this machine."""
     # Not `trust_env`: the library would take passwords from ~/.netrc too, and put one on a request without a key.
     host = url.raw_host or ""
     proxy = proxies.get(url.scheme)

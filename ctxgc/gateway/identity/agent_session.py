@@ -58,14 +58,14 @@ class ReplyProgress:
 
 
 class LateEdit(NamedTuple):
-    """The edits and marks of a request that was sent, in the daemon's form, beside those that its sync carried."""
+    """Edits and marks of a sent request, in the daemon's form, beyond the request's sync."""
 
     ids: Sequence[str]
     marks: Sequence[Mapping[str, Any]]
     unmarked: Sequence[Mapping[str, Any]]
     """The host's marks alone."""
     synced: tuple[Sequence[str] | None, Sequence[Mapping[str, Any]]]
-    """Ids and marks in the request's own sync; None: that sync came before the edit."""
+    """Ids and marks in the request's own sync; `None`: that sync came before the edit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -154,7 +154,7 @@ class AgentSession:
         self.parent = ""
         """The session that started this one, if the agent's headers name it."""
         self.known_ids: frozenset[str] | None = None
-        """Ids that the daemon has under the session's own name; None before the daemon was asked."""
+        """Ids that the daemon has under the session's own name; `None` before the daemon was asked."""
         self.last_sync_s = 0.0
         """When the daemon last heard of the main branch, on the monotonic clock; 0: never."""
         self.is_resumed = False
@@ -184,9 +184,9 @@ class AgentSession:
         return bool(self.branches) and all(branch.is_cold(now_s) for branch in self.branches.values())
 
     def find_or_open_branch(self, contents: BodyContents, sub_agent: str = "") -> Branch:
-        """The branch that this request continues; a new branch if the request continues none.
+        """The branch that the request continues; else a new branch.
 
-        A `sub_agent` that the headers name needs no guess: its branch has the name that transcripts give it too.
+        A `sub_agent` named by the headers needs no guess: the branch has the name of the transcript.
         """
         segments = [segment for segment in contents.window.segments if segment.kind is not Kind.SYSTEM]
         call_digests = frozenset((s.id, contents.digests[s.id]) for s in segments if s.kind is Kind.TOOL_CALL)
@@ -262,7 +262,7 @@ def is_side_call(contents: BodyContents, identity: Identity) -> bool:
 
 
 def _match_twin_branch(twins: Sequence[Branch], call_digests: frozenset[tuple[str, bytes]]) -> Branch | None:
-    """The branch of these, which begin alike, with these calls.
+    """The branch with these calls, of branches that begin alike.
 
     A main branch has no twin, against any host's edit of its window. Children that began with the same words, at once
     or in turn, have calls of their own, or no calls yet.

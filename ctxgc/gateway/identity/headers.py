@@ -37,7 +37,7 @@ class Identity(NamedTuple):
 
 
 def identity_in_headers(headers: Mapping[str, str], path_session: str = "") -> Identity | None:
-    """The session that a request names; None without a name. `headers` finds names in any case.
+    """The session that a request names; `None` without a name. `headers` finds names in any case.
 
     The user's own words come first, the header's before the path's: an agent's header may look like another agent's.
     """
@@ -64,7 +64,7 @@ def parent_session_of(identity: Identity, headers: Mapping[str, str]) -> str:
 
 
 def sub_agent_of(identity: Identity, headers: Mapping[str, str]) -> str:
-    """The sub-agent that asks under its session's id, by the name that Claude Code's transcripts use; empty: none."""
+    """The sub-agent that asks under its session's id, named as in Claude Code's transcripts; empty: no sub-agent."""
     sub_agent = _valid_identity(CLAUDE_CODE, headers.get("x-claude-code-agent-id", ""))
     return sub_agent.session if sub_agent and identity.agent == CLAUDE_CODE else ""
 
@@ -93,7 +93,7 @@ def _opencode_session(headers: Mapping[str, str]) -> str:
 def _codex_session(headers: Mapping[str, str]) -> str:
     """Codex sends a turn's metadata as JSON in a header; older versions have a header for the session alone.
 
-    A sub-agent asks under its root's session and has a thread of its own, by which its rollout is named too.
+    A sub-agent asks under the root's session and has a thread of its own; the rollout has the thread's name.
     """
     try:
         metadata = msgspec.json.decode(headers.get("x-codex-turn-metadata", "{}"))

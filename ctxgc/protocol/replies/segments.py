@@ -1,4 +1,4 @@
-"""Replies of the verbs on segments: their facts, their content, their changes."""
+"""Replies of the verbs on segments: facts, contents, changes."""
 
 from __future__ import annotations
 
