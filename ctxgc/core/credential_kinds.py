@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-LOOKED_UP = "2026-11-30"
-"""The date of the last comparison of every row with its source, but for rows from memory: no source was compared."""
-
 SOURCES = {
     "gitleaks": "gitleaks (MIT), config/gitleaks.toml of 420a0f55",
     "issuer": "the issuer's own published form",
@@ -20,6 +17,7 @@ SOURCES = {
     "seen": "public manuals and settings that show the form, found by its left part in stored repositories",
     "report": "a public report of a credential that a session kept, named in decision 0036",
 }
+"""The sources of the forms. Every row but a `recalled` one was compared with its source on 2026-11-30."""
 
 LOWER_HEX = "[0-9a-f]"
 HEX = "[0-9A-Fa-f]"
@@ -40,11 +38,6 @@ class CredentialKind(NamedTuple):
     source: str
     must_look_random: bool = False
     """The left part alone is no proof: words have it too."""
-
-    @property
-    def looked_up(self) -> str:
-        """The date of the last comparison with the source; empty for a form from memory."""
-        return "" if self.source == "recalled" else LOOKED_UP
 
 
 _ROWS = (

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import heapq
 import math
-import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Raw
 
-from ctxgc.core.errors import Cancelled, DeadlinePassed
 from ctxgc.protocol.limits import (
     ALL_UNSENT_BYTES_MAX,
     BATCH_REPLY_BYTES_MAX,
@@ -80,17 +78,6 @@ class CallContext(msgspec.Struct):
     def unsubscribe(self) -> None:
         """As `Caller.unsubscribe`."""
         self.client.unsubscribe()
-
-    def raise_if_cancelled(self) -> None:
-        """Raise Cancelled or DeadlinePassed if the client wants no answer any more.
-
-        For a verb to call after each wait and before its point of no return. No other check stops a verb that runs: a
-        committed mutation reports success, against any later cancel.
-        """
-        if self.is_cancelled:
-            raise Cancelled("cancelled before it took effect")
-        if time.monotonic() > self.deadline_s:
-            raise DeadlinePassed("the deadline passed before it took effect", hint="allow a longer deadline_ms")
 
 
 class Dispatch(Protocol):

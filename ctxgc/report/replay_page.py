@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from ctxgc.replay.policy_registry import is_oracle
 from ctxgc.replay.report import ALL_AGENTS, Report
 from ctxgc.replay.terms import NONE, SHIPPED
 from ctxgc.report.charts import Dot, Row, dot_plot, share_bar_chart, window_chart
+from ctxgc.report.numbers import policy_cells
 from ctxgc.report.style import STYLE
 
 SCOPES = {
@@ -214,32 +214,8 @@ def _tables_html(report: Report, agents: dict[str, Report], everyone: Report) ->
 def _numbers_html(report: Report, policies: Sequence[Report]) -> str:
     times = report["timing"]["policy_us_per_turn"]
     head = ("policy", ">cost %", ">interval", ">prompt %", ">faults", ">interval", ">placebo", ">explicit", ">vs LRU")
-    rows = [
-        (
-            row["name"],
-            _number_text(row["cost_pct"], 1),
-            _interval_text(row["interval"], 1),
-            _number_text(row["prompt_tokens_pct"], 1),
-            _number_text(row["faults_per_100_turns"], 2),
-            _interval_text(row["faults_interval"], 2),
-            _number_text(row["placebo_faults_per_100_turns"], 2),
-            _number_text(row["explicit_faults_per_100_turns"], 2),
-            _number_text(row["faults_vs_lru"], 2),
-            _number_text(row["worst_session_cost_pct"], 1),
-            _number_text(row["cache_misses_pct"], 1),
-            _number_text(times.get(row["name"], {}).get("median"), 0),
-        )
-        for row in policies
-    ]
-    return _table_html((*head, ">worst session %", ">cache misses %", ">µs a turn"), rows)
-
-
-def _number_text(value: Any, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _interval_text(interval: Sequence[float] | None, digits: int) -> str:
-    return "–" if interval is None else f"{interval[0]:.{digits}f} – {interval[1]:.{digits}f}"
+    rows = [policy_cells(row, times) for row in policies]
+    return _table_html((*head, ">worst session %", ">worst turn %", ">cache misses %", ">µs a turn"), rows)
 
 
 def _table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -34,8 +34,9 @@ from ctxgc.adapters.json_values import (
     parse_unix_s,
 )
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, parse_json_object
+from ctxgc.adapters.transcripts.jsonl import parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
+from ctxgc.adapters.transcripts.single_session import SingleSessionLines
 from ctxgc.core.segment import Departure, Kind, Role, text_bytes, text_id, tool_call_id
 
 CALLS = frozenset({"function_call", "custom_tool_call", "local_shell_call", "web_search_call", "tool_search_call"})
@@ -43,7 +44,6 @@ OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output", "tool_se
 SELF_ANSWERED = frozenset({"web_search_call"})
 """Calls that the provider runs: no output item follows."""
 
-NO_SESSION = "rollout"
 """The session of a file without `session_meta` at its beginning."""
 
 
@@ -74,15 +74,15 @@ def _wrap_bare_record(value: dict[str, Any]) -> CodexRecord:
     return CodexRecord(value.get("timestamp"), value.get("type"), None)
 
 
-class Codex(LineTranscript):
+class Codex(SingleSessionLines):
     """Parses a rollout file: a session."""
 
+    unnamed_session = "rollout"
     source = "codex"
     bookkeeping = frozenset({"event_msg.task_started", "event_msg.thread_settings_applied", "world_state"})
 
     def __init__(self) -> None:
         super().__init__()
-        self._chain: SessionBuilder | None = None
         self._cwd = ""
         self._model = ""
         self._is_bare = False
@@ -113,10 +113,6 @@ class Codex(LineTranscript):
             isinstance(value.get("payload"), dict) or (self._is_bare and kind in BARE_ITEMS)
         )
 
-    def _flush(self) -> None:
-        if self._chain is not None:
-            self._chain.admit_lone_results()
-
     def _take_record(self, record: CodexRecord) -> None:
         payload = as_dict(record.payload)
         wall_s = parse_unix_s(record.timestamp)
@@ -132,12 +128,6 @@ class Codex(LineTranscript):
             self._take_event(payload, wall_s)
         else:
             self._skip_record(record.type)
-
-    def _ensure_session(self) -> SessionBuilder:
-        if self._chain is None:
-            self._chain = SessionBuilder(NO_SESSION, self._events)
-            self._events.append(SessionOpened(NO_SESSION))
-        return self._chain
 
     def _take_session_meta(self, payload: dict[str, Any], wall_s: float) -> None:
         """The first `session_meta` names the session; a later one, after a resume or from the forked session, adds

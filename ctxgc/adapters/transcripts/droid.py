@@ -17,11 +17,11 @@ from ctxgc.adapters.contract import SessionOpened
 from ctxgc.adapters.host_texts.wrappers import parse_wrappers
 from ctxgc.adapters.json_values import as_dict, as_text, block_text, clean_name, content_blocks, parse_unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
+from ctxgc.adapters.transcripts.jsonl import head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
+from ctxgc.adapters.transcripts.single_session import SingleSessionLines
 from ctxgc.core.segment import Departure, Kind, Role
 
-NO_SESSION = "session"
 """The session of a file that has lost its header."""
 
 HOST_TAG = "system-reminder"
@@ -34,7 +34,7 @@ def is_droid(head: bytes) -> bool:
     return any(value.get("type") == "session_start" and value.keys() >= _HEADER_KEYS for value in head_objects(head))
 
 
-class Droid(LineTranscript):
+class Droid(SingleSessionLines):
     """Parses a session file."""
 
     source = "droid"
@@ -42,7 +42,6 @@ class Droid(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._chain: SessionBuilder | None = None
         self._cwd = ""
         self._messages: dict[str, int] = {}
         """How many segments there were before each message."""
@@ -69,18 +68,8 @@ class Droid(LineTranscript):
     def _is_record(self, value: dict[str, Any]) -> bool:
         return value.get("type") in ("session_start", "message", "compaction_state", *self.bookkeeping)
 
-    def _flush(self) -> None:
-        if self._chain is not None:
-            self._chain.admit_lone_results()
-
-    def _ensure_session(self) -> SessionBuilder:
-        if self._chain is None:
-            self._chain = SessionBuilder(NO_SESSION, self._events)
-            self._events.append(SessionOpened(NO_SESSION))
-        return self._chain
-
     def _take_header(self, record: dict[str, Any]) -> None:
-        session = clean_name(as_text(record.get("id"))) or NO_SESSION
+        session = clean_name(as_text(record.get("id"))) or self.unnamed_session
         self._chain = SessionBuilder(session, self._events)
         self._cwd = clean_name(as_text(record.get("cwd")))
         title = clean_name(as_text(record.get("sessionTitle")) or as_text(record.get("title")))

@@ -107,8 +107,8 @@ class JsonLines:
 
 
 class LineTranscript:
-    """A `Transcript` with a record a line; a format says the meaning of a line in `_read_record` and of open records in
-    `_rest`.
+    """A `Transcript` with a record a line; a format takes a line in `_read_record`, and brings open records out in
+    `_flush`.
 
     A line that is no record may hold several records, or the beginning of a record with raw newlines: `resync` finds
     these.

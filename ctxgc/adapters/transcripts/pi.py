@@ -23,11 +23,11 @@ from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of_call
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, clean_name, content_blocks, parse_unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
-from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
+from ctxgc.adapters.transcripts.jsonl import head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
+from ctxgc.adapters.transcripts.single_session import SingleSessionLines
 from ctxgc.core.segment import Departure, Kind, Role
 
-NO_SESSION = "session"
 """The session of a file that does not begin with its header."""
 
 NOT_SENT = frozenset({"error", "aborted"})
@@ -55,14 +55,13 @@ class _PiEntry:
     """For a compaction: the oldest entry that stays."""
 
 
-class Pi(LineTranscript):
+class Pi(SingleSessionLines):
     """Parses a session file."""
 
     source = "pi"
 
     def __init__(self) -> None:
         super().__init__()
-        self._chain: SessionBuilder | None = None
         self._cwd = ""
         self._entries: dict[str, _PiEntry] = {}
         self._leaf = ""
@@ -85,16 +84,6 @@ class Pi(LineTranscript):
 
     def _is_record(self, value: dict[str, Any]) -> bool:
         return isinstance(value.get("type"), str) and ("parentId" in value or "timestamp" in value)
-
-    def _flush(self) -> None:
-        if self._chain is not None:
-            self._chain.admit_lone_results()
-
-    def _ensure_session(self) -> SessionBuilder:
-        if self._chain is None:
-            self._chain = SessionBuilder(NO_SESSION, self._events)
-            self._events.append(SessionOpened(NO_SESSION))
-        return self._chain
 
     def _take_header(self, record: dict[str, Any]) -> None:
         session = clean_name(as_text(record.get("id")))

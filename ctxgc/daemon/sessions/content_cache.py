@@ -38,10 +38,6 @@ class ContentCache:
         """The number of segments with content in the cache."""
         return len(self._cache)
 
-    def get_cached(self, key: SessionKey, seq: int) -> Content | None:
-        """The content of a segment in memory, else `None`."""
-        return self._cache.get((key, seq))
-
     async def get(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, Content]:
         """Contents by seq; a forgotten or unknown segment is absent."""
         contents = {seq: content for seq in seqs if (content := self._cache.get((key, seq)))}

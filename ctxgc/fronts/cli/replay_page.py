@@ -6,6 +6,7 @@ from ctxgc.core.labels import tokens_label
 from ctxgc.fronts.cli.terminal import Page, format_count, format_dollars, pluralize, printable_line
 from ctxgc.replay.report import ALL_AGENTS
 from ctxgc.replay.terms import SHIPPED
+from ctxgc.report.numbers import number_text, policy_cells
 from ctxgc.report.replay_page import REASONS
 
 TYPE_CHECKING = False
@@ -58,10 +59,10 @@ def _print_saving(page: Page, everything: dict[str, Any]) -> None:
         return
     row = rows[SHIPPED]
     faults, chance = row["faults_per_100_turns"], row["placebo_faults_per_100_turns"]
-    missed = f"missed something {_number_text(faults, 2)} times in 100 turns"
-    by_chance = f", {_number_text(chance, 2)} of them by coincidence alone" if chance is not None else ""
+    missed = f"missed something {number_text(faults, 2)} times in 100 turns"
+    by_chance = f", {number_text(chance, 2)} of them by coincidence alone" if chance is not None else ""
     page.print_line(
-        f"ctxgc as it ships would have cost {_number_text(row['cost_pct'], 1)} % of doing nothing, and", "bold"
+        f"ctxgc as it ships would have cost {number_text(row['cost_pct'], 1)} % of doing nothing, and", "bold"
     )
     page.print_line(f"{missed}{by_chance}.", "bold")
 
@@ -78,9 +79,9 @@ def _print_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str,
     page.print_title(f"{name}: {sessions}, {turns}")
     page.print_line("tool results", "dim")
     times = report["timing"]["policy_us_per_turn"]
-    _print_table(page, [_table_row(row, times) for row in agent["policies"]])
+    _print_table(page, [policy_cells(row, times) for row in agent["policies"]])
     page.print_line("with old tool inputs and old thinking", "dim")
-    _print_table(page, [_table_row(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
+    _print_table(page, [policy_cells(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
     profile, host, precision = agent["heap_profile"], agent["host_compactions"], agent["placebo_precision"]
     shares = [f"{part} {share:.0f} %" for part, share in profile.items() if share is not None]
     other = agent["bounds_with_inputs_and_thinking"]
@@ -102,33 +103,7 @@ def _print_table(page: Page, rows: list[list[str]]) -> None:
 
 def _bounds_in_words(bounds: dict[str, Any]) -> str:
     cost, faults = bounds["certified_cost_pct"], bounds["certified_faults_per_100_turns"]
-    return f"cost {_number_text(cost, 1)} %, faults at the budget {_number_text(faults, 2)}"
-
-
-def _table_row(row: dict[str, Any], times: dict[str, Any]) -> list[str]:
-    return [
-        row["name"],
-        _number_text(row["cost_pct"], 1),
-        _interval_text(row["interval"], 1),
-        _number_text(row["prompt_tokens_pct"], 1),
-        _number_text(row["faults_per_100_turns"], 2),
-        _interval_text(row["faults_interval"], 2),
-        _number_text(row["placebo_faults_per_100_turns"], 2),
-        _number_text(row["explicit_faults_per_100_turns"], 2),
-        _number_text(row["faults_vs_lru"], 2),
-        _number_text(row["worst_session_cost_pct"], 1),
-        _number_text(row["worst_turn_cost_pct"], 1),
-        _number_text(row["cache_misses_pct"], 1),
-        _number_text(times.get(row["name"], {}).get("median"), 0),
-    ]
-
-
-def _number_text(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _interval_text(interval: list[float] | None, digits: int) -> str:
-    return "–" if interval is None else f"{interval[0]:.{digits}f}–{interval[1]:.{digits}f}"
+    return f"cost {number_text(cost, 1)} %, faults at the budget {number_text(faults, 2)}"
 
 
 def print_explanation(page: Page, found: dict[str, Any]) -> None:

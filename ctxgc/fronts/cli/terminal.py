@@ -176,15 +176,6 @@ def format_count(number: float) -> str:
     return f"{round(number):,}"
 
 
-def format_tokens(number: float) -> str:
-    """Tokens, short: `950`, `12.3 k`, `4.56 M`."""
-    if abs(number) < 1000:
-        return str(round(number))
-    if abs(number) < 999_950:
-        return f"{number / 1e3:.1f} k"
-    return f"{number / 1e6:.2f} M"
-
-
 def format_dollars(amount: float) -> str:
     """An amount of money, short: `$12.30`, `$0.0042`."""
     size = abs(amount)
