@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(slots=True)
@@ -19,19 +19,30 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Tally:
-    """A policy's tally on an episode."""
+class PolicyCounts:
+    """A policy's bill and faults, added up over requests."""
 
-    turns: int = 0
     cost: float = 0.0
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    """Of those, read from the provider's cache."""
+    """Of the prompt tokens, read from the provider's cache."""
     faults: int = 0
     explicit_faults: int = 0
     evictions: int = 0
     collections: int = 0
     uses: int = 0
+
+    def add_counts(self, other: PolicyCounts) -> None:
+        """Add each count of another sum."""
+        for count in fields(PolicyCounts):
+            setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
+
+
+@dataclass(slots=True)
+class Tally(PolicyCounts):
+    """A policy's tally on an episode."""
+
+    turns: int = 0
     window: list[int] = field(default_factory=list)
     """Prompt tokens by turn."""
     costs: list[float] = field(default_factory=list)

@@ -20,7 +20,7 @@ from ctxgc.replay.policy_registry import is_oracle, policies_of, timed_policy
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
 from ctxgc.replay.simulate import EpisodeScript, script_of, simulate_policy
 from ctxgc.replay.statistics import median
-from ctxgc.replay.tally import Tally
+from ctxgc.replay.tally import PolicyCounts, Tally
 from ctxgc.replay.terms import NONE, SHIPPED, WINDOWS, StudyTerms
 from ctxgc.replay.trace import Episode
 
@@ -34,17 +34,9 @@ LABEL_BYTES_MAX = 60
 
 
 @dataclass(slots=True)
-class Sums:
+class Sums(PolicyCounts):
     """A policy's tally on a session, over all episodes."""
 
-    cost: float = 0.0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    faults: int = 0
-    explicit_faults: int = 0
-    evictions: int = 0
-    collections: int = 0
-    uses: int = 0
     strict_faults: int = 0
     """The strict rule, where a single missing rare word is a fault."""
     placebo_faults: int = 0
@@ -57,10 +49,7 @@ class Sums:
     def add_tally(self, tally: Tally) -> None:
         """Take in an episode."""
         self.costs += [self.cost + cost for cost in tally.costs]
-        for name in ("cost", "prompt_tokens", "cached_tokens", "faults", "explicit_faults", "evictions"):
-            setattr(self, name, getattr(self, name) + getattr(tally, name))
-        self.collections += tally.collections
-        self.uses += tally.uses
+        self.add_counts(tally)
 
     def set_worst_turn(self, nothing: Sums) -> None:
         """Where the session stood worst beside no collection. The first turns write a prompt and little else."""
