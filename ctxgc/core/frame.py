@@ -72,7 +72,7 @@ def render_line(line: DataLine) -> str:
 
 
 def clean_fact(text: str) -> str:
-    """A fact on one line, with no brackets but round ones, and without the dot that parts facts."""
+    """A fact on one line, with round brackets only, and without the dot that parts facts."""
     kept = escape_control_chars(text[: 2 * FACT_CHARS_MAX])
     kept = kept if len(kept) <= FACT_CHARS_MAX else kept[: FACT_CHARS_MAX - 1] + "…"
     kept = kept.translate(_ASCII_IN_HEADER)

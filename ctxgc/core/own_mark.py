@@ -1,4 +1,4 @@
-"""Our own cache mark: its block in a request, or none.
+"""Our own cache mark: the mark's block in a request, or no mark.
 
     bodies are out   ──▶ the block of the last tombstone: the entry there is what the next edit reads
     the deepest entry lies beyond the reach of the host's marks

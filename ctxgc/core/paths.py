@@ -105,7 +105,7 @@ class PathIndex:
         return namings
 
     def newest_holder(self, use: PathUse, before: int) -> int:
-        """The newest slot older than `before` that read or wrote a line of this range; -1 if there is none."""
+        """The newest slot older than `before` that read or wrote a line of the range; -1 without such a slot."""
         history = self.histories.get(use.path)
         for old in reversed(history.uses) if history else ():
             overlaps = old.first_line <= use.last_line and use.first_line <= old.last_line

@@ -35,5 +35,5 @@ class Slack(NamedTuple):
     turn: int = 0
 
     def cost_max(self, gains: float, rewrite: float) -> float:
-        """The most that a warm cut with these gains may cost beyond its saving in the same request."""
+        """The most that a warm cut with such gains may cost beyond the saving in the same request."""
         return self.saved_cost + regret_part(gains, rewrite, self.turn) * self.full_cost

@@ -115,7 +115,7 @@ class EdgeKind(IntEnum):
 
 
 class Renderer(StrEnum):
-    """Who renders a session's window: its agent (ctxgc only plans), a client that asks ctxgc, or the gateway."""
+    """The renderer of a session's window: the agent (ctxgc only plans), a client that asks ctxgc, or the gateway."""
 
     AGENT = "agent"
     CLIENT = "client"

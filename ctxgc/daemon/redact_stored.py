@@ -18,7 +18,7 @@ PROGRESS_ROWS = 10_000
 
 
 def run_redaction(path: Path, counter: TokenCounter, *, is_dry: bool) -> str:
-    """Redact the stash, or count what a run would redact; the sentence that says what was found."""
+    """Redact the stash, or count a run's redactions; a sentence with the counts."""
     report = redact_stash(path, row_redactor(counter), _print_progress, is_dry=is_dry)
     verb = "would be redacted" if is_dry else "redacted"
     end = "nothing was changed" if is_dry else "the old bytes are gone from the file, its index and its log"

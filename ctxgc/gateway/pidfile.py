@@ -1,4 +1,4 @@
-"""Gateways that run: each keeps a locked file in the state folder, with its pid and its address.
+"""Running gateways: each keeps a locked file in the state folder, with pid and address.
 
     gateway   write, lock, name `gateway-PID.lock` ─▶ … ─▶ remove     command   a locked file: its gateway runs
 

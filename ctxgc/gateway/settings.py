@@ -50,12 +50,12 @@ class Settings:
     """The word in the path of that user's base URLs; empty: there is none."""
 
     def mode_of(self, agent: str, session: str) -> Mode:
-        """The mode of a session: its own, its agent's, or the gateway's."""
+        """The mode of a session: the session's own, the agent's, or the gateway's."""
         own = self.modes.get(f"{agent}:{session}") or self.modes.get(f"{agent}:{session.partition('/')[0]}")
         return own or self.modes.get(agent) or self.mode
 
     def cache_life_s(self, requested: str) -> float:
-        """Seconds of pause after which the provider's cache is cold, for a request that says this price profile."""
+        """Seconds of pause after which the provider's cache is cold, for a request of the price profile."""
         if self.profile == "auto" and not requested:
             return self.cache_ttl_s
         return cache_life_s(effective_profile(self.profile, requested), requested)

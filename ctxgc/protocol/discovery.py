@@ -95,7 +95,7 @@ def write_lock_file(lock: int, socket: str) -> None:
 
 
 def read_lock_file(folder: str) -> tuple[int, str]:
-    """(pid, socket) that the last daemon of this state folder wrote, (0, "") without any; that daemon may be gone."""
+    """(pid, socket) of the last daemon of this state folder, (0, "") without a daemon; the daemon may be gone."""
     try:
         lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -138,7 +138,7 @@ def unreachable_daemon_sentence(environment: Mapping[str, str]) -> str:
 
 
 def _is_daemon(pid: int) -> bool:
-    """Whether this process is a ctxgc daemon: after a crash its pid may belong to another program."""
+    """Whether the process is a ctxgc daemon: after a crash the pid may belong to another program."""
     try:
         os.kill(pid, 0)
         with open(f"/proc/{pid}/cmdline", "rb") as command_line:

@@ -196,7 +196,7 @@ class SegmentRef(MutatingSession):
 
 
 class HeapPlan(OfSession):
-    """The victims of a collection to this budget, with reasons. Changes nothing."""
+    """The victims of a collection to the budget, with reasons. A plan changes no segment."""
 
     budget_tokens: Tokens | None = None
     """The budget of the whole window; absent: the session's budget, else a third of the resident tokens."""

@@ -63,7 +63,7 @@ class SentCache(Params):
 
 
 class SentBefore(Params):
-    """The edits and marks with which a request was sent whose `window.sync` came too early to carry them."""
+    """The edits and marks of a request whose `window.sync` came too early."""
 
     edited: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)]
     """Ids whose tombstones stood in the request."""

@@ -202,7 +202,7 @@ def disjoint_claims(script: EpisodeScript, timeline: Sequence[Body]) -> list[Cla
 
 
 def _member_sets(wants: Sequence[Want], slots: Sequence[int]) -> set[tuple[int, ...]]:
-    """For each provider the fewest members whose absence makes it a fault."""
+    """For each provider the fewest members whose absence makes a fault."""
     asked: dict[int, list[Want]] = {}
     for want in wants:
         for provider in want.providers:

@@ -1,4 +1,4 @@
-"""The deadline of a search, which its connection's statements keep as well as the steps between them."""
+"""The deadline of a search, for the connection's statements and for the steps between statements."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class FileWatch:
     ) -> T:
         """The operation's result, if nobody else changed the files before its end. Raises `StashGone`.
 
-        `shrinks`: the operation may end with a smaller file; what it leaves undone may shrink a later one.
+        `shrinks`: the operation may end with a smaller file; an unfinished shrinking may come with a later operation.
         """
         self._require_unchanged(db)
         self._may_shrink = self._may_shrink or shrinks

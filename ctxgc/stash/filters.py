@@ -53,7 +53,7 @@ class SearchScope:
         return replace(self, clauses=(*self.clauses, clause), values=(*self.values, *sids), is_tagged=False)
 
     def sessions(self) -> SearchScope:
-        """The sessions of the scope whole, whatever else limits it: the texts that a reply may tell of."""
+        """The scope's sessions, without further limits: the texts that a reply may tell of."""
         if self.sids is None:
             return SearchScope("", (_NOT_FORGOTTEN,), (), is_tagged=True)
         clause, tags = _limit_to_sessions(self.sids)

@@ -46,7 +46,7 @@ class Postings(NamedTuple):
 
 @dataclass(slots=True)
 class PostingsLookup:
-    """The index's side of one query in one scope."""
+    """The postings of one query in one scope."""
 
     db: sqlite3.Connection
     query: SearchQuery
@@ -163,7 +163,7 @@ class PostingsLookup:
         return POSTINGS_MAX * self.newest // max(1, self.newest - oldest) if oldest else POSTINGS_MAX
 
     def _oldest_common_rid(self, lexeme: str) -> int:
-        """The oldest of the newest segments that have a common lexeme; 0 for one that is not common."""
+        """The oldest of the newest segments with a common lexeme; 0 for a rare lexeme."""
         if lexeme not in self._oldest:
             sql = f"SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET {POSTINGS_MAX}"
             row = self.db.execute(sql, (quote_term(Term(((lexeme,),))),)).fetchone()

@@ -109,7 +109,7 @@ def missing_terms(words: Vocabulary, query: SearchQuery, absent: Iterable[Term])
 
 
 def nearest_terms(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[Term, ...]]:
-    """Terms with what stands for them: pairs for a run without spaces, the nearest lexeme for one word."""
+    """Terms with their substitutes: pairs for a run without spaces, the nearest lexeme for one word."""
     nearest: dict[Term, tuple[Term, ...]] = {}
     left = CORRECTED_MAX
     for term in terms:

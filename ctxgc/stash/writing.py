@@ -59,7 +59,7 @@ Failpoint = Callable[[str], None]
 
 
 class EncodedPut(NamedTuple):
-    """A `Put` whose costly part is done: the frame of its content, and its row of the index."""
+    """A `Put` with the costly part done: the content's frame, and the row of the index."""
 
     row: SegmentRow
     frame: bytes

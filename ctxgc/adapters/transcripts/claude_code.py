@@ -161,7 +161,7 @@ class ClaudeCode(LineTranscript):
         return session
 
     def _continued_session(self, name: str, parent: str) -> str:
-        """The session that a record with another id continues: the parent's session, if this file holds the parent."""
+        """The session continued by a record with another id: the parent's session, if the file holds the parent."""
         own = self._sessions.get(name)
         if not parent or (own is not None and parent in own.tree):
             return name

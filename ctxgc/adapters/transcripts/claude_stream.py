@@ -82,7 +82,7 @@ class ClaudeStream(LineTranscript):
             session.chain.admit_lone_results()
 
     def _session_of(self, name: str, call: str) -> _StreamSession:
-        """The session of a record: the stream's own, or that of the sub-agent which this call started."""
+        """The session of a record: the stream's own, or the sub-agent's that the call started."""
         side = f"{name}/{call}" if call else name
         if side not in self._sessions:
             chain = SessionBuilder(side, self._events)

@@ -1,4 +1,4 @@
-"""Every transcript format of this build, with its test of a file's first bytes and its parser.
+"""Every transcript format of this build, with a test of a file's first bytes and a parser.
 
 A format is a row of `FORMATS`; the first row whose `is_format` says yes wins, so stricter rows stand first.
 """

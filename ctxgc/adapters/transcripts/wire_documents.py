@@ -176,7 +176,7 @@ def read_requests(data: bytes, list_key: str) -> LoggedRequests:
 
 
 def _name_sessions(holders: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
-    """The holders of a log, each with a session: the name that it has, or one by the first message of its list."""
+    """The holders of a log, each with a session: the holder's own name, or a name by the list's first message."""
     return [{"session": document_digest(encode_json(holder[list_key][:1]))} | holder for holder in holders]
 
 

@@ -186,7 +186,7 @@ def is_spaceless(character: str) -> bool:
 
 
 def camel_parts(word: str) -> tuple[str, ...]:
-    """The lower-case parts of a camelCase word, or nothing if it is not one: `getHTTPName` → get, http, name."""
+    """The lower-case parts of a camelCase word, no part of any other word: `getHTTPName` → get, http, name."""
     if len(word) > WORD_CHARS_MAX or not _HUMP.search(word):
         return ()
     parts = tuple(part.lower() for part in _PART.findall(word))

@@ -104,7 +104,7 @@ class SearchQuery(NamedTuple):
 
     @property
     def word_count(self) -> int:
-        """The number of words asked for: a word with its signs and the same without them are one."""
+        """The number of words asked for: a word with signs and the same word without signs count once."""
         return len({str(term).strip(_SIGNS) for term in self.terms})
 
     @property
@@ -182,7 +182,7 @@ def looks_like_exclusion(token: str) -> bool:
 
 
 def _tokenize(query: str, filters: list[tuple[str, str]]) -> Iterator[_Token]:
-    """The tokens of a query; those that are filters go to `filters`."""
+    """The tokens of a query; filters go to `filters`."""
     for field, quoted, text in _TOKEN.findall(query):
         match = _FILTER.fullmatch(text or field + quoted)
         name, value = (match[1].lower(), match[2].strip('"')) if match else ("", "")
@@ -219,7 +219,7 @@ def _is_account(tokens: list[_Token]) -> bool:
 
 
 def _terms_of_tokens(tokens: list[_Token]) -> tuple[list[Term], list[Term], list[Term]]:
-    """The terms of the tokens, those that are required, and the parts of paths and identifiers among them."""
+    """The terms of the tokens, the required terms, and the parts of paths and identifiers."""
     terms: dict[Term, None] = {}
     required: list[Term] = []
     stops: dict[Term, None] = {}

@@ -100,7 +100,7 @@ class Hub:
         return sum(connection.unsent_bytes for connection in self.connections)
 
     def cut_off_stalled_clients(self) -> None:
-        """Cut off clients that have read nothing for a while, while all unread answers are beyond their bound."""
+        """Cut off clients without a read for a while, as long as all unread answers are beyond the bound."""
         total = self._unsent_bytes()
         if total <= self.limits.all_unsent_bytes_max:
             return

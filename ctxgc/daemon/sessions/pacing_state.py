@@ -83,7 +83,7 @@ def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
 
 
 def resume_ledger(pacing: str) -> tuple[RequestLedger, RegretAccount]:
-    """A ledger and an account that go on from what `encode_pacing` wrote."""
+    """A ledger and an account that go on from the state of `encode_pacing`."""
     state = _decode_state(pacing)
     return (RequestLedger(), RegretAccount()) if state is None else _restore_ledger(state)
 

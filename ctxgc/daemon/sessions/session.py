@@ -1,4 +1,4 @@
-"""A session that is awake: its heap and indexes, and the only place that changes heap and indexes.
+"""An awake session: heap and indexes, and the only place that changes heap and indexes.
 
     asleep ──rows──▶ awake ──change: heap and stash together──▶ awake
                        ▲            │ the commit failed

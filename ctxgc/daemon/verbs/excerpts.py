@@ -194,7 +194,7 @@ def require_project(row: SessionRow, project: str, name: str) -> None:
 async def _pack_segment_excerpts(
     services: Services, params: StashRecall, session: Session
 ) -> tuple[PackedFrame, dict[int, StoredSegment]]:
-    """The frame of one segment or its neighbourhood, and what each source's key stands for. Inside the change."""
+    """The frame of a segment or a neighbourhood, and the stored segment of each source's key. Inside the change."""
     [slot] = session.unforgotten_slots([params.id or params.around])
     budget = recall_budget_tokens(params)
     slots = range(slot, slot + 1) if params.id else _neighbour_slots(session, slot, budget)

@@ -99,7 +99,7 @@ def _settings_arguments(
 
 
 def codex_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
-    """Codex: a provider of this run alone, with its own login, over HTTP (its WebSocket cannot be read).
+    """Codex: a provider for this run alone, with Codex's own login, over HTTP (the WebSocket cannot be read).
 
     A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and no other server may see the
     login.
@@ -119,7 +119,7 @@ def codex_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]
 
 
 def opencode_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
-    """OpenCode: base URLs of its providers `anthropic` and `openai`, laid over its configuration."""
+    """OpenCode: base URLs of the providers `anthropic` and `openai`, laid over OpenCode's configuration."""
     content = environment.get("OPENCODE_CONFIG_CONTENT", "") or "{}"
     try:
         config = json.loads(content)

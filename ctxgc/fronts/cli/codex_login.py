@@ -1,4 +1,4 @@
-"""Codex's login, by its files: an API key, or ChatGPT tokens, which OpenAI serves at another address.
+"""Codex's login, by files: an API key, or ChatGPT tokens, which OpenAI serves at another address.
 
     CODEX_API_KEY (`codex exec`) ──▶ key          $CODEX_HOME/auth.json ──▶ key | tokens of ChatGPT
 

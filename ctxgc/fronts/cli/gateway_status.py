@@ -55,7 +55,7 @@ WHY = {
 
 
 class StatusRefused(ValueError):
-    """A gateway answered, and refused its status: by its secret, or by a version that knows no secret."""
+    """A gateway answered, and refused the status: for the secret, or as a version without secrets."""
 
 
 def fetch_status(url: str, secret: str = "") -> dict[str, Any]:

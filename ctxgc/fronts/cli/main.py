@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_guarded(words: list[str], *, complains: bool = True) -> int:
-    """Run a command; its exit code, whatever becomes of the standard streams."""
+    """Run a command; the exit code, whatever becomes of the standard streams."""
     if sys.stdout is None:  # Closed, as by `>&-`. What we open next would get its number, and our output with it.
         if sys.stderr is not None:
             sys.stderr.write("ctxgc: standard output is closed\n")

@@ -100,7 +100,7 @@ def search(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def print_hits(page: terminal.Page, reply: SearchReply) -> None:
-    """Ranked hits: what and where, then the snippet with its matches highlighted."""
+    """Ranked hits: label and place, then the snippet with highlighted matches."""
     for rank, hit in enumerate(reply.hits, 1):
         facts = (
             hit.id,

@@ -117,7 +117,7 @@ class Scope:
         return found[offset : offset + limit]
 
     def current_session(self) -> str:
-        """The session that the agent itself is in: by the agent's variable, else the newest of its project."""
+        """The agent's own session: by the agent's variable, else the newest session of the project."""
         for source, variable in SESSION_VARIABLES:
             if name := self._environment.get(variable):
                 try:

@@ -149,7 +149,7 @@ def list_tools(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate_arguments(arguments: Any, schema: dict[str, Any]) -> str:
-    """What is wrong with a tool's arguments by its schema, in a sentence; empty where nothing is."""
+    """The fault of a tool's arguments by the schema, in a sentence; empty for sound arguments."""
     if not isinstance(arguments, dict):
         return "the arguments are an object"
     if missing := [name for name in schema["required"] if name not in arguments]:

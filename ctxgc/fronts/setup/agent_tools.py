@@ -134,7 +134,7 @@ def installed_parts(standing: list[FileEdit]) -> set[str]:
 
 
 def join_plans(plans: list[AgentPlan]) -> AgentPlan:
-    """The plans of several parts as one: a file that two of them edit is edited once."""
+    """The plans of several parts as one: a file in two plans is edited once."""
     edits: dict[str, FileEdit] = {}
     for plan in plans:
         for edit in plan.edits:

@@ -26,7 +26,7 @@ class Uneditable(Exception):
 
 @dataclass(slots=True)
 class JsonMember:
-    """A member of an object: where its key begins, and its value."""
+    """A member of an object: the start of the key, and the value."""
 
     key: str
     start: int

@@ -75,7 +75,7 @@ class BodyContents(NamedTuple):
 
 
 def read_body(body: bytes, wire: str, edits_allowed: Set[str], agent: str = "") -> BodyContents:
-    """Read a body of this wire format, in this agent's ways. Raises `BadTranscript` for a body of another format."""
+    """Read a body of a wire format, in an agent's ways. Raises `BadTranscript` for a body of another format."""
     window = WIRE_FORMATS[wire].parse(body, agent)
     contents = read_json(body, lambda text: _read_contents(text, window, edits_allowed))
     return contents._replace(profile=contents.profile or _openai_cache_profile(body, wire, contents.model))
@@ -155,7 +155,7 @@ def _tools_extent(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
 
 
 def _server_obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
-    """A server that edits this window too, or a part of the window that only the server has."""
+    """The obstacle of a server that edits the window too, or that alone holds a part of the window."""
     management = fields.get("context_management")
     if management is not None and not is_known_management(text.value(management), edits_allowed):
         return Reason.CONTEXT_MANAGEMENT

@@ -36,7 +36,7 @@ class Bounds(NamedTuple):
 
 
 def connection_bounds(files: int) -> Bounds:
-    """Bounds for a process with this many open files: a served connection takes two, of which one upstream."""
+    """Bounds for a process with so many open files: a served connection takes two files, one of them upstream."""
     spare = max(files - FILES_SPARED, 8)
     unproven = min(UNPROVEN_MAX, spare // 4)
     return Bounds(min(OWNED_MAX, (spare - unproven) // 2), unproven)

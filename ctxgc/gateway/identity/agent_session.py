@@ -1,4 +1,4 @@
-"""The branches of a session: its main branch, and those of its sub-agents, told apart by content.
+"""The branches of a session: the main branch, and branches of sub-agents, told apart by content.
 
     AgentSession (one id of the agent) ── main     ID             the first with tools, or known to the daemon as ID
                                        ├─ child    ID/ab12cd34    other tools, or another first prompt of the user
@@ -168,7 +168,7 @@ class AgentSession:
 
     @property
     def may_miss_host_cache(self) -> bool:
-        """Whether the session asks for so many calls at once that its host may miss its own cache."""
+        """Whether the session asks for so many calls at once that the host may miss the cache."""
         return any(branch.asks_many_calls for branch in self.branches.values())
 
     def find_memo_branch(self, body: bytes) -> Branch | None:

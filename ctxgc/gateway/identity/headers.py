@@ -52,7 +52,7 @@ def identity_in_headers(headers: Mapping[str, str], path_session: str = "") -> I
 
 
 def window_limit_of(headers: Mapping[str, str]) -> int:
-    """The size that the run holds its window to, in billed tokens; 0 where the headers say none."""
+    """The run's limit of the window, in billed tokens; 0 without a limit in the headers."""
     size = headers.get(WINDOW_HEADER, "")
     return int(size) if _SIZE.fullmatch(size) else 0
 
