@@ -120,7 +120,7 @@ class ReadOnly(CtxgcError):
     kind = "read_only"
     number = -32007
     is_retryable = True
-    next_step = "free some space; writing resumes by itself"
+    next_step = "free some space; writes resume by themselves"
 
 
 class StashGone(ReadOnly):

@@ -250,7 +250,7 @@ def _next_step_hint(outcome: Outcome, protected_by: Mapping[str, int], target: i
         stay = f"the {tokens_label(after)} that stay are {names}"
         return f"the budget of {tokens_label(target)} is not reached: {stay}; `ctxgc why SEGMENT` says why"
     if outcome.collection and outcome.plan.victims:
-        return "`ctxgc undo` takes this back; `ctxgc search WORDS` finds what left"
+        return "`ctxgc undo` takes the collection back; `ctxgc search WORDS` finds the evicted segments"
     return None
 
 

@@ -209,7 +209,7 @@ class LineClient:
         except OSError as error:
             raise Unreachable(f"the daemon hung up: {error.strerror or error}") from error
         if not data:
-            raise Unreachable("the daemon hung up before it answered", "run the command again: it starts the daemon")
+            raise Unreachable("the daemon hung up before it answered", "run the command again, which starts the daemon")
         head, *rest = data.split(b"\n")
         self._chunks.append(head)
         if rest:

@@ -337,32 +337,32 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "hello": Verb(Hello, daemon.HelloReply, "who is there, and what it can do"),
+    "hello": Verb(Hello, daemon.HelloReply, "the daemon's version and capabilities"),
     "ping": Verb(NoParams, daemon.PongReply, "answers at once"),
     "rpc.discover": Verb(NoParams, daemon.DiscoverReply, "every verb with the JSON Schema of its params"),
-    "session.open": Verb(SessionOpen, sessions.SessionReply, "create a session, or open the one that exists", True),
+    "session.open": Verb(SessionOpen, sessions.SessionReply, "create a session, or open an existing session", True),
     "session.list": Verb(SessionList, sessions.SessionsReply, "known sessions, newest first"),
     "session.show": Verb(
         OfSession, sessions.ShowReply, "a session: window, tokens by kind, pressure, what a collection would free"
     ),
     "session.set": Verb(SessionSet, sessions.SessionReply, "change budget, renderer, task or model", True),
-    "session.close": Verb(MutatingSession, sessions.SessionReply, "mark a session as ended; nothing is removed", True),
+    "session.close": Verb(MutatingSession, sessions.SessionReply, "mark a session as ended; every segment stays", True),
     "session.rehydrate": Verb(
         SessionRehydrate, stash.RehydrateReply, "a working set for a new or compacted session, under a budget"
     ),
     "session.render": Verb(SessionRender, sessions.RenderReply, "the window as a list of a model API"),
     "segment.add": Verb(SegmentAdd, segments.AddReply, "admit a segment", True),
-    "segment.add_many": Verb(SegmentAddMany, segments.AddReply, "admit segments, all or none", True),
+    "segment.add_many": Verb(SegmentAddMany, segments.AddReply, "admit segments together, or none at all", True),
     "segment.add_file": Verb(SegmentAddFile, segments.AddReply, "admit a file's text as a segment", True),
     "segment.get": Verb(SegmentGet, segments.ContentReply, "a segment with its content"),
     "segment.list": Verb(SegmentList, segments.SegmentsReply, "segments in window order"),
     "segment.pin": Verb(SegmentIds, segments.SegmentsChangedReply, "make segments roots: never evicted", True),
     "segment.unpin": Verb(SegmentIds, segments.SegmentsChangedReply, "take pins back", True),
-    "segment.touch": Verb(SegmentIds, segments.SegmentsChangedReply, "say that segments were used now", True),
+    "segment.touch": Verb(SegmentIds, segments.SegmentsChangedReply, "note that segments were used now", True),
     "segment.tag": Verb(SegmentTag, segments.SegmentsChangedReply, "set tags, task or importance", True),
     "segment.ref": Verb(SegmentRef, segments.SegmentsChangedReply, "say that a segment refers to older ones", True),
     "segment.evict": Verb(SegmentIds, heap.PlanReply, "evict by hand", True),
-    "heap.plan": Verb(HeapPlan, heap.PlanReply, "what a collection would evict, and why"),
+    "heap.plan": Verb(HeapPlan, heap.PlanReply, "the victims of a possible collection, with reasons"),
     "heap.collect": Verb(HeapCollect, heap.PlanReply, "collect to a budget", True),
     "heap.why": Verb(HeapWhy, heap.WhyReply, "why a segment is in the window, or why it left"),
     "heap.refs": Verb(OneSegment, heap.RefsReply, "references from and to a segment"),
@@ -378,16 +378,18 @@ VERBS: dict[str, Verb] = {
         NoParams, stash.TiersReply, "how much is hot (in memory too), warm (indexed) and cold (not indexed yet)"
     ),
     "messages.collect": Verb(MessagesCollect, sessions.RenderReply, "make a list of a model API fit a budget", True),
-    "window.sync": Verb(WindowSync, SyncReply, "the gateway's word on a session's window; what is to leave it", True),
+    "window.sync": Verb(
+        WindowSync, SyncReply, "the gateway's view of a session's window; the reply: bodies to leave out", True
+    ),
     "import": Verb(Import, daemon.ImportReply, "read transcripts", True),
     "export": Verb(Export, stash.ExportReply, "write a session whole to a new file, which `import` brings back"),
     "backup": Verb(Backup, stash.BackupReply, "a consistent copy of the stash"),
-    "watch.add": Verb(WatchAdd, daemon.WatchReply, "follow transcripts as they grow", True),
-    "watch.list": Verb(NoParams, daemon.WatchReply, "what is being followed, and how far"),
+    "watch.add": Verb(WatchAdd, daemon.WatchReply, "follow growing transcripts", True),
+    "watch.list": Verb(NoParams, daemon.WatchReply, "the followed paths, with progress"),
     "watch.remove": Verb(WatchAdd, daemon.WatchReply, "stop following", True),
     "subscribe": Verb(Subscribe, daemon.SubscribedReply, "receive events"),
     "unsubscribe": Verb(NoParams, daemon.SubscribedReply, "receive no more events"),
-    "tx": Verb(Tx, daemon.TxReply, "mutations of one session, all or none", True),
+    "tx": Verb(Tx, daemon.TxReply, "mutations of one session, together or not at all", True),
     "stats": Verb(NoParams, daemon.StatsReply, "counts and sizes of the daemon"),
     "metrics": Verb(NoParams, daemon.MetricsReply, "the same as Prometheus text"),
     "slowlog": Verb(NoParams, daemon.SlowlogReply, "the slowest requests"),

@@ -24,7 +24,7 @@ EXIT_BUSY = 75
 """Exit code of the loser of a race: another daemon holds the socket."""
 EXIT_CONFIG = 78
 """Exit code of a daemon that cannot use its configuration, or a folder named there."""
-CONFIG_HINT = "put that right, then run the command again: it starts the daemon"
+CONFIG_HINT = "mend the cause, then run the command again, which starts the daemon"
 LOG_NAME = "ctxgcd.log"
 NO_THREAD_CACHES = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 """Chunks that glibc keeps for a thread are not overwritten as they are freed: a daemon's memory has none of them."""
@@ -78,7 +78,7 @@ def _wait_for_lock(lock: int, gives_up_at: float) -> None:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > gives_up_at:
-                raise Unreachable("another command is starting the daemon and does not get on with it") from None
+                raise Unreachable("another command is starting the daemon and makes no progress") from None
             time.sleep(WAIT_S_MIN)
 
 

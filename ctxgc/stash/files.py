@@ -54,7 +54,7 @@ def _check_magic(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(len(MAGIC))
     if head and head != MAGIC:
-        raise damage_error(path, "its first bytes are not those of a database")
+        raise damage_error(path, "the first bytes are no database's")
 
 
 def damage_error(path: Path, detail: str) -> StashDamaged:

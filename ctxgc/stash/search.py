@@ -109,7 +109,9 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
         if len(wanted.filters) > FILTERS_MAX:
             run.notes.append(f"of {len(wanted.filters)} filters, the first {FILTERS_MAX} count")
         if run.scope is None:
-            run.notes.append("no segment can pass all filters: one names nothing, or leaves out what another asks for")
+            run.notes.append(
+                "no segment can pass all filters: a filter names no segment, or contradicts another filter"
+            )
             return _build_result(run, ())
         if wanted.is_empty:
             return _newest_page(run, run.scope)
@@ -168,7 +170,7 @@ def _best_page(run: _Search) -> SearchResult:
         run.wanted = run.wanted.with_terms(run.wanted.parts)
         ranked = _rank_scopes(run)
         if ranked:
-            run.notes.append(f"nothing has it as it stands; showing results for {_join_terms(run.wanted.terms)}")
+            run.notes.append(f"no segment has the query verbatim; showing results for {_join_terms(run.wanted.terms)}")
     if not ranked and not run.is_partial:
         nearest = nearest_terms(words, run.wanted.terms)
         run.wanted = replace_terms(run.wanted._replace(terms=tuple(nearest)), nearest)
@@ -178,7 +180,7 @@ def _best_page(run: _Search) -> SearchResult:
     if run.wanted.word_count > 1 and any(each.match in ("some", "near") for each in ranked):
         whole = sum(each.match == "all" for each in ranked)
         have = "no segment has" if not whole else "one segment has" if whole == 1 else f"{whole} segments have"
-        run.notes.append(f"{have} all words; the rest have some of them, or stand beside one that has")
+        run.notes.append(f"{have} all words; the rest have some of the words, or stand beside a segment that has them")
     hits = _build_hits(run, ranked[run.query.offset : run.page_end])
     return _build_result(run, hits, run.page_end if len(ranked) > run.page_end else -1)
 

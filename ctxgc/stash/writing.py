@@ -374,13 +374,13 @@ def ctxgc_error_of(error: Exception) -> CtxgcError:
     if "is full" in str(error):
         return ReadOnly(
             "the disk of the stash is full: nothing was written",
-            hint="free some space; writing resumes by itself, and reading goes on",
+            hint="free some space; writes resume by themselves, and reading goes on",
         )
     if isinstance(error, sqlite3.Error):
         return StorageFailed(
             f"the stash could not commit: {error}", hint="try again; if it persists, run `ctxgc doctor`"
         )
-    return StorageFailed(f"the stash cannot hold this: {error}", hint="nothing was written; report the input")
+    return StorageFailed(f"the stash cannot hold this: {error}", hint="no segment was written; report the input")
 
 
 _INSERT = f"INSERT OR IGNORE INTO segment ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"

@@ -48,6 +48,6 @@ def check_refs(session: Session, segments: Iterable[Segment]) -> None:
             except NotFound:
                 raise BadTranscript(
                     f"segment {segment.id!r} refers to {name!r}, which is no segment before it",
-                    hint="put a segment behind those that it refers to",
+                    hint="put a segment behind the segments that it refers to",
                 ) from None
         earlier.add(segment.id)

@@ -45,7 +45,7 @@ def require_same_content(session: Session, prepared: Sequence[PreparedSegment], 
             said[segment.id] = replace(segment, kind=heap.kind_of(slot), status=status, skeleton=skeleton, body=body)
         before = said.setdefault(segment.id, segment)
         if not _is_same_content(before, segment):
-            hint = f"add this under another id; `ctxgc show {segment.id}` shows what is stored"
+            hint = f"add the content under another id; `ctxgc show {segment.id}` shows what is stored"
             raise Conflict(f"segment {segment.id!r} is known with other content", hint=hint, field="id")
         if before.status is Status.PENDING:
             said[segment.id] = segment

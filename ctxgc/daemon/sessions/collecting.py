@@ -130,12 +130,13 @@ def choose_undo_target(
         raise Conflict(f"collection {found.id} was an undo itself", hint="collect again instead")
     if found.undone_by:
         raise Conflict(
-            f"collection {found.id} was taken back by {found.undone_by}", hint="`ctxgc log` lists those that stand"
+            f"collection {found.id} was taken back by {found.undone_by}",
+            hint="`ctxgc log` lists the standing collections",
         )
     if newest is not None and newest.id != found.id and not force:
         raise Conflict(
             f"collection {newest.id} ran after {found.id}",
-            hint="undo that one first, or force: what both evicted comes back only once",
+            hint="undo the later collection first, or force: a body that both evicted comes back only once",
         )
     return found
 

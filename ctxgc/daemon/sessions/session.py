@@ -161,7 +161,7 @@ class Session:
         forgotten = [slot for slot in slots if self.heap.state[slot] == FORGOTTEN]
         if forgotten:
             name = self.heap.ids[forgotten[0]]
-            raise NotFound(f"segment {name!r} was forgotten", hint="nothing of it is left but its id")
+            raise NotFound(f"segment {name!r} was forgotten", hint="only the id is left")
         return slots
 
     def adopt_settings(self, settings: SessionSettings) -> None:

@@ -209,7 +209,7 @@ def config_reload(control: Control, params: NoParams) -> ReloadReply:
 def shutdown(control: Control, params: Shutdown) -> StoppingReply:
     """`shutdown`."""
     control.stop()
-    return StoppingReply("the daemon stops after what is in flight")
+    return StoppingReply("the daemon stops after the requests in flight")
 
 
 async def doctor(services: Services, control: Control, params: Doctor) -> DoctorReply:

@@ -188,7 +188,7 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
 def require_project(row: SessionRow, project: str, name: str) -> None:
     """Raise `NotFound` for a segment of another project than the project asked for."""
     if project and row.project != project:
-        raise NotFound(f"no segment {name!r} in project {project}", hint="`ctxgc search WORDS` finds what is")
+        raise NotFound(f"no segment {name!r} in project {project}", hint="`ctxgc search WORDS` finds existing segments")
 
 
 async def _pack_segment_excerpts(
@@ -207,7 +207,7 @@ async def _pack_segment_excerpts(
     }
     if slot not in stored:  # Read alone it says what is wrong with it.
         await services.contents.get(session.key, [slot])
-        raise NotFound(f"segment {session.heap.ids[slot]!r} was forgotten", hint="nothing of it is left but its id")
+        raise NotFound(f"segment {session.heap.ids[slot]!r} was forgotten", hint="only the id is left")
     size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
     def fill(packer: Packer) -> int:

@@ -50,15 +50,15 @@ ROOT_REASONS = {
     "system": "it is a system prompt",
     "user": "it is what the user said",
     "pinned": "it is pinned",
-    "recent": "it is among the newest turns",
-    "pending": "its call has no result yet",
+    "recent": "the segment is among the newest turns",
+    "pending": "the call has no result yet",
     "plan": "it is the newest plan",
     "file": "it is the newest read of a file in use",
     "summary": "it is the newest summary",
-    "task": "it belongs to the current task",
+    "task": "the segment belongs to the current task",
     "open": "its file is open in front of the user",
     "protected": "the configuration protects it",
-    "recalled": "it was recalled a moment ago",
+    "recalled": "the segment was recalled a moment ago",
 }
 
 
@@ -100,7 +100,7 @@ def _require_fit(todo: Plan) -> None:
         names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in todo.protected_by[:3])
         size = f"{tokens_label(todo.remaining_tokens)} tokens must stay, {tokens_label(todo.target_tokens)} are allowed"
         pins = ", or fewer pins" if any(name == "pinned" for name, _ in todo.protected_by) else ""
-        hint = f"a larger budget{pins}; without must_fit what can go goes"
+        hint = f"a larger budget{pins}; without must_fit every evictable body goes"
         raise OverBudget(f"{size} (raw): {names}", hint=hint)
 
 
@@ -195,16 +195,18 @@ def _verdict_in_window(
     if roots[slot]:
         sentence = f"in the window, and kept: {ROOT_REASONS[ROOTS[roots[slot]]]}"
         if proof:
-            sentence += f"; it looks like garbage ({reason}), but a root is never evicted"
+            sentence += f"; the body looks like garbage ({reason}), but a root is never evicted"
         return _Verdict("root", sentence, reason, by)
     if proof:
         cause = f" because of {labels.get(proof.by, by)} ({by})" if by else ""
-        sentence = f"in the window, but garbage: {reason.replace('_', ' ')}{cause}; the next collection takes it"
+        sentence = f"in the window, but garbage: {reason.replace('_', ' ')}{cause}; the next collection takes the body"
         return _Verdict("garbage", sentence, reason, by)
     if trail:
         start = labels.get(trail[0], "")
         return _Verdict("reached", f"in the window; reached from {start} ({ROOTS[roots[trail[0]]]}), so it goes last")
-    sentence = "in the window, but nothing that is kept refers to it: it goes when room is needed, large and old first"
+    sentence = (
+        "in the window, but no kept segment refers to the body: large and old bodies go first when room is needed"
+    )
     return _Verdict("unreached", sentence)
 
 
@@ -213,7 +215,7 @@ async def _verdict_outside(services: Services, session: Session, slot: int) -> _
     rows = await services.stash.rows(session.key, [slot])
     state, name = heap.state[slot], heap.ids[slot]
     if state == FORGOTTEN:
-        return _Verdict("forgotten", "forgotten at the user's word; nothing is left but its id")
+        return _Verdict("forgotten", "forgotten at the user's word; only the id is left")
     if state == DEPARTED:
         reason = rows[0].departure.value if rows and rows[0].departure else "host"
         sentence = f"left the window by the host's hand ({reason.replace('_', ' ')}); stored: `ctxgc recall {name}`"

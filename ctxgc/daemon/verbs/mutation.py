@@ -68,7 +68,7 @@ async def session_with_segment(
     session: Session | None = None
     try:
         if address is not None and not params.session:
-            raise NotFound(f"no segment {name!r} in this stash", hint="`ctxgc search WORDS` finds what is")
+            raise NotFound(f"no segment {name!r} in this stash", hint="`ctxgc search WORDS` finds existing segments")
         session = await requested_session(services, params)
         session.slot(name)
         return session

@@ -181,7 +181,7 @@ def _refuse_unknown_refs(session: Session, ready: PreparedSegment) -> None:
     try:
         session.slots(ready.segment.refs)
     except NotFound as unknown:
-        hint = "a segment refers to older ones of its session; add those first"
+        hint = "a segment refers to older segments of its session; add the older segments first"
         raise BadParams(f"refs: {unknown}", hint=hint, field="refs") from None
 
 
@@ -200,7 +200,7 @@ async def get(services: Services, params: SegmentGet) -> ContentReply:
         return segment_header_reply(session, rows[0])
     contents = await services.contents.get(session.key, [slot])
     if slot not in contents:
-        raise NotFound(f"segment {params.id!r} was forgotten", hint="nothing of it is left but its id")
+        raise NotFound(f"segment {params.id!r} was forgotten", hint="only the id is left")
     return content_reply(session, rows[0], contents[slot], params.offset, params.limit_bytes)
 
 

@@ -69,7 +69,7 @@ def _validate_call(number: int, call: dict[str, Any]) -> tuple[str, Params]:
         hint = f"`rpc.discover` shows what {method} takes"
         raise BadParams(f"call {number}: {first_validation_problem(error)}", field="calls", hint=hint) from None
     if outer := sub.model_fields_set & OUTER:
-        hint = "give it beside `calls`: it holds for all of them"
+        hint = "give the param beside `calls`: the param holds for all calls"
         raise BadParams(f"call {number}: {min(outer)} is not a call's own in a tx", field="calls", hint=hint)
     return method, sub
 

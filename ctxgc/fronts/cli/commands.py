@@ -51,7 +51,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Sessions": {
         "import": ("sessions", "read transcripts: files, or folders of files"),
-        "watch": ("sessions", "follow transcripts as they grow; without a path: list the watches"),
+        "watch": ("sessions", "follow growing transcripts; without a path: list the watches"),
         "sessions": ("sessions", "known sessions, the newest first"),
         "show": ("sessions", "a session's window and its segments, or one segment"),
         "render": ("sessions", "the window as a list of a model API"),

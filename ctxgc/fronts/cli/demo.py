@@ -51,7 +51,7 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
             story.import_files(files)
             if not story.reports:
                 raise CommandRefused(
-                    _no_session_message(args.paths, story.failed), hint="give transcripts, or folders of them"
+                    _no_session_message(args.paths, story.failed), hint="give transcripts, or folders of transcripts"
                 )
             story.collect_sessions(SAMPLE_QUERY if not args.paths else "", weight)
     totals = {**story.sum_reports(), "seconds": round(time.monotonic() - started_s, 3)}

@@ -122,7 +122,8 @@ def _print_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
         page.print_line("  " + page.style_text("SOMETHING IS WRONG", "red", "bold"))
     elif _unread_rest_in_words(totals):
         page.print_line(
-            "  " + page.style_text("what can be read is there; damaged lines hold what cannot", "yellow", "bold")
+            "  "
+            + page.style_text("readable segments are there; the unread rest lies in damaged lines", "yellow", "bold")
         )
     elif totals["unchecked"]:
         page.print_line("  " + page.style_text("what was checked is there; not every segment was", "yellow", "bold"))

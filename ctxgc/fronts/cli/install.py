@@ -79,7 +79,7 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
             if name == SERVICES and init_system:
                 services.start_services(host, init_system)
     reply = {"changes": work.changes, "notes": work.notes, "services": init_system, "dry_run": args.dry_run}
-    idle = "" if work.texts or init_system else "all of it is there already"
+    idle = "" if work.texts or init_system else "every part is installed already"
     return shell.print_reply(reply, lambda page: _print_outcome(page, args, idle))
 
 
@@ -233,7 +233,7 @@ def _confirm_changes(args: argparse.Namespace) -> bool:
         return True
     if args.json or not sys.stdin.isatty():
         raise CommandRefused(
-            "nobody is here to say yes", kind="usage", hint="--yes agrees; --dry-run only shows the changes"
+            "no terminal is here to answer yes", kind="usage", hint="--yes agrees; --dry-run only shows the changes"
         )
     sys.stdout.write("Change this? [y/N] ")
     sys.stdout.flush()
@@ -249,7 +249,7 @@ def _print_outcome(page: Page, args: argparse.Namespace, idle: str) -> None:
     elif args.dry_run:
         page.print_line("nothing was changed: --dry-run", "dim")
     else:
-        page.print_line("done; an agent that runs goes on as it began, the next one has the new settings")
+        page.print_line("done; a running agent keeps the old settings, the next run has the new settings")
 
 
 def uninstall(shell: Shell, args: argparse.Namespace) -> int:

@@ -169,7 +169,7 @@ def _print_checks(page: terminal.Page, reply: DoctorReply) -> None:
         page.print_line(f"  {sign}  {check.name:14} {printable_line(check.detail)}")
         if check.hint and not check.ok:
             page.print_line(f"        {printable_line(check.hint)}", "yellow")
-    page.print_line("all is well" if reply.ok else "something needs a hand: see above")
+    page.print_line("all is well" if reply.ok else "a check needs a hand: see above")
 
 
 def _run_ctxgcd(shell: Shell, *flags: str) -> int:

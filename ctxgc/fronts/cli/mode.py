@@ -35,8 +35,8 @@ AGENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
 BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 MEANINGS = {
-    "shadow": "everything is decided and journalled, nothing is edited",
-    "on": "what is evicted leaves the requests",
+    "shadow": "collections are decided and journalled, and no request is edited",
+    "on": "evicted bodies leave the requests",
     "off": "requests only pass through",
 }
 

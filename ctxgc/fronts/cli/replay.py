@@ -96,7 +96,7 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
         )
     if not study.results:
         raise CommandRefused(
-            "none of these files holds a session to replay", hint="give transcripts, or folders of them"
+            "none of these files holds a session to replay", hint="give transcripts, or folders of transcripts"
         )
     report = report_of(study)
     if args.html:
@@ -138,7 +138,9 @@ def _transcripts_to_read(args: argparse.Namespace) -> list[str]:
 
     for path in args.paths:
         if not os.path.exists(path):
-            raise CommandRefused(f"there is no {path}", kind="usage", hint="name transcripts, or folders of them")
+            raise CommandRefused(
+                f"there is no {path}", kind="usage", hint="name transcripts, or folders of transcripts"
+            )
     if args.paths:
         files = find_transcripts(args.paths)
         if not files:

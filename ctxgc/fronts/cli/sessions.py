@@ -123,7 +123,7 @@ def _add_watch_arguments(parser: argparse.ArgumentParser) -> None:
 def watch(shell: Shell, args: argparse.Namespace) -> int:
     """Follow, stop following, or list the followed paths."""
     if (args.remove or args.keep) and (not args.path or (args.remove and args.keep)):
-        refuse_usage("--keep or --remove takes a path", "`ctxgc watch` lists those that are followed")
+        refuse_usage("--keep or --remove takes a path", "`ctxgc watch` lists the followed paths")
     if args.path:
         method = "watch.remove" if args.remove else "watch.add"
         path = os.path.abspath(args.path)
@@ -326,7 +326,7 @@ def _print_segment(page: terminal.Page, reply: ContentReply) -> None:
         )
     )
     if reply.state == "forgotten":
-        page.print_line("nothing is left of it but its id", "dim")
+        page.print_line("only the id is left", "dim")
         return
     page.print_line(
         f"`ctxgc recall {reply.id}` prints its content, `ctxgc why {reply.id}` says why it is where it is", "dim"

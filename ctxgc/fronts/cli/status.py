@@ -32,15 +32,15 @@ LINE_S = 2.0
 """How long a line may keep its reader waiting."""
 TOLD_BYTES_MAX = 2**20
 MODES = {
-    "shadow": "shadow: all is decided and journalled, nothing is edited; `ctxgc mode on` switches it on",
-    "on": "on: what is evicted leaves the requests",
+    "shadow": "shadow: collections are decided and journalled, no request is edited; `ctxgc mode on` edits requests",
+    "on": "on: evicted bodies leave the requests",
     "off": "off: the gateway only passes requests on; `ctxgc mode` switches it",
 }
 """The gateway's modes, explained."""
 RENDERERS = {
-    "agent": "its agent: ctxgc watches, and changes nothing in the agent's window",
+    "agent": "the agent: ctxgc watches, and the agent's window never changes",
     "client": "a client: the program that opened the session sends what ctxgc renders",
-    "gateway": "the gateway: what is evicted leaves the requests",
+    "gateway": "the gateway: evicted bodies leave the requests",
 }
 """The renderers of a window, explained."""
 EDITED = ("on", "gateway", "client")

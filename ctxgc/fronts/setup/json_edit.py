@@ -69,7 +69,7 @@ def parse_nodes(text: str) -> JsonNode:
     """The tree of places of a text. Raises `Uneditable`."""
     node = _JsonParser(text).parse_value(_skip_space(text, 0), 0)
     if _skip_space(text, node.end) != len(text):
-        raise Uneditable("there is more than one value in it")
+        raise Uneditable("the file holds more than one value")
     if node.members is None:
         raise Uneditable("it is no object")
     return node

@@ -64,7 +64,7 @@ def find_route(method: str, target: str, headers: Mapping[str, str], upstreams: 
         target = "/" + target[len(named) + 1 :].lstrip("/")
         path, _, _ = target.partition("?")
     if not path.startswith("/"):
-        return Route("", why="this is no path of an API")
+        return Route("", why="the path is no API's")
     called = path[1:].removeprefix("v1/")
     providers = {named} if named else {*_candidate_providers(called, headers)}
     if len(providers) != 1:

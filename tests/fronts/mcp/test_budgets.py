@@ -14,7 +14,7 @@ from tests.ranks import shipped_ranks
 NOTES = (
     "7 more hits did not fit into 200 tokens",
     "no segment has lamo; showing results for lamp, 数据库, 🚀🚀🚀",
-    "23 segments have all words; the rest have some of them, or stand beside one that has",
+    "23 segments have all words; the rest have some of the words, or stand beside a segment that has them",
     "\x1b[31m" * 30,
 )
 FRAME_END = "]\n"
