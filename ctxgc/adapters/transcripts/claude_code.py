@@ -59,7 +59,7 @@ class _ReplyBill:
 class _ClaudeSession:
     """A session of the file."""
 
-    chain: SessionBuilder
+    builder: SessionBuilder
     tree: Tree = field(default_factory=Tree)
     last_uuid: str = ""
     reply: str = ""
@@ -102,7 +102,7 @@ class ClaudeCode(LineTranscript):
 
     def _flush(self) -> None:
         for session in self._sessions.values():
-            session.chain.admit_lone_results()
+            session.builder.admit_lone_results()
             self._emit_bill(session)
 
     def _take_record(self, record: ClaudeRecord) -> None:
@@ -119,7 +119,7 @@ class ClaudeCode(LineTranscript):
         if uuid:
             parent = session.last_uuid if record.parentUuid is msgspec.UNSET else as_text(record.parentUuid)
             is_solid = kind in ("user", "assistant") or record.subtype == "compact_boundary"
-            above = session.tree.add_node(uuid, parent, is_solid, session.chain.next_place)
+            above = session.tree.add_node(uuid, parent, is_solid, session.builder.next_place)
             session.last_uuid = uuid
         if kind == "user":
             self._take_user_record(session, record, above)
@@ -130,7 +130,7 @@ class ClaudeCode(LineTranscript):
         elif kind == "system":
             self._take_system_record(session, record)
         elif kind in ("ai-title", "custom-title"):
-            session.chain.note_session(title=as_text(record.aiTitle) or as_text(record.customTitle))
+            session.builder.note_session(title=as_text(record.aiTitle) or as_text(record.customTitle))
         else:
             self._skip_record(kind)
 
@@ -155,9 +155,9 @@ class ClaudeCode(LineTranscript):
                 self._events.append(
                     SessionOpened(name, clean_name(as_text(record.cwd)), parent, self._starting_call(parent, record))
                 )
-                session.chain.known["project"] = clean_name(as_text(record.cwd))
-        if not session.chain.known.get("project"):
-            session.chain.note_session(project=as_text(record.cwd))
+                session.builder.known["project"] = clean_name(as_text(record.cwd))
+        if not session.builder.known.get("project"):
+            session.builder.note_session(project=as_text(record.cwd))
         return session
 
     def _continued_session(self, name: str, parent: str) -> str:
@@ -190,7 +190,7 @@ class ClaudeCode(LineTranscript):
         return ""
 
     def _take_user_record(self, session: _ClaudeSession, record: ClaudeRecord, above: int) -> None:
-        chain = session.chain
+        builder = session.builder
         content = as_dict(record.message).get("content")
         if not isinstance(content, str | list):
             self._skip_record("malformed")
@@ -214,41 +214,41 @@ class ClaudeCode(LineTranscript):
         said = [(block, session.texts.read_text(block_text(block) or "", is_meta=is_meta)) for block in rest]
         is_prompt = not is_meta and any(reading.kind is Kind.USER for _, reading in said)
         if is_prompt:
-            chain.mark_calls_late()
+            builder.mark_calls_late()
         if said and not has_result and session.last_uuid:
             self._take_fork(session, above, is_prompt=is_prompt)
         for block, reading in said:
-            self._take_user_block(chain, block, reading, Birth(chain.turn, wall_s))
+            self._take_user_block(builder, block, reading, Birth(builder.turn, wall_s))
 
-    def _take_user_block(self, chain: SessionBuilder, block: object, reading: TextReading, birth: Birth) -> None:
+    def _take_user_block(self, builder: SessionBuilder, block: object, reading: TextReading, birth: Birth) -> None:
         """Turn a block of a user record into a segment, of the kind that its host texts give."""
         if block_text(block) is None:
-            self._take_block(chain, block, Kind.USER, Role.USER, birth)
+            self._take_block(builder, block, Kind.USER, Role.USER, birth)
         elif reading.words.strip():
-            chain.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
+            builder.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
         elif reading.words:
             self._skip_record("blank")
 
     def _take_fork(self, session: _ClaudeSession, above: int, is_prompt: bool) -> None:
-        slots = session.tree.fork(above, session.chain.window, is_prompt)
+        slots = session.tree.fork(above, session.builder.window, is_prompt)
         if slots is not None:
-            session.chain.drop_open_calls()
-            session.chain.replace_window(slots, Departure.REWOUND)
+            session.builder.drop_open_calls()
+            session.builder.replace_window(slots, Departure.REWOUND)
 
     def _take_result(self, session: _ClaudeSession, block: dict[str, Any], wall_s: float) -> None:
-        chain, content = session.chain, block.get("content")
+        builder, content = session.builder, block.get("content")
         if exceeds_depth(content, SKELETON_DEPTH_MAX):
             self._skip_record("too_deep")
             return
         is_error = block.get("is_error")
         call_id = as_text(block.get("tool_use_id"))
         result = split_folds(content)
-        chain.join_call_result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
+        builder.join_call_result(call_id, result.content, is_error if isinstance(is_error, bool) else None, wall_s)
         for reading in map(session.texts.read_fold, result.folds):
-            chain.admit_text(reading.kind, Role.USER, reading.words, Birth(chain.turn, wall_s), facts=reading.facts)
+            builder.admit_text(reading.kind, Role.USER, reading.words, Birth(builder.turn, wall_s), facts=reading.facts)
 
     def _take_assistant_record(self, session: _ClaudeSession, record: ClaudeRecord) -> None:
-        chain = session.chain
+        builder = session.builder
         message = as_dict(record.message)
         content = message.get("content")
         if not isinstance(content, str | list):
@@ -262,28 +262,28 @@ class ClaudeCode(LineTranscript):
         wall_s = parse_unix_s(record.timestamp)
         turn = self._begin_reply(session, reply)
         birth = Birth(turn, wall_s, reply)
-        chain.note_session(model=model)
+        builder.note_session(model=model)
         self._note_usage(session, turn, model, message.get("usage"), wall_s)
         for block in content_blocks(content):
             kind = as_dict(block).get("type")
             if kind == "tool_use":
-                self._take_call(chain, as_dict(block), as_text(record.cwd), birth)
+                self._take_call(builder, as_dict(block), as_text(record.cwd), birth)
             elif kind == "thinking":
-                self._take_thinking(chain, as_dict(block), birth)
+                self._take_thinking(builder, as_dict(block), birth)
             else:
                 text = block_text(block)
                 what = Kind.ASSISTANT if text is not None else Kind.OTHER
-                self._take_block(chain, block, what, Role.ASSISTANT, birth)
+                self._take_block(builder, block, what, Role.ASSISTANT, birth)
 
     def _begin_reply(self, session: _ClaudeSession, reply: str) -> int:
         """The turn of a reply; a new reply ends the wait for the reply before."""
         key = hash64(reply)
         if key not in session.turns:
             self._emit_bill(session)
-            session.chain.end_late_calls()
-            session.turns[key] = session.chain.turn
-            session.usage = _ReplyBill(session.chain.turn)
-            session.chain.turn += 1
+            session.builder.end_late_calls()
+            session.turns[key] = session.builder.turn
+            session.usage = _ReplyBill(session.builder.turn)
+            session.builder.turn += 1
         return session.turns[key]
 
     def _note_usage(self, session: _ClaudeSession, turn: int, model: str, usage: object, wall_s: float) -> None:
@@ -302,7 +302,7 @@ class ClaudeCode(LineTranscript):
         usage.is_news = False
         self._events.append(
             ReplyBilled(
-                session=session.chain.session,
+                session=session.builder.session,
                 turn=usage.turn,
                 model=usage.model,
                 wall_s=usage.wall_s,
@@ -313,7 +313,7 @@ class ClaudeCode(LineTranscript):
             )
         )
 
-    def _take_call(self, chain: SessionBuilder, block: dict[str, Any], cwd: str, birth: Birth) -> None:
+    def _take_call(self, builder: SessionBuilder, block: dict[str, Any], cwd: str, birth: Birth) -> None:
         call_id, tool, value = block.get("id"), block.get("name"), block.get("input")
         if not (isinstance(call_id, str) and call_id and isinstance(tool, str)):
             self._skip_record("malformed")
@@ -321,33 +321,33 @@ class ClaudeCode(LineTranscript):
         if exceeds_depth(value, SKELETON_DEPTH_MAX):
             self._skip_record("too_deep")
             return
-        self._sessions[chain.session].texts.note_call(tool, value)
-        segment_id = chain.begin_call(call_id, tool, value, birth, cwd=cwd)
+        self._sessions[builder.session].texts.note_call(tool, value)
+        segment_id = builder.begin_call(call_id, tool, value, birth, cwd=cwd)
         prompt = as_dict(value).get("prompt")
         if isinstance(prompt, str) and len(self._agent_calls) < AGENT_CALLS_MAX:
-            self._agent_calls[hash64(prompt)] = (chain.session, segment_id)
+            self._agent_calls[hash64(prompt)] = (builder.session, segment_id)
 
-    def _take_thinking(self, chain: SessionBuilder, block: dict[str, Any], birth: Birth) -> None:
+    def _take_thinking(self, builder: SessionBuilder, block: dict[str, Any], birth: Birth) -> None:
         text, signature = as_text(block.get("thinking")), as_text(block.get("signature"))
         if not text and not signature:
             self._skip_record("thinking_empty")
             return
-        chain.admit_text(Kind.THINKING, Role.ASSISTANT, text, birth, {"signature": signature} if signature else None)
+        builder.admit_text(Kind.THINKING, Role.ASSISTANT, text, birth, {"signature": signature} if signature else None)
 
-    def _take_block(self, chain: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
+    def _take_block(self, builder: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
         """A text, or an opaque block: kept verbatim. White space alone is sent to no model."""
         text = block_text(block)
         if text is not None:
             if text.isspace() and role is Role.USER:
                 self._skip_record("blank")
             elif text and not text.isspace():
-                chain.admit_text(kind, role, text, birth)
+                builder.admit_text(kind, role, text, birth)
         elif not isinstance(block, dict) or not isinstance(block.get("type"), str) or block["type"] == "text":
             self._skip_record("malformed")
         elif exceeds_depth(block, SKELETON_DEPTH_MAX):
             self._skip_record("too_deep")
         else:
-            chain.admit_text(kind, role, "", birth, {"opaque": [block]})
+            builder.admit_text(kind, role, "", birth, {"opaque": [block]})
 
     def _take_attachment(self, session: _ClaudeSession, record: ClaudeRecord) -> None:
         attachment = as_dict(record.attachment)
@@ -356,43 +356,45 @@ class ClaudeCode(LineTranscript):
             self._skip_record(f"attachment.{as_text(attachment.get('type'))}")
             return
         kind, words, facts = found
-        birth = Birth(session.chain.turn, parse_unix_s(record.timestamp))
-        session.chain.admit_text(kind, Role.USER, words, birth, facts=facts)
+        birth = Birth(session.builder.turn, parse_unix_s(record.timestamp))
+        session.builder.admit_text(kind, Role.USER, words, birth, facts=facts)
 
     def _take_system_record(self, session: _ClaudeSession, record: ClaudeRecord) -> None:
         if record.subtype == "compact_boundary":
             self._take_compaction(session, as_dict(record.compactMetadata))
         elif record.subtype == "microcompact_boundary":
             calls = as_list(as_dict(record.microcompactMetadata).get("compactedToolIds"))
-            self._take_clearing(session.chain, calls)
+            self._take_clearing(session.builder, calls)
         else:
             self._skip_record(f"system.{as_text(record.subtype)}")
 
-    def _take_clearing(self, chain: SessionBuilder, calls: list[object]) -> None:
+    def _take_clearing(self, builder: SessionBuilder, calls: list[object]) -> None:
         """Only an answered call has a body to clear."""
         known = [
-            chain.names.newest_call_id(call) for call in calls if isinstance(call, str) and not chain.is_call_open(call)
+            builder.names.newest_call_id(call)
+            for call in calls
+            if isinstance(call, str) and not builder.is_call_open(call)
         ]
         ids = [segment_id for segment_id in known if segment_id is not None]
         if ids:
-            chain.clear_bodies(ids, Departure.HOST_CLEARED)
+            builder.clear_bodies(ids, Departure.HOST_CLEARED)
 
     def _take_compaction(self, session: _ClaudeSession, metadata: dict[str, Any]) -> None:
         """The window is the segments that the host preserved, behind a place for the summary that comes next."""
-        chain = session.chain
-        chain.drop_open_calls()
+        builder = session.builder
+        builder.drop_open_calls()
         kept = as_dict(metadata.get("preservedSegment"))
         head = session.tree.node(as_text(kept.get("headUuid")))
-        end = session.tree.place_after(as_text(kept.get("tailUuid")), chain.next_place)
-        ids = [name for name, place in chain.window if head and head.place <= place < end]
-        left = chain.window
-        session.summary_place = chain.claim_place()
-        chain.rebuild_window(ids, Departure.HOST_COMPACTED)
-        session.tree.begin_branch(left, chain.window)
+        end = session.tree.place_after(as_text(kept.get("tailUuid")), builder.next_place)
+        ids = [name for name, place in builder.window if head and head.place <= place < end]
+        left = builder.window
+        session.summary_place = builder.claim_place()
+        builder.rebuild_window(ids, Departure.HOST_COMPACTED)
+        session.tree.begin_branch(left, builder.window)
 
     def _take_summary(self, session: _ClaudeSession, content: str | list[Any], wall_s: float) -> None:
         if session.summary_place is None:
             self._take_compaction(session, {})
         text = "\n".join(text for block in content_blocks(content) if (text := block_text(block)))
         place, session.summary_place = session.summary_place, None
-        session.chain.admit_text(Kind.SUMMARY, Role.USER, text, Birth(session.chain.turn, wall_s, place=place))
+        session.builder.admit_text(Kind.SUMMARY, Role.USER, text, Birth(session.builder.turn, wall_s, place=place))

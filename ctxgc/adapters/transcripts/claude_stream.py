@@ -40,7 +40,7 @@ def _is_message(record: dict[str, Any]) -> bool:
 class _StreamSession:
     """One session of the stream."""
 
-    chain: SessionBuilder
+    builder: SessionBuilder
     texts: ClaudeTexts
     reply: str = ""
 
@@ -65,7 +65,7 @@ class ClaudeStream(LineTranscript):
             self._skip_record(f"system.{as_text(record.get('subtype'))}" if kind == "system" else kind or "malformed")
         elif _is_session_start(record):
             self._cwd = clean_name(as_text(record.get("cwd")))
-            self._session_of(name, "").chain.note_session(project=self._cwd, model=as_text(record.get("model")))
+            self._session_of(name, "").builder.note_session(project=self._cwd, model=as_text(record.get("model")))
         elif exceeds_depth(record, SKELETON_DEPTH_MAX):
             self._skip_record("too_deep")
         else:
@@ -79,70 +79,70 @@ class ClaudeStream(LineTranscript):
 
     def _flush(self) -> None:
         for session in self._sessions.values():
-            session.chain.admit_lone_results()
+            session.builder.admit_lone_results()
 
     def _session_of(self, name: str, call: str) -> _StreamSession:
         """The session of a record: the stream's own, or the sub-agent's that the call started."""
         side = f"{name}/{call}" if call else name
         if side not in self._sessions:
-            chain = SessionBuilder(side, self._events)
-            self._sessions[side] = _StreamSession(chain, ClaudeTexts())
+            builder = SessionBuilder(side, self._events)
+            self._sessions[side] = _StreamSession(builder, ClaudeTexts())
             self._events.append(SessionOpened(side, parent=name if call else "", parent_segment=call))
-            chain.note_session(project=self._cwd)
+            builder.note_session(project=self._cwd)
         return self._sessions[side]
 
     def _take_prompt(self, session: _StreamSession, message: dict[str, Any]) -> None:
-        chain, birth = session.chain, Birth(session.chain.turn)
+        builder, birth = session.builder, Birth(session.builder.turn)
         for block in content_blocks(message["content"]):
             fields, text = as_dict(block), block_text(block)
             if fields.get("type") == "tool_result":
                 is_error = True if fields.get("is_error") is True else None
-                chain.join_call_result(as_text(fields.get("tool_use_id")), fields.get("content"), is_error)
+                builder.join_call_result(as_text(fields.get("tool_use_id")), fields.get("content"), is_error)
             elif text is not None:
                 reading = session.texts.read_text(text)
                 if reading.words.strip():
-                    chain.mark_calls_late()
-                    chain.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
+                    builder.mark_calls_late()
+                    builder.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
             else:
-                self._take_opaque_block(chain, block, Kind.USER, Role.USER, birth)
+                self._take_opaque_block(builder, block, Kind.USER, Role.USER, birth)
 
     def _take_reply(self, session: _StreamSession, message: dict[str, Any]) -> None:
         """A block of a reply, or several: a reply's lines share the id of its message."""
-        chain, reply, model = session.chain, as_text(message.get("id")), as_text(message.get("model"))
+        builder, reply, model = session.builder, as_text(message.get("id")), as_text(message.get("model"))
         if not reply or reply != session.reply:
             session.reply = reply
-            chain.end_late_calls()
-            chain.turn += 1
-        chain.note_session(model=model)
-        birth = Birth(chain.turn - 1, reply=clean_name(reply))
+            builder.end_late_calls()
+            builder.turn += 1
+        builder.note_session(model=model)
+        birth = Birth(builder.turn - 1, reply=clean_name(reply))
         for block in content_blocks(message["content"]):
             fields, text = as_dict(block), block_text(block)
             if fields.get("type") == "tool_use" and as_text(fields.get("id")):
                 tool = as_text(fields.get("name"))
                 session.texts.note_call(tool, fields.get("input"))
-                chain.begin_call(as_text(fields["id"]), tool, fields.get("input"), birth, cwd=self._cwd)
+                builder.begin_call(as_text(fields["id"]), tool, fields.get("input"), birth, cwd=self._cwd)
             elif fields.get("type") == "thinking":
                 thought, signature = as_text(fields.get("thinking")), as_text(fields.get("signature"))
                 if thought or signature:
                     skeleton: dict[str, object] = {"signature": signature} if signature else {}
-                    chain.admit_text(Kind.THINKING, Role.ASSISTANT, thought, birth, skeleton)
+                    builder.admit_text(Kind.THINKING, Role.ASSISTANT, thought, birth, skeleton)
             elif text is not None:
                 if text.strip():
-                    chain.admit_text(Kind.ASSISTANT, Role.ASSISTANT, text, birth)
+                    builder.admit_text(Kind.ASSISTANT, Role.ASSISTANT, text, birth)
             else:
-                self._take_opaque_block(chain, block, Kind.OTHER, Role.ASSISTANT, birth)
-        self._emit_bill(chain, as_dict(message.get("usage")), model)
+                self._take_opaque_block(builder, block, Kind.OTHER, Role.ASSISTANT, birth)
+        self._emit_bill(builder, as_dict(message.get("usage")), model)
 
-    def _take_opaque_block(self, chain: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
+    def _take_opaque_block(self, builder: SessionBuilder, block: object, kind: Kind, role: Role, birth: Birth) -> None:
         """A block of another kind is kept word for word; what is no block is counted."""
         if as_text(as_dict(block).get("type")) in ("", "text", "tool_use"):
             self._skip_record("malformed")
         else:
-            chain.admit_text(kind, role, "", birth, {"opaque": [block]})
+            builder.admit_text(kind, role, "", birth, {"opaque": [block]})
 
-    def _emit_bill(self, chain: SessionBuilder, usage: dict[str, Any], model: str) -> None:
+    def _emit_bill(self, builder: SessionBuilder, usage: dict[str, Any], model: str) -> None:
         """Each line of a reply repeats the bill; the last one counts."""
         names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
         counts = [as_count(usage.get(name)) for name in names]
         if any(counts):
-            self._events.append(ReplyBilled(chain.session, chain.turn - 1, clean_name(model), 0.0, *counts))
+            self._events.append(ReplyBilled(builder.session, builder.turn - 1, clean_name(model), 0.0, *counts))

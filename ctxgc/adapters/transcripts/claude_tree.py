@@ -57,7 +57,7 @@ class _TreeBranch:
 
 @dataclass(slots=True)
 class Tree:
-    """The tree of a session. The current branch's slots are the chain's window, saved here when the branch is left."""
+    """The tree of a session. The current branch's slots are the builder's window, saved here at the branch's end."""
 
     current: int = 0
     _at: dict[int, int] = field(default_factory=dict)

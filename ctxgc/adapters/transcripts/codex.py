@@ -134,11 +134,11 @@ class Codex(SingleSessionLines):
         nothing.
         """
         session = clean_name(as_text(payload.get("id")) or as_text(payload.get("session_id")))
-        if self._chain is not None or not session:
+        if self._builder is not None or not session:
             return
-        self._chain = SessionBuilder(session, self._events)
+        self._builder = SessionBuilder(session, self._events)
         self._cwd = clean_name(as_text(payload.get("cwd")))
-        self._chain.known["project"] = self._cwd
+        self._builder.known["project"] = self._cwd
         spawned = as_dict(as_dict(as_dict(payload.get("source")).get("subagent")).get("thread_spawn"))
         parent = as_text(spawned.get("parent_thread_id")) or as_text(payload.get("forked_from_id"))
         self._events.append(SessionOpened(session, self._cwd, clean_name(parent)))
@@ -147,10 +147,10 @@ class Codex(SingleSessionLines):
             self._admit_text(Kind.SYSTEM, Role.SYSTEM, instructions, wall_s)
 
     def _take_turn_context(self, payload: dict[str, Any]) -> None:
-        chain = self._ensure_session()
+        builder = self._ensure_session()
         self._cwd = clean_name(as_text(payload.get("cwd"))) or self._cwd
         self._model = clean_name(as_text(payload.get("model"))) or self._model
-        chain.note_session(project="" if chain.known.get("project") else self._cwd, model=self._model)
+        builder.note_session(project="" if builder.known.get("project") else self._cwd, model=self._model)
 
     def _take_response_item(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
@@ -180,9 +180,9 @@ class Codex(SingleSessionLines):
         """The model speaks: a new turn if the item before was another speaker's."""
         if not self._is_replying:
             self._is_replying = True
-            chain = self._ensure_session()
-            chain.end_late_calls()
-            chain.turn += 1
+            builder = self._ensure_session()
+            builder.end_late_calls()
+            builder.turn += 1
 
     def _birth_turn(self) -> int:
         """The turn in which a segment is born: a reply's own items belong to the reply's turn."""
@@ -256,11 +256,11 @@ class Codex(SingleSessionLines):
             return
         tool = as_text(payload.get("name")) or kind.removesuffix("_call")
         value, is_text = parse_call_input(payload)
-        chain = self._ensure_session()
+        builder = self._ensure_session()
         birth = Birth(self._birth_turn(), wall_s, self._reply_id())
-        chain.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=is_text)
+        builder.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=is_text)
         if kind in SELF_ANSWERED:
-            chain.join_call_result(call_id, None, None, wall_s)
+            builder.join_call_result(call_id, None, None, wall_s)
 
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
@@ -280,17 +280,17 @@ class Codex(SingleSessionLines):
         """Once a turn: the event comes again for rate limits, after a resume, and as a guess after a compaction."""
         total = as_count(as_dict(info.get("total_token_usage")).get("total_tokens"))
         last = as_dict(info.get("last_token_usage"))
-        chain = self._ensure_session()
-        if not last or chain.turn == self._billed_turn or total == self._billed_total:
+        builder = self._ensure_session()
+        if not last or builder.turn == self._billed_turn or total == self._billed_total:
             return
-        self._billed_turn, self._billed_total = chain.turn, total
+        self._billed_turn, self._billed_total = builder.turn, total
         self._is_replying = False
         cached = as_count(last.get("cached_input_tokens"))
         written = as_count(last.get("cache_write_input_tokens"))
         self._events.append(
             ReplyBilled(
-                session=chain.session,
-                turn=chain.turn - 1,
+                session=builder.session,
+                turn=builder.turn - 1,
                 model=self._model,
                 wall_s=wall_s,
                 input_tokens=max(0, as_count(last.get("input_tokens")) - cached - written),
@@ -302,21 +302,21 @@ class Codex(SingleSessionLines):
 
     def _roll_back(self, turns: int) -> None:
         """The user took back the last prompts: the window ends before the first of these."""
-        chain = self._ensure_session()
-        prompts = [at for at, (name, _) in enumerate(chain.window) if self._kinds.get(name) is Kind.USER]
+        builder = self._ensure_session()
+        prompts = [at for at, (name, _) in enumerate(builder.window) if self._kinds.get(name) is Kind.USER]
         if turns and prompts:
-            chain.drop_open_calls()
+            builder.drop_open_calls()
             cut = prompts[-min(turns, len(prompts))]
-            chain.replace_window(chain.window[:cut], Departure.REWOUND)
+            builder.replace_window(builder.window[:cut], Departure.REWOUND)
 
     def _take_compaction(self, payload: dict[str, Any], wall_s: float) -> None:
         """The window becomes the replacement history; without `replacement_history`, the user's and the host's texts
         stay."""
         self._is_replying = False
-        chain = self._ensure_session()
-        chain.drop_open_calls()
+        builder = self._ensure_session()
+        builder.drop_open_calls()
         history = payload.get("replacement_history")
-        before = [name for name, _ in chain.window]
+        before = [name for name, _ in builder.window]
         if isinstance(history, list):
             ids = self._ids_of_history(history, wall_s)
         else:
@@ -326,11 +326,11 @@ class Codex(SingleSessionLines):
             ids.append(self._admit_text(Kind.SUMMARY, Role.USER, message, wall_s))
         if before[:1] and before[0] not in ids and self._kinds.get(before[0]) is Kind.SYSTEM:
             ids.insert(0, before[0])  # The base instructions are no item: they are sent with every request.
-        chain.rebuild_window(ids, Departure.HOST_COMPACTED)
+        builder.rebuild_window(ids, Departure.HOST_COMPACTED)
 
     def _ids_of_history(self, history: list[Any], wall_s: float) -> list[str]:
         """Ids for a replacement history: known texts keep their ids, new texts are admitted."""
-        chain = self._ensure_session()
+        builder = self._ensure_session()
         used: dict[str, int] = {}
         ids: list[str] = []
         for item in map(as_dict, history):
@@ -341,14 +341,14 @@ class Codex(SingleSessionLines):
                 ids += self._ids_of_message(item, used, wall_s)
             elif kind in ("compaction", "compaction_summary"):
                 ids.append(self._admit_summary("", {"opaque": [item]}, wall_s))
-            elif kind in CALLS and (known := chain.names.newest_call_id(_id_of_call(item))):
+            elif kind in CALLS and (known := builder.names.newest_call_id(_id_of_call(item))):
                 ids.append(known)
             elif kind not in OUTPUTS:
                 self._skip_record(f"history.{kind}")
         return list(dict.fromkeys(ids))
 
     def _ids_of_message(self, item: dict[str, Any], used: dict[str, int], wall_s: float) -> list[str]:
-        chain = self._ensure_session()
+        builder = self._ensure_session()
         role = as_text(item.get("role"))
         if role not in ("developer", "system", "user", "assistant"):
             self._skip_record("malformed")
@@ -364,7 +364,7 @@ class Codex(SingleSessionLines):
                 continue
             first = text_id(Role(role), kind, data, 1)
             ordinal = used[first] = used.get(first, 0) + 1
-            if ordinal <= chain.names.use_count(first):
+            if ordinal <= builder.names.use_count(first):
                 ids.append(tool_call_id(first, ordinal))
             else:
                 facts = read.facts if role == "user" else NO_CALL_FACTS

@@ -47,7 +47,7 @@ def is_copilot_cli(head: bytes) -> bool:
 class _Thread:
     """The window of the session, or of a sub-agent, while the log is read."""
 
-    chain: SessionBuilder
+    builder: SessionBuilder
     reply: str = ""
     """The request whose messages come now."""
     system: tuple[str, int, str] | None = None
@@ -89,14 +89,14 @@ class CopilotCli(LineTranscript):
 
     def _flush(self) -> None:
         for thread in self._threads.values():
-            thread.chain.admit_lone_results()
+            thread.builder.admit_lone_results()
 
     def _main_thread(self) -> _Thread:
         return self._threads.get("") or self._open_thread(NO_SESSION)
 
     def _open_thread(self, session: str) -> _Thread:
         thread = self._threads[""] = _Thread(SessionBuilder(session, self._events))
-        thread.chain.known["project"] = self._cwd
+        thread.builder.known["project"] = self._cwd
         self._events.append(SessionOpened(session, self._cwd))
         return thread
 
@@ -107,24 +107,24 @@ class CopilotCli(LineTranscript):
             return main
         thread = self._threads.get(agent)
         if thread is None:
-            session = clean_name(f"{main.chain.session}.{agent}")
+            session = clean_name(f"{main.builder.session}.{agent}")
             thread = self._threads[agent] = _Thread(SessionBuilder(session, self._events))
-            parent_segment = main.chain.names.newest_call_id(agent) or ""
-            self._events.append(SessionOpened(session, self._cwd, main.chain.session, parent_segment))
+            parent_segment = main.builder.names.newest_call_id(agent) or ""
+            self._events.append(SessionOpened(session, self._cwd, main.builder.session, parent_segment))
         return thread
 
     def _take_session_event(self, kind: str, data: dict[str, Any], wall_s: float) -> None:
         if kind in ("session.start", "session.resume"):
             self._take_session_start(data)
         elif kind == "session.model_change":
-            self._main_thread().chain.note_session(model=as_text(data.get("newModel")))
+            self._main_thread().builder.note_session(model=as_text(data.get("newModel")))
         elif kind == "session.title_changed":
-            self._main_thread().chain.note_session(title=as_text(data.get("title")))
+            self._main_thread().builder.note_session(title=as_text(data.get("title")))
         elif kind == "session.context_changed":
             self._cwd = clean_name(as_text(data.get("cwd"))) or self._cwd
         elif kind == "session.compaction_start":
             main = self._main_thread()
-            main.summary_place = main.chain.claim_place()
+            main.summary_place = main.builder.claim_place()
         elif kind == "session.compaction_complete":
             self._take_compaction(data, wall_s)
         elif kind == "session.snapshot_rewind":
@@ -137,7 +137,7 @@ class CopilotCli(LineTranscript):
         self._cwd = clean_name(as_text(as_dict(data.get("context")).get("cwd"))) or self._cwd
         session = clean_name(as_text(data.get("sessionId")))
         main = self._threads.get("") or self._open_thread(session or NO_SESSION)
-        main.chain.note_session(model=as_text(data.get("selectedModel")))
+        main.builder.note_session(model=as_text(data.get("selectedModel")))
 
     def _take_event(self, kind: str, record: dict[str, Any], data: dict[str, Any], agent: str) -> None:
         wall_s = parse_unix_s(record.get("timestamp"))
@@ -149,7 +149,7 @@ class CopilotCli(LineTranscript):
             self._take_result(thread, data, wall_s)
             return
         if event_id := as_text(record.get("id")):
-            thread.starts[event_id] = thread.chain.next_place
+            thread.starts[event_id] = thread.builder.next_place
         if kind == "user.message":
             self._take_prompt(thread, data, wall_s)
         elif kind == "assistant.message":
@@ -169,36 +169,36 @@ class CopilotCli(LineTranscript):
             kind, facts = Kind.ATTACHMENT, output_facts(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
         if source in ("", "user"):
             kind = Kind.USER
-            thread.chain.mark_calls_late()
-        thread.chain.admit_text(kind, Role.USER, text, Birth(thread.chain.turn, wall_s), facts=facts)
+            thread.builder.mark_calls_late()
+        thread.builder.admit_text(kind, Role.USER, text, Birth(thread.builder.turn, wall_s), facts=facts)
 
     def _take_system_message(self, thread: _Thread, text: str, wall_s: float) -> None:
-        chain, before = thread.chain, thread.system
+        builder, before = thread.builder, thread.system
         if not text.strip() or (before is not None and before[2] == text):
             self._skip_record("system.message.repeated")
             return
         place = None
         if before is not None:
             place = before[1]
-            chain.admit_pending_calls()
-            chain.replace_window([slot for slot in chain.window if slot[0] != before[0]], Departure.HOST_CLEARED)
-        segment_id = chain.admit_text(Kind.SYSTEM, Role.SYSTEM, text, Birth(chain.turn, wall_s, place=place))
-        chain.window.sort(key=_slot_place)
-        thread.system = (segment_id, dict(chain.window)[segment_id], text)
+            builder.admit_pending_calls()
+            builder.replace_window([slot for slot in builder.window if slot[0] != before[0]], Departure.HOST_CLEARED)
+        segment_id = builder.admit_text(Kind.SYSTEM, Role.SYSTEM, text, Birth(builder.turn, wall_s, place=place))
+        builder.window.sort(key=_slot_place)
+        thread.system = (segment_id, dict(builder.window)[segment_id], text)
 
     def _take_reply(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
         """A message of a request: several messages share a request, the earlier ones often empty."""
-        chain = thread.chain
+        builder = thread.builder
         reply = _reply_id(data)
         if not reply or reply != thread.reply:
-            chain.end_late_calls()
-            chain.turn += 1
-            thread.reply = reply = reply or f"turn-{chain.turn - 1}"
-        chain.note_session(model=as_text(data.get("model")))
+            builder.end_late_calls()
+            builder.turn += 1
+            thread.reply = reply = reply or f"turn-{builder.turn - 1}"
+        builder.note_session(model=as_text(data.get("model")))
         for kind, key in ((Kind.THINKING, "reasoningText"), (Kind.ASSISTANT, "content")):
             text = as_text(data.get(key))
             if text.strip():
-                chain.admit_text(kind, Role.ASSISTANT, text, Birth(chain.turn - 1, wall_s, reply))
+                builder.admit_text(kind, Role.ASSISTANT, text, Birth(builder.turn - 1, wall_s, reply))
         for request in _tool_requests(data):
             self._take_call(thread, request, wall_s)
 
@@ -211,8 +211,8 @@ class CopilotCli(LineTranscript):
         if not call_id:
             self._skip_record("malformed")
             return
-        birth = Birth(thread.chain.turn - 1, wall_s, thread.reply)
-        thread.chain.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=isinstance(value, str))
+        birth = Birth(thread.builder.turn - 1, wall_s, thread.reply)
+        thread.builder.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=isinstance(value, str))
 
     def _take_result(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
         content: object = as_dict(data.get("result")).get("content")
@@ -221,36 +221,36 @@ class CopilotCli(LineTranscript):
         exit_code = _EXIT_CODE.search(content[-300:]) if isinstance(content, str) else None
         is_failure = data.get("success") is False or (exit_code is not None and int(exit_code[1]) != 0)
         call_id = as_text(data.get("toolCallId"))
-        thread.chain.join_call_result(call_id, content, True if is_failure else None, wall_s)
+        thread.builder.join_call_result(call_id, content, True if is_failure else None, wall_s)
 
     def _take_compaction(self, data: dict[str, Any], wall_s: float) -> None:
         """The host summarises while the session goes on: segments since the beginning of the summary stay behind the
         summary.
         """
         thread = self._main_thread()
-        chain = thread.chain
+        builder = thread.builder
         place, thread.summary_place = thread.summary_place, None
         text = as_text(data.get("summaryContent"))
         if data.get("success") is False or not text.strip():
             self._skip_record("session.compaction_complete")
             return
-        place = chain.claim_place() if place is None else place
-        chain.admit_lone_results()
+        place = builder.claim_place() if place is None else place
+        builder.admit_lone_results()
         system = thread.system[0] if thread.system else ""
-        kept: Slots = [slot for slot in chain.window if slot[0] == system or slot[1] > place]
-        chain.replace_window(kept, Departure.HOST_COMPACTED)
-        chain.admit_text(Kind.SUMMARY, Role.USER, text, Birth(chain.turn, wall_s, place=place))
-        chain.window.sort(key=_slot_place)
+        kept: Slots = [slot for slot in builder.window if slot[0] == system or slot[1] > place]
+        builder.replace_window(kept, Departure.HOST_COMPACTED)
+        builder.admit_text(Kind.SUMMARY, Role.USER, text, Birth(builder.turn, wall_s, place=place))
+        builder.window.sort(key=_slot_place)
 
     def _rewind(self, event_id: str) -> None:
         """The user went back: this event and all later events are gone."""
-        chain = self._main_thread().chain
+        builder = self._main_thread().builder
         start = self._main_thread().starts.get(event_id)
         if start is None:
             self._skip_record("session.snapshot_rewind")
             return
-        chain.drop_open_calls()
-        chain.replace_window([slot for slot in chain.window if slot[1] < start], Departure.REWOUND)
+        builder.drop_open_calls()
+        builder.replace_window([slot for slot in builder.window if slot[1] < start], Departure.REWOUND)
 
 
 def _slot_place(slot: tuple[str, int]) -> int:

@@ -55,7 +55,7 @@ class Droid(SingleSessionLines):
         kind = record.get("type")
         if exceeds_depth(record, SKELETON_DEPTH_MAX):
             self._skip_record("too_deep")
-        elif kind == "session_start" and self._chain is None:
+        elif kind == "session_start" and self._builder is None:
             self._take_header(record)
         elif kind == "message":
             self._take_message(record)
@@ -70,15 +70,15 @@ class Droid(SingleSessionLines):
 
     def _take_header(self, record: dict[str, Any]) -> None:
         session = clean_name(as_text(record.get("id"))) or self.unnamed_session
-        self._chain = SessionBuilder(session, self._events)
+        self._builder = SessionBuilder(session, self._events)
         self._cwd = clean_name(as_text(record.get("cwd")))
         title = clean_name(as_text(record.get("sessionTitle")) or as_text(record.get("title")))
-        self._chain.known.update(project=self._cwd, title=title)
+        self._builder.known.update(project=self._cwd, title=title)
         parent = clean_name(as_text(record.get("parentSessionId")) or as_text(record.get("callingSessionId")))
         self._events.append(SessionOpened(session, self._cwd, parent, title=title))
 
     def _take_message(self, record: dict[str, Any]) -> None:
-        message, chain = as_dict(record.get("message")), self._ensure_session()
+        message, builder = as_dict(record.get("message")), self._ensure_session()
         role, content = message.get("role"), message.get("content")
         if role not in ("user", "assistant") or not isinstance(content, str | list):
             self._skip_record("malformed")
@@ -86,58 +86,58 @@ class Droid(SingleSessionLines):
         wall_s, name = parse_unix_s(record.get("timestamp")), clean_name(as_text(record.get("id")))
         self._messages.setdefault(name, len(self._ids))
         if role == "assistant":
-            chain.note_session(model=as_text(message.get("model")))
-            chain.end_late_calls()
-            chain.turn += 1
-            birth = Birth(chain.turn - 1, wall_s, name)
+            builder.note_session(model=as_text(message.get("model")))
+            builder.end_late_calls()
+            builder.turn += 1
+            birth = Birth(builder.turn - 1, wall_s, name)
         else:
             texts = [text for block in content_blocks(content) if (text := block_text(block))]
             if any(text.strip() and not _is_host_reminder(text) for text in texts):
-                chain.mark_calls_late()
-            birth = Birth(chain.turn, wall_s)
+                builder.mark_calls_late()
+            birth = Birth(builder.turn, wall_s)
         for block in content_blocks(content):
-            self._take_block(chain, as_dict(block), Role(role), birth)
+            self._take_block(builder, as_dict(block), Role(role), birth)
 
-    def _take_block(self, chain: SessionBuilder, block: dict[str, Any], role: Role, birth: Birth) -> None:
+    def _take_block(self, builder: SessionBuilder, block: dict[str, Any], role: Role, birth: Birth) -> None:
         kind, text = block.get("type"), block_text(block)
         if kind == "tool_result":
             is_error = True if block.get("is_error") is True else None
-            chain.join_call_result(as_text(block.get("tool_use_id")), block.get("content"), is_error, birth.wall_s)
+            builder.join_call_result(as_text(block.get("tool_use_id")), block.get("content"), is_error, birth.wall_s)
         elif kind == "tool_use" and as_text(block.get("id")):
             call_id, tool = as_text(block["id"]), as_text(block.get("name"))
-            self._ids.append(chain.begin_call(call_id, tool, block.get("input"), birth, cwd=self._cwd))
+            self._ids.append(builder.begin_call(call_id, tool, block.get("input"), birth, cwd=self._cwd))
         elif kind == "thinking":
             thought, signature = as_text(block.get("thinking")), as_text(block.get("signature"))
             if thought or signature:
                 skeleton: dict[str, object] = {"signature": signature} if signature else {}
-                self._ids.append(chain.admit_text(Kind.THINKING, role, thought, birth, skeleton))
+                self._ids.append(builder.admit_text(Kind.THINKING, role, thought, birth, skeleton))
         elif text is not None:
             if text.strip():
                 said = Kind.SYSTEM if _is_host_reminder(text) else Kind.USER
                 what = Kind.ASSISTANT if role is Role.ASSISTANT else said
-                self._ids.append(chain.admit_text(what, role, text, birth))
+                self._ids.append(builder.admit_text(what, role, text, birth))
         elif isinstance(kind, str) and kind not in ("tool_use", "text"):
             what = Kind.OTHER if role is Role.ASSISTANT else Kind.USER
-            self._ids.append(chain.admit_text(what, role, "", birth, {"opaque": [block]}))
+            self._ids.append(builder.admit_text(what, role, "", birth, {"opaque": [block]}))
         else:
             self._skip_record("malformed")
 
     def _take_compaction(self, record: dict[str, Any]) -> None:
         """The window is the summary, then the messages from the anchor on; without a known anchor, nothing else."""
-        chain = self._ensure_session()
+        builder = self._ensure_session()
         summary = as_text(record.get("summaryText")) or as_text(record.get("summary"))
         if not summary.strip():
             self._skip_record("compaction_state")
             return
         anchor = as_dict(record.get("anchorMessage"))
         start = self._messages.get(as_text(anchor.get("id")), len(self._ids))
-        chain.drop_open_calls()
-        present = {name for name, _ in chain.window}
+        builder.drop_open_calls()
+        present = {name for name, _ in builder.window}
         kept = [name for name in self._ids[start:] if name in present]
-        birth = Birth(chain.turn, parse_unix_s(record.get("timestamp")))
-        summary_id = chain.admit_text(Kind.SUMMARY, Role.USER, summary, birth)
+        birth = Birth(builder.turn, parse_unix_s(record.get("timestamp")))
+        summary_id = builder.admit_text(Kind.SUMMARY, Role.USER, summary, birth)
         self._ids.append(summary_id)
-        chain.rebuild_window([summary_id, *kept], Departure.HOST_COMPACTED)
+        builder.rebuild_window([summary_id, *kept], Departure.HOST_COMPACTED)
 
 
 def _is_host_reminder(text: str) -> bool:

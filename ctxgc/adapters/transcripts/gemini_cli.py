@@ -91,8 +91,8 @@ class _SessionReader:
     """Reads the records of one session in order. Mutable."""
 
     def __init__(self, session: str, events: list[Event], skipped: Counter[str]) -> None:
-        self.chain = SessionBuilder(session, events)
-        self.content = ContentReader(self.chain)
+        self.builder = SessionBuilder(session, events)
+        self.content = ContentReader(self.builder)
         self.skipped = skipped
         self._messages: dict[str, _GeminiMessage] = {}
         """Messages of the history, in order."""
@@ -100,7 +100,7 @@ class _SessionReader:
     def take_session_facts(self, record: dict[str, Any]) -> None:
         """What a header, or a change of the header, says of the session."""
         folders = as_list(record.get("directories"))
-        self.chain.note_session(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
+        self.builder.note_session(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
         if isinstance(record.get("messages"), list):
             self._take_history(record["messages"])
 
@@ -127,8 +127,8 @@ class _SessionReader:
         kept = names[: names.index(name)] if name in self._messages else []
         gone = {id_ for key in names if key not in kept for id_ in self._messages[key].ids}
         self._messages = {key: self._messages[key] for key in kept}
-        self.chain.drop_open_calls()
-        self.chain.replace_window([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
+        self.builder.drop_open_calls()
+        self.builder.replace_window([slot for slot in self.builder.window if slot[0] not in gone], Departure.REWOUND)
 
     def take_contents(self, contents: Iterable[object], instruction: object = None) -> None:
         """A bare list of contents."""
@@ -140,20 +140,20 @@ class _SessionReader:
                 self.skipped["malformed"] += 1
                 continue
             if content.get("role") == "model":
-                self.chain.end_late_calls()
-                self.chain.turn += not is_model
+                self.builder.end_late_calls()
+                self.builder.turn += not is_model
                 is_model = True
-                self.content.admit_content(content, MODEL, Birth(self.chain.turn - 1, reply=f"m{self.chain.turn}"))
+                self.content.admit_content(content, MODEL, Birth(self.builder.turn - 1, reply=f"m{self.builder.turn}"))
             else:
                 is_model = False
-                self._admit_prompt(content, Birth(self.chain.turn))
+                self._admit_prompt(content, Birth(self.builder.turn))
         self._count_skipped_parts()
 
     def _open_message(self, name: str, *, is_reply: bool) -> _GeminiMessage:
-        message = self._messages[name] = _GeminiMessage(turn=self.chain.turn)
+        message = self._messages[name] = _GeminiMessage(turn=self.builder.turn)
         if is_reply:
-            self.chain.end_late_calls()
-            self.chain.turn += 1
+            self.builder.end_late_calls()
+            self.builder.turn += 1
         return message
 
     def _take_prompt(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:
@@ -164,18 +164,18 @@ class _SessionReader:
 
     def _admit_prompt(self, content: object, birth: Birth) -> list[str]:
         if any(as_text(part.get("text")).strip() for part in parts_of(content)):
-            self.chain.mark_calls_late()
+            self.builder.mark_calls_late()
         return self.content.admit_content(content, USER, birth)
 
     def _take_reply(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:
         model, wall_s = as_text(record.get("model")), parse_unix_s(record.get("timestamp"))
-        self.chain.note_session(model=model)
+        self.builder.note_session(model=model)
         birth = Birth(message.turn, wall_s, clean_name(as_text(record.get("id"))))
         if is_new:
             for thought in map(as_dict, as_list(record.get("thoughts"))):
                 said = "\n".join(filter(None, map(as_text, (thought.get("subject"), thought.get("description")))))
                 if said:
-                    message.ids.append(self.chain.admit_text(Kind.THINKING, Role.ASSISTANT, said, birth))
+                    message.ids.append(self.builder.admit_text(Kind.THINKING, Role.ASSISTANT, said, birth))
         calls = [as_dict(call) for call in as_list(record.get("toolCalls"))]
         if is_new:
             # A history that the host rewrote holds the calls as parts too: the records know more of them.
@@ -200,7 +200,7 @@ class _SessionReader:
         content, is_error = _result_of_call(call)
         if content is not None and key not in message.answered:
             message.answered.add(key)
-            self.chain.join_call_result(key[0], content, is_error, wall_s)
+            self.builder.join_call_result(key[0], content, is_error, wall_s)
 
     def _emit_bill(self, tokens: dict[str, Any], model: str, message: _GeminiMessage, wall_s: float) -> None:
         """A `TokensSummary`, once a reply."""
@@ -209,22 +209,22 @@ class _SessionReader:
             return
         message.is_billed = True
         output = as_count(tokens.get("output")) + as_count(tokens.get("thoughts"))
-        fresh, session = max(prompt - cached, 0), self.chain.session
-        self.chain.events.append(
+        fresh, session = max(prompt - cached, 0), self.builder.session
+        self.builder.events.append(
             ReplyBilled(session, message.turn, clean_name(model), wall_s, fresh, cached, 0, output)
         )
 
     def _take_history(self, records: list[Any]) -> None:
         """The host shortened the history: the window is the list, whose new messages sum up the departed segments."""
         kept: dict[str, _GeminiMessage] = {}
-        self.chain.drop_open_calls()
-        before = len(self.chain.window)
+        self.builder.drop_open_calls()
+        before = len(self.builder.window)
         for record in map(as_dict, records):
             name = as_text(record.get("id"))
             if name not in self._messages:
                 if record.get("type") == "user":
-                    birth = Birth(self.chain.turn, parse_unix_s(record.get("timestamp")))
-                    self._messages[name] = message = _GeminiMessage(turn=self.chain.turn)
+                    birth = Birth(self.builder.turn, parse_unix_s(record.get("timestamp")))
+                    self._messages[name] = message = _GeminiMessage(turn=self.builder.turn)
                     message.ids = self._admit_summary(record.get("content"), birth)
                 else:
                     self.take_message(record)
@@ -232,10 +232,10 @@ class _SessionReader:
                 kept[name] = self._messages[name]
         self._count_skipped_parts()
         self._messages = kept
-        present = {id_ for id_, _ in self.chain.window}
+        present = {id_ for id_, _ in self.builder.window}
         ids = [id_ for message in kept.values() for id_ in message.ids if id_ in present]
-        if ids != [id_ for id_, _ in self.chain.window] or len(self.chain.window) != before:
-            self.chain.rebuild_window(list(dict.fromkeys(ids)), Departure.HOST_COMPACTED)
+        if ids != [id_ for id_, _ in self.builder.window] or len(self.builder.window) != before:
+            self.builder.rebuild_window(list(dict.fromkeys(ids)), Departure.HOST_COMPACTED)
 
     def _admit_summary(self, content: object, birth: Birth) -> list[str]:
         """A synthetic message of the host; a copy of results alone brings nothing."""
@@ -300,7 +300,7 @@ class GeminiCli(LineTranscript):
 
     def _flush(self) -> None:
         if self._session is not None:
-            self._session.chain.admit_lone_results()
+            self._session.builder.admit_lone_results()
 
     def _ensure_reader(self, name: str = "") -> _SessionReader:
         if self._session is None:
@@ -330,5 +330,5 @@ class GeminiCliDocument(DocumentTranscript):
                 reader.take_message(as_dict(message))
         else:
             reader.take_contents(messages, holder.get("systemInstruction") or holder.get("system_instruction"))
-        reader.chain.admit_lone_results()
+        reader.builder.admit_lone_results()
         yield from events

@@ -74,8 +74,8 @@ def response_content(part: dict[str, Any]) -> tuple[object, bool | None]:
 class ContentReader:
     """Takes the parts of a session's contents into the builder. Mutable; belongs to one session."""
 
-    def __init__(self, chain: SessionBuilder) -> None:
-        self.chain = chain
+    def __init__(self, builder: SessionBuilder) -> None:
+        self.builder = builder
         self.skipped: list[str] = []
         """Kinds of parts that were left out since the owner looked last."""
 
@@ -100,16 +100,18 @@ class ContentReader:
             self.skipped.append("malformed")
             return []
         return [
-            self.chain.begin_call(call_id or f"{name}-{self.chain.next_place}", name, call.get("args"), birth, cwd=cwd)
+            self.builder.begin_call(
+                call_id or f"{name}-{self.builder.next_place}", name, call.get("args"), birth, cwd=cwd
+            )
         ]
 
     def _take_response(self, part: dict[str, Any], wall_s: float) -> None:
         answer = part["functionResponse"]
         # Content without ids pairs a response with the oldest open call of the same name.
         name = as_text(answer.get("name"))
-        call_id = as_text(answer.get("id")) or self.chain.oldest_open_call(name) or name
+        call_id = as_text(answer.get("id")) or self.builder.oldest_open_call(name) or name
         content, is_error = response_content(part)
-        self.chain.join_call_result(call_id, content, is_error, wall_s)
+        self.builder.join_call_result(call_id, content, is_error, wall_s)
 
     def drop_known_parts(self, content: object) -> list[dict[str, Any]]:
         """The parts of a copied content but for calls and responses that the session holds already."""
@@ -118,8 +120,8 @@ class ContentReader:
     def _is_known_call(self, part: dict[str, Any]) -> bool:
         answer = part.get("functionResponse")
         call_id = as_text(as_dict(answer if answer is not None else part.get("functionCall")).get("id"))
-        is_known = bool(call_id) and self.chain.names.newest_call_id(call_id) is not None
-        return is_known and not (answer is not None and self.chain.is_call_open(call_id))
+        is_known = bool(call_id) and self.builder.names.newest_call_id(call_id) is not None
+        return is_known and not (answer is not None and self.builder.is_call_open(call_id))
 
     def _admit_text(self, part: dict[str, Any], speaker: ContentSpeaker, birth: Birth) -> list[str]:
         text = part.get("text")
@@ -128,22 +130,22 @@ class ContentReader:
                 return []
             is_thought = part.get("thought") is True
             kind = Kind.THINKING if is_thought else speaker.kind
-            return [self.chain.admit_text(kind, speaker.role, text, birth)]
+            return [self.builder.admit_text(kind, speaker.role, text, birth)]
         if not PART_KINDS & part.keys():
             self.skipped.append("part")
             return []
-        return [self.chain.admit_text(speaker.kind, speaker.role, "", birth, {"opaque": [part]})]
+        return [self.builder.admit_text(speaker.kind, speaker.role, "", birth, {"opaque": [part]})]
 
     def copied_segment_ids(self, content: object, speaker: ContentSpeaker) -> list[str] | None:
         """The segments of the window that this content is a copy of; `None` where a part of the content is news."""
-        present = {name for name, _ in self.chain.window}
+        present = {name for name, _ in self.builder.window}
         ids: list[str] = []
         for part in parts_of(content):
             if isinstance(part.get("functionResponse"), dict):
                 continue
             call = part.get("functionCall")
             if isinstance(call, dict):
-                name = self.chain.names.newest_call_id(as_text(call.get("id")))
+                name = self.builder.names.newest_call_id(as_text(call.get("id")))
             else:
                 kind = Kind.THINKING if part.get("thought") is True else speaker.kind
                 name = text_id(speaker.role, kind, text_bytes(as_text(part.get("text"))), 1)

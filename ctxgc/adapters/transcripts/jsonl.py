@@ -260,7 +260,7 @@ class LineTranscript:
         self.skipped[name] += 1
 
     def _drain_events(self) -> list[Event]:
-        # The same list stays: chains write to it.
+        # The same list stays: builders write to it.
         events = list(self._events)
         self._events.clear()
         for kind in foreign_blocks_of(events):

@@ -100,15 +100,15 @@ class _MessageReader:
     """Prompts that asked for a compaction: the id of each to the message its kept tail starts with."""
     clears: list[tuple[float, str]] = field(default_factory=list)
     """When the host dropped which result."""
-    chain: SessionBuilder = field(init=False)
+    builder: SessionBuilder = field(init=False)
 
     def __post_init__(self) -> None:
         """Open the session."""
-        self.chain = SessionBuilder(self.session, self.events)
+        self.builder = SessionBuilder(self.session, self.events)
         self.cwd = clean_name(as_text(self.info.get("directory")))
         model = clean_name(as_text(as_dict(self.info.get("model")).get("id")))
         title = clean_name(as_text(self.info.get("title")))
-        self.chain.known.update(project=self.cwd, model=model, title=title)
+        self.builder.known.update(project=self.cwd, model=model, title=title)
         parent = clean_name(as_text(self.info.get("parentID")))
         self.events.append(SessionOpened(self.session, self.cwd, parent, model=model, title=title))
 
@@ -131,13 +131,15 @@ class _MessageReader:
 
     def finish(self) -> list[Event]:
         """The document ends: open calls are pending, segments taken back depart."""
-        self.chain.admit_lone_results()
+        self.builder.admit_lone_results()
         self._clear_bodies_until(float("inf"))
         revert = as_dict(self.info.get("revert"))
         start = self.starts.get(as_text(revert.get("partID")), self.starts.get(as_text(revert.get("messageID"))))
         if start is not None:
             gone = set(self.ids[start:])
-            self.chain.replace_window([slot for slot in self.chain.window if slot[0] not in gone], Departure.REWOUND)
+            self.builder.replace_window(
+                [slot for slot in self.builder.window if slot[0] not in gone], Departure.REWOUND
+            )
         return self.events
 
     def _record_start(self, owner: dict[str, Any]) -> None:
@@ -152,7 +154,7 @@ class _MessageReader:
         return True
 
     def _take_prompt(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
-        self.chain.end_late_calls()
+        self.builder.end_late_calls()
         texts = OpenCodeTexts(self.cwd)
         for part in parts:
             self._record_start(part)
@@ -163,7 +165,7 @@ class _MessageReader:
                     self._admit_prompt_text(texts.read_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
-                self._admit_text(Kind.ATTACHMENT, Role.USER, "", Birth(self.chain.turn, wall_s), {"opaque": [opaque]})
+                self._admit_text(Kind.ATTACHMENT, Role.USER, "", Birth(self.builder.turn, wall_s), {"opaque": [opaque]})
             elif kind == "compaction":
                 self.markers[as_text(info.get("id"))] = as_text(part.get("tail_start_id"))
             else:
@@ -171,17 +173,17 @@ class _MessageReader:
 
     def _admit_prompt_text(self, reading: TextReading, is_synthetic: bool, wall_s: float) -> None:
         if not is_synthetic:
-            self.chain.mark_calls_late()
+            self.builder.mark_calls_late()
         # What a person typed is theirs, however it looks.
         kind = reading.kind if is_synthetic else Kind.USER
         facts = reading.facts if is_synthetic else NO_CALL_FACTS
-        self._admit_text(kind, Role.USER, reading.words, Birth(self.chain.turn, wall_s), facts=facts)
+        self._admit_text(kind, Role.USER, reading.words, Birth(self.builder.turn, wall_s), facts=facts)
 
     def _take_reply(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
-        self.chain.end_late_calls()
+        self.builder.end_late_calls()
         before = len(self.ids)
         model = clean_name(as_text(info.get("modelID")))
-        self.chain.note_session(model=model)
+        self.builder.note_session(model=model)
         self.cwd = clean_name(as_text(as_dict(info.get("path")).get("cwd"))) or self.cwd
         done_s = _seconds_of_ms(as_dict(info.get("time")).get("completed")) or wall_s
         step = _RequestStep(clean_name(as_text(info.get("id"))), wall_s, done_s, model, info.get("summary") is True)
@@ -209,7 +211,7 @@ class _MessageReader:
                 what = Kind.THINKING if kind == "reasoning" else Kind.SUMMARY if step.is_summary else Kind.ASSISTANT
                 wall_s = _seconds_of_ms(as_dict(part.get("time")).get("end")) or step.wall_s
                 self._begin_turn(step)
-                self._admit_text(what, Role.ASSISTANT, text, Birth(self.chain.turn - 1, wall_s, step.reply))
+                self._admit_text(what, Role.ASSISTANT, text, Birth(self.builder.turn - 1, wall_s, step.reply))
         elif kind == "tool":
             self._take_tool(step, part)
         elif kind == "step-finish":
@@ -221,7 +223,7 @@ class _MessageReader:
         """Note output of the model: a turn, if the request had none before."""
         if not step.has_begun:
             step.has_begun = True
-            self.chain.turn += 1
+            self.builder.turn += 1
 
     def _admit_text(
         self,
@@ -232,7 +234,7 @@ class _MessageReader:
         skeleton: dict[str, object] | None = None,
         facts: Facts = NO_CALL_FACTS,
     ) -> None:
-        self.ids.append(self.chain.admit_text(kind, role, text, birth, skeleton, facts))
+        self.ids.append(self.builder.admit_text(kind, role, text, birth, skeleton, facts))
 
     def _take_tool(self, step: _RequestStep, part: dict[str, Any]) -> None:
         """A call with the result, as far as the call got."""
@@ -244,11 +246,11 @@ class _MessageReader:
         self._begin_turn(step)
         value = as_dict(state.get("input"))
         times = as_dict(state.get("time"))
-        birth = Birth(self.chain.turn - 1, _seconds_of_ms(times.get("start")) or step.wall_s, step.reply)
-        segment_id = self.chain.begin_call(call_id, tool, value, birth, cwd=self.cwd)
+        birth = Birth(self.builder.turn - 1, _seconds_of_ms(times.get("start")) or step.wall_s, step.reply)
+        segment_id = self.builder.begin_call(call_id, tool, value, birth, cwd=self.cwd)
         self.ids.append(segment_id)
         if state.get("status") in ("completed", "error"):
-            self.chain.join_call_result(
+            self.builder.join_call_result(
                 call_id, _result_of(state), True if _is_failure(state) else None, _seconds_of_ms(times.get("end"))
             )
         if cleared_s := _seconds_of_ms(times.get("compacted")):
@@ -263,7 +265,7 @@ class _MessageReader:
         self._begin_turn(step)
         step.is_billed = True
         output = as_count(tokens.get("output")) + as_count(tokens.get("reasoning"))
-        turn = self.chain.turn - 1
+        turn = self.builder.turn - 1
         self.events.append(ReplyBilled(self.session, turn, step.model, step.done_s, fresh, read, written, output))
 
     def _take_compaction(self, marker: str, before: int) -> None:
@@ -274,18 +276,18 @@ class _MessageReader:
         tail_at = self.starts.get(self.markers.get(marker, ""), asked_at)
         ids = self.ids[before:] + self.ids[tail_at:asked_at] + self.ids[asked_at:before]
         # What the host had taken from the window before does not come back with the tail.
-        present = {name for name, _ in self.chain.window}
-        self.chain.drop_open_calls()
-        self.chain.rebuild_window([name for name in ids if name in present], Departure.HOST_COMPACTED)
+        present = {name for name, _ in self.builder.window}
+        self.builder.drop_open_calls()
+        self.builder.rebuild_window([name for name in ids if name in present], Departure.HOST_COMPACTED)
 
     def _clear_bodies_until(self, wall_s: float) -> None:
         """Report the bodies cleared by the host before the moment."""
         due = [name for cleared_s, name in self.clears if cleared_s <= wall_s]
         if due:
             self.clears = [entry for entry in self.clears if entry[0] > wall_s]
-            present = {name for name, _ in self.chain.window}
+            present = {name for name, _ in self.builder.window}
             if gone := [name for name in due if name in present]:
-                self.chain.clear_bodies(gone, Departure.HOST_CLEARED)
+                self.builder.clear_bodies(gone, Departure.HOST_CLEARED)
 
     def _skip_part(self, kind: object) -> None:
         self.skipped[f"part.{kind[:48]}" if isinstance(kind, str) else "malformed"] += 1

@@ -35,7 +35,7 @@ def events_of_version_2(info: dict[str, Any], session: str, messages: list[Any],
     reader = _Version2Reader(info, session, skipped)
     for message in messages:
         reader.take_message(as_dict(message))
-    reader.chain.admit_lone_results()
+    reader.builder.admit_lone_results()
     return reader.events
 
 
@@ -44,20 +44,20 @@ class _Version2Reader:
 
     def __init__(self, info: dict[str, Any], session: str, skipped: Counter[str]) -> None:
         self.events: list[Event] = []
-        self.chain = SessionBuilder(session, self.events)
+        self.builder = SessionBuilder(session, self.events)
         self._skipped = skipped
         folder = as_text(as_dict(info.get("location")).get("directory")) or as_text(info.get("directory"))
         self._cwd = clean_name(folder)
         model = clean_name(as_text(as_dict(info.get("model")).get("id")))
         title = clean_name(as_text(info.get("title")))
-        self.chain.known.update(project=self._cwd, model=model, title=title)
+        self.builder.known.update(project=self._cwd, model=model, title=title)
         parent = clean_name(as_text(info.get("parentID")))
         self.events.append(SessionOpened(session, self._cwd, parent, model=model, title=title))
 
     def take_message(self, message: dict[str, Any]) -> None:
         """One message."""
         kind, wall_s = as_text(message.get("type")), parse_unix_s(as_dict(message.get("time")).get("created"))
-        birth = Birth(self.chain.turn, wall_s)
+        birth = Birth(self.builder.turn, wall_s)
         if not is_version_2(message):
             self._skipped[f"message.{kind[:32]}" if kind else "malformed"] += 1
         elif exceeds_depth(message, SKELETON_DEPTH_MAX):
@@ -73,35 +73,35 @@ class _Version2Reader:
         elif kind == "compaction":
             self._take_compaction(message, birth)
         else:
-            self.chain.note_session(model=as_text(as_dict(message.get("model")).get("id")))
+            self.builder.note_session(model=as_text(as_dict(message.get("model")).get("id")))
 
     def _admit_text(self, kind: Kind, role: Role, text: str, birth: Birth) -> list[str]:
-        return [self.chain.admit_text(kind, role, text, birth)] if text.strip() else []
+        return [self.builder.admit_text(kind, role, text, birth)] if text.strip() else []
 
     def _take_prompt(self, message: dict[str, Any], birth: Birth) -> None:
-        self.chain.mark_calls_late()
+        self.builder.mark_calls_late()
         self._admit_text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
         for file in map(as_dict, as_list(message.get("files"))):
-            self.chain.admit_text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
+            self.builder.admit_text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
 
     def _take_shell(self, message: dict[str, Any], birth: Birth) -> None:
         """A command that the user ran, which the model is told of."""
         command, output = as_text(message.get("command")), as_text(message.get("output"))
         facts = facts_of_call("bash", {"command": command}, self._cwd)
         text = f"Ran `{command}`\n```\n{output}\n```"
-        self.chain.admit_text(Kind.ATTACHMENT, Role.USER, text, birth, facts=facts)
+        self.builder.admit_text(Kind.ATTACHMENT, Role.USER, text, birth, facts=facts)
 
     def _take_reply(self, message: dict[str, Any], wall_s: float) -> None:
-        chain, content = self.chain, message.get("content")
-        chain.end_late_calls()
+        builder, content = self.builder, message.get("content")
+        builder.end_late_calls()
         tokens = as_dict(message.get("tokens"))
         if not isinstance(content, list) or not (content or tokens):
             self._skipped["message.empty" if isinstance(content, list) else "malformed"] += 1
             return
         model = clean_name(as_text(as_dict(message.get("model")).get("id")))
-        chain.note_session(model=model)
-        chain.turn += 1
-        birth = Birth(chain.turn - 1, wall_s, clean_name(as_text(message.get("id"))))
+        builder.note_session(model=model)
+        builder.turn += 1
+        birth = Birth(builder.turn - 1, wall_s, clean_name(as_text(message.get("id"))))
         for block in map(as_dict, content):
             self._take_block(block, birth)
         cache = as_dict(tokens.get("cache"))
@@ -109,7 +109,7 @@ class _Version2Reader:
         if fresh + read + written:
             output = as_count(tokens.get("output")) + as_count(tokens.get("reasoning"))
             done_s = parse_unix_s(as_dict(message.get("time")).get("completed")) or wall_s
-            self.events.append(ReplyBilled(chain.session, birth.turn, model, done_s, fresh, read, written, output))
+            self.events.append(ReplyBilled(builder.session, birth.turn, model, done_s, fresh, read, written, output))
 
     def _take_block(self, block: dict[str, Any], birth: Birth) -> None:
         kind = block.get("type")
@@ -124,23 +124,23 @@ class _Version2Reader:
 
     def _take_tool(self, block: dict[str, Any], birth: Birth) -> None:
         """A call with the result, as far as the call got."""
-        chain, call_id = self.chain, as_text(block["id"])
+        builder, call_id = self.builder, as_text(block["id"])
         state, times = as_dict(block.get("state")), as_dict(block.get("time"))
         birth = birth._replace(wall_s=parse_unix_s(times.get("created")) or birth.wall_s)
-        segment_id = chain.begin_call(call_id, as_text(block.get("name")), state.get("input"), birth, cwd=self._cwd)
+        segment_id = builder.begin_call(call_id, as_text(block.get("name")), state.get("input"), birth, cwd=self._cwd)
         if state.get("status") in ("completed", "error"):
             is_error = True if state["status"] == "error" else None
-            chain.join_call_result(call_id, _result_content(state), is_error, parse_unix_s(times.get("completed")))
+            builder.join_call_result(call_id, _result_content(state), is_error, parse_unix_s(times.get("completed")))
             if parse_unix_s(times.get("pruned")):
-                chain.clear_bodies([segment_id], Departure.HOST_CLEARED)
+                builder.clear_bodies([segment_id], Departure.HOST_CLEARED)
 
     def _take_compaction(self, message: dict[str, Any], birth: Birth) -> None:
         """The window becomes the summary, and the recent text that the host kept."""
         texts = [as_text(message.get(key)) for key in ("summary", "recent", "include")]
-        self.chain.drop_open_calls()
+        self.builder.drop_open_calls()
         ids = [name for text in texts for name in self._admit_text(Kind.SUMMARY, Role.USER, text, birth)]
         if ids:
-            self.chain.rebuild_window(ids, Departure.HOST_COMPACTED)
+            self.builder.rebuild_window(ids, Departure.HOST_COMPACTED)
         else:
             self._skipped["malformed"] += 1
 

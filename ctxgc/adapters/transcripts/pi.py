@@ -87,12 +87,12 @@ class Pi(SingleSessionLines):
 
     def _take_header(self, record: dict[str, Any]) -> None:
         session = clean_name(as_text(record.get("id")))
-        if self._chain is not None or not session:
+        if self._builder is not None or not session:
             self._skip_record("session")
             return
-        self._chain = SessionBuilder(session, self._events)
+        self._builder = SessionBuilder(session, self._events)
         self._cwd = clean_name(as_text(record.get("cwd")))
-        self._chain.known["project"] = self._cwd
+        self._builder.known["project"] = self._cwd
         # A fork names the file it was copied from; that ends in the session's id.
         origin = _FILE_ID.search(as_text(record.get("parentSession")))
         self._events.append(SessionOpened(session, self._cwd, clean_name(origin[1]) if origin else ""))
@@ -115,11 +115,11 @@ class Pi(SingleSessionLines):
 
     def _rebuild_window(self, reason: Departure) -> None:
         """The window becomes the entries on the path to the leaf, unless the path is as before."""
-        chain = self._ensure_session()
+        builder = self._ensure_session()
         ids = self._window_ids()
-        if ids != [name for name, _ in chain.window]:
-            chain.drop_open_calls()
-            chain.rebuild_window(ids, reason)
+        if ids != [name for name, _ in builder.window]:
+            builder.drop_open_calls()
+            builder.rebuild_window(ids, reason)
 
     def _window_ids(self) -> list[str]:
         """Segments on the path to the leaf: the newest compaction's summary, then all from its first kept entry."""
@@ -228,13 +228,13 @@ class Pi(SingleSessionLines):
         if stop in NOT_SENT:
             self._skip_record(f"assistant.{stop}")
             return
-        chain = self._ensure_session()
-        chain.end_late_calls()
-        chain.turn += 1
-        turn = chain.turn - 1
+        builder = self._ensure_session()
+        builder.end_late_calls()
+        builder.turn += 1
+        turn = builder.turn - 1
         reply = entry_id or f"turn-{turn}"
         model = clean_name(as_text(message.get("model")))
-        chain.note_session(model=model)
+        builder.note_session(model=model)
         for block in map(as_dict, content_blocks(message.get("content"))):
             kind = block.get("type")
             if kind == "toolCall" and as_text(block.get("id")):
@@ -243,7 +243,9 @@ class Pi(SingleSessionLines):
                 text = as_text(block.get(kind))
                 if text.strip():
                     what = Kind.ASSISTANT if kind == "text" else Kind.THINKING
-                    self._add_segment_to_entry(chain.admit_text(what, Role.ASSISTANT, text, Birth(turn, wall_s, reply)))
+                    self._add_segment_to_entry(
+                        builder.admit_text(what, Role.ASSISTANT, text, Birth(turn, wall_s, reply))
+                    )
             else:
                 self._skip_record(f"block.{kind}" if isinstance(kind, str) and kind != "toolCall" else "malformed")
         self._emit_bill(as_dict(message.get("usage")), model, turn, wall_s)

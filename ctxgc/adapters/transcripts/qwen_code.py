@@ -53,7 +53,7 @@ class _QwenRecord:
 class _QwenSession:
     """A session of the file."""
 
-    chain: SessionBuilder
+    builder: SessionBuilder
     content: ContentReader
     records: dict[str, _QwenRecord] = field(default_factory=dict)
     leaf: str = ""
@@ -95,7 +95,7 @@ class QwenCode(LineTranscript):
 
     def _flush(self) -> None:
         for session in self._sessions.values():
-            session.chain.admit_lone_results()
+            session.builder.admit_lone_results()
 
     def is_bookkeeping(self, kinds: Any) -> bool:
         """Notes of the host alone make no session."""
@@ -105,10 +105,10 @@ class QwenCode(LineTranscript):
         agent = clean_name(as_text(record.get("agentId"))) if record.get("isSidechain") is True else ""
         parent, name = (name, f"{name}/{agent}") if agent else ("", name)
         if name not in self._sessions:
-            chain = SessionBuilder(name, self._events)
-            self._sessions[name] = _QwenSession(chain, ContentReader(chain))
+            builder = SessionBuilder(name, self._events)
+            self._sessions[name] = _QwenSession(builder, ContentReader(builder))
             cwd = clean_name(as_text(record.get("cwd")))
-            chain.known["project"] = cwd
+            builder.known["project"] = cwd
             self._events.append(SessionOpened(name, cwd, parent))
         return self._sessions[name]
 
@@ -136,14 +136,14 @@ class QwenCode(LineTranscript):
             if record.is_compression:
                 break
         ids = list(dict.fromkeys(ids))
-        chain = session.chain
-        if ids != [name for name, _ in chain.window]:
-            chain.drop_open_calls()
-            chain.rebuild_window(ids, reason)
+        builder = session.builder
+        if ids != [name for name, _ in builder.window]:
+            builder.drop_open_calls()
+            builder.rebuild_window(ids, reason)
 
     def _take_record(self, session: _QwenSession, record: dict[str, Any]) -> None:
         """A record that a request holds."""
-        kind, content, chain = as_text(record.get("type")), record.get("message"), session.chain
+        kind, content, builder = as_text(record.get("type")), record.get("message"), session.builder
         if kind not in SPOKEN or not is_content(content):
             self._skip_record(f"record.{kind[:32]}" if kind and kind not in SPOKEN else "malformed")
             return
@@ -157,18 +157,18 @@ class QwenCode(LineTranscript):
         is_typed = as_text(record.get("subtype")) in TYPED_SUBTYPES
         is_host = not is_typed or as_text(record.get("provenance")) in HOST_PROVENANCES
         if kind == "user" and is_said and not is_host:
-            chain.mark_calls_late()
-        node.ids += session.content.admit_content(content, HOST if is_host else USER, Birth(chain.turn, wall_s), cwd)
+            builder.mark_calls_late()
+        node.ids += session.content.admit_content(content, HOST if is_host else USER, Birth(builder.turn, wall_s), cwd)
 
     def _take_reply(self, session: _QwenSession, record: dict[str, Any], node: _QwenRecord, wall_s: float) -> None:
-        chain, uuid = session.chain, as_text(record.get("uuid"))
+        builder, uuid = session.builder, as_text(record.get("uuid"))
         if uuid != session.reply:
-            chain.end_late_calls()
-            chain.turn += 1
+            builder.end_late_calls()
+            builder.turn += 1
             session.reply = uuid
         model = clean_name(as_text(record.get("model")))
-        chain.note_session(model=model)
-        birth = Birth(chain.turn - 1, wall_s, clean_name(uuid))
+        builder.note_session(model=model)
+        birth = Birth(builder.turn - 1, wall_s, clean_name(uuid))
         cwd = clean_name(as_text(record.get("cwd")))
         node.ids += session.content.admit_content(record.get("message"), MODEL, birth, cwd)
         usage = as_dict(record.get("usageMetadata"))
@@ -176,18 +176,18 @@ class QwenCode(LineTranscript):
         if prompt:
             output = as_count(usage.get("candidatesTokenCount")) + as_count(usage.get("thoughtsTokenCount"))
             fresh = max(prompt - cached, 0)
-            self._events.append(ReplyBilled(chain.session, chain.turn - 1, model, wall_s, fresh, cached, 0, output))
+            self._events.append(ReplyBilled(builder.session, builder.turn - 1, model, wall_s, fresh, cached, 0, output))
 
     def _take_system_record(self, session: _QwenSession, record: dict[str, Any]) -> None:
         """A system record: the host's note, or a compression."""
         subtype, payload = as_text(record.get("subtype")), as_dict(record.get("systemPayload"))
-        name = session.chain.session
+        name = session.builder.session
         if subtype == "chat_compression" and isinstance(payload.get("compressedHistory"), list):
             self._take_compression(session, record, payload["compressedHistory"])
         elif subtype == "custom_title":
-            session.chain.note_session(title=as_text(payload.get("customTitle")))
+            session.builder.note_session(title=as_text(payload.get("customTitle")))
         elif subtype == "session_model":
-            session.chain.note_session(model=as_text(payload.get("modelId")))
+            session.builder.note_session(model=as_text(payload.get("modelId")))
         elif subtype == "parent_session" and (parent := clean_name(as_text(payload.get("parentSessionId")))):
             self._events.append(SessionOpened(name, parent=parent))
         else:
@@ -195,15 +195,15 @@ class QwenCode(LineTranscript):
 
     def _take_compression(self, session: _QwenSession, record: dict[str, Any], history: list[Any]) -> None:
         """The window becomes the history: copies keep their segments, new contents sum up the departed segments."""
-        chain, wall_s = session.chain, parse_unix_s(record.get("timestamp"))
-        chain.drop_open_calls()
+        builder, wall_s = session.builder, parse_unix_s(record.get("timestamp"))
+        builder.drop_open_calls()
         ids: list[str] = []
         for content in filter(is_content, history):
             is_model = content.get("role") == "model"
             known = session.content.copied_segment_ids(content, MODEL if is_model else USER)
             if known is None:
                 news = session.content.drop_known_parts(content)
-                known = session.content.admit_content(news, MODEL if is_model else SUMMARY, Birth(chain.turn, wall_s))
+                known = session.content.admit_content(news, MODEL if is_model else SUMMARY, Birth(builder.turn, wall_s))
             ids += known
         node = session.records[as_text(record.get("uuid"))]
         node.ids, node.is_compression = list(dict.fromkeys(ids)), True

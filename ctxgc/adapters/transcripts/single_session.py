@@ -14,14 +14,14 @@ class SingleSessionLines(LineTranscript):
 
     def __init__(self) -> None:
         super().__init__()
-        self._chain: SessionBuilder | None = None
+        self._builder: SessionBuilder | None = None
 
     def _ensure_session(self) -> SessionBuilder:
-        if self._chain is None:
-            self._chain = SessionBuilder(self.unnamed_session, self._events)
+        if self._builder is None:
+            self._builder = SessionBuilder(self.unnamed_session, self._events)
             self._events.append(SessionOpened(self.unnamed_session))
-        return self._chain
+        return self._builder
 
     def _flush(self) -> None:
-        if self._chain is not None:
-            self._chain.admit_lone_results()
+        if self._builder is not None:
+            self._builder.admit_lone_results()

@@ -183,9 +183,7 @@ class Connection(asyncio.Protocol):
         try:
             if id in self._in_flight:
                 # Answered under its id it would pass for the answer to the first.
-                out += self._encode_error(
-                    None, BadRequest(f"the id {id!r} is in flight already; the request was not executed")
-                )
+                out += self._encode_error(None, BadRequest(f"the id {id!r} is in flight already; no call was made"))
                 return None
             if hub.is_stopping:
                 raise ShuttingDown("the daemon is stopping", hint="connect again in a moment")
@@ -256,9 +254,7 @@ class Connection(asyncio.Protocol):
         if isinstance(item, Refusal):
             return self._encode_error(item.id, item.error)
         if item.id in ids:
-            return self._encode_error(
-                None, BadRequest(f"the id {item.id!r} is in the batch twice; no request was executed")
-            )
+            return self._encode_error(None, BadRequest(f"the id {item.id!r} is in the batch twice; no call was made"))
         if item.id is not UNSET:
             ids.add(item.id)
         part = bytearray()
