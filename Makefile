@@ -7,8 +7,8 @@ READY := $(VENV)/.ready
 # Else every process that a test starts would compile all of ctxgc anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Temporary files of the fast tests lie in memory where the system has a folder for it: a third of the wait was for a disk.
-# `make test` writes to the disk.
+# Temporary files of the fast tests lie in memory where the system has a folder for memory: a quarter of the time was a wait
+# for the disk. `make test` writes to the disk.
 MEMORY := $(firstword $(wildcard /dev/shm) $(TMPDIR) /tmp)
 
 .PHONY: run test check bench docs format clean
@@ -22,7 +22,8 @@ check: $(READY)         ## Format, lint, strict types, fast tests: under a minut
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	TMPDIR=$(MEMORY) CTXGC_HYPOTHESIS=check $(BIN)/python -m pytest -m "not slow and not corpus" -x -n 2 --dist worksteal
+	TMPDIR=$(MEMORY) CTXGC_HYPOTHESIS=check $(BIN)/python -m pytest -m "not slow and not corpus" -x -n 2 --dist worksteal \
+	  -o tmp_path_retention_policy=failed
 
 bench: $(READY)         ## Every benchmark; counted work is held against perf/limits.toml.
 	$(BIN)/python -m perf.run $(ARGS)
