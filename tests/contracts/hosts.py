@@ -144,10 +144,10 @@ def steps(tools, outputs=OUTPUTS):
             prompt=st.sampled_from(TEXTS),
             thought=st.sampled_from(["", "hm"]),
             answer=st.sampled_from(["", *TEXTS]),
-            calls=st.lists(calls, max_size=4, unique_by=lambda call: call.id),
+            calls=st.lists(calls, max_size=3, unique_by=lambda call: call.id),
         ),
         min_size=2,
-        max_size=4,
+        max_size=3,
     ).filter(lambda steps: all(step.answer or step.calls for step in steps))
 
 
