@@ -72,6 +72,9 @@ NO_NAMES = {
         "proven",
         "apart",
     ),
+    *("begins", "best", "billed", "departed", "expected", "forgotten", "nearest", "newest", "opened", "packed"),
+    *("paired", "parsed", "ranked", "readable", "refused", "served", "shipped", "skipped", "sought", "spoken"),
+    *("usual", "walked"),
     *("one", "still", "which", "what", "ours", "others", "thing", "stuff", "rest"),
 }
 """Participles and pronouns that name nothing as a whole name of a module, a class or a function."""
@@ -275,6 +278,16 @@ def test_no_module_class_or_function_is_named_by_a_word_that_names_nothing():
                 bare += [f"{path.relative_to(ROOT)}: {node.name}"] if node.name.strip("_").lower() in NO_NAMES else []
 
     assert not bare, "a verb acts, a noun returns: say of what"
+
+
+def test_a_class_name_has_one_home():
+    homes = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.strip("_"), []).append(str(path.relative_to(ROOT)))
+
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
 
 
 def singular(words):

@@ -159,7 +159,7 @@ def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     tags: list[str] = []
     sids: tuple[int, ...] | None = None
 
-    def limit(clause: str, *bound: object) -> None:
+    def add_clause(clause: str, *bound: object) -> None:
         clauses.append(clause)
         values.extend(bound)
 
@@ -172,33 +172,33 @@ def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
         if not sids:
             return None
         clause, tag = _limit_to_sessions(sids)
-        limit(clause, *sids)
+        add_clause(clause, *sids)
         tags += [tag] if tag else []
     if query.kinds:
         kinds = tuple(STORED_KINDS[kind] for kind in query.kinds)
-        limit(f"s.kind IN ({_placeholders(kinds)})", *kinds)
+        add_clause(f"s.kind IN ({_placeholders(kinds)})", *kinds)
         tags.append(_match_any_token(map(index_text.kind_tag, kinds)))
     if query.tools:
         tools = tuple(clean_text(tool).casefold() for tool in query.tools)
         # A tool's name in letters that only Python lowers is filtered by its tag.
         if all(tool.isascii() for tool in tools):
-            limit(f"lower(s.tool) IN ({_placeholders(tools)})", *tools)
+            add_clause(f"lower(s.tool) IN ({_placeholders(tools)})", *tools)
         tags.append(_match_any_token(map(index_text.tool_tag, tools)))
     is_tagged = len(clauses) == len(tags)
     if query.path:
         clause, bound = _path_clause(canonical_path(clean_text(query.path)))
-        limit(f"s.rid IN (SELECT rid FROM path JOIN path_use USING (pid) WHERE {clause})", *bound)
+        add_clause(f"s.rid IN (SELECT rid FROM path JOIN path_use USING (pid) WHERE {clause})", *bound)
     if query.task:
-        limit("s.task = ? AND s.task != ''", clean_text(query.task))
+        add_clause("s.task = ? AND s.task != ''", clean_text(query.task))
     if query.tags:
         for tag in query.tags:
-            limit("s.tags != '' AND EXISTS (SELECT 1 FROM json_each(s.tags) WHERE value = ?)", tag)
+            add_clause("s.tags != '' AND EXISTS (SELECT 1 FROM json_each(s.tags) WHERE value = ?)", tag)
     if query.states:
-        limit(f"s.state IN ({_placeholders(query.states)})", *query.states)
+        add_clause(f"s.state IN ({_placeholders(query.states)})", *query.states)
     if query.after_s:
-        limit("s.wall_s >= ?", query.after_s)
+        add_clause("s.wall_s >= ?", query.after_s)
     if query.before_s:
-        limit("s.wall_s < ?", query.before_s)
+        add_clause("s.wall_s < ?", query.before_s)
     is_tagged = is_tagged and len(clauses) == len(tags)
     return SearchScope(" AND ".join(tags), tuple(clauses), tuple(values), sids, is_tagged)
 

@@ -371,12 +371,12 @@ class SqliteStash:
             raise ShuttingDown("the stash is not open", hint="connect again")
         thread, deadline = await self._readers.get()
 
-        def guarded(db: sqlite3.Connection) -> T:
+        def run_within_deadline(db: sqlite3.Connection) -> T:
             self._fail("read")
             return function(db, deadline)
 
         try:
-            return await thread.run(guarded)
+            return await thread.run(run_within_deadline)
         except sqlite3.Error as error:
             hint = self._watch.trouble.hint if self._watch.trouble else "try again; if it persists, run `ctxgc doctor`"
             raise StorageFailed(f"the stash could not be read: {error}", hint=hint) from error

@@ -249,10 +249,10 @@ async def refs(services: Services, params: OneSegment) -> RefsReply:
     ]
     labels = await _read_labels(services, session, [t for t, _ in outgoing + incoming])
 
-    def described(pairs: list[tuple[int, int]]) -> list[RefReply]:
+    def ref_replies(pairs: list[tuple[int, int]]) -> list[RefReply]:
         return [RefReply(heap.ids[t], EdgeKind(kind).name.lower(), labels.get(t, "")) for t, kind in pairs]
 
-    return RefsReply(str(session.key), heap.ids[slot], described(outgoing), described(incoming))
+    return RefsReply(str(session.key), heap.ids[slot], ref_replies(outgoing), ref_replies(incoming))
 
 
 async def path(services: Services, params: HeapPath) -> PathReply:

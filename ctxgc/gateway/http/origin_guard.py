@@ -27,7 +27,7 @@ def refuse_browser_pages(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
     """Serve requests of programs; `hosts_allowed` are names of this machine beside the loopback's."""
 
     @web.middleware
-    async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def guard_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         hosts = request.headers.getall("host", [])
         if len(hosts) != 1 or not (names_this_machine(hosts[0]) or _host_name(hosts[0]) in hosts_allowed()):
             return _refusal_response("it serves its own machine; `gateway.hosts_allowed` may give it another name")
@@ -35,7 +35,7 @@ def refuse_browser_pages(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
             return _refusal_response("it serves no page of a browser")
         return await handler(request)
 
-    return served
+    return guard_request
 
 
 def names_this_machine(host: str) -> bool:

@@ -32,7 +32,7 @@ def require_owner(settings: Callable[[], Settings]) -> Middleware:
     """Serve requests of the gateway's own user."""
 
     @web.middleware
-    async def served(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def guard_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection, path = connection_of_request(request), split_path(request.raw_path)
         if connection is not None:
             connection.begin_request()
@@ -51,7 +51,7 @@ def require_owner(settings: Callable[[], Settings]) -> Middleware:
             if connection is not None:
                 connection.end_request()
 
-    return served
+    return guard_request
 
 
 def matches_secret(word: str, secret: str) -> bool:
