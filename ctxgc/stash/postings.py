@@ -109,12 +109,22 @@ class Lookup:
         floor = self.floors.get(term, 0)
         is_filterable = self.scope.is_tagged and bool(self.scope.tags)
         has_tags = not is_filterable or self.walked(term) > POSTINGS_MAX
+        if columns != "path" and self._is_plain(term):
+            oldest = self._oldest_beyond(f"{columns} : ({form})", limit)
+            if limit == POSTINGS_MAX:
+                self._oldest.setdefault(term.ways[0][0], oldest)
+            if oldest:
+                return Postings(frozenset(), limit, oldest, is_whole=False)
         sql, values = self._sql(f"{columns} : ({form})", ALL if floor else limit + 1, floor=floor, has_tags=has_tags)
         sql = f"SELECT count(*), min(rid), json_group_array(rid) FROM ({sql})"
         number, oldest, rids = self.db.execute(sql, values).fetchone()
         if number <= limit:
             return Postings(frozenset(json.loads(rids)), number, oldest or 0, is_whole=True)
         return Postings(frozenset(), number if floor else limit, floor or oldest, is_whole=False)
+
+    def _is_plain(self, term: Term) -> bool:
+        """Whether a term is one word of the whole stash: the engine counts its segments as it finds them."""
+        return term.is_word and self.scope.is_whole and not (self.query.required or self.query.excluded)
 
     def _sql(
         self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False, has_tags: bool = True
@@ -161,10 +171,14 @@ class Lookup:
     def _oldest_common(self, lexeme: str) -> int:
         """The oldest of the newest segments that have a common lexeme; 0 for one that is not common."""
         if lexeme not in self._oldest:
-            sql = f"SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET {POSTINGS_MAX}"
-            row = self.db.execute(sql, (quote(Term(((lexeme,),))),)).fetchone()
-            self._oldest[lexeme] = row[0] if row else 0
+            self._oldest[lexeme] = self._oldest_beyond(quote(Term(((lexeme,),))), POSTINGS_MAX)
         return self._oldest[lexeme]
+
+    def _oldest_beyond(self, wanted: str, limit: int) -> int:
+        """The newest but so many of the stash's matching segments; 0 if there are no more."""
+        sql = "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
+        row = self.db.execute(sql, (wanted, limit)).fetchone()
+        return row[0] if row else 0
 
 
 def matching_sql(

@@ -17,12 +17,19 @@ WHOLE_CHARS_MAX = SCORED_CHARS_MAX // 8
 SAID_CHARS_MAX = 500
 
 
-def fields_of(readable: index_text.Searchable, spoken: str, weights: Weights, *, is_turn: bool) -> Fields:
-    """The readings of a segment's fields, as far as they count for a score."""
+def fields_of(
+    readable: index_text.Searchable,
+    spoken: str,
+    weights: Weights,
+    absent: frozenset[str] = frozenset(),
+    *,
+    is_turn: bool,
+) -> Fields:
+    """The readings of a segment's fields, as far as they count for a score. `absent`: lexemes of no text or input."""
     sought, path = weights.sought, "\n".join(readable.paths)
     return Fields(
-        text=read_text(readable.text[:SCORED_CHARS_MAX], sought),
-        input=read_text(readable.input, sought),
+        text=read_text(readable.text[:SCORED_CHARS_MAX], sought, absent),
+        input=read_text(readable.input, sought, absent),
         path=read_lexemes(lexemes(path) + extra_index_words(path), sought) if path else NO_READING,
         said=read_text(spoken, sought),
         label=readable.label,
