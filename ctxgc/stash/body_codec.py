@@ -17,16 +17,13 @@ import zstandard
 
 from ctxgc.core.segment import (
     Access,
-    Kind,
     PathUse,
     Piece,
-    Role,
     Segment,
     SessionKey,
-    Status,
     content_digest,
 )
-from ctxgc.stash.columns import STORED_KINDS, encode_json, pack_facts, unpack_facts
+from ctxgc.stash.columns import KINDS, ROLES, STATUSES, STORED_KINDS, encode_json, pack_facts, unpack_facts
 from ctxgc.stash.contract import SegmentRow
 
 ZSTD_LEVEL = 3
@@ -105,20 +102,22 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
 def _build_segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> Segment:
     try:
         place, born_turn = facts["at"]
-        labels = {name: facts[name] for name in _DEFAULTS if name in facts}
+        labels = {name: facts[name] for name in facts.keys() & _DEFAULTS.keys()}
         labels |= {name: tuple(labels[name]) for name in ("refs", "tags") if name in labels}
         if "status" in labels:
-            labels["status"] = Status(labels["status"])
+            labels["status"] = STATUSES[labels["status"]]
+        if "paths" in facts:
+            labels["paths"] = tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts["paths"])
+        if "facts" in facts:
+            labels["facts"] = unpack_facts(facts["facts"])
         return Segment(
             id=facts["id"],
-            kind=Kind(facts["kind"]),
-            role=Role(facts["role"]),
+            kind=KINDS[facts["kind"]],
+            role=ROLES[facts["role"]],
             place=place,
             born_turn=born_turn,
             skeleton=skeleton,
             body=body,
-            paths=tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts.get("paths", ())),
-            facts=unpack_facts(facts.get("facts", "")),
             **labels,
         )
     except (KeyError, TypeError) as error:
@@ -152,7 +151,7 @@ def _split_frame(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     """The parts of a frame, as far as `raw` goes."""
     start = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little")
     try:
-        facts = json.loads(raw[_LENGTH_BYTES:start])
+        facts = json.loads(raw[_LENGTH_BYTES:start].decode())  # Of bytes it would guess the encoding.
         skeleton_bytes, *sizes = _content_lengths(facts)
         at = start + skeleton_bytes
         skeleton, body = raw[start:at], []
