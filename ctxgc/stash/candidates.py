@@ -153,10 +153,10 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
     """Fill `out` with the candidates of a query in a scope, in their rough order."""
     newest = newest_rid(db)  # Roughly the number of segments in the stash.
     out.total = _scope_size(db, scope, newest)
-    lookup = Lookup(db, query, scope, newest)
+    lookup = Lookup(db, query, scope, newest, out.total)
     common = _look_up(lookup, out)
     if lookup.was_bounded and not any(out.df.values()):
-        lookup = Lookup(db, query, scope, newest, is_bounded=False)
+        lookup = Lookup(db, query, scope, newest, out.total, is_bounded=False)
         common = _look_up(lookup, out)
     holders = _with_words_of_run(lookup, out)
     _weigh_terms(lookup, out)
