@@ -56,7 +56,7 @@ async def test_where_few_segments_have_all_the_words_the_index_is_not_asked_for_
 
     statements, reply = asked(tmp_path, Query(text="old words common"))
 
-    assert not lists(statements, "old words common")
+    assert not lists(statements, "old word common")
     assert reply.hits[0].row.seq == 217
 
 
