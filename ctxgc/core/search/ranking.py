@@ -24,8 +24,8 @@ TURN_MEAN, RESULT_MEAN = 40, 300
 FIELD_SATURATION, FIELD_MEAN = 1.2, 30
 INPUT_WEIGHT, PATH_WEIGHT, SAID_WEIGHT, LABEL_WEIGHT = 3.0, 3.0, 1.5, 1.0
 
-NEAR = (0.7, 0.5, 0.3, 0.2)
-"""The worth of a term in a turn 1, 2, 3 and 4 segments away, against the term in the turn itself."""
+NEAR = (0.7, 0.5, 0.3, 0.2, 0.15, 0.1)
+"""The worth of a term in a turn 1, 2, … 6 segments away, against the term in the turn itself."""
 
 SPEAKER_FACTOR = 2.0
 PAIR_BONUS, PAIR_GAP_MAX = 1.0, 3
