@@ -233,7 +233,7 @@ def _look_up(lookup: Lookup, out: Candidates) -> set[Term]:
             out.postings[term] = found.rids
             if term.is_word:
                 out.words[term.ways[0][0]] = found.rids
-            out.paths[term] = lookup.find("path", term).rids if may_end_a_path(term.text) else frozenset()
+            out.paths[term] = lookup.paths_of(term) if may_end_a_path(term.text) else frozenset()
             out.df[term] = len(out.postings[term] | out.paths[term])
         else:
             common.add(term)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from ctxgc.core.block_texts import texts_in_blocks
 from ctxgc.core.search.lexemes import STEMMER_VERSION, extra_index_words, fold, lexemes, normalize_nfc, stem
 from ctxgc.core.segment import Kind, Segment
+from ctxgc.stash.body_codec import FrameStart
 
 INDEX_VERSION = 5
 TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
@@ -61,7 +62,7 @@ class IndexEntry(NamedTuple):
     label: str
 
 
-def searchable_fields(segment: Segment) -> Searchable:
+def searchable_fields(segment: Segment | FrameStart) -> Searchable:
     """The searchable fields of a segment. NUL and surrogates are left out."""
     inputs: list[str] = []
     parts: list[str] = []
@@ -104,7 +105,7 @@ def speaker_lexeme(word: str) -> str:
     return f"{word}:"
 
 
-def _label_lexemes(segment: Segment, text: str) -> Iterator[str]:
+def _label_lexemes(segment: Segment | FrameStart, text: str) -> Iterator[str]:
     if segment.kind in TURN_KINDS and (match := _SPEAKER.match(text)):
         yield speaker_lexeme(stem(fold(match[1])))
     if 0 < segment.wall_s < 2**33:

@@ -84,6 +84,19 @@ class Lookup:
         form = self.forms.get(term) or quote(term)
         return self.rids(f"{columns} : ({form})", limit, floor=self.floors.get(term, 0))
 
+    def paths_of(self, term: Term) -> frozenset[int]:
+        """The segments with a path that has a term; for a run of words only if any path has the rarest of them."""
+        ways = tuple(way for way in term.ways if len(way) == 1 or self._is_in_a_path(min(way, key=self._number_with)))
+        if not ways:
+            return frozenset()
+        left = term._replace(ways=ways)
+        self.forms.setdefault(left, quote(left, has_star=self.forms[term] == quote(term)))
+        self.floors.setdefault(left, self.floors.get(term, 0))
+        return self.find("path", left).rids
+
+    def _is_in_a_path(self, lexeme: str) -> bool:
+        return self._oldest_beyond(f"path : ({quote(Term(((lexeme,),)))})", 0) > 0
+
     def run(self, run: tuple[str, ...], limit: int) -> frozenset[int]:
         """The newest segments in which words stand side by side."""
         term = Term((run,))

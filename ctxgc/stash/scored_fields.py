@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ctxgc.core.search.lexemes import extra_index_words, lexemes
 from ctxgc.core.search.ranking import Fields, Weights
 from ctxgc.core.search.readings import NO_READING, read_lexemes, read_text
-from ctxgc.core.segment import Segment
 from ctxgc.stash import index_text
+from ctxgc.stash.body_codec import FrameStart
 
 SCORED_CHARS_MAX = 32_768
 """The part of a candidate's text that counts for its score."""
@@ -37,7 +37,7 @@ def fields_of(
     )
 
 
-def spoken(segments: Iterator[Segment]) -> str:
+def spoken(segments: Iterator[FrameStart]) -> str:
     """The end of what a model said, from the last segment backward."""
     said = ""
     for segment in segments:

@@ -22,7 +22,6 @@ from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, 
 from ctxgc.core.search.ranking import LITERAL_BONUS, SIGNS_BONUS, Fields, IndexFacts, Score, Weights, score_candidate
 from ctxgc.core.search.readings import read_text, sought_by
 from ctxgc.core.search.snippets import Marks, Snippet, make_snippet
-from ctxgc.core.segment import Segment
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather_candidates, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
@@ -301,9 +300,9 @@ def _literal_bonus(run: _Search, out: Candidates, readable: index_text.Searchabl
     return bonus * out.weights.total if has_it else 0.0
 
 
-def _read_segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
+def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.FrameStart]:
     """The segments of some rids, of long ones the start."""
-    segments: dict[int, Segment] = {}
+    segments: dict[int, body_codec.FrameStart] = {}
     if not rids:
         return segments
     decompress = run.decompress
