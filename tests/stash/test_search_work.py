@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from ctxgc.core.segment import Access, PathUse
 from ctxgc.stash import candidates, postings, schema
 from ctxgc.stash import search as planner
 from ctxgc.stash.contract import Query
@@ -90,3 +91,15 @@ async def test_a_session_answers_alike_whichever_way_its_segments_are_found(tmp_
 
     assert replies[0] == replies[1] == replies[2]
     assert replies[0].hits
+
+
+async def test_a_run_of_words_is_looked_for_in_paths_only_where_a_path_has_the_rarest_of_them(tmp_path, stash):
+    await stash.apply([put(200, "see gate/lock.py"), put(201, "gate")])
+
+    statements, reply = asked(tmp_path, Query(text="gate/lock.py"))
+
+    assert [hit.row.seq for hit in reply.hits] == [200]
+    assert not [sql for sql in statements if 'path : ("gate lock py")' in sql]
+
+    await stash.apply([put(202, "read", paths=(PathUse("/p/gate/lock.py", Access.READ),))])
+    assert [hit.row.seq for hit in asked(tmp_path, Query(text="gate/lock.py"))[1].hits] == [202, 200]
