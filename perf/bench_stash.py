@@ -180,6 +180,7 @@ async def counted(folder: Path, prose: Prose) -> dict[str, float]:
         "rows_per_segment": rows / (10 * BATCH),
         "commits_per_batch": sum(sql.startswith("COMMIT") for sql in written) / 10,
         "statements_per_search": sum(not sql.startswith("--") for sql in asked) / 20,
+        "texts_per_search": sum(sql.count(",", sql.find(" IN ")) + 1 for sql in asked if " FROM body " in sql) / 20,
     }
 
 

@@ -212,6 +212,8 @@ class Lookup:
 
     def _oldest_beyond(self, wanted: str, limit: int) -> int:
         """The newest but so many of the stash's matching segments; 0 if there are no more."""
+        if self.newest <= limit:
+            return 0
         sql = "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
         row = self.db.execute(sql, (wanted, limit)).fetchone()
         return row[0] if row else 0
