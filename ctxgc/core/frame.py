@@ -71,6 +71,16 @@ def render_line(line: DataLine) -> str:
     return f"{line.number}{'~' if line.is_part else ''}|{escape_control_chars(line.text)}"
 
 
+def is_note(text: str) -> bool:
+    """Whether a text is a frame and sentences of ours behind the frame, and nothing else: a note in a host's list."""
+    head, *lines = text.rstrip("\n").split("\n")
+    if head != HEAD or END not in lines:
+        return False
+    ends_at = lines.index(END)
+    is_framed = all(line[:1].isdigit() or line.startswith("[ctxgc ") for line in lines[:ends_at])
+    return is_framed and all(line.startswith("[ctxgc: ") for line in lines[ends_at + 1 :])
+
+
 def clean_fact(text: str) -> str:
     """A fact on one line, with no brackets but round ones, and without the dot that parts facts."""
     kept = escape_control_chars(text[: 2 * FACT_CHARS_MAX])

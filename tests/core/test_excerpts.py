@@ -20,7 +20,17 @@ from ctxgc.core.excerpts import (
     pack_neighbours,
     pack_sections,
 )
-from ctxgc.core.frame import END, HEAD, Block, DataLine, clean_fact, render_frame, render_header, split_lines
+from ctxgc.core.frame import (
+    END,
+    HEAD,
+    Block,
+    DataLine,
+    clean_fact,
+    is_note,
+    render_frame,
+    render_header,
+    split_lines,
+)
 from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, ranges_of_lines, words_of
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
@@ -104,6 +114,21 @@ def test_no_text_closes_or_imitates_the_frame(texts, facts):
     assert own == [HEAD, *[render_header("match", facts)] * len(blocks), END]
     assert len(lines) == len(own) + sum(len(block.lines) for block in blocks)
     assert all(sign == "\n" or sign == "\t" or not re.match(r"[\x00-\x1f\x7f-\x9f]", sign) for sign in frame)
+
+
+@given(
+    texts=st.lists(TEXTS, max_size=3),
+    words=st.text(min_size=1).filter(str.strip),
+    offer=st.sampled_from(["", "[ctxgc: 3]"]),
+)
+def test_a_frame_is_known_whatever_it_holds_and_not_where_a_person_writes_before_or_behind_it(texts, words, offer):
+    lines = tuple(number_lines(found := split_lines(texts), LineRange(1, len(found))))
+    frame = render_frame([Block(title="match", facts=("x",), lines=lines)]) + offer
+
+    assert is_note(frame)
+    assert is_note(frame.rstrip())
+    assert not is_note(words + frame)
+    assert not is_note(f"{frame.rstrip()}\n{words}")
 
 
 @given(facts=st.lists(TEXTS, max_size=3))

@@ -12,6 +12,9 @@ import pytest
 from tests.e2e import agent_model
 from tests.e2e.agent_model import AgentModel, Call, _tool_names
 from tests.e2e.agent_run import AGENTS, CTXGC, Served, Through, Workplace, file_text
+from tests.e2e.long_session import Desk
+from tests.e2e.opencode_app import OpenCodeApp
+from tests.e2e.scripted_model import ScriptedModel
 from tests.e2e.test_agents import FILE_BYTES, installed
 
 pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group("agents")]
@@ -187,7 +190,10 @@ HOOKED_TURNS = 6
 TRUSTED = ("exec", "--dangerously-bypass-hook-trust", *CODEX.words[1:])
 
 
-@pytest.mark.parametrize("agent", [AGENTS["claude"], CODEX._replace(words=TRUSTED)], ids=["claude", "codex"])
+HOOKED = [AGENTS["claude"], CODEX._replace(words=TRUSTED), AGENTS["opencode_own"]]
+
+
+@pytest.mark.parametrize("agent", HOOKED, ids=["claude", "codex", "opencode"])
 def test_hooks_follow_a_session_and_give_its_working_set_to_the_next_without_a_gateway(installed, agent):
     place = Workplace(HOOKED_TURNS, FILE_BYTES)
     try:
@@ -221,3 +227,59 @@ def straight_bodies(agent, place):
         while time.monotonic() < gives_up_at and not client.call("session.list", {})["sessions"]:
             time.sleep(0.1)
     return b"".join(one.body for one in served.model.requests)
+
+
+@pytest.mark.parametrize("parts", [("--hooks",), ("--hooks", "--gateway", "--no-service")], ids=" ".join)
+def test_opencode_goes_on_after_its_compaction_from_the_sessions_own_working_set(installed, parts):
+    agent = AGENTS["opencode_anthropic"]
+    with Compacted(agent, HOOKED_TURNS, FILE_BYTES, mode="shadow", before=parts, model_class=ScriptedModel) as through:
+        bodies = [one.body.decode() for one in through.model.requests]
+        session = next(name for name in through.sessions() if "/" not in name)
+        with through.place.client() as client:
+            rows = client.call("segment.list", {"session": session, "limit": 1000})["segments"]
+            typed = [
+                client.call("segment.get", {"session": session, "id": row["id"]})
+                for row in rows
+                if row["kind"] == "user"
+            ]
+
+    assert through.model.refused == []
+    at = next(number for number, body in enumerate(bodies) if "anchored summary" in body)
+    assert not any(HEAD in body for body in bodies[: at + 1])
+    after = [body for body in bodies[at + 1 :] if '"tools"' in body]
+    after = after if HEAD in after[0] else after[1:]  # No list waits for a note on a busy machine.
+    assert len(after) > 1
+    notes = {body[body.index(HEAD) :].partition("end of that text")[0] for body in after}
+    assert len(notes) == 1, "the same text at the same place in each request, for the prompt cache"
+    assert BEGIN in notes.pop()
+    is_plugins = "--gateway" not in parts  # To the gateway the compacted list is a branch of the session.
+    assert not is_plugins or {row["state"] for row in rows if row["kind"] == "tool_call"} == {"departed", "resident"}
+    assert "PROMPT-A" in json.dumps(typed)
+    assert HEAD not in json.dumps(typed), "a note is no word of the person"
+
+
+HEAD = "text of past sessions follows"
+BEGIN = "Read every part that there is (PROMPT-A)."
+
+
+class Compacted(Through):
+    """OpenCode with its hooks: reads files, sums its session up, and reads on."""
+
+    def work(self, url):
+        place, model = self.place, self.model
+        place.prepare(self.agent, url)
+        parts = self._before
+        ctxgc(place, "up")
+        ctxgc(place, "install", "opencode", *parts, "--yes")
+        variables = {} if "--gateway" in parts else self.agent.straight[0]
+        variables = {name: value.replace("$URL", model.url) for name, value in variables.items()}
+        desk = Desk(model, ["opencode"], place.env | self.agent.variables | variables, place.work, None)
+        with desk.start("serve", turns=HOOKED_TURNS) as server:
+            app = OpenCodeApp(server)
+            app.begin()
+            app.type(BEGIN)
+            app.finish()
+            app.compact("anthropic", "m")
+            model.begin_stage(HOOKED_TURNS)
+            app.type("Read what is left (PROMPT-B).")
+            app.finish()

@@ -1,14 +1,16 @@
-"""The settings by which an agent has ctxgc's tools and tells ctxgc of its work: the MCP server, the hooks.
+"""The settings by which an agent has ctxgc's tools and tells ctxgc of its work: the MCP server, the hooks, the plugin.
 
-    mcp     the server's entry, and `/ctxgc` where the agent reads commands from files
-    hooks   `ctxgc hook` at the events of a session, behind what the user has there
+    mcp      the server's entry, and `/ctxgc` where the agent reads commands from files
+    hooks    `ctxgc hook` at the events of a session, behind what the user has there; in OpenCode the plugin's notes
+    plugin   OpenCode's sessions without the gateway
 
-Neither needs the gateway.
+None of these needs the gateway.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ from ctxgc.fronts.setup.agent_settings import (
     text_before_installation,
 )
 from ctxgc.fronts.setup.changes import Change, FileEdit, is_as_written, new_file, read_text
+from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, packaged_text
 from ctxgc.fronts.setup.toml_edit import toml_value
 from ctxgc.protocol import discovery
 
@@ -38,6 +41,8 @@ EVENTS = {
 """Events that hooks are for, each with the matcher that it takes."""
 HANDED_ON = ["XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "CTXGC_SOCKET", "CTXGC_DAEMON__STATE_DIR"]
 """Variables that lead to the daemon. Codex hands a server none that its settings do not name."""
+_INSTALLED_LINE = re.compile(r"^(const INSTALLED = )\{.*\}$", re.MULTILINE)
+"""The plugin's line of settings."""
 COMMAND_TEXT = """---
 description: What left the context: status, recall WORDS, pin WORDS
 ---
@@ -102,13 +107,7 @@ def _slash_command_file(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
 
 
 def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
-    """The edits that have an agent call `ctxgc hook`. Raises `Refused` for an agent whose hooks are not served."""
-    if agent == "opencode":
-        raise Refused(
-            "OpenCode's hooks, which belong to plugins, are not served yet",
-            kind="usage",
-            hint="`ctxgc install opencode --plugin` tells ctxgc of its sessions",
-        )
+    """The edits that have Claude Code or Codex call `ctxgc hook`."""
     variable, usual, name = {
         "claude": ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
         "codex": ("CODEX_HOME", ".codex", "hooks.json"),
@@ -126,10 +125,35 @@ def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, sta
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=notes, needs_gateway=False)
 
 
+def plugin_plan(
+    environment: Mapping[str, str], options: Options, standing: list[FileEdit], *, collects: bool, has_hooks: bool
+) -> AgentPlan:
+    """OpenCode's plugin. `collects`: no gateway tells ctxgc of the sessions; `has_hooks`: the model gets notes."""
+    folder = agent_home_folder(environment, "XDG_CONFIG_HOME", ".config") / "opencode" / "plugins"
+    text = packaged_text(PLUGIN)
+    if has_hooks:
+        settings = {"collects": collects, "hooks": has_hooks, "command": options.command}
+        text, count = _INSTALLED_LINE.subn(lambda found: f"{found[1]}{json.dumps(settings)}", text)
+        if count != 1:
+            raise Refused("the plugin of this installation lacks its line of settings", hint="install ctxgc again")
+    texts = {folder / "ctxgc.ts": text}
+    if has_hooks:
+        texts[folder / "ctxgc" / "notes.ts"] = packaged_text(PLUGIN_NOTES)
+    for path, fresh in texts.items():
+        if read_text(path) not in (None, fresh) and not is_as_written(path, standing):
+            raise Refused(f"{path} is there already, and is not of this version", hint="take it away first")
+    notes = ("the plugin begins in shadow: CTXGC_OPENCODE_MODE=on switches it on",) if collects else ()
+    return AgentPlan(
+        new_files=tuple(new_file(path, fresh) for path, fresh in texts.items()), notes=notes, needs_gateway=False
+    )
+
+
 def installed_parts(standing: list[FileEdit]) -> set[str]:
-    """The parts of an installation that stand, by the settings that they set."""
+    """The parts of an installation that stand, by the settings that they set and the files that they wrote."""
     parts = {"mcpServers": "mcp", "mcp_servers": "mcp", "mcp": "mcp", "hooks": "hooks"}
     found = {parts.get(change.path[0], "gateway") for edit in standing for change in edit.changes}
+    if any(edit.file.endswith("plugins/ctxgc/notes.ts") for edit in standing):
+        return found | {"hooks"}  # The plugin is there for them, whether or not a gateway is.
     return found | {"plugin" for edit in standing if edit.file.endswith("plugins/ctxgc.ts")}
 
 
