@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ctxgc.fronts.setup.agent_tools import COMMAND_TEXT, SKILL_TEXT
 from tests.e2e import agent_model
 from tests.e2e.agent_model import AgentModel, Call, _tool_names
-from tests.e2e.agent_run import AGENTS, CTXGC, Served, Through, Workplace, file_text
+from tests.e2e.agent_run import AGENTS, CTXGC, Served, Through, Workplace, agents_folder, file_text
 from tests.e2e.long_session import Desk
 from tests.e2e.opencode_app import OpenCodeApp
 from tests.e2e.scripted_model import ScriptedModel
@@ -215,15 +216,15 @@ def ctxgc(place, *words):
     assert done.returncode == 0, done.stderr
 
 
-def straight_bodies(agent, place):
-    """The bodies of a session's requests without a gateway, once its transcript has been read."""
+def straight_bodies(agent, place, *, waits=True):
+    """The bodies of a session's requests without a gateway. `waits`: its transcript has been read then."""
     with Served(HOOKED_TURNS) as served:
         url = served.model.url
         variables, words = agent.straight
         variables = {name: value.replace("$URL", url) for name, value in variables.items()}
         place.run(agent, [agent.name], url, [word.replace("$URL", url) for word in words], variables)
     with place.client() as client:
-        gives_up_at = time.monotonic() + 20
+        gives_up_at = time.monotonic() + (20 if waits else 0)
         while time.monotonic() < gives_up_at and not client.call("session.list", {})["sessions"]:
             time.sleep(0.1)
     return b"".join(one.body for one in served.model.requests)
@@ -283,3 +284,46 @@ class Compacted(Through):
             model.begin_stage(HOOKED_TURNS)
             app.type("Read what is left (PROMPT-B).")
             app.finish()
+
+
+ASKED = "recall the harbour lamps"
+
+
+@pytest.mark.parametrize("folder", [".", "newest"])
+def test_codex_knows_the_skill_that_comes_with_the_tools(installed, folder):
+    agent = CODEX._replace(words=(*CODEX.words[:-1], f"$ctxgc {ASKED}"))
+    place = Workplace(1, FILE_BYTES)
+    place.env["PATH"] = f"{agents_folder() / folder / 'node_modules' / '.bin'}:{place.env['PATH']}"
+    try:
+        ctxgc(place, "install", "codex", "--mcp", "--yes")
+        body = straight_bodies(agent, place, waits=False)
+    finally:
+        place.close()
+
+    assert json.dumps(SKILL_TEXT)[1:-1].encode() in body
+    assert ASKED.encode() in body
+
+
+def test_opencode_knows_the_command_that_comes_with_the_tools(installed):
+    agent = AGENTS["opencode_anthropic"]
+    place = Workplace(1, FILE_BYTES)
+    try:
+        ctxgc(place, "install", "opencode", "--mcp", "--yes")
+        with Served(1, ScriptedModel) as served:
+            variables = {name: value.replace("$URL", served.model.url) for name, value in agent.straight[0].items()}
+            place.prepare(agent, served.model.url)
+            desk = Desk(served.model, ["opencode"], place.env | agent.variables | variables, place.work, None)
+            with desk.start("serve", turns=0) as server:
+                app = OpenCodeApp(server)
+                app.begin()
+                known = {one["name"]: one["description"] for one in app.ask("GET", "/command")}
+                app.ask("POST", f"/session/{app.session}/command", {"command": "ctxgc", "arguments": ASKED})
+        body = b"".join(one.body for one in served.model.requests).decode()
+    finally:
+        place.close()
+
+    assert "recall WORDS" in known["ctxgc"]
+    assert (
+        json.dumps(COMMAND_TEXT.partition("---\n")[2].partition("---\n")[2].strip())[1:-1].replace("$ARGUMENTS", ASKED)
+        in body
+    )

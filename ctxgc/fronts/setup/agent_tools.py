@@ -43,22 +43,32 @@ HANDED_ON = ["XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "CTXGC_SOCK
 """Variables that lead to the daemon. Codex hands a server none that its settings do not name."""
 _INSTALLED_LINE = re.compile(r"^(const INSTALLED = )\{.*\}$", re.MULTILINE)
 """The plugin's line of settings."""
-COMMAND_TEXT = """---
-description: What left the context: status, recall WORDS, pin WORDS
+_COMMAND_HEAD = """---
+description: "What left the context: status, recall WORDS, pin WORDS"
 ---
 Use the tools of the MCP server `ctxgc`. What is asked: $ARGUMENTS
-
+"""
+_SKILL_HEAD = """---
+name: ctxgc
+description: "What left the context: status, recall WORDS, pin WORDS. For a message that names $ctxgc."
+---
+Use the tools of the MCP server `ctxgc`. What is asked stands behind `$ctxgc` in the user's message:
+"""
+_COMMAND_BODY = """
 - nothing, or `status`: call `status` and show its lines.
 - `recall WORDS`: find the words with `search`, bring the best hit back with `recall`, and go on with it.
 - `pin WORDS`: find the words with `search`, keep the best hit with `pin`, and name it.
 """
+COMMAND_TEXT, SKILL_TEXT = _COMMAND_HEAD + _COMMAND_BODY, _SKILL_HEAD + _COMMAND_BODY
+"""`/ctxgc` of Claude Code, OpenCode, and Codex before 0.117, as `/prompts:ctxgc`; `$ctxgc` of Codex since."""
 
 
 def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
     """The edits that give an agent the MCP server."""
     command = [options.command, "mcp"]
     if agent == "codex":
-        path = agent_home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
+        folder = agent_home_folder(environment, "CODEX_HOME", ".codex")
+        path = folder / "config.toml"
         block = "\n".join(
             [
                 f"[mcp_servers.{SERVER}]",
@@ -68,7 +78,9 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
                 "",
             ]
         )
-        return AgentPlan((FileEdit(str(path), "toml", (Change(("mcp_servers", SERVER), block),)),), needs_gateway=False)
+        edit = FileEdit(str(path), "toml", (Change(("mcp_servers", SERVER), block),))
+        texts = {folder / "skills" / "ctxgc" / "SKILL.md": SKILL_TEXT, folder / "prompts" / "ctxgc.md": COMMAND_TEXT}
+        return AgentPlan((edit,), **_command_files(texts, standing), needs_gateway=False)
     if agent == "claude":
         path = _claude_json_path(environment)
         # Loaded always: Claude Code then waits for the server, and shows its model the tools that tombstones name.
@@ -89,7 +101,7 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
             f"{path} has a server `{SERVER}` of yours", kind="config", hint=f"take {'.'.join(place)} out first"
         )
     edit = FileEdit(str(path), "json", (Change(place, json.dumps(server)),))
-    return AgentPlan((edit,), **_slash_command_file(commands / "ctxgc.md", standing), needs_gateway=False)
+    return AgentPlan((edit,), **_command_files({commands / "ctxgc.md": COMMAND_TEXT}, standing), needs_gateway=False)
 
 
 def _claude_json_path(environment: Mapping[str, str]) -> Path:
@@ -98,12 +110,18 @@ def _claude_json_path(environment: Mapping[str, str]) -> Path:
     return (Path(own) if own.startswith("/") else Path(discovery.home_folder(environment))) / ".claude.json"
 
 
-def _slash_command_file(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
-    """The file of `/ctxgc`; a note instead where the user has such a file."""
-    present = read_text(path)
-    if present not in (None, COMMAND_TEXT) and not is_as_written(path, standing):
-        return {"notes": (f"{path} is yours and stays as it is",)}
-    return {"new_files": (new_file(path, COMMAND_TEXT),)}
+def _command_files(texts: Mapping[Path, str], standing: list[FileEdit]) -> dict[str, Any]:
+    """The files by which an agent knows `/ctxgc`; a note instead of each that the user has."""
+    kept = [path for path, text in texts.items() if _is_users_file(path, text, standing)]
+    return {
+        "new_files": tuple(new_file(path, text) for path, text in texts.items() if path not in kept),
+        "notes": tuple(f"{path} is yours and stays as it is" for path in kept),
+    }
+
+
+def _is_users_file(path: Path, text: str, standing: list[FileEdit]) -> bool:
+    """Whether the user has a file in place of this text, which no installation wrote."""
+    return read_text(path) not in (None, text) and not is_as_written(path, standing)
 
 
 def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
@@ -140,7 +158,7 @@ def plugin_plan(
     if has_hooks:
         texts[folder / "ctxgc" / "notes.ts"] = packaged_text(PLUGIN_NOTES)
     for path, fresh in texts.items():
-        if read_text(path) not in (None, fresh) and not is_as_written(path, standing):
+        if _is_users_file(path, fresh, standing):
             raise Refused(f"{path} is there already, and is not of this version", hint="take it away first")
     notes = ("the plugin begins in shadow: CTXGC_OPENCODE_MODE=on switches it on",) if collects else ()
     return AgentPlan(

@@ -556,7 +556,7 @@ def test_a_command_of_an_activated_environment_is_named_by_its_place(tmp_path):
 
 
 INSTALLS = [("claude", "--mcp", "--hooks"), ("codex", "--hooks"), ("opencode", "--mcp"), ("opencode", "--plugin")]
-INSTALLS += [("opencode", "--hooks"), ("opencode", "--plugin", "--hooks", "--mcp")]
+INSTALLS += [("codex", "--mcp"), ("opencode", "--hooks"), ("opencode", "--plugin", "--hooks", "--mcp")]
 
 
 @pytest.mark.parametrize("words", INSTALLS, ids=" ".join)
@@ -583,9 +583,33 @@ def test_a_folder_that_the_user_made_or_filled_stays(run, home):
     assert (home / ".config" / "opencode" / "command" / "mine.md").exists()
 
 
-@pytest.mark.parametrize("agent", ["claude", "opencode"])
-def test_a_command_of_ours_that_the_user_rewrote_stays_the_users(agent, run, home):
-    path = home / {"claude": ".claude/commands", "opencode": ".config/opencode/command"}[agent] / "ctxgc.md"
+COMMANDS = {
+    "claude": [".claude/commands/ctxgc.md"],
+    "codex": [".codex/skills/ctxgc/SKILL.md", ".codex/prompts/ctxgc.md"],
+    "opencode": [".config/opencode/command/ctxgc.md"],
+}
+
+
+@pytest.mark.parametrize(("agent", "name"), [(agent, name) for agent, names in COMMANDS.items() for name in names])
+def test_a_command_comes_with_the_tools_and_a_file_of_the_users_stays(agent, name, run, home):
+    run("install", agent, "--mcp")
+    assert {name for name in COMMANDS[agent] if "recall WORDS" in (home / name).read_text()} == {*COMMANDS[agent]}
+    run("uninstall", agent)
+    (home / name).parent.mkdir(parents=True)
+    (home / name).write_text("mine")
+    before = files(home)
+
+    code, said = run("install", agent, "--mcp")
+
+    assert code == 0
+    assert f"{home / name} is yours and stays" in said.out
+    run("uninstall", agent)
+    assert files(home) == before
+
+
+@pytest.mark.parametrize(("agent", "name"), [(agent, name) for agent, names in COMMANDS.items() for name in names])
+def test_a_command_of_ours_that_the_user_rewrote_stays_the_users(agent, name, run, home):
+    path = home / name
     run("install", agent, "--mcp")
     path.write_text("mine")
 
