@@ -95,8 +95,11 @@ export class Notes {
 
   async compacted(name, before, told) {
     await told
-    const { offer } = await this.link.call("session.show", { session: `opencode:${name}` })
-    return [await before, offer && `[ctxgc: ${offer}]`].filter(Boolean).join("\n")
+    const session = `opencode:${name}`
+    // A daemon that is behind has only now heard of the session.
+    const text = await before.catch(() => this.rehydrated(session, this.budget - OFFER_TOKENS_MAX))
+    const { offer } = await this.link.call("session.show", { session })
+    return [text, offer && `[ctxgc: ${offer}]`].filter(Boolean).join("\n")
   }
 
   /** A prompt was typed. The frame around names is made by `ctxgc hook`. */

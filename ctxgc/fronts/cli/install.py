@@ -186,9 +186,10 @@ def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: lis
 
     for file in new_files:
         edits.append(file.edit)
-        if read_text(Path(file.edit.file)) != file.text:
+        present = read_text(Path(file.edit.file))
+        if present != file.text:
             work.texts[file.edit.file] = file.text
-            work.add_change(file.edit.file, "a new file")
+            work.add_change(file.edit.file, "a new file" if present is None else "written anew")
 
 
 def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
