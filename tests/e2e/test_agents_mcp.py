@@ -253,7 +253,7 @@ def test_opencode_goes_on_after_its_compaction_from_the_sessions_own_working_set
     notes = {body[body.index(HEAD) :].partition("end of that text")[0] for body in after}
     assert len(notes) == 1, "the same text at the same place in each request, for the prompt cache"
     assert BEGIN in notes.pop()
-    is_plugins = "--gateway" not in parts  # To the gateway the compacted list is a branch of the session.
+    is_plugins = "--gateway" not in parts  # To the gateway a list of which nothing is left is another branch.
     assert not is_plugins or {row["state"] for row in rows if row["kind"] == "tool_call"} == {"departed", "resident"}
     assert "PROMPT-A" in json.dumps(typed)
     assert HEAD not in json.dumps(typed), "a note is no word of the person"
