@@ -16,6 +16,7 @@ from tests.e2e.agent_run import AGENTS, CTXGC, Served, Through, Workplace, agent
 from tests.e2e.long_session import Desk
 from tests.e2e.opencode_app import OpenCodeApp
 from tests.e2e.scripted_model import ScriptedModel
+from tests.e2e.stories import FIRST_PARTY
 from tests.e2e.test_agents import FILE_BYTES, installed
 
 pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group("agents")]
@@ -228,6 +229,36 @@ def straight_bodies(agent, place, *, waits=True):
         while time.monotonic() < gives_up_at and not client.call("session.list", {})["sessions"]:
             time.sleep(0.1)
     return b"".join(one.body for one in served.model.requests)
+
+
+@pytest.mark.parametrize("folder", [".", "newest"])
+def test_claude_goes_on_after_its_compaction_from_the_sessions_own_working_set_and_hears_what_it_may_have_back(
+    installed, folder
+):
+    place = Workplace(HOOKED_TURNS, FILE_BYTES)
+    place.env["PATH"] = f"{agents_folder() / folder / 'node_modules' / '.bin'}:{place.env['PATH']}"
+    agent, words = AGENTS["claude"], ("--output-format", "json", "--allowedTools", "Bash")
+    try:
+        ctxgc(place, "up")
+        ctxgc(place, "install", "claude", "--hooks", "--yes")
+        with Served(0, ScriptedModel) as served:
+            variables = {name: value.replace("$URL", served.model.url) for name, value in agent.straight[0].items()}
+            desk = Desk(
+                served.model, ["claude"], place.env | agent.variables | FIRST_PARTY | variables, place.work, None
+            )
+            desk.run("-p", BEGIN, *words, turns=HOOKED_TURNS)
+            desk.run("-p", "/compact", "--continue", *words, turns=0)
+            before = len(served.model.requests)
+            desk.run("-p", "Read what is left (PROMPT-B).", "--continue", *words, turns=2)
+        bodies = [one.body.decode() for one in served.model.requests]
+    finally:
+        place.close()
+
+    assert not any(HEAD in body for body in bodies[:before])
+    for body in bodies[before:]:
+        note = body[body.index(HEAD) :].partition("PROMPT-B")[0]
+        assert BEGIN in note
+        assert int(re.search(r"(\d+) segments of this session \(.*?\) left the window", note)[1]) > HOOKED_TURNS
 
 
 @pytest.mark.parametrize("parts", [("--hooks",), ("--hooks", "--gateway", "--no-service")], ids=" ".join)

@@ -182,7 +182,8 @@ class _Event:
             return ""
         is_compact = self._start == "compact"
         room = max(1, budget_tokens - OFFER_TOKENS_MAX) if is_compact else budget_tokens
-        params = {"session": name, "budget_tokens": room}
+        # The transcript says of a compaction only after the hook: to the daemon nothing has left the window yet.
+        params = {"session": name, "budget_tokens": room, "is_compacting": is_compact}
         reply: RehydrateReply = self._client.call("session.rehydrate", params, WORKING_SET_S)
         offer = reply.offer if is_compact else ""
         return "\n".join(filter(None, [reply.text.rstrip("\n"), offer]))
