@@ -231,34 +231,54 @@ def straight_bodies(agent, place, *, waits=True):
     return b"".join(one.body for one in served.model.requests)
 
 
+COMPACTS_AT = 22_000
+"""Codex compacts a window of so many tokens: after every three files."""
+BEFORE, AFTER = "Read every part that there is (PROMPT-A).", "Read what is left (PROMPT-B)."
+
+
+def tell_claude(desk):
+    """Work, a compaction, more work; the number of requests before the working set."""
+    words = ("--output-format", "json", "--allowedTools", "Bash")
+    desk.run("-p", BEFORE, *words, turns=HOOKED_TURNS)
+    desk.run("-p", "/compact", "--continue", *words, turns=0)
+    before = len(desk.model.requests)
+    desk.run("-p", AFTER, "--continue", *words, turns=2)
+    return before
+
+
+def tell_codex(desk):
+    """Work in which Codex compacts by itself, more than once; the number of requests before the first working set."""
+    words = ("exec", "-c", f"model_auto_compact_token_limit={COMPACTS_AT}", *TRUSTED[1:-1])
+    desk.run(*words, BEFORE, turns=2 * HOOKED_TURNS)
+    return next(number for number, one in enumerate(desk.model.requests) if HEAD in one.body.decode())
+
+
 @pytest.mark.parametrize("folder", [".", "newest"])
-def test_claude_goes_on_after_its_compaction_from_the_sessions_own_working_set_and_hears_what_it_may_have_back(
-    installed, folder
+@pytest.mark.parametrize(("name", "tell"), [("claude", tell_claude), ("codex", tell_codex)], ids=["claude", "codex"])
+def test_after_a_compaction_the_model_has_the_sessions_working_set_and_hears_what_it_may_have_back(
+    installed, name, tell, folder
 ):
-    place = Workplace(HOOKED_TURNS, FILE_BYTES)
+    place, agent = Workplace(HOOKED_TURNS, FILE_BYTES), AGENTS[name]
     place.env["PATH"] = f"{agents_folder() / folder / 'node_modules' / '.bin'}:{place.env['PATH']}"
-    agent, words = AGENTS["claude"], ("--output-format", "json", "--allowedTools", "Bash")
     try:
         ctxgc(place, "up")
-        ctxgc(place, "install", "claude", "--hooks", "--yes")
+        ctxgc(place, "install", name, "--hooks", "--yes")
         with Served(0, ScriptedModel) as served:
-            variables = {name: value.replace("$URL", served.model.url) for name, value in agent.straight[0].items()}
-            desk = Desk(
-                served.model, ["claude"], place.env | agent.variables | FIRST_PARTY | variables, place.work, None
-            )
-            desk.run("-p", BEGIN, *words, turns=HOOKED_TURNS)
-            desk.run("-p", "/compact", "--continue", *words, turns=0)
-            before = len(served.model.requests)
-            desk.run("-p", "Read what is left (PROMPT-B).", "--continue", *words, turns=2)
+            variables, words = agent.straight
+            variables = {name: value.replace("$URL", served.model.url) for name, value in variables.items()}
+            command = [name, *(word.replace("$URL", served.model.url) for word in words)]
+            env = place.env | agent.variables | FIRST_PARTY | variables
+            before = tell(Desk(served.model, command, env, place.work, None))
         bodies = [one.body.decode() for one in served.model.requests]
     finally:
         place.close()
 
+    assert len(bodies) > before > 2
     assert not any(HEAD in body for body in bodies[:before])
     for body in bodies[before:]:
-        note = body[body.index(HEAD) :].partition("PROMPT-B")[0]
-        assert BEGIN in note
-        assert int(re.search(r"(\d+) segments of this session \(.*?\) left the window", note)[1]) > HOOKED_TURNS
+        note = body[body.rindex(HEAD) :]
+        assert BEFORE in note
+        assert int(re.search(r"(\d+) segments of this session \(.*?\) left the window", note)[1]) > 2
 
 
 @pytest.mark.parametrize("parts", [("--hooks",), ("--hooks", "--gateway", "--no-service")], ids=" ".join)
@@ -283,7 +303,7 @@ def test_opencode_goes_on_after_its_compaction_from_the_sessions_own_working_set
     assert len(after) > 1
     notes = {body[body.index(HEAD) :].partition("end of that text")[0] for body in after}
     assert len(notes) == 1, "the same text at the same place in each request, for the prompt cache"
-    assert BEGIN in notes.pop()
+    assert BEFORE in notes.pop()
     is_plugins = "--gateway" not in parts  # To the gateway a list of which nothing is left is another branch.
     assert not is_plugins or {row["state"] for row in rows if row["kind"] == "tool_call"} == {"departed", "resident"}
     assert "PROMPT-A" in json.dumps(typed)
@@ -291,7 +311,6 @@ def test_opencode_goes_on_after_its_compaction_from_the_sessions_own_working_set
 
 
 HEAD = "text of past sessions follows"
-BEGIN = "Read every part that there is (PROMPT-A)."
 
 
 class Compacted(Through):
@@ -309,11 +328,11 @@ class Compacted(Through):
         with desk.start("serve", turns=HOOKED_TURNS) as server:
             app = OpenCodeApp(server)
             app.begin()
-            app.type(BEGIN)
+            app.type(BEFORE)
             app.finish()
             app.compact("anthropic", "m")
             model.begin_stage(HOOKED_TURNS)
-            app.type("Read what is left (PROMPT-B).")
+            app.type(AFTER)
             app.finish()
 
 
