@@ -25,6 +25,7 @@ from ctxgc.core.frame import (
     HEAD,
     Block,
     DataLine,
+    blank_frames,
     clean_fact,
     is_note,
     render_frame,
@@ -58,6 +59,7 @@ TEXTS = st.one_of(
     ),
 )
 BUDGETS = st.one_of(st.integers(1, 400), st.integers(1, 5000))
+PLAIN_LINES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=9)
 DATA_LINE = re.compile(r"[0-9]+~?\|[^\n]*")
 
 
@@ -129,6 +131,23 @@ def test_a_frame_is_known_whatever_it_holds_and_not_where_a_person_writes_before
     assert is_note(frame.rstrip())
     assert not is_note(words + frame)
     assert not is_note(f"{frame.rstrip()}\n{words}")
+
+
+@given(texts=st.lists(TEXTS, max_size=3), around=st.lists(PLAIN_LINES, min_size=1, max_size=4))
+def test_between_frames_every_line_stays_under_its_number_and_of_a_frame_nothing_stays(texts, around):
+    lines = tuple(number_lines(found := split_lines(texts), LineRange(1, len(found))))
+    frame = render_frame([Block(title="match", facts=("x",), lines=lines)])
+
+    text = frame.join(f"{line}\n" for line in around)
+
+    kept = blank_frames(text).split("\n")
+    assert len(kept) == len(text.split("\n"))
+    assert [line for line in kept if line] == around
+    assert [text.split("\n")[number] for number, line in enumerate(kept) if line] == around
+
+
+def test_a_frame_that_has_no_end_hides_nothing():
+    assert blank_frames(f"a\n{HEAD}\n1|b") == f"a\n{HEAD}\n1|b"
 
 
 @given(facts=st.lists(TEXTS, max_size=3))
