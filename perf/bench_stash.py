@@ -1,16 +1,19 @@
 """How fast is the stash: durable writes, single writes under load, search, bytes?
 
-Run: python -m perf.bench_stash [--json] [--record] [--segments N] [--search]
+Run: python -m perf.bench_stash [--json] [--record] [--segments N] [--search] [--kept DIR]
 """
 
 import argparse
 import asyncio
+import pickle
 import random
 import sqlite3
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from ctxgc.core.segment import Kind, Piece, Role, Segment, SessionKey, content_digest
@@ -177,6 +180,7 @@ async def counted(folder: Path, prose: Prose) -> dict[str, float]:
         "rows_per_segment": rows / (10 * BATCH),
         "commits_per_batch": sum(sql.startswith("COMMIT") for sql in written) / 10,
         "statements_per_search": sum(not sql.startswith("--") for sql in asked) / 20,
+        "texts_per_search": sum(sql.count(",", sql.find(" IN ")) + 1 for sql in asked if " FROM body " in sql) / 20,
     }
 
 
@@ -194,14 +198,28 @@ async def until_merged(path: Path) -> None:
     """Wait for idle upkeep to join the pieces of the index, as it would between two bursts of work."""
     sql = "SELECT count(DISTINCT segid) FROM search_idx"
     with closing(sqlite3.connect(path)) as db:
-        for _ in range(600):
+        for _ in range(6_000):
             if db.execute(sql).fetchone()[0] <= PIECES_FEW:
                 return
             await asyncio.sleep(0.1)
 
 
-async def search_latency(folder: Path, prose: Prose, segments: int) -> dict[str, float]:
-    """Queries of one to four distinct words of one target, common ones among them."""
+@dataclass
+class Built:
+    """A stash to search: the words of some segments with their sessions, and where the dice stand."""
+
+    targets: list[tuple[int, list[str]]]
+    seqs: list[int]
+    raw_bytes: int
+    upkeep_s: float
+    dice: object
+
+
+async def built_stash(folder: Path, prose: Prose, segments: int) -> Built:
+    """A stash of so many segments in a folder, made if it is not there."""
+    note = folder / "built.pickle"
+    if note.exists():
+        return pickle.loads(note.read_bytes())
     stash = SqliteStash(folder / "search" / "stash.db")
     await stash.open()
     rng, raw, targets = prose.rng, 0, []
@@ -221,44 +239,58 @@ async def search_latency(folder: Path, prose: Prose, segments: int) -> dict[str,
             targets.append((session, sorted(set(text.split()))))
         await stash.apply(rows)
     merge_s = await timed(until_merged(folder / "search" / "stash.db"))
-    numbers: dict[str, float] = {"segments": segments, "upkeep_s": round(merge_s, 1)}
-    whole, cpu, scoped, recall, partial = [], [], [], [], 0
-    for n in range(400):
-        session, words = targets[n % len(targets)]
-        text = " ".join(rng.sample(words, min(len(words), 1 + n % 4)))
+    await stash.close()
+    built = Built(targets, seqs, raw, merge_s, rng.getstate())
+    note.write_bytes(pickle.dumps(built))
+    return built
+
+
+async def search_latency(folder: Path, prose: Prose, segments: int) -> dict[str, float]:
+    """Queries of one to four distinct words of one target, common ones among them."""
+    built = await built_stash(folder, prose, segments)
+    rng, seqs = random.Random(), built.seqs
+    rng.setstate(built.dice)
+    stash = SqliteStash(folder / "search" / "stash.db")
+    numbers: dict[str, float] = {"segments": segments, "upkeep_s": round(built.upkeep_s, 1)}
+    numbers["open_ms"] = round(await timed(stash.open()) * 1000, 1)
+    times: dict[str, list[float]] = defaultdict(list)
+    partial = 0
+
+    async def search(name: str, query: Query) -> None:
         before = time.process_time()
-        whole.append(await timed(stash.search(Query(text=text))))
-        cpu.append(time.process_time() - before)
+        times[name].append(await timed(stash.search(query)))
+        times[f"{name}_cpu"].append(time.process_time() - before)
+
+    for n in range(400):
+        session, words = built.targets[n % len(built.targets)]
+        text = " ".join(rng.sample(words, min(len(words), 1 + n % 4)))
+        await search("search", Query(text=text))
         partial += (await stash.search(Query(text=text))).is_partial
         key = SessionKey("client", f"s{session}")
-        scoped.append(await timed(stash.search(Query(text=text, key=key))))
-        recall.append(await timed(stash.bodies(key, [rng.randrange(seqs[session])])))
-    for name, times in (("search", whole), ("search_cpu", cpu), ("search_session", scoped), ("recall", recall)):
-        numbers |= {f"{name}_ms_{at}": quantile(times, share) for at, share in (("p50", 0.5), ("p99", 0.99))}
-        numbers[f"{name}_ms_max"] = quantile(times, 1.0)
-    size = (await stash.status()).bytes_on_disk
+        await search("search_session", Query(text=text, key=key))
+        times["recall"].append(await timed(stash.bodies(key, [rng.randrange(seqs[session])])))
     await stash.close()
-    opened = SqliteStash(folder / "search" / "stash.db")
-    numbers["open_ms"] = round(await timed(opened.open()) * 1000, 1)
-    await opened.close()
+    for name, each in times.items():
+        numbers |= {f"{name}_ms_{at}": quantile(each, share) for at, share in (("p50", 0.5), ("p99", 0.99))}
+        numbers[f"{name}_ms_max"] = quantile(each, 1.0)
     size = (folder / "search" / "stash.db").stat().st_size
     return numbers | {
         "partial": partial,
         "bytes_per_segment": round(size / segments),
-        "raw_bytes_per_segment": round(raw / segments),
-        "bytes_of_raw": round(size / raw, 3),
+        "raw_bytes_per_segment": round(built.raw_bytes / segments),
+        "bytes_of_raw": round(size / built.raw_bytes, 3),
     }
 
 
-async def measure(segments: int, *, is_search_alone: bool) -> None:
+async def measure(segments: int, kept: Path | None, *, is_search_alone: bool) -> None:
     prose = Prose(seed=7)
     with tempfile.TemporaryDirectory(prefix="ctxgc-bench-") as name:
         folder = Path(name)
-        if not is_search_alone:
+        if not (is_search_alone or kept):
             record("stash/add_many", await durable_rate(folder, prose))
             record("stash/counted", await counted(folder, prose))
             record("stash/add", await single_latency(folder, prose))
-        record("stash/search", await search_latency(folder, prose, segments))
+        record("stash/search", await search_latency(kept or folder, prose, segments))
 
 
 def main() -> None:
@@ -267,8 +299,11 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="append to perf/history.jsonl")
     parser.add_argument("--segments", type=int, default=100_000)
     parser.add_argument("--search", action="store_true", help="measure the search alone")
+    parser.add_argument(
+        "--kept", type=Path, metavar="DIR", help="search the stash of an earlier run, or leave it there"
+    )
     args = parser.parse_args()
-    asyncio.run(measure(args.segments, is_search_alone=args.search))
+    asyncio.run(measure(args.segments, args.kept, is_search_alone=args.search))
 
 
 if __name__ == "__main__":

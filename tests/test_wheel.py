@@ -8,14 +8,15 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SHIPPED = {
     "ctxgc/data/opencode/ctxgc.ts": "agents/opencode/ctxgc.ts",
+    "ctxgc/data/opencode/ctxgc/notes.ts": "agents/opencode/ctxgc/notes.ts",
     "ctxgc/data/systemd/ctxgcd.socket": "systemd/ctxgcd.socket",
     "ctxgc/data/systemd/ctxgcd.service": "systemd/ctxgcd.service",
     "ctxgc/data/systemd/ctxgc-gateway.service": "systemd/ctxgc-gateway.service",
 }
 LOOK = """
-from ctxgc.fronts.setup.packaged import PLUGIN, UNITS, packaged_text
+from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, UNITS, packaged_text
 import ctxgc
-print(ctxgc.__file__, *[len(packaged_text(name)) for name in (PLUGIN, *UNITS)])
+print(ctxgc.__file__, *[len(packaged_text(name)) for name in (PLUGIN, PLUGIN_NOTES, *UNITS)])
 """
 
 

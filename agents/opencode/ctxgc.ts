@@ -4,13 +4,19 @@
  *     OpenCode is about to send its list ──▶ tombstones in force are put in ──▶ it sends
  *                                       └──▶ the daemon is told of the list ──▶ tombstones for the next one
  *
- * Copy this file to ~/.config/opencode/plugins/ (or .opencode/plugins/ of a project) and run `ctxgc up`.
- * CTXGC_OPENCODE_MODE: `shadow` (default: everything is computed and journalled, nothing edited), `on`, `off`.
+ *     a tool or a reply ends, a compaction begins ──▶ the daemon is told at once what it would hear of later, or never
  *
- * Nothing waits for the daemon but the first list of a session that this process meets, and that for WAIT_MS. Whatever
- * fails here or there, OpenCode sends what it would have sent. While the daemon is gone what was out stays out, so that
- * the prompt cache goes on to fit. A tombstone stands only where the content is that it was decided on, by digest: hosts
- * change outputs under their ids. Plain JavaScript that TypeScript takes too.
+ * `ctxgc install opencode --plugin` or `--hooks` writes this file. Or copy it to ~/.config/opencode/plugins/ (or
+ * .opencode/plugins/ of a project) and run `ctxgc up`. What OpenCode's environment says:
+ *   CTXGC_OPENCODE_MODE     `shadow` (default: everything is computed and journalled, nothing edited), `on`, `off`
+ *   CTXGC_OPENCODE_HOOKS    `off`: without the notes of ctxgc/notes.ts, which `--hooks` installs
+ *   CTXGC_OPENCODE_BUDGET   the most raw tokens of a note that is a working set; default: 2000
+ *   CTXGC_OPENCODE_SUGGEST  `on`: a prompt gets the names of segments that have its words
+ *
+ * Nothing waits for the daemon but, in `on`, the first list of a session that this process meets, and that for WAIT_MS.
+ * Whatever fails here or there, OpenCode sends what it would have sent. While the daemon is gone what was out stays out,
+ * so that the prompt cache goes on to fit. A tombstone stands only where the content is that it was decided on, by
+ * digest: hosts change outputs under their ids. Plain JavaScript that TypeScript takes too.
  */
 
 import { createHash } from "node:crypto"
@@ -18,6 +24,9 @@ import { lstatSync, readFileSync } from "node:fs"
 import { connect } from "node:net"
 import { userInfo } from "node:os"
 import { join } from "node:path"
+
+/** `ctxgc install` writes this line: what the plugin does, and how it calls the command. */
+const INSTALLED = { collects: true, hooks: false, command: "ctxgc" }
 
 const WAIT_MS = 200
 const CALL_MS = 30_000
@@ -215,6 +224,10 @@ class Session {
     this.known = new Map()
     this.evicted = new Map()
     this.usageOf = ""
+    this.isMet = false
+    this.isCompacting = false
+    /** The message that the model is writing, or wrote last. */
+    this.reply = ""
     this.next = null
     this.telling = null
   }
@@ -231,6 +244,15 @@ class Session {
       const told = this.next
       this.next = null
       await this.sync(told)
+    }
+  }
+
+  /** Have the daemon keep records whatever the window is, as far as it does not know them. */
+  async keep(records) {
+    const missing = records.filter((record) => this.known.get(record.id) !== record.digest)
+    for (const load of missing.length ? loadsOf(missing) : []) {
+      await this.link.call("window.sync", { ...this.about, new: load })
+      for (const { id, digest } of load) this.known.set(id, digest)
     }
   }
 
@@ -281,9 +303,11 @@ function usageIn(messages, session) {
 }
 
 export const ctxgc = async ({ directory }) => {
-  const mode = process.env.CTXGC_OPENCODE_MODE || "shadow"
+  const { env } = process
+  const mode = env.CTXGC_OPENCODE_MODE || "shadow"
   if (mode === "off") return {}
-  const link = new Link(process.env)
+  const link = new Link(env)
+  const notes = env.CTXGC_OPENCODE_HOOKS === "off" ? null : await notesOf(link, directory ?? "", env)
   const sessions = new Map()
 
   function sessionOf(name) {
@@ -295,27 +319,76 @@ export const ctxgc = async ({ directory }) => {
   }
 
   async function transform(messages) {
-    const last = messages.at(-1)?.info
-    if (!last?.sessionID) return
-    const isNew = !sessions.has(last.sessionID)
-    const session = sessionOf(last.sessionID)
+    const name = messages.at(-1)?.info.sessionID
+    if (!name) return
+    const session = sessionOf(name)
     const { places, ...list } = windowOf(messages)
-    const told = { ...list, usage: usageIn(messages, session), model: modelOf(messages) }
-    if (isNew) {
-      // Another process may have collected this session before: what was out stays out.
-      const asked = session.tell(told).catch(() => {})
-      await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, WAIT_MS))])
+    if (session.isCompacting) {
+      // What OpenCode is about to sum up is not the window: all of it stays there until the summary stands.
+      session.isCompacting = false
+      if (INSTALLED.collects) session.keep(list.records).catch(() => {})
       edit(places, session.evicted)
       return
     }
-    const edited = edit(places, session.evicted)
-    session.tell({ ...told, edited }).catch(() => {})
+    const told = { ...list, usage: usageIn(messages, session), model: modelOf(messages) }
+    const isNew = !session.isMet
+    session.isMet = true
+    if (!isNew) told.edited = edit(places, session.evicted)
+    const expected = notes?.expect(messages, name)
+    const asked = INSTALLED.collects ? session.tell(told).catch(() => {}) : Promise.resolve()
+    const noted = notes?.put(messages, name, expected, asked)
+    if (isNew && mode === "on") {
+      // Another process may have collected this session before: what was out stays out.
+      await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, WAIT_MS))])
+      edit(places, session.evicted)
+    }
+    await noted
+  }
+
+  /** A part has ended: the next list may be far away, or never come. */
+  function take(part) {
+    const session = sessionOf(part.sessionID)
+    // An id may have been that of an earlier call: which use this is only a list says.
+    if (!session.isMet || part.messageID !== session.reply || session.known.has(part.callID)) return
+    const { records } = windowOf([{ info: { id: part.messageID, role: "assistant" }, parts: [part] }])
+    if (part.time?.end || ["completed", "error"].includes(part.state?.status)) session.keep(records).catch(() => {})
   }
 
   return {
     "experimental.chat.messages.transform": async (_input, output) => {
       await transform(output.messages).catch(() => {})
     },
+    "experimental.session.compacting": async ({ sessionID }) => {
+      sessionOf(sessionID).isCompacting = true
+    },
+    "chat.message": guarded(({ sessionID }, { message, parts }) => notes?.suggest(sessionID, message, parts)),
+    event: guarded(({ event: { type, properties } }) => {
+      const { info, part } = properties
+      if (type === "session.created" && !info.parentID) notes?.begin(info.id)
+      // A summary is no reply: after the compaction it stands in the list.
+      const isReply = info?.role === "assistant" && !info.summary
+      if (type === "message.updated" && isReply) sessionOf(info.sessionID).reply = info.id
+      if (type === "message.part.updated" && INSTALLED.collects) take(part)
+    }),
+  }
+}
+
+/** What fails in a hook is no matter of OpenCode's. */
+function guarded(act) {
+  return async (...given) => {
+    try {
+      act(...given)
+    } catch {}
+  }
+}
+
+async function notesOf(link, directory, env) {
+  if (!INSTALLED.hooks) return null
+  try {
+    const { Notes } = await import("./ctxgc/notes.ts")
+    return new Notes(link, directory, INSTALLED, env)
+  } catch {
+    return null
   }
 }
 

@@ -13,6 +13,7 @@ tokens of the lines add up to the tokens of the frame.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ HEAD = (
     "Each of its lines begins with its number and a bar; ~ marks a part of a long line.]"
 )
 END = "[ctxgc: end of that text]"
+_LAST_LINE = re.compile(r"(?:\n|\\n)" + re.escape(END))
+"""The end of a frame, also in a text that is JSON: a line of data may hold the same words behind its number."""
 
 FACT_CHARS_MAX = 100
 """The kept part of each fact of an origin."""
@@ -69,6 +72,25 @@ def render_header(title: str, facts: Sequence[str]) -> str:
 def render_line(line: DataLine) -> str:
     """A line of data behind its number; characters that could steer a terminal or end the line become visible."""
     return f"{line.number}{'~' if line.is_part else ''}|{escape_control_chars(line.text)}"
+
+
+def blank_frames(text: str) -> str:
+    """The text with empty lines in place of each whole frame: what a frame shows has a segment of its own."""
+    start = text.find(HEAD)
+    while start >= 0 and (found := _LAST_LINE.search(text, start)):
+        text = text[:start] + "\n" * text.count("\n", start, found.end()) + text[found.end() :]
+        start = text.find(HEAD, start)
+    return text
+
+
+def is_note(text: str) -> bool:
+    """Whether a text is a frame and sentences of ours behind the frame, and nothing else: a note in a host's list."""
+    head, *lines = text.rstrip("\n").split("\n")
+    if head != HEAD or END not in lines:
+        return False
+    ends_at = lines.index(END)
+    is_framed = all(line[:1].isdigit() or line.startswith("[ctxgc ") for line in lines[:ends_at])
+    return is_framed and all(line.startswith("[ctxgc: ") for line in lines[ends_at + 1 :])
 
 
 def clean_fact(text: str) -> str:

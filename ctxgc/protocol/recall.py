@@ -40,3 +40,5 @@ class SessionRehydrate(OfSession):
 
     budget_tokens: Annotated[int, Field(ge=1, le=RECALL_TOKENS_MAX)] = 3000
     """Raw tokens that the frame has at most."""
+    is_compacting: bool = False
+    """The host is dropping the window, and its log does not say so yet: the offer counts the window's segments too."""

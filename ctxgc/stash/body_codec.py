@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
 
@@ -20,13 +20,11 @@ from ctxgc.core.segment import (
     Kind,
     PathUse,
     Piece,
-    Role,
     Segment,
     SessionKey,
-    Status,
     content_digest,
 )
-from ctxgc.stash.columns import STORED_KINDS, encode_json, pack_facts, unpack_facts
+from ctxgc.stash.columns import KINDS, ROLES, STATUSES, STORED_KINDS, encode_json, pack_facts, unpack_facts
 from ctxgc.stash.contract import SegmentRow
 
 ZSTD_LEVEL = 3
@@ -39,6 +37,16 @@ _DEFAULTS: dict[str, Any] = {
     for f in fields(Segment)
     if f.name in {"wall_s", "tool", "status", "command", "refs", "reply", "has_opaque", "importance", "task", "tags"}
 }
+
+
+class FrameStart(NamedTuple):
+    """What a search reads of a segment; of a long one the start."""
+
+    kind: Kind
+    wall_s: float
+    skeleton: bytes
+    body: tuple[Piece, ...]
+    paths: tuple[PathUse, ...]
 
 
 def make_compressor() -> Transform:
@@ -105,36 +113,50 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
 def _build_segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> Segment:
     try:
         place, born_turn = facts["at"]
-        labels = {name: facts[name] for name in _DEFAULTS if name in facts}
+        labels = {name: facts[name] for name in facts.keys() & _DEFAULTS.keys()}
         labels |= {name: tuple(labels[name]) for name in ("refs", "tags") if name in labels}
         if "status" in labels:
-            labels["status"] = Status(labels["status"])
+            labels["status"] = STATUSES[labels["status"]]
+        if "facts" in facts:
+            labels["facts"] = unpack_facts(facts["facts"])
         return Segment(
             id=facts["id"],
-            kind=Kind(facts["kind"]),
-            role=Role(facts["role"]),
+            kind=KINDS[facts["kind"]],
+            role=ROLES[facts["role"]],
             place=place,
             born_turn=born_turn,
             skeleton=skeleton,
             body=body,
-            paths=tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts.get("paths", ())),
-            facts=unpack_facts(facts.get("facts", "")),
+            paths=_unpack_paths(facts),
             **labels,
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a frame: {error!r}") from error
 
 
-def decode_frame_start(blob: bytes, bytes_max: int, decompress: Transform) -> Segment:
-    """The segment of a frame; of a long frame only about the first `bytes_max` bytes are decompressed."""
+def decode_frame_start(blob: bytes, bytes_max: int, decompress: Transform) -> FrameStart:
+    """What a search reads of a frame; of a long frame only about the first `bytes_max` bytes are decompressed."""
     if zstandard.frame_content_size(blob) <= bytes_max:
-        return _build_segment(*_open_frame(blob, decompress))
+        return _build_start(*_open_frame(blob, decompress))
     try:
         raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
     except zstandard.ZstdError as error:
         raise ValueError(f"not a frame: {error}") from error
     facts, skeleton, body = _split_frame(raw)
-    return _build_segment(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
+    return _build_start(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
+
+
+def _build_start(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> FrameStart:
+    try:
+        return FrameStart(KINDS[facts["kind"]], facts.get("wall_s", 0.0), skeleton, body, _unpack_paths(facts))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a frame: {error!r}") from error
+
+
+def _unpack_paths(facts: dict[str, Any]) -> tuple[PathUse, ...]:
+    if "paths" not in facts:
+        return ()
+    return tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts["paths"])
 
 
 def _open_frame(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
@@ -152,7 +174,7 @@ def _split_frame(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     """The parts of a frame, as far as `raw` goes."""
     start = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little")
     try:
-        facts = json.loads(raw[_LENGTH_BYTES:start])
+        facts = json.loads(raw[_LENGTH_BYTES:start].decode())  # Of bytes it would guess the encoding.
         skeleton_bytes, *sizes = _content_lengths(facts)
         at = start + skeleton_bytes
         skeleton, body = raw[start:at], []

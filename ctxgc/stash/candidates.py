@@ -16,7 +16,6 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from heapq import nlargest
 from typing import NamedTuple
 
 from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term
@@ -37,7 +36,6 @@ LOT_OF_ACCOUNT_MIN = 64
 """Candidates whose texts are read and ranked together. A longer query needs more: its terms are scattered."""
 CANDIDATES_MAX = 200
 """Candidates of a query, page by page."""
-READ_FOR_PHRASE_MAX = 16
 CALLS_AFTER = 8
 """Segments after what a model said among which its calls are."""
 SPEAKER_SEGMENTS_MIN, SPEAKER_SHARE = 8, 0.5
@@ -69,6 +67,8 @@ class Candidates:
     df: dict[Term, int] = field(default_factory=dict)
     postings: dict[Term, frozenset[int]] = field(default_factory=dict)
     """The segments of each term that is not common."""
+    words: dict[str, frozenset[int]] = field(default_factory=dict)
+    """The segments of each lexeme that is a term: no other segment of the scope has it in its text or input."""
     paths: dict[Term, frozenset[int]] = field(default_factory=dict)
     whole_words: dict[Term, frozenset[int]] = field(default_factory=dict)
     """The segments that have an identifier as it stands, and not by its humps or its start alone."""
@@ -77,7 +77,10 @@ class Candidates:
     phrase: frozenset[int] = frozenset()
     """Segments that have the query's run of words."""
     may_hold_phrase: frozenset[int] = frozenset()
-    """So few segments that their texts say whether the run stands in them: the engine would walk all with its words."""
+    """No more segments than are ranked together: their texts say whether the run stands in them.
+
+    The engine would walk all segments with the run's words.
+    """
     order: list[int] = field(default_factory=list)
     holders: int = 0
     """Segments that may hold the query as it was typed."""
@@ -115,6 +118,10 @@ class Candidates:
             self.terms_by_rid[rid] = terms
         return terms
 
+    def absent_words_of(self, rid: int) -> frozenset[str]:
+        """Lexemes that the index knows to be absent from a segment's text and input."""
+        return frozenset([lexeme for lexeme, rids in self.words.items() if rid not in rids])
+
     def whole_words_of(self, rid: int) -> frozenset[Term]:
         """The identifiers that stand in a segment verbatim."""
         return frozenset(term for term, rids in self.whole_words.items() if rid in rids)
@@ -146,17 +153,12 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
     """Fill `out` with the candidates of a query in a scope, in their rough order."""
     newest = newest_rid(db)  # Roughly the number of segments in the stash.
     out.total = _scope_size(db, scope, newest)
-    lookup = PostingsLookup(db, query, scope, newest)
+    lookup = PostingsLookup(db, query, scope, newest, out.total)
     common = _look_up_terms(lookup, out)
     if lookup.was_bounded and not any(out.df.values()):
-        lookup = PostingsLookup(db, query, scope, newest, is_bounded=False)
+        lookup = PostingsLookup(db, query, scope, newest, out.total, is_bounded=False)
         common = _look_up_terms(lookup, out)
-    if query.phrase:
-        holders = _segments_with_run_words(lookup, out)
-        if holders is not None and len(holders) <= READ_FOR_PHRASE_MAX:
-            out.may_hold_phrase = holders
-        else:
-            out.phrase = lookup.segments_with_run(query.phrase, POSTINGS_MAX)
+    holders = _with_words_of_run(lookup, out)
     _weigh_terms(lookup, out)
     for term in [term for term in out.postings if term not in out.weights.terms]:
         del out.postings[term]
@@ -164,6 +166,14 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
         word = Term(term.ways[:1])
         out.whole_words[term] = frozenset(lookup.newest_segments(WORD_COLUMNS, word, POSTINGS_MAX))
     common &= out.weights.terms.keys()
+    is_whole = bool(common) and _find_all_terms(lookup, out)
+    if query.phrase:
+        if is_whole and all(_is_in_run(query, term) for term in out.weights.terms):
+            holders = out.whole
+        if holders is not None and len(holders) <= out.lot_size:
+            out.may_hold_phrase = holders
+        else:
+            out.phrase = lookup.segments_with_run(query.phrase, POSTINGS_MAX)
     out.holders = (
         len(out.phrase | out.may_hold_phrase)
         if query.phrase
@@ -189,20 +199,27 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
         out.order = _best_rids(rough)
 
 
-def _segments_with_run_words(lookup: PostingsLookup, out: Candidates) -> frozenset[int] | None:
-    """The segments with the words of a run that are not common; `None`, for any segment, if all are."""
-    run = f" {' '.join(lookup.query.phrase)} "
+def _is_in_run(query: SearchQuery, term: Term) -> bool:
+    return f" {' '.join(term.ways[0])} " in f" {' '.join(query.phrase)} "
+
+
+def _with_words_of_run(lookup: PostingsLookup, out: Candidates) -> frozenset[int] | None:
+    """The segments with the words of a run that are not common; None, for any segment, if all are."""
     known = [
-        rids
-        for term, rids in out.postings.items()
-        if f" {' '.join(term.ways[0])} " in run and not lookup.floors.get(term)
+        rids for term, rids in out.postings.items() if not lookup.floors.get(term) and _is_in_run(lookup.query, term)
     ]
     return frozenset.intersection(*known) if known else None
 
 
 def _best_rids(rough: dict[int, float]) -> list[int]:
-    """The best candidates of a rough order; of equals the newest."""
-    return [rid for _, rid in nlargest(CANDIDATES_MAX, zip(rough.values(), rough, strict=True))]
+    """The best candidates of a rough order; of equals the newest.
+
+    Thousands of candidates may be equal: of these only the numbers are sorted.
+    """
+    least = sorted(rough.values())[-CANDIDATES_MAX] if len(rough) > CANDIDATES_MAX else -1.0
+    best = sorted(((worth, rid) for rid, worth in rough.items() if worth > least), reverse=True)
+    equals = sorted((rid for rid, worth in rough.items() if worth == least), reverse=True)
+    return [*(rid for _, rid in best), *equals][:CANDIDATES_MAX]
 
 
 def _look_up_terms(lookup: PostingsLookup, out: Candidates) -> set[Term]:
@@ -214,7 +231,9 @@ def _look_up_terms(lookup: PostingsLookup, out: Candidates) -> set[Term]:
         if found.is_whole:
             left -= found.number
             out.postings[term] = found.rids
-            out.paths[term] = lookup.find_postings("path", term).rids if may_end_a_path(term.text) else frozenset()
+            if term.is_word:
+                out.words[term.ways[0][0]] = found.rids
+            out.paths[term] = lookup.paths_of(term) if may_end_a_path(term.text) else frozenset()
             out.df[term] = len(out.postings[term] | out.paths[term])
         else:
             common.add(term)
@@ -255,17 +274,22 @@ def _is_speaker(lookup: PostingsLookup, out: Candidates, term: Term) -> bool:
     return lookup.find_postings("label", label, need).number >= need
 
 
-def _add_common_candidates(lookup: PostingsLookup, out: Candidates, common: set[Term]) -> None:
-    """Candidates for common terms: segments with all terms; where that is too few, the newest with any of them."""
+def _find_all_terms(lookup: PostingsLookup, out: Candidates) -> bool:
+    """Look for segments with all terms, where the rare ones leave too many; whether no other segment has them all."""
     terms = list(out.weights.terms)
-    can_rank = _can_rank(lookup, terms)
     rare = [out.postings[term] for term in terms if term in out.postings]
     is_decided = bool(rare) and len(frozenset.intersection(*rare)) <= out.lot_size  # Their texts are read in any case.
-    if len(terms) <= ALL_TERMS_MAX and not is_decided:
-        limit = CANDIDATES_MAX
-        out.whole = frozenset(lookup.segments_with_terms(out.term_columns, terms, limit, is_ranked=can_rank))
-        if len(out.whole) == limit and not can_rank:
-            out.notes.append(f"many segments match; the newest {limit} of them were ranked")
+    if len(terms) > ALL_TERMS_MAX or is_decided:
+        return False
+    can_rank = _can_rank(lookup, terms)
+    out.whole = frozenset(lookup.segments_with_terms(out.term_columns, terms, CANDIDATES_MAX, is_ranked=can_rank))
+    if len(out.whole) == CANDIDATES_MAX and not can_rank:
+        out.notes.append(f"many segments match; the newest {CANDIDATES_MAX} of them were ranked")
+    return len(out.whole) < CANDIDATES_MAX and not any(map(lookup.floors.get, terms))
+
+
+def _add_common_candidates(lookup: PostingsLookup, out: Candidates, common: set[Term]) -> None:
+    """Where too few segments have all terms, the newest with any common term are candidates too."""
     known = set(out.whole).union(*out.postings.values())
     if len(known) < out.lot_size:
         out.postings |= {

@@ -50,9 +50,9 @@ encode_json = json.JSONEncoder(separators=(",", ":")).encode
 
 STORED_KINDS = {kind: kind.value for kind in Kind} | {Kind.TOOL_CALL: TOOL_CALL_BEFORE}
 """Names of kinds in rows, frames and the index. A tool call keeps its older name there: no row is ever migrated."""
-_KINDS = {name: kind for kind, name in STORED_KINDS.items()}
-_ROLES = {role.value: role for role in Role}
-_STATUSES = {status.value: status for status in Status}
+KINDS = {kind.value: kind for kind in Kind} | {name: kind for kind, name in STORED_KINDS.items()}
+ROLES = {role.value: role for role in Role}
+STATUSES = {status.value: status for status in Status}
 _STATES = {state.value: state for state in State}
 
 
@@ -113,13 +113,13 @@ def segment_row(
     (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection, recalled_turn) = row[23:]
     segment = Segment(
         id=id_,
-        kind=_KINDS[kind],
-        role=_ROLES[role],
+        kind=KINDS[kind],
+        role=ROLES[role],
         place=place,
         born_turn=born_turn,
         wall_s=wall_s,
         tool=tool,
-        status=_STATUSES[status],
+        status=STATUSES[status],
         paths=paths,
         command=command,
         facts=unpack_facts(facts),

@@ -39,6 +39,16 @@ class SearchScope:
     is_tagged: bool = False
     """Whether the tags say all that the clauses say: rows of the index need no look at their segments."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every segment of the stash is in the scope."""
+        return self.is_tagged and not self.tags
+
+    @property
+    def is_session(self) -> bool:
+        """Whether the scope is one session, and nothing else limits it."""
+        return self.is_tagged and self.sids is not None and len(self.sids) == len(self.values) == 1
+
     def where_clause(self, *, is_driving: bool) -> str:
         """The clauses joined. Where the text index drives, `+` keeps SQLite from driving by the row instead.
 

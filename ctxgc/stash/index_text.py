@@ -19,10 +19,12 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from ctxgc.core.block_texts import texts_in_blocks
+from ctxgc.core.frame import blank_frames
 from ctxgc.core.search.lexemes import STEMMER_VERSION, extra_index_words, fold, lexemes, normalize_nfc, stem
 from ctxgc.core.segment import Kind, Segment
+from ctxgc.stash.body_codec import FrameStart
 
-INDEX_VERSION = 5
+INDEX_VERSION = 6
 TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
     part * 1000**place for place, part in enumerate(reversed(STEMMER_VERSION))
 )
@@ -61,8 +63,11 @@ class IndexEntry(NamedTuple):
     label: str
 
 
-def searchable_fields(segment: Segment) -> Searchable:
-    """The searchable fields of a segment. NUL and surrogates are left out."""
+def searchable_fields(segment: Segment | FrameStart) -> Searchable:
+    """The searchable fields of a segment, without NUL and surrogates.
+
+    Frames are left out: a text that was brought back is found where it is from.
+    """
     inputs: list[str] = []
     parts: list[str] = []
     if len(segment.skeleton) > 2:
@@ -75,7 +80,7 @@ def searchable_fields(segment: Segment) -> Searchable:
     given = _normalize_text("\n".join(inputs))
     if len(given) > INPUT_CHARS_MAX:
         parts.append(given[INPUT_CHARS_MAX:])
-    text = _normalize_text("\n".join(parts)[:INDEX_CHARS_MAX])
+    text = _normalize_text(blank_frames("\n".join(parts)[:INDEX_CHARS_MAX]))
     paths = tuple(
         "/".join(_normalize_text(use.path).rstrip("/").split("/")[-PATH_PARTS:]) for use in segment.paths[:PATHS_MAX]
     )
@@ -104,7 +109,7 @@ def speaker_lexeme(word: str) -> str:
     return f"{word}:"
 
 
-def _label_lexemes(segment: Segment, text: str) -> Iterator[str]:
+def _label_lexemes(segment: Segment | FrameStart, text: str) -> Iterator[str]:
     if segment.kind in TURN_KINDS and (match := _SPEAKER.match(text)):
         yield speaker_lexeme(stem(fold(match[1])))
     if 0 < segment.wall_s < 2**33:

@@ -25,6 +25,10 @@ POSTINGS_MAX = 2_000
 WALKED_MAX, RUN_WALKED_MAX = 8_000, 20_000
 """Segments that the engine walks for one run of common words: a term's, and the query's as it stands."""
 
+ROW_DEARNESS, ENTRY_DEARNESS, FEW_FOUND_DEARNESS = 256, 64, 16
+"""What a segment that has a term costs to look up, as a row or as an entry of an index, against one of a tag that is
+walked over; and what it costs where few are found: in a path, with a run of words, with all of some terms."""
+
 TEXT_COLUMNS = "{text input}"
 WORD_COLUMNS = "{text input path}"
 DATED_COLUMNS = "{text input label}"
@@ -52,6 +56,8 @@ class PostingsLookup:
     query: SearchQuery
     scope: SearchScope
     newest: int = 0
+    size: int = 0
+    """About so many segments are in the scope."""
     is_bounded: bool = True
     """Whether runs of common words are looked for among the newest segments alone."""
     was_bounded: bool = False
@@ -78,13 +84,27 @@ class PostingsLookup:
         form = self.forms.get(term) or quote_term(term)
         return self.matching_rids(f"{columns} : ({form})", limit, floor=self.floors.get(term, 0))
 
+    def paths_of(self, term: Term) -> frozenset[int]:
+        """The segments with a path that has a term; for a run of words only if any path has the rarest of them."""
+        ways = tuple(
+            way for way in term.ways if len(way) == 1 or self._is_in_a_path(min(way, key=self._estimate_holders))
+        )
+        if not ways:
+            return frozenset()
+        left = term._replace(ways=ways)
+        self.forms.setdefault(left, quote_term(left, has_star=self.forms[term] == quote_term(term)))
+        self.floors.setdefault(left, self.floors.get(term, 0))
+        return self.find_postings("path", left).rids
+
+    def _is_in_a_path(self, lexeme: str) -> bool:
+        return self._oldest_beyond(f"path : ({quote_term(Term(((lexeme,),)))})", 0) > 0
+
     def segments_with_run(self, run: tuple[str, ...], limit: int) -> frozenset[int]:
         """The newest segments in which words stand side by side."""
         term = Term((run,))
+        floor, has_tags = self.floor_rid(term, RUN_WALKED_MAX), self._has_tags([term], is_most_found=False)
         return frozenset(
-            self.matching_rids(
-                f"{TEXT_COLUMNS} : ({quote_term(term)})", limit, floor=self.floor_rid(term, RUN_WALKED_MAX)
-            )
+            self.matching_rids(f"{TEXT_COLUMNS} : ({quote_term(term)})", limit, floor=floor, has_tags=has_tags)
         )
 
     def segments_with_terms(self, columns: str, terms: Iterable[Term], limit: int, *, is_ranked: bool) -> list[int]:
@@ -92,25 +112,38 @@ class PostingsLookup:
         listed = list(terms)
         wanted = " AND ".join(self.forms.get(term) or quote_term(term) for term in listed)
         floor = max((self.floors.get(term, 0) for term in listed), default=0)
-        return self.matching_rids(f"{columns} : ({wanted})", limit, floor=floor, is_ranked=is_ranked)
+        has_tags = self._has_tags(listed, is_most_found=len(listed) == 1)
+        return self.matching_rids(f"{columns} : ({wanted})", limit, floor=floor, is_ranked=is_ranked, has_tags=has_tags)
 
     def walk_length(self, term: Term) -> int:
         """About so many segments of the whole stash the engine walks to find a term: the fewest that have its words."""
         return max(min(map(self._estimate_holders, way)) for way in term.ways)
 
-    def matching_rids(self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False) -> list[int]:
+    def matching_rids(
+        self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False, has_tags: bool = True
+    ) -> list[int]:
         """Rids of matching segments, the newest or the best first."""
         is_upward = floor > 0 and not is_ranked
         sql, values = self._build_query(
-            wanted, ALL if is_upward else limit, floor=floor, is_ranked=is_ranked, has_tags=not is_ranked
+            wanted,
+            ALL if is_upward else limit,
+            floor=floor,
+            is_ranked=is_ranked,
+            has_tags=has_tags and not is_ranked,
         )
         rids = json.loads(self.db.execute(f"SELECT json_group_array(rid) FROM ({sql})", values).fetchone()[0])
         return list(rids[: -limit - 1 : -1] if is_upward else rids)
 
     def _read_postings(self, columns: str, term: Term, form: str, limit: int) -> Postings:
         floor = self.floors.get(term, 0)
-        is_filterable = self.scope.is_tagged and bool(self.scope.tags)
-        has_tags = not is_filterable or self.walk_length(term) > POSTINGS_MAX
+        is_most_found = columns != "path" and any(len(way) == 1 for way in term.ways)
+        has_tags = self._has_tags([term], is_most_found=is_most_found)
+        if columns != "path" and self._is_plain(term):
+            oldest = self._oldest_beyond(f"{columns} : ({form})", limit)
+            if limit == POSTINGS_MAX:
+                self._oldest.setdefault(term.ways[0][0], oldest)
+            if oldest:
+                return Postings(frozenset(), limit, oldest, is_whole=False)
         sql, values = self._build_query(
             f"{columns} : ({form})", ALL if floor else limit + 1, floor=floor, has_tags=has_tags
         )
@@ -119,6 +152,21 @@ class PostingsLookup:
         if number <= limit:
             return Postings(frozenset(json.loads(rids)), number, oldest or 0, is_whole=True)
         return Postings(frozenset(), number if floor else limit, floor or oldest, is_whole=False)
+
+    def _has_tags(self, terms: Iterable[Term], *, is_most_found: bool) -> bool:
+        """Whether the engine joins the segments of terms with those of the tags; else each that is found is looked up.
+
+        To join, it walks all segments of the scope; without tags it walks those of the rarest term in the whole stash.
+        """
+        if not (self.scope.is_tagged and self.scope.tags):
+            return True
+        found_dearness = ENTRY_DEARNESS if self.scope.is_session else ROW_DEARNESS
+        dearness = found_dearness if is_most_found else FEW_FOUND_DEARNESS
+        return self.size <= dearness * POSTINGS_MAX or self.size <= dearness * min(map(self.walk_length, terms))
+
+    def _is_plain(self, term: Term) -> bool:
+        """Whether a term is one word of the whole stash: the engine counts its segments as it finds them."""
+        return term.is_word and self.scope.is_whole and not (self.query.required or self.query.excluded)
 
     def _build_query(
         self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False, has_tags: bool = True
@@ -165,10 +213,16 @@ class PostingsLookup:
     def _oldest_common_rid(self, lexeme: str) -> int:
         """The oldest of the newest segments with a common lexeme; 0 for a rare lexeme."""
         if lexeme not in self._oldest:
-            sql = f"SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET {POSTINGS_MAX}"
-            row = self.db.execute(sql, (quote_term(Term(((lexeme,),))),)).fetchone()
-            self._oldest[lexeme] = row[0] if row else 0
+            self._oldest[lexeme] = self._oldest_beyond(quote_term(Term(((lexeme,),))), POSTINGS_MAX)
         return self._oldest[lexeme]
+
+    def _oldest_beyond(self, wanted: str, limit: int) -> int:
+        """The newest but so many of the stash's matching segments; 0 if there are no more."""
+        if self.newest <= limit:
+            return 0
+        sql = "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
+        row = self.db.execute(sql, (wanted, limit)).fetchone()
+        return row[0] if row else 0
 
 
 def matching_sql(
@@ -186,9 +240,12 @@ def matching_sql(
             f"SELECT search.rowid AS rid FROM search WHERE search MATCH ?{ranked}{within} ORDER BY {order} LIMIT ?",
             (),
         )
+    index, where = "", scope.where_clause(is_driving=False)
+    if scope.is_session:  # Its entries in an index cost a fifth of cold rows.
+        index, where = " INDEXED BY segment_session", "s.sid = ?"
     return (
-        "SELECT search.rowid AS rid FROM search CROSS JOIN segment AS s ON s.rid = search.rowid"
-        f" WHERE search MATCH ?{ranked}{within} AND {scope.where_clause(is_driving=False)} ORDER BY {order} LIMIT ?",
+        f"SELECT search.rowid AS rid FROM search CROSS JOIN segment AS s{index} ON s.rid = search.rowid"
+        f" WHERE search MATCH ?{ranked}{within} AND {where} ORDER BY {order} LIMIT ?",
         scope.values,
     )
 

@@ -123,7 +123,11 @@ _VERSION_5 = """
 ALTER TABLE session ADD COLUMN pacing TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_VERSION_6 = """
+CREATE INDEX segment_session ON segment (sid);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 """Step n takes a file from version n to n + 1. Steps are never edited once released."""
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ctxgc.core.search.lexemes import extra_index_words, lexemes
 from ctxgc.core.search.positions import NO_POSITIONS, locate_in_text, locate_lexemes
 from ctxgc.core.search.ranking import Fields, TermWeights
-from ctxgc.core.segment import Segment
 from ctxgc.stash import index_text
+from ctxgc.stash.body_codec import FrameStart
 
 SCORED_CHARS_MAX = 32_768
 """The part of a candidate's text that counts for its score."""
@@ -17,12 +17,19 @@ WHOLE_CHARS_MAX = SCORED_CHARS_MAX // 8
 SAID_CHARS_MAX = 500
 
 
-def read_fields(readable: index_text.Searchable, spoken: str, weights: TermWeights, *, is_turn: bool) -> Fields:
-    """The readings of a segment's fields, as far as they count for a score."""
+def read_fields(
+    readable: index_text.Searchable,
+    spoken: str,
+    weights: TermWeights,
+    absent: frozenset[str] = frozenset(),
+    *,
+    is_turn: bool,
+) -> Fields:
+    """The readings of a segment's fields, as far as they count for a score. `absent`: lexemes of no text or input."""
     sought, path = weights.query_lexemes, "\n".join(readable.paths)
     return Fields(
-        text=locate_in_text(readable.text[:SCORED_CHARS_MAX], sought),
-        input=locate_in_text(readable.input, sought),
+        text=locate_in_text(readable.text[:SCORED_CHARS_MAX], sought, absent),
+        input=locate_in_text(readable.input, sought, absent),
         path=locate_lexemes(lexemes(path) + extra_index_words(path), sought) if path else NO_POSITIONS,
         said=locate_in_text(spoken, sought),
         label=readable.label,
@@ -30,7 +37,7 @@ def read_fields(readable: index_text.Searchable, spoken: str, weights: TermWeigh
     )
 
 
-def last_spoken_text(segments: Iterator[Segment]) -> str:
+def last_spoken_text(segments: Iterator[FrameStart]) -> str:
     """The end of what a model said, from the last segment backward."""
     said = ""
     for segment in segments:

@@ -29,8 +29,7 @@ from ctxgc.core.search.ranking import (
     TermWeights,
     score_candidate,
 )
-from ctxgc.core.search.snippets import Snippet, make_snippet
-from ctxgc.core.segment import Segment
+from ctxgc.core.search.snippets import Marks, Snippet, make_snippet
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather_candidates, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
@@ -256,6 +255,7 @@ def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Ite
         read_places(run.db, rids, out)
         said = {rid: out.model_turns_before(out.places[rid]) for rid in rids if not out.places[rid].is_turn}
     segments = _read_segments(run, {*rids, *(other for others in said.values() for other in others)})
+    terms_min = _count_content_terms(run.wanted, out)
     for rid in rids:
         if rid not in segments:
             continue
@@ -264,16 +264,17 @@ def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Ite
         segment = segments[rid]
         readable = run.readable[rid] = index_text.searchable_fields(segment)
         said_text = last_spoken_text(segments[other] for other in said.get(rid, ()) if other in segments)
+        is_turn = segment.kind in index_text.TURN_KINDS
         worded = readable if has_near else readable._replace(label=())
-        fields = read_fields(worded, said_text, out.weights, is_turn=segment.kind in index_text.TURN_KINDS)
-        near = out.terms_of_near_turns(out.places[rid]) if has_near and fields.is_turn else {}
+        fields = read_fields(worded, said_text, out.weights, out.absent_words_of(rid), is_turn=is_turn)
+        near = out.terms_of_near_turns(out.places[rid]) if has_near and is_turn else {}
         known = out.terms_of(rid)
         has_phrase = rid in out.phrase or (rid in out.may_hold_phrase and _has_phrase(run, rid, fields))
         result = score_candidate(out.weights, fields, IndexFacts(known, near, has_phrase, out.whole_words_of(rid)))
         value = result.value
         if has_phrase or not run.wanted.phrase:
             value += _literal_bonus(run, out, readable)
-        is_all = result.is_all and len(out.weights.terms) >= _count_content_terms(run.wanted, out)
+        is_all = result.is_all and len(out.weights.terms) >= terms_min
         match = "all" if is_all else "some" if known or result.is_all else "near"
         yield RankedCandidate(rid, round(value, SAME_SCORE), match, segment.wall_s)
 
@@ -316,9 +317,9 @@ def _literal_bonus(run: _Search, out: Candidates, readable: index_text.Searchabl
     return bonus * out.weights.total if has_it else 0.0
 
 
-def _read_segments(run: _Search, rids: set[int]) -> dict[int, Segment]:
+def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.FrameStart]:
     """The segments of some rids, of long ones the start."""
-    segments: dict[int, Segment] = {}
+    segments: dict[int, body_codec.FrameStart] = {}
     if not rids:
         return segments
     decompress = run.decompress
@@ -335,12 +336,12 @@ def _build_hits(run: _Search, page: Sequence[RankedCandidate]) -> list[Hit]:
     rows = reading.rows_by_rid(run.db, [each.rid for each in page])
     segments = _read_segments(run, {each.rid for each in page if each.rid not in run.readable})
     run.readable |= {rid: index_text.searchable_fields(segment) for rid, segment in segments.items()}
-    hits = []
+    hits, marks = [], Marks(run.wanted)
     for each in page:
         if each.rid not in rows or each.rid not in run.readable:
             continue  # Forgotten since.
         row, project, title = rows[each.rid]
-        shown = _choose_snippet(run, each.rid, run.readable[each.rid])
+        shown = _choose_snippet(run, each.rid, marks)
         hits.append(
             Hit(
                 row=row,
@@ -355,15 +356,16 @@ def _build_hits(run: _Search, page: Sequence[RankedCandidate]) -> list[Hit]:
     return hits
 
 
-def _choose_snippet(run: _Search, rid: int, readable: index_text.Searchable) -> Snippet:
+def _choose_snippet(run: _Search, rid: int, marks: Marks) -> Snippet:
     """Where most words stand: in the text, in what the call was asked, or far behind in a long text."""
-    shown = make_snippet(readable.text, run.wanted)
+    readable = run.readable[rid]
+    shown = make_snippet(readable.text, run.wanted, marks)
     if MATCH_START in shown.text or not run.wanted.terms:
         return shown
-    if MATCH_START in (asked := make_snippet(readable.input, run.wanted)).text:
+    if MATCH_START in (asked := make_snippet(readable.input, run.wanted, marks)).text:
         return asked
     if len(readable.text) >= WHOLE_CHARS_MAX:
-        return make_snippet(_indexed_text(run, rid), run.wanted)
+        return make_snippet(_indexed_text(run, rid), run.wanted, marks)
     return shown
 
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import Conflict, CtxgcError
+from ctxgc.core.frame import Block, DataLine, render_frame
 from ctxgc.core.segment import (
     NO_FACTS,
     Access,
@@ -549,6 +550,15 @@ async def test_short_inputs_of_a_call_are_searchable_and_its_ids_are_not(stash):
 
     assert await found(stash, "pytest auth") == [0]
     assert await found(stash, "toolu_77") == await found(stash, "command") == []
+
+
+async def test_a_text_that_was_brought_back_is_found_where_it_is_from(stash):
+    frame = render_frame([Block(title="match", facts=("x",), lines=(DataLine(1, "the amber otter"),))])
+    await stash.apply([put(0, "the amber otter"), put(1, f"before\n{frame}behind", kind=Kind.TOOL_CALL)])
+    await stash.apply([put(2, f"{frame}[ctxgc: 3 segments]", kind=Kind.SYSTEM)])
+
+    assert await found(stash, "amber otter") == await found(stash, '"the amber otter"') == [0]
+    assert await found(stash, "before") == await found(stash, "behind") == [1]
 
 
 async def test_every_filter_narrows(stash):

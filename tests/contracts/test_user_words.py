@@ -14,13 +14,17 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts
 from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
+from ctxgc.core.frame import END, HEAD
 from ctxgc.core.segment import Kind
 from tests.contracts.test_wire_corpus import windows_of
 
 EVICTABLE = (Kind.TOOL_CALL, Kind.ATTACHMENT, Kind.THINKING)
 GONE = "[evicted]"
 
+NOTE = f"{HEAD}\n[ctxgc last request: 7-1]\n1|Look.\n{END}\n[ctxgc: 3 segments left]"
 STARTS = (
+    f"{NOTE}\n",
+    f"{HEAD}\n",
     "Warning: unused variable\n",
     "Caveat: ",
     "Base directory for this skill: /skills/pdf\n",
@@ -263,6 +267,16 @@ def test_a_reminder_that_shows_neither_a_file_nor_an_output_is_system(reminder, 
     window = WIRE_FORMATS["anthropic_messages"].parse(dumped(messages, is_ascii=False), "claude_code")
 
     assert [s.kind for s in window.segments] == [Kind.TOOL_CALL, Kind.SYSTEM]
+
+
+def test_a_note_of_our_plugin_is_no_word_of_the_person_who_typed_beside_it():
+    text = [{"type": "text", "text": text} for text in ("Go on.", NOTE)]
+
+    window = WIRE_FORMATS["anthropic_messages"].parse(
+        dumped([{"role": "user", "content": text}], is_ascii=False), "opencode"
+    )
+
+    assert [s.kind for s in window.segments] == [Kind.USER, Kind.SYSTEM]
 
 
 @pytest.mark.parametrize("attachment", [

@@ -20,7 +20,18 @@ from ctxgc.core.excerpts import (
     pack_neighbours,
     pack_sections,
 )
-from ctxgc.core.frame import END, HEAD, Block, DataLine, clean_fact, render_frame, render_header, split_lines
+from ctxgc.core.frame import (
+    END,
+    HEAD,
+    Block,
+    DataLine,
+    blank_frames,
+    clean_fact,
+    is_note,
+    render_frame,
+    render_header,
+    split_lines,
+)
 from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, query_words, ranges_of_lines
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
@@ -48,6 +59,7 @@ TEXTS = st.one_of(
     ),
 )
 BUDGETS = st.one_of(st.integers(1, 400), st.integers(1, 5000))
+PLAIN_LINES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=9)
 DATA_LINE = re.compile(r"[0-9]+~?\|[^\n]*")
 
 
@@ -104,6 +116,38 @@ def test_no_text_closes_or_imitates_the_frame(texts, facts):
     assert own == [HEAD, *[render_header("match", facts)] * len(blocks), END]
     assert len(lines) == len(own) + sum(len(block.lines) for block in blocks)
     assert all(sign == "\n" or sign == "\t" or not re.match(r"[\x00-\x1f\x7f-\x9f]", sign) for sign in frame)
+
+
+@given(
+    texts=st.lists(TEXTS, max_size=3),
+    words=st.text(min_size=1).filter(str.strip),
+    offer=st.sampled_from(["", "[ctxgc: 3]"]),
+)
+def test_a_frame_is_known_whatever_it_holds_and_not_where_a_person_writes_before_or_behind_it(texts, words, offer):
+    lines = tuple(number_lines(found := split_lines(texts), LineRange(1, len(found))))
+    frame = render_frame([Block(title="match", facts=("x",), lines=lines)]) + offer
+
+    assert is_note(frame)
+    assert is_note(frame.rstrip())
+    assert not is_note(words + frame)
+    assert not is_note(f"{frame.rstrip()}\n{words}")
+
+
+@given(texts=st.lists(TEXTS, max_size=3), around=st.lists(PLAIN_LINES, min_size=1, max_size=4))
+def test_between_frames_every_line_stays_under_its_number_and_of_a_frame_nothing_stays(texts, around):
+    lines = tuple(number_lines(found := split_lines(texts), LineRange(1, len(found))))
+    frame = render_frame([Block(title="match", facts=("x",), lines=lines)])
+
+    text = frame.join(f"{line}\n" for line in around)
+
+    kept = blank_frames(text).split("\n")
+    assert len(kept) == len(text.split("\n"))
+    assert [line for line in kept if line] == around
+    assert [text.split("\n")[number] for number, line in enumerate(kept) if line] == around
+
+
+def test_a_frame_that_has_no_end_hides_nothing():
+    assert blank_frames(f"a\n{HEAD}\n1|b") == f"a\n{HEAD}\n1|b"
 
 
 @given(facts=st.lists(TEXTS, max_size=3))

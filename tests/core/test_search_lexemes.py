@@ -130,6 +130,12 @@ def test_every_word_begins_as_its_stem_does_up_to_the_letters_that_a_stemmer_cha
     assert word.startswith(word_prefix(stem(word)))
 
 
+@pytest.mark.parametrize("stemmed", ["in", "py", "git", "src", "cach", "session", "connect", "repositori"])
+def test_no_more_letters_of_a_stem_are_left_open_than_its_words_have_otherwise(stemmed):
+    # Every word of a text with these first letters is looked at: `py` must not be looked for as `p`.
+    assert len(word_prefix(stemmed)) >= len(stemmed) - (stemmed == "repositori")
+
+
 @pytest.mark.parametrize(
     "forms",
     [

@@ -41,6 +41,24 @@ def test_a_text_and_its_lexemes_give_the_same_reading(text, query):
     assert [read.count_term(term) for term in wanted.terms] == [known.count_term(term) for term in wanted.terms]
 
 
+@given(worded, worded, st.sets(st.sampled_from(WORDS)))
+def test_a_text_reads_the_same_where_words_that_it_lacks_are_not_looked_for(text, query, extra):
+    wanted = parse_query(f"{query} {' '.join(sorted(extra))}")
+    sought = make_query_lexemes(wanted.terms, wanted.phrase)
+    absent = frozenset(sought.lexemes - set(lexemes(text)))
+
+    read, known = locate_in_text(text, sought, absent), locate_in_text(text, sought)
+
+    assert (read.length, dict(read.lexeme_at)) == (known.length, dict(known.lexeme_at))
+
+
+def test_a_word_that_a_text_is_known_to_lack_is_not_looked_for():
+    sought = make_query_lexemes(parse_query("ferry harbour lamp").terms)
+
+    assert sought.starts_without(frozenset({"ferri", "lamp"})) == ("harbour",)
+    assert sought.starts_without(frozenset()) == sought.word_starts
+
+
 @pytest.mark.parametrize("count", [1, STARTS_MAX, 3 * STARTS_MAX])
 def test_each_place_of_each_word_is_read_however_many_words_are_asked_for(count):
     letters = [chr(ord("a") + n % 26) * (1 + n // 26) * 4 for n in range(count)]

@@ -207,6 +207,33 @@ async def test_what_the_host_dropped_is_offered_with_the_command_that_brings_it_
     assert blocks(reply["text"])["pinned"], "a departed segment is in the working set"
 
 
+@pytest.mark.parametrize("before", ["", "SessionStart hook additional context: "])
+async def test_a_working_set_that_a_hook_gave_before_is_no_standing_instruction(before, bench, tmp_path):
+    session = await a_days_work(bench, tmp_path)
+    first = (await bench.call("session.rehydrate", **session))["text"]
+    note = {"kind": "system", "id": "note2", "text": f"{before}{first}"}
+    await bench.call("segment.add", **session, segment=note)
+
+    assert (await bench.call("session.rehydrate", **session))["text"] == first
+
+
+async def test_while_the_host_drops_the_window_its_segments_are_offered_too_and_none_that_was_forgotten(
+    bench, tmp_path
+):
+    session = await a_days_work(bench, tmp_path)
+    await bench.call("stash.forget", **session, ids=["new"])
+    known = await bench.services.registry.get_named("client:day")
+    async with known.transaction():
+        known.heap.set_state(2, 2)
+    stored = len(known.heap) - 1
+
+    reply = await bench.call("session.rehydrate", **session, is_compacting=True)
+
+    assert reply["departed"] == stored
+    assert f"{stored} segments" in reply["offer"]
+    assert (await bench.call("session.rehydrate", **session))["departed"] == 1
+
+
 @given(segments=st.integers(1, 2**40), tokens=st.integers(0, 2**60))
 def test_a_hook_that_leaves_room_for_the_offer_stays_within_its_budget(segments, tokens):
     assert COUNTER.count("\n" + DepartedSegments(segments, tokens).recall_offer) <= OFFER_TOKENS_MAX

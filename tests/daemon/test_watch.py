@@ -9,6 +9,7 @@ import shutil
 import pytest
 import zstandard
 
+from ctxgc.daemon.feeds import watch as watch_module
 from ctxgc.daemon.feeds.watch import FollowedFile, WatchedPath, Watcher
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_over, open_stash
@@ -203,6 +204,26 @@ def aged(folder, name, age_s, turns=2):
     path.write_bytes(worked(turns, session=name).data)
     os.utime(path, (1_700_000_000 - age_s,) * 2)
     return path
+
+
+async def test_a_log_that_is_to_be_followed_again_is_read_at_once(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(watch_module, "STEP_MS", 60_000)
+    path, data = tmp_path / "a1.jsonl", worked(6).data
+    begin = data.index(b"\n", len(data) // 2) + 1
+    path.write_bytes(data[:begin])
+    bench.watcher.add(str(path))
+    await until(lambda: has_read(bench, begin))
+
+    path.write_bytes(data)
+    assert not bench.watcher.add(str(path))
+    await until(lambda: has_read(bench, len(data)))
+    bench.watcher.add(str(path))
+
+    assert await has_read(bench, len(data)), "and not once more"
+
+
+async def has_read(bench, size):
+    return bench.watcher.watched_replies()[0].bytes_read == size
 
 
 async def test_the_backlog_begins_with_what_was_written_last_and_says_how_far_it_is(bench, tmp_path, monkeypatch):

@@ -24,16 +24,16 @@ class OpenCodeApp:
 
     def begin(self, session=""):
         """Start a session, or go on with one."""
-        self.session = session or self._ask("POST", "/session", {})["id"]
+        self.session = session or self.ask("POST", "/session", {})["id"]
 
     def type(self, words):
         """Type words: they wait where a turn runs."""
-        self._ask("POST", f"/session/{self.session}/prompt_async", {"parts": [{"type": "text", "text": words}]})
+        self.ask("POST", f"/session/{self.session}/prompt_async", {"parts": [{"type": "text", "text": words}]})
         self._until(lambda status: status == "busy")
 
     def compact(self, provider, model):
         """Have the session summed up."""
-        self._ask("POST", f"/session/{self.session}/summarize", {"providerID": provider, "modelID": model})
+        self.ask("POST", f"/session/{self.session}/summarize", {"providerID": provider, "modelID": model})
         self.finish()
 
     def finish(self):
@@ -42,11 +42,12 @@ class OpenCodeApp:
 
     def _until(self, is_wanted):
         gives_up_at = time.monotonic() + WAIT_S
-        while not is_wanted(self._ask("GET", "/session/status").get(self.session, {"type": "idle"})["type"]):
+        while not is_wanted(self.ask("GET", "/session/status").get(self.session, {"type": "idle"})["type"]):
             assert time.monotonic() < gives_up_at, "the session goes on for ever"
             time.sleep(POLL_S)
 
-    def _ask(self, method, path, value=None):
+    def ask(self, method, path, value=None):
+        """The server's answer."""
         body = None if value is None else json.dumps(value).encode()
         asked = urllib.request.Request(self._url + path, body, {"content-type": "application/json"}, method=method)
         with urllib.request.urlopen(asked, timeout=WAIT_S) as answer:

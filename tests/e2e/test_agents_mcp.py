@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ctxgc.fronts.setup.agent_tools import COMMAND_TEXT, SKILL_TEXT
 from tests.e2e import agent_model
 from tests.e2e.agent_model import AgentModel, Call, _tool_names
-from tests.e2e.agent_run import AGENTS, CTXGC, Served, Through, Workplace, file_text
+from tests.e2e.agent_run import AGENTS, CTXGC, Served, Through, Workplace, agents_folder, file_text
+from tests.e2e.long_session import Desk
+from tests.e2e.opencode_app import OpenCodeApp
+from tests.e2e.scripted_model import ScriptedModel
+from tests.e2e.stories import FIRST_PARTY
 from tests.e2e.test_agents import FILE_BYTES, installed
 
 pytestmark = [pytest.mark.e2e_agents, pytest.mark.slow, pytest.mark.xdist_group("agents")]
@@ -187,7 +192,10 @@ HOOKED_TURNS = 6
 TRUSTED = ("exec", "--dangerously-bypass-hook-trust", *CODEX.words[1:])
 
 
-@pytest.mark.parametrize("agent", [AGENTS["claude"], CODEX._replace(words=TRUSTED)], ids=["claude", "codex"])
+HOOKED = [AGENTS["claude"], CODEX._replace(words=TRUSTED), AGENTS["opencode_own"]]
+
+
+@pytest.mark.parametrize("agent", HOOKED, ids=["claude", "codex", "opencode"])
 def test_hooks_follow_a_session_and_give_its_working_set_to_the_next_without_a_gateway(installed, agent):
     place = Workplace(HOOKED_TURNS, FILE_BYTES)
     try:
@@ -209,15 +217,163 @@ def ctxgc(place, *words):
     assert done.returncode == 0, done.stderr
 
 
-def straight_bodies(agent, place):
-    """The bodies of a session's requests without a gateway, once its transcript has been read."""
+def straight_bodies(agent, place, *, waits=True):
+    """The bodies of a session's requests without a gateway. `waits`: its transcript has been read then."""
     with Served(HOOKED_TURNS) as served:
         url = served.model.url
         variables, words = agent.straight
         variables = {name: value.replace("$URL", url) for name, value in variables.items()}
         place.run(agent, [agent.name], url, [word.replace("$URL", url) for word in words], variables)
     with place.client() as client:
-        gives_up_at = time.monotonic() + 20
+        gives_up_at = time.monotonic() + (20 if waits else 0)
         while time.monotonic() < gives_up_at and not client.call("session.list", {})["sessions"]:
             time.sleep(0.1)
     return b"".join(one.body for one in served.model.requests)
+
+
+COMPACTS_AT = 22_000
+"""Codex compacts a window of so many tokens: after every three files."""
+BEFORE, AFTER = "Read every part that there is (PROMPT-A).", "Read what is left (PROMPT-B)."
+
+
+def tell_claude(desk):
+    """Work, a compaction, more work; the number of requests before the working set."""
+    words = ("--output-format", "json", "--allowedTools", "Bash")
+    desk.run("-p", BEFORE, *words, turns=HOOKED_TURNS)
+    desk.run("-p", "/compact", "--continue", *words, turns=0)
+    before = len(desk.model.requests)
+    desk.run("-p", AFTER, "--continue", *words, turns=2)
+    return before
+
+
+def tell_codex(desk):
+    """Work in which Codex compacts by itself, more than once; the number of requests before the first working set."""
+    words = ("exec", "-c", f"model_auto_compact_token_limit={COMPACTS_AT}", *TRUSTED[1:-1])
+    desk.run(*words, BEFORE, turns=2 * HOOKED_TURNS)
+    return next(number for number, one in enumerate(desk.model.requests) if HEAD in one.body.decode())
+
+
+@pytest.mark.parametrize("folder", [".", "newest"])
+@pytest.mark.parametrize(("name", "tell"), [("claude", tell_claude), ("codex", tell_codex)], ids=["claude", "codex"])
+def test_after_a_compaction_the_model_has_the_sessions_working_set_and_hears_what_it_may_have_back(
+    installed, name, tell, folder
+):
+    place, agent = Workplace(HOOKED_TURNS, FILE_BYTES), AGENTS[name]
+    place.env["PATH"] = f"{agents_folder() / folder / 'node_modules' / '.bin'}:{place.env['PATH']}"
+    try:
+        ctxgc(place, "up")
+        ctxgc(place, "install", name, "--hooks", "--yes")
+        with Served(0, ScriptedModel) as served:
+            variables, words = agent.straight
+            variables = {name: value.replace("$URL", served.model.url) for name, value in variables.items()}
+            command = [name, *(word.replace("$URL", served.model.url) for word in words)]
+            env = place.env | agent.variables | FIRST_PARTY | variables
+            before = tell(Desk(served.model, command, env, place.work, None))
+        bodies = [one.body.decode() for one in served.model.requests]
+    finally:
+        place.close()
+
+    assert len(bodies) > before > 2
+    assert not any(HEAD in body for body in bodies[:before])
+    for body in bodies[before:]:
+        note = body[body.rindex(HEAD) :]
+        assert BEFORE in note
+        assert int(re.search(r"(\d+) segments of this session \(.*?\) left the window", note)[1]) > 2
+
+
+@pytest.mark.parametrize("parts", [("--hooks",), ("--hooks", "--gateway", "--no-service")], ids=" ".join)
+def test_opencode_goes_on_after_its_compaction_from_the_sessions_own_working_set(installed, parts):
+    agent = AGENTS["opencode_anthropic"]
+    with Compacted(agent, HOOKED_TURNS, FILE_BYTES, mode="shadow", before=parts, model_class=ScriptedModel) as through:
+        bodies = [one.body.decode() for one in through.model.requests]
+        session = next(name for name in through.sessions() if "/" not in name)
+        with through.place.client() as client:
+            rows = client.call("segment.list", {"session": session, "limit": 1000})["segments"]
+            typed = [
+                client.call("segment.get", {"session": session, "id": row["id"]})
+                for row in rows
+                if row["kind"] == "user"
+            ]
+
+    assert through.model.refused == []
+    at = next(number for number, body in enumerate(bodies) if "anchored summary" in body)
+    assert not any(HEAD in body for body in bodies[: at + 1])
+    after = [body for body in bodies[at + 1 :] if '"tools"' in body]
+    after = after if HEAD in after[0] else after[1:]  # No list waits for a note on a busy machine.
+    assert len(after) > 1
+    notes = {body[body.index(HEAD) :].partition("end of that text")[0] for body in after}
+    assert len(notes) == 1, "the same text at the same place in each request, for the prompt cache"
+    assert BEFORE in notes.pop()
+    is_plugins = "--gateway" not in parts  # To the gateway a list of which nothing is left is another branch.
+    assert not is_plugins or {row["state"] for row in rows if row["kind"] == "tool_call"} == {"departed", "resident"}
+    assert "PROMPT-A" in json.dumps(typed)
+    assert HEAD not in json.dumps(typed), "a note is no word of the person"
+
+
+HEAD = "text of past sessions follows"
+
+
+class Compacted(Through):
+    """OpenCode with its hooks: reads files, sums its session up, and reads on."""
+
+    def work(self, url):
+        place, model = self.place, self.model
+        place.prepare(self.agent, url)
+        parts = self._before
+        ctxgc(place, "up")
+        ctxgc(place, "install", "opencode", *parts, "--yes")
+        variables = {} if "--gateway" in parts else self.agent.straight[0]
+        variables = {name: value.replace("$URL", model.url) for name, value in variables.items()}
+        desk = Desk(model, ["opencode"], place.env | self.agent.variables | variables, place.work, None)
+        with desk.start("serve", turns=HOOKED_TURNS) as server:
+            app = OpenCodeApp(server)
+            app.begin()
+            app.type(BEFORE)
+            app.finish()
+            app.compact("anthropic", "m")
+            model.begin_stage(HOOKED_TURNS)
+            app.type(AFTER)
+            app.finish()
+
+
+ASKED = "recall the harbour lamps"
+
+
+@pytest.mark.parametrize("folder", [".", "newest"])
+def test_codex_knows_the_skill_that_comes_with_the_tools(installed, folder):
+    agent = CODEX._replace(words=(*CODEX.words[:-1], f"$ctxgc {ASKED}"))
+    place = Workplace(1, FILE_BYTES)
+    place.env["PATH"] = f"{agents_folder() / folder / 'node_modules' / '.bin'}:{place.env['PATH']}"
+    try:
+        ctxgc(place, "install", "codex", "--mcp", "--yes")
+        body = straight_bodies(agent, place, waits=False)
+    finally:
+        place.close()
+
+    assert json.dumps(SKILL_TEXT)[1:-1].encode() in body
+    assert ASKED.encode() in body
+
+
+def test_opencode_knows_the_command_that_comes_with_the_tools(installed):
+    agent = AGENTS["opencode_anthropic"]
+    place = Workplace(1, FILE_BYTES)
+    try:
+        ctxgc(place, "install", "opencode", "--mcp", "--yes")
+        with Served(1, ScriptedModel) as served:
+            variables = {name: value.replace("$URL", served.model.url) for name, value in agent.straight[0].items()}
+            place.prepare(agent, served.model.url)
+            desk = Desk(served.model, ["opencode"], place.env | agent.variables | variables, place.work, None)
+            with desk.start("serve", turns=0) as server:
+                app = OpenCodeApp(server)
+                app.begin()
+                known = {one["name"]: one["description"] for one in app.ask("GET", "/command")}
+                app.ask("POST", f"/session/{app.session}/command", {"command": "ctxgc", "arguments": ASKED})
+        body = b"".join(one.body for one in served.model.requests).decode()
+    finally:
+        place.close()
+
+    assert "recall WORDS" in known["ctxgc"]
+    assert (
+        json.dumps(COMMAND_TEXT.partition("---\n")[2].partition("---\n")[2].strip())[1:-1].replace("$ARGUMENTS", ASKED)
+        in body
+    )

@@ -54,7 +54,8 @@ def test_after_a_compaction_the_model_gets_its_own_working_set_and_what_can_be_h
 
     room = BUDGET_TOKENS - OFFER_TOKENS_MAX
     assert said == {"hookEventName": "SessionStart", "additionalContext": "[frame]\n2 segments left"}
-    assert server.params("session.rehydrate") == {"session": "claude_code:s", "budget_tokens": room}
+    asked = {"session": "claude_code:s", "budget_tokens": room, "is_compacting": True}
+    assert server.params("session.rehydrate") == asked
 
 
 def test_a_new_session_goes_on_from_the_last_one_of_its_very_folder(daemon, hook):
@@ -65,7 +66,8 @@ def test_a_new_session_goes_on_from_the_last_one_of_its_very_folder(daemon, hook
 
     assert said["additionalContext"] == "[frame]"
     assert server.params("session.list")["project"] == "/p"
-    assert server.params("session.rehydrate") == {"session": "claude_code:z", "budget_tokens": 900}
+    asked = {"session": "claude_code:z", "budget_tokens": 900, "is_compacting": False}
+    assert server.params("session.rehydrate") == asked
 
 
 @pytest.mark.parametrize("source", ["resume", "clear", "", 7])

@@ -25,7 +25,7 @@ def answered(stage, *lines, path=MESSAGES, method="POST"):
     return status, (len(stage.upstream.received), len(stage.daemon.told)) != before
 
 
-@pytest.mark.parametrize("path", [MESSAGES, "/anthropic/v1/models", "/ctxgc/status"])
+@pytest.mark.parametrize("path", [MESSAGES, "/anthropic/v1/models", "/ctxgc/status", "/mcp/word/folder"])
 @pytest.mark.parametrize(
     "line",
     [
@@ -47,6 +47,15 @@ def test_a_page_of_a_browser_reaches_neither_the_model_nor_the_daemon_nor_the_nu
 
     assert status in (400, 403)
     assert not arrived
+
+
+def test_a_client_of_the_tools_may_name_the_servers_own_origin_and_no_other_request_may(stage):
+    own = "host: 127.0.0.1:8787\r\norigin: http://127.0.0.1:8787"
+
+    assert answered(stage, own, path="/mcp/word/folder", method="GET")[0] != 403
+    assert answered(stage, f"{own}\r\norigin: null", path="/mcp/word/folder", method="GET")[0] == 403
+    assert answered(stage, f"{own}\r\nsec-fetch-site: same-origin", path="/mcp/word/folder", method="GET")[0] == 403
+    assert answered(stage, own) == (403, False)
 
 
 @pytest.mark.parametrize(

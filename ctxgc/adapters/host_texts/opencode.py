@@ -5,6 +5,7 @@
     the same of a file of rules, or with rules of its folder behind     system
     a reminder that the user sent the following message                 user: the words alone
     <system-reminder>…</system-reminder>, and other synthetic texts     system
+    a note of our plugin: a frame of past text                          system
 
 An export marks such texts as synthetic; a request has no such mark, and so only a text that fits word for word counts
 there.
@@ -19,6 +20,7 @@ from ctxgc.adapters.facts.result_words import find_folds
 from ctxgc.adapters.facts.rule_files import is_rule_file
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
 from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, parse_wrappers, typed_words
+from ctxgc.core.frame import is_note
 from ctxgc.core.segment import Kind
 
 MENTIONED = "Called the Read tool with the following input: "
@@ -47,7 +49,8 @@ class OpenCodeTexts:
         )
         if is_reminder and (words := typed_words(text)) is not None:
             return TextReading(Kind.USER, words)
-        return TextReading(Kind.SYSTEM if is_synthetic or is_reminder else Kind.USER, text)
+        is_ours = is_synthetic or is_reminder or is_note(text)
+        return TextReading(Kind.SYSTEM if is_ours else Kind.USER, text)
 
     def read_fold(self, text: str) -> TextReading:
         """See `HostTexts.read_fold`: OpenCode folds no reminder into a result, so the text stays system text."""

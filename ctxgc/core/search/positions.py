@@ -1,14 +1,14 @@
-"""Readings: where in a text the lexemes of a query stand.
+"""Positions: where in a text the lexemes of a query stand.
 
-    text of ASCII words ──look for the starts of the query's words──▶ Reading     no other word is cut out or stemmed
-    any other text ──lexemes──▶ Reading
+    text of ASCII words ──look for the starts of the query's words──▶ LexemePositions   no other word is stemmed
+    any other text ──lexemes──▶ LexemePositions
 
-Both ways give the same reading of the same text.
+Both ways give the same positions of the same text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,8 +18,8 @@ from ctxgc.core.search.query import Term
 STARTS_MAX = 8
 """A text is looked through once for each start of a word; of more starts, every word of the text is looked up."""
 
-_SHAPE = "".join("a" if chr(at).isalnum() else " " for at in range(128))
-_WORD_BEGINS = " a"
+_SHAPE = bytes(ord("a") if at < 128 and chr(at).isalnum() else ord(" ") for at in range(256))
+_WORD_BEGINS = b" a"
 
 
 class _LexemeByWord(dict[str, str]):
@@ -54,6 +54,19 @@ class QueryLexemes:
                 starts.append(start)
         return tuple(starts)
 
+    def starts_without(self, absent: frozenset[str]) -> tuple[str, ...]:
+        """The starts that are left where some lexemes are known to be absent."""
+        if absent not in self._starts_by_absent:
+            left = tuple(map(word_prefix, filter(None, self.lexemes - absent)))
+            self._starts_by_absent[absent] = tuple(
+                start for start in self.word_starts if any(each.startswith(start) for each in left)
+            )
+        return self._starts_by_absent[absent]
+
+    @cached_property
+    def _starts_by_absent(self) -> dict[frozenset[str], tuple[str, ...]]:
+        return {frozenset(): self.word_starts}
+
     @cached_property
     def lexeme_of(self) -> _LexemeByWord:
         """Words with their lexemes, filled as texts are read."""
@@ -82,18 +95,23 @@ class LexemePositions:
 
     def has_run(self, run: tuple[str, ...]) -> bool:
         """Whether lexemes stand here side by side."""
-        return any(self._has_run_at(at, run, is_prefix=False) for at in self.places.get(run[0], ()))
+        return self._count_run(run, is_prefix=False) > 0
 
     def _count_run(self, way: tuple[str, ...], is_prefix: bool) -> int:
-        if len(way) == 1:
-            if is_prefix:
-                return sum(len(places) for lexeme, places in self.places.items() if lexeme.startswith(way[0]))
-            return len(self.places.get(way[0], ()))
-        return sum(self._has_run_at(at, way, is_prefix=is_prefix) for at in self.places.get(way[0], ()))
+        if not is_prefix:
+            return len(self._starts_of_run(way))
+        *whole, head = way
+        ends = [at - len(whole) for word, places in self.places.items() if word.startswith(head) for at in places]
+        return len(set(ends).intersection(self._starts_of_run(whole))) if whole else len(ends)
 
-    def _has_run_at(self, start: int, way: tuple[str, ...], *, is_prefix: bool) -> bool:
-        *whole, last = (self.lexeme_at.get(start + n, "") for n in range(len(way)))
-        return tuple(whole) == way[:-1] and (last.startswith(way[-1]) if is_prefix else last == way[-1])
+    def _starts_of_run(self, run: Sequence[str]) -> Collection[int]:
+        """The places at which lexemes begin to stand side by side."""
+        starts: Collection[int] = self.places.get(run[0], ())
+        for behind, lexeme in enumerate(run[1:], 1):
+            if not starts:
+                break
+            starts = {at - behind for at in self.places.get(lexeme, ())}.intersection(starts)
+        return starts
 
 
 NO_POSITIONS = LexemePositions()
@@ -111,17 +129,21 @@ def locate_lexemes(lexemes: Sequence[str], sought: QueryLexemes) -> LexemePositi
     )
 
 
-def locate_in_text(text: str, sought: QueryLexemes) -> LexemePositions:
-    """The reading of a text. O(length) at memory speed, and a look at each word that begins like one of the query's."""
+def locate_in_text(text: str, sought: QueryLexemes, absent: frozenset[str] = frozenset()) -> LexemePositions:
+    """The reading of a text. O(length) at memory speed, and a look at each word that begins like one of the query's.
+
+    Lexemes of the query that are known to be absent from the text are not looked for.
+    """
     if not text or not sought.word_starts:
         return NO_POSITIONS
     if not has_ascii_words(text):
         return locate_lexemes(lexemes(text), sought)
     words = f" {blank_out_signs(text)} "
-    if len(sought.word_starts) > STARTS_MAX:
+    starts = sought.starts_without(absent)
+    if len(starts) > STARTS_MAX:
         return locate_lexemes(list(map(stem, words.split())), sought)
-    found = _lexemes_by_place(words, sought)
-    shape = words.translate(_SHAPE)
+    found = _lexemes_by_place(words, starts, sought.lexeme_of)
+    shape = words.encode().translate(_SHAPE)
     lexeme_at, number, last = {}, 0, 0
     for place in sorted(found):
         number += shape.count(_WORD_BEGINS, last, place)
@@ -130,18 +152,18 @@ def locate_in_text(text: str, sought: QueryLexemes) -> LexemePositions:
     return LexemePositions(number + shape.count(_WORD_BEGINS, last), lexeme_at)
 
 
-def _lexemes_by_place(words: str, sought: QueryLexemes) -> dict[int, str]:
+def _lexemes_by_place(words: str, starts: Iterable[str], lexeme_of: Mapping[str, str]) -> dict[int, str]:
     """The query's lexemes in words with spaces between them, each by the place of the space before it."""
-    lexeme_of = sought.lexeme_of
+    find = words.find
     found: dict[int, str] = {}
-    for start in sought.word_starts:
+    for start in starts:
         needle = " " + start
-        at = words.find(needle)
+        at = find(needle)
         while at >= 0:
-            end = words.find(" ", at + 1)
+            end = find(" ", at + 1)
             if lexeme := lexeme_of[words[at + 1 : end]]:
                 found[at] = lexeme
-            at = words.find(needle, end)
+            at = find(needle, end)
     return found
 
 

@@ -75,6 +75,11 @@ class Term(NamedTuple):
         return self.text or " ".join(self.ways[0])
 
     @property
+    def is_word(self) -> bool:
+        """Whether this is one whole lexeme: no run, no start, no other way."""
+        return not self.is_prefix and len(self.ways) == len(self.ways[0]) == 1
+
+    @property
     def is_identifier(self) -> bool:
         """Whether the word as it stands comes before its humps and before longer words: a camelCase word or a hash."""
         return len(self.ways) > 1 or (self.is_prefix and bool(_HASH.fullmatch(self.text)))

@@ -1,7 +1,7 @@
 """Ranking: how well a candidate answers a query. Engines propose candidates; the order comes from here.
 
-    fields of a candidate ──core.search.positions──▶ Reading: where its lexemes meet the query's
-    Readings, weights of the terms ──score──▶ BM25 by fields, neighbours of a turn, runs of words, its label
+    fields of a candidate ──core.search.positions──▶ LexemePositions: where lexemes meet the query's
+    positions, weights of the terms ──score──▶ BM25 by fields, neighbours of a turn, runs of words, its label
 
 The constants are measured (`docs/design/search.md`). Source: BM25F, Robertson, Zaragoza & Taylor 2004.
 """
@@ -24,8 +24,8 @@ TURN_MEAN, RESULT_MEAN = 40, 300
 FIELD_SATURATION, FIELD_MEAN = 1.2, 30
 INPUT_WEIGHT, PATH_WEIGHT, SAID_WEIGHT, LABEL_WEIGHT = 3.0, 3.0, 1.5, 1.0
 
-NEAR = (0.7, 0.5, 0.3, 0.2)
-"""The worth of a term in a turn 1, 2, 3 and 4 segments away, against the term in the turn itself."""
+NEAR = (0.7, 0.5, 0.3, 0.2, 0.15, 0.1)
+"""The worth of a term in a turn 1, 2, … 6 segments away, against the term in the turn itself."""
 
 SPEAKER_FACTOR = 2.0
 PAIR_BONUS, PAIR_GAP_MAX = 1.0, 3
@@ -139,7 +139,7 @@ def score_candidate(weights: TermWeights, fields: Fields, known: IndexFacts) -> 
         else:
             value += SAID_WEIGHT * _saturated_frequency(said.count_term(term), said.length)
         total += weight * value
-    total += PAIR_BONUS * _count_pairs(text.lexeme_at, weights.bigrams)
+    total += PAIR_BONUS * _count_pairs(text, weights.bigrams)
     if has_all:
         total += ALL_BONUS * weights.total
     if known.has_phrase:
@@ -153,7 +153,7 @@ def score_candidate(weights: TermWeights, fields: Fields, known: IndexFacts) -> 
 
 
 def _saturated_frequency(times: int, length: int) -> float:
-    return times * (FIELD_SATURATION + 1) / (times + FIELD_SATURATION * (0.5 + 0.5 * length / FIELD_MEAN))
+    return times and times * (FIELD_SATURATION + 1) / (times + FIELD_SATURATION * (0.5 + 0.5 * length / FIELD_MEAN))
 
 
 def _has_chain(text: LexemePositions, phrase: tuple[str, ...]) -> bool:
@@ -167,16 +167,11 @@ def _has_chain(text: LexemePositions, phrase: tuple[str, ...]) -> bool:
     return True
 
 
-def _count_pairs(lexeme_at: Mapping[int, str], bigrams: frozenset[tuple[str, str]]) -> int:
+def _count_pairs(text: LexemePositions, bigrams: frozenset[tuple[str, str]]) -> int:
     """The number of the query's pairs of lexemes that stand in this order within a few words of each other."""
-    if not bigrams or len(lexeme_at) < 2:
-        return 0
-    gaps = range(1, PAIR_GAP_MAX + 1)
-    return len(
-        {
-            pair
-            for at, word in lexeme_at.items()
-            for gap in gaps
-            if (pair := (word, lexeme_at.get(at + gap, ""))) in bigrams
-        }
-    )
+    places, count = text.places, 0
+    for first, second in bigrams:
+        if first in places and second in places:
+            seconds = set(places[second])
+            count += any(not seconds.isdisjoint(range(at + 1, at + 1 + PAIR_GAP_MAX)) for at in places[first])
+    return count

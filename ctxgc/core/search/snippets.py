@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -40,6 +42,40 @@ class Match(NamedTuple):
     lexeme: str
 
 
+@dataclass(frozen=True)
+class Marks:
+    """What of a query is marked in a text: made once for all snippets of a page."""
+
+    query: SearchQuery
+
+    @cached_property
+    def query_lexemes(self) -> QueryLexemes:
+        """The lexemes of the query's terms."""
+        terms = self.query.terms
+        return QueryLexemes(
+            frozenset(lexeme for term in terms for way in term.ways for lexeme in way),
+            tuple(term.ways[0][-1] for term in terms if term.is_prefix),
+        )
+
+    @cached_property
+    def pairs_min(self) -> int:
+        """The pairs of the shortest term of a script without spaces; 0 without one."""
+        ways = (way for term in self.query.terms for way in term.ways)
+        return min((len(way) for way in ways if is_spaceless(way[0][:1])), default=0)
+
+    @cached_property
+    def has_signed(self) -> bool:
+        """Whether a sign is a part of any word."""
+        return any(
+            not (lexeme[0].isalnum() and lexeme[-1].isalnum()) for lexeme in self.query_lexemes.lexemes if lexeme
+        )
+
+    @cached_property
+    def bigrams(self) -> frozenset[tuple[str, str]]:
+        """The query's pairs of words."""
+        return self.query.bigrams
+
+
 class Snippet(NamedTuple):
     """One line of text with U+0002 and U+0003 around matches, and the lines of the text that it shows."""
 
@@ -48,31 +84,29 @@ class Snippet(NamedTuple):
     last_line: int = 1
 
 
-def find_matches(text: str, query: SearchQuery) -> list[Match]:
+def find_matches(text: str, marks: Marks) -> list[Match]:
     """Where a text has words of a query, in order; the first `MATCHES_MAX` places."""
-    lexemes = {lexeme for term in query.terms for way in term.ways for lexeme in way}
-    heads = tuple(term.ways[0][-1] for term in query.terms if term.is_prefix)
-    if not text or not lexemes:
+    sought = marks.query_lexemes
+    if not text or not sought.lexemes:
         return []
-    pairs_min = min((len(way) for term in query.terms for way in term.ways if is_spaceless(way[0][:1])), default=0)
-    found = (
-        _match_words(text, lexemes, heads) if has_ascii_words(text) else _match_runs(text, lexemes, heads, pairs_min)
-    )
-    if any(not lexeme[0].isalnum() or not lexeme[-1].isalnum() for lexeme in lexemes if lexeme):
-        found += (Match(m.start(), m.end(), m[0].lower()) for m in SIGNED.finditer(text) if m[0].lower() in lexemes)
+    found = _match_words(text, sought) if has_ascii_words(text) else _match_runs(text, sought, marks.pairs_min)
+    if marks.has_signed:
+        signed = SIGNED.finditer(text)
+        found += (Match(m.start(), m.end(), m[0].lower()) for m in signed if m[0].lower() in sought.lexemes)
         found.sort()
     return found[:MATCHES_MAX]
 
 
-def _match_words(text: str, lexemes: set[str], heads: tuple[str, ...]) -> list[Match]:
+def _match_words(text: str, sought: QueryLexemes) -> list[Match]:
     """Matches in a text of plain letters: only words with a part that begins like a word of the query are looked at."""
-    sought = QueryLexemes(frozenset(lexemes), heads)
     words = f" {blank_out_signs(text)} "  # A letter of the text is one further in here.
     found: dict[int, Match] = {}
     for begin in _word_starts(text, words, sought):
         if begin not in found:
             end = words.find(" ", begin)
-            if lexeme := sought.lexeme_of[words[begin:end]] or _find_word_part(text[begin - 1 : end - 1], lexemes):
+            if lexeme := sought.lexeme_of[words[begin:end]] or _find_word_part(
+                text[begin - 1 : end - 1], sought.lexemes
+            ):
                 found[begin] = Match(begin - 1, end - 1, lexeme)
     return [found[begin] for begin in sorted(found)]
 
@@ -97,14 +131,15 @@ def _word_starts(text: str, words: str, sought: QueryLexemes) -> Iterator[int]:
             at = words.find(start, at + 1)
 
 
-def _find_word_part(word: str, lexemes: set[str]) -> str:
-    """The first part of a camelCase word among the lexemes."""
+def _find_word_part(word: str, lexemes: frozenset[str]) -> str:
+    """The first part of a camelCase word that is one of these lexemes."""
     parts = () if word.islower() else map(stem, camel_parts(word))
     return next((part for part in parts if part in lexemes), "")
 
 
-def _match_runs(text: str, lexemes: set[str], heads: tuple[str, ...], pairs_min: int) -> list[Match]:
+def _match_runs(text: str, sought: QueryLexemes, pairs_min: int) -> list[Match]:
     """Matches in any text; of a script without spaces only runs of as many pairs as the shortest term has."""
+    lexemes, heads = sought.lexemes, sought.heads
     found: list[Match] = []
     for lexeme, start, end in lexeme_spans(text):
         if lexeme not in lexemes and not (heads and lexeme.startswith(heads)):
@@ -126,10 +161,11 @@ def _range_worth(found: Sequence[Match], bigrams: frozenset[tuple[str, str]]) ->
     return worth + RUN_BONUS * len(runs & bigrams)
 
 
-def make_snippet(text: str, query: SearchQuery) -> Snippet:
+def make_snippet(text: str, query: SearchQuery, marks: Marks | None = None) -> Snippet:
     """The characters around the place where most of a query's words stand; the head of the text if none does."""
-    found = find_matches(text, query)
-    first, last = _densest_window(found, query)
+    marks = marks or Marks(query)
+    found = find_matches(text, marks)
+    first, last = _densest_window(found, marks.bigrams)
     low = found[first].start if found else 0
     start = max(0, low - SNIPPET_CHARS // 4)
     end = min(len(text), start + SNIPPET_CHARS)
@@ -150,10 +186,9 @@ def make_snippet(text: str, query: SearchQuery) -> Snippet:
     return Snippet("".join(out), text.count("\n", 0, low) + 1, text.count("\n", 0, stop) + 1)
 
 
-def _densest_window(found: Sequence[Match], query: SearchQuery) -> tuple[int, int]:
+def _densest_window(found: Sequence[Match], bigrams: frozenset[tuple[str, str]]) -> tuple[int, int]:
     """The first and the last match of the window of a snippet's length with the most words of the query."""
     starts = [match.start for match in found]
-    bigrams = query.bigrams
     best, at = (-1.0, 0), (0, 0)
     for first, match in enumerate(found):
         last = bisect_left(starts, match.start + SNIPPET_CHARS * 3 // 4) - 1

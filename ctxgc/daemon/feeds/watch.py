@@ -140,8 +140,13 @@ class Watcher:
         return len(self._watched)
 
     def add(self, path: str, *, must_exist: bool = True) -> bool:
-        """Follow a path from now on; False for a followed path. Raises `NotFound`, `Busy`, `BadParams`."""
-        if path in self._watched:
+        """Follow a path from now on; False for a followed path, of which a log that grew is read at once.
+
+        Raises `NotFound`, `Busy`, `BadParams`.
+        """
+        if (followed := self._watched.get(path)) is not None:
+            if path in followed.files and os.path.isfile(path) and followed.unread_bytes(path, os.path.getsize(path)):
+                self._spawn(self._read_transcript(followed, path, is_start=False))
             return False
         if len(self._watched) >= WATCHED_MAX:
             raise Busy(f"{WATCHED_MAX} paths are followed already", hint="follow a folder above them instead")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ctxgc.core.heap import DEPARTED, Heap
+from ctxgc.core.heap import DEPARTED, FORGOTTEN, Heap
 from ctxgc.core.labels import tokens_label
 from ctxgc.core.masks import filter_table, mask_positions
 
 _IS_DEPARTED = filter_table(lambda state: state == DEPARTED)
+_IS_STORED = filter_table(lambda state: state != FORGOTTEN)
 
 
 class DepartedSegments(NamedTuple):
@@ -30,7 +31,10 @@ class DepartedSegments(NamedTuple):
         )
 
 
-def count_departed(heap: Heap) -> DepartedSegments:
-    """The departed segments of a heap. O(departed); O(slots) at C speed."""
-    slots = list(mask_positions(heap.state.translate(_IS_DEPARTED)))
+def count_departed(heap: Heap, *, with_window: bool = False) -> DepartedSegments:
+    """The departed segments of a heap. O(departed); O(slots) at C speed.
+
+    `with_window`: the host is dropping the window too, and its log has yet to say so.
+    """
+    slots = list(mask_positions(heap.state.translate(_IS_STORED if with_window else _IS_DEPARTED)))
     return DepartedSegments(len(slots), sum(heap.skeleton[slot] + heap.body[slot] for slot in slots))

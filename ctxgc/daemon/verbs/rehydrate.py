@@ -39,7 +39,7 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
     }
     moments = {slot: rows[after].segment.wall_s if after in rows else updated_s for slot, after in later.items()}
     maker = SectionMaker(project, stored, moments, redacts=services.config.redact.enabled)
-    departed = count_departed(session.heap)
+    departed = count_departed(session.heap, with_window=params.is_compacting)
 
     def fill(packer: Packer) -> int:
         return pack_sections(packer, maker.make_sections(chosen))

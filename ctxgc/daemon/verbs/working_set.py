@@ -15,7 +15,7 @@ from operator import or_
 
 from ctxgc.adapters.facts.working_set import call_input, open_plan_items, written_lines
 from ctxgc.core.excerpts import ExcerptSource, Section, lines_of_source, number_lines, shorten_line
-from ctxgc.core.frame import split_lines
+from ctxgc.core.frame import HEAD, split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
 from ctxgc.core.line_ranges import LineRange, ranges_of_lines
 from ctxgc.core.masks import filter_table
@@ -169,6 +169,8 @@ class SectionMaker:
             tokens = sum(tokens for _, _, tokens in one.row.pieces)
             address, _, what = origin_facts_in_session(one)
             texts = split_lines(piece.text for piece in one.content[1])
+            if any(HEAD in text for text in texts):
+                continue  # An earlier working set, which a hook gave: no rule, and older than this one.
             # A rule without a file has no name but its first words.
             first = "" if one.row.segment.paths else next(filter(str.strip, texts), "")[:FIRST_CHARS]
             name = f"{what}, {size_label(tokens)} tokens"

@@ -19,7 +19,7 @@ import time
 
 from ctxgc.fronts.cli.commands import CommandSpec, frame_tokens_argument
 from ctxgc.protocol import discovery
-from ctxgc.protocol.agents import CLAUDE_CODE, CODEX
+from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
 from ctxgc.protocol.blocking_client import CallFailed, LineClient, TimedOut, Unreachable
 from ctxgc.protocol.limits import OFFER_TOKENS_MAX
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ctxgc.protocol.replies.sessions import SessionsReply, ShowReply
     from ctxgc.protocol.replies.stash import RehydrateReply, SearchReply
 
-SOURCES = {"claude": CLAUDE_CODE, "codex": CODEX}
+SOURCES = {"claude": CLAUDE_CODE, "codex": CODEX, "opencode": OPENCODE}
 INPUT_BYTES_MAX = 2**22
 INPUT_S = 0.5
 """After so long without a whole event, the event is what came so far."""
@@ -182,7 +182,8 @@ class _HookEvent:
             return ""
         is_compact = self._start == "compact"
         room = max(1, budget_tokens - OFFER_TOKENS_MAX) if is_compact else budget_tokens
-        params = {"session": name, "budget_tokens": room}
+        # The transcript says of a compaction only after the hook: to the daemon nothing has left the window yet.
+        params = {"session": name, "budget_tokens": room, "is_compacting": is_compact}
         reply: RehydrateReply = self._client.call("session.rehydrate", params, WORKING_SET_S)
         offer = reply.offer if is_compact else ""
         return "\n".join(filter(None, [reply.text.rstrip("\n"), offer]))

@@ -135,7 +135,7 @@ def _plan_agent(
     agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> AgentPlan:
     from ctxgc.fronts.setup.agent_settings import PLANS, Options, ctxgc_command
-    from ctxgc.fronts.setup.agent_tools import hooks_plan, installed_parts, join_plans, mcp_plan
+    from ctxgc.fronts.setup.agent_tools import hooks_plan, installed_parts, join_plans, mcp_plan, plugin_plan
 
     command = ctxgc_command(host.environment, host.program("ctxgc"))
     if args.plugin and agent != "opencode":
@@ -144,16 +144,16 @@ def _plan_agent(
     # A part that is there already stays; no part asked for means the gateway, as before there were others.
     asked = {part for part in ("gateway", "plugin", "mcp", "hooks") if getattr(args, part)} or {"gateway"}
     parts, plans = asked | installed_parts(standing), []
-    options = Options(
-        has_status_line=not args.no_status_line,
-        is_plugin="plugin" in parts and "gateway" not in asked,
-        command=command,
-        makes_secret=makes_secret,
-    )
-    if parts & {"gateway", "plugin"}:
+    uses_gateway = "gateway" in asked or ("gateway" in parts and "plugin" not in parts)
+    options = Options(has_status_line=not args.no_status_line, command=command, makes_secret=makes_secret)
+    if uses_gateway:
         plans.append(PLANS[agent](config, host.environment, options, standing))
     plans += [mcp_plan(agent, host.environment, options, standing)] if "mcp" in parts else []
-    plans += [hooks_plan(agent, host.environment, options, standing)] if "hooks" in parts else []
+    if "hooks" in parts and agent != "opencode":
+        plans.append(hooks_plan(agent, host.environment, options, standing))
+    elif "hooks" in parts or ("plugin" in parts and not uses_gateway):
+        does = {"collects": not uses_gateway, "has_hooks": "hooks" in parts}
+        plans.append(plugin_plan(host.environment, options, standing, **does))
     return join_plans(plans)
 
 
@@ -186,9 +186,10 @@ def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: lis
 
     for file in new_files:
         edits.append(file.edit)
-        if read_text(Path(file.edit.file)) != file.text:
+        present = read_text(Path(file.edit.file))
+        if present != file.text:
             work.texts[file.edit.file] = file.text
-            work.add_change(file.edit.file, "a new file")
+            work.add_change(file.edit.file, "a new file" if present is None else "written anew")
 
 
 def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:

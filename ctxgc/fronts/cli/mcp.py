@@ -79,8 +79,7 @@ def _working_folder() -> str:
 def serve_message(args: argparse.Namespace, word: str, folder: str, version: str, body: bytes) -> tuple[int, bytes]:
     """Status and reply to one message of a client over HTTP, whose project is this folder.
 
-    202 where no reply is due, 400 for what is no message or of a version that the server does not know. Raises
-    `PermissionError` where the word is not the folder's.
+    400 for a version that the server does not know. Raises `PermissionError` where the word is not the folder's.
     """
     from ctxgc.fronts.mcp.handlers import method_handlers
     from ctxgc.fronts.mcp.project_token import is_project_token
@@ -97,9 +96,16 @@ def serve_message(args: argparse.Namespace, word: str, folder: str, version: str
     try:
         call = DaemonLink(shell).call
         scope = Scope(call, folder, {})
-        reply = McpServer(lambda: method_handlers(call, scope), scope).answer_line(body)
+        reply = McpServer(lambda: method_handlers(call, scope), scope, version).answer_line(body)
     finally:
         shell.close()
+    return http_reply(reply)
+
+
+def http_reply(reply: dict[str, Any] | list[dict[str, Any]] | None) -> tuple[int, bytes]:
+    """A reply's status and body: 202 where no reply is due, 400 for what is no message."""
+    from ctxgc.fronts.mcp.rpc import encode_line
+
     if reply is None:
         return HTTP_ACCEPTED, b""
     is_message = isinstance(reply, list) or reply["id"] is not None

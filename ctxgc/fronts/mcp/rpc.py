@@ -21,6 +21,8 @@ LINE_BYTES_MAX = 2**22
 BATCH_MAX = 100
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Versions of the protocol that begin with `initialize`, the newest first."""
+VERSIONS_WITHOUT_BATCHES = frozenset({"2025-11-25", "2025-06-18"})
+"""Versions in which a line is a single message."""
 
 
 class BadMessage(Exception):

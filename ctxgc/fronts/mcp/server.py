@@ -21,6 +21,7 @@ from ctxgc.fronts.mcp.rpc import (
     INVALID_REQUEST,
     LINE_BYTES_MAX,
     METHOD_NOT_FOUND,
+    VERSIONS_WITHOUT_BATCHES,
     BadMessage,
     encode_line,
     error_reply,
@@ -59,8 +60,10 @@ INSTRUCTIONS = (
 class McpServer:
     """Serves one client until the stream ends. Mutable; `serve` is called once."""
 
-    def __init__(self, load: Callable[[], Handlers], scope: Scope) -> None:
+    def __init__(self, load: Callable[[], Handlers], scope: Scope, version: str = "") -> None:
         self._load = load
+        self._version = version
+        """The protocol's version, once the client and the server have agreed on one."""
         self._handlers: Handlers = {"initialize": self._initialize, "ping": lambda params: {}}
         self._is_loaded = False
         self._scope = scope
@@ -100,13 +103,22 @@ class McpServer:
     def answer_line(self, line: bytes) -> dict[str, Any] | list[dict[str, Any]] | None:
         """The reply to a line, carried out at once; `None` where the line needs none. For a client over HTTP."""
         try:
-            messages, is_batch = parse_messages(line)
+            messages, is_batch = self._parse_line(line)
         except BadMessage as failure:
             return error_reply(None, failure)
         requests = [message for message in messages if self._needs_reply(message)]
         self._load_handlers(requests)
         replies = [reply for reply in map(self._handle_request, requests) if reply is not None]
         return (replies if is_batch else replies[0]) if replies else None
+
+    def _parse_line(self, line: bytes) -> tuple[list[Any], bool]:
+        """The messages of a line, and whether the line is a batch. Raises `BadMessage`."""
+        messages, is_batch = parse_messages(line)
+        if is_batch and self._version in VERSIONS_WITHOUT_BATCHES:
+            raise BadMessage(INVALID_REQUEST, f"version {self._version} of the protocol has no batches")
+        if is_batch and any(_request_method(message) == "initialize" for message in messages):
+            raise BadMessage(INVALID_REQUEST, "`initialize` stands in no batch")
+        return messages, is_batch
 
     def _send_message(self, message: dict[str, Any] | list[dict[str, Any]]) -> None:
         line, sink = encode_line(message), self._sink
@@ -122,7 +134,7 @@ class McpServer:
     def _dispatch_line(self, line: bytes) -> None:
         """Answer a line, or hand its requests to the worker."""
         try:
-            messages, is_batch = parse_messages(line)
+            messages, is_batch = self._parse_line(line)
         except BadMessage as failure:
             self._send_message(error_reply(None, failure))
             return
@@ -228,8 +240,9 @@ class McpServer:
     def _initialize(self, params: dict[str, Any]) -> dict[str, Any]:
         capabilities = params.get("capabilities")
         self._knows_roots = isinstance(capabilities, dict) and isinstance(capabilities.get("roots"), dict)
+        self._version = negotiate_version(params.get("protocolVersion"))
         return {
-            "protocolVersion": negotiate_version(params.get("protocolVersion")),
+            "protocolVersion": self._version,
             "capabilities": {"tools": {}, "resources": {}, "prompts": {}},
             "serverInfo": {"name": "ctxgc", "title": "ctxgc", "version": __version__},
             "instructions": INSTRUCTIONS,

@@ -25,9 +25,8 @@ from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.setup import json_edit, toml_edit
-from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, is_unchanged, new_file, read_text, undo_changes
+from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, read_text, undo_changes
 from ctxgc.fronts.setup.json_edit import Uneditable
-from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
 from ctxgc.protocol import discovery
 
 STATUS_LINE = "status --line --stdin"
@@ -39,8 +38,6 @@ class Options:
     """The settings of an installation beside the base URL."""
 
     has_status_line: bool = True
-    is_plugin: bool = False
-    """OpenCode goes without the gateway: by the plugin."""
     command: str = "ctxgc"
     """How an agent calls the command."""
     makes_secret: bool = True
@@ -136,16 +133,8 @@ def plan_codex(config: Config, environment: Mapping[str, str], options: Options,
 def plan_opencode(
     config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]
 ) -> AgentPlan:
-    """OpenCode: base URLs of its providers `anthropic` and `openai`; or the plugin, which needs no gateway."""
+    """OpenCode: base URLs of its providers `anthropic` and `openai`."""
     folder = agent_home_folder(environment, "XDG_CONFIG_HOME", ".config") / "opencode"
-    if options.is_plugin:
-        path = folder / "plugins" / "ctxgc.ts"
-        text = packaged_text(PLUGIN)
-        present = read_text(path)
-        if present not in (None, text) and not is_unchanged(path, standing):
-            raise CommandRefused(f"{path} is there already, and is not of this version", hint="take it away first")
-        note = "the plugin begins in shadow: CTXGC_OPENCODE_MODE=on switches it on"
-        return AgentPlan(new_files=(new_file(path, text),), notes=(note,), needs_gateway=False)
     names = ("opencode.jsonc", "opencode.json")
     path = folder / next((name for name in names if (folder / name).exists()), names[-1])
     settings = parse_json_settings(path, text_before_installation(path, standing))

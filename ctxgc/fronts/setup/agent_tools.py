@@ -1,14 +1,16 @@
-"""The settings by which an agent has ctxgc's tools and tells ctxgc of its work: the MCP server, the hooks.
+"""The settings by which an agent has ctxgc's tools and tells ctxgc of its work: the MCP server, the hooks, the plugin.
 
-    mcp     the server's entry, and `/ctxgc` where the agent reads commands from files
-    hooks   `ctxgc hook` at the events of a session, behind what the user has there
+    mcp      the server's entry, and `/ctxgc` where the agent reads commands from files
+    hooks    `ctxgc hook` at the events of a session, behind what the user has there; in OpenCode the plugin's notes
+    plugin   OpenCode's sessions without the gateway
 
-Neither needs the gateway.
+None of these needs the gateway.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ from ctxgc.fronts.setup.agent_settings import (
     text_before_installation,
 )
 from ctxgc.fronts.setup.changes import Change, FileEdit, is_unchanged, new_file, read_text
+from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, packaged_text
 from ctxgc.fronts.setup.toml_edit import encode_toml_value
 from ctxgc.protocol import discovery
 
@@ -38,22 +41,34 @@ EVENTS = {
 """Events that hooks are for, each with the matcher that it takes."""
 HANDED_ON = ["XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "CTXGC_SOCKET", "CTXGC_DAEMON__STATE_DIR"]
 """Variables that lead to the daemon. Codex hands a server none that its settings do not name."""
-COMMAND_TEXT = """---
-description: What left the context: status, recall WORDS, pin WORDS
+_INSTALLED_LINE = re.compile(r"^(const INSTALLED = )\{.*\}$", re.MULTILINE)
+"""The plugin's line of settings."""
+_COMMAND_HEAD = """---
+description: "What left the context: status, recall WORDS, pin WORDS"
 ---
 Use the tools of the MCP server `ctxgc`. What is asked: $ARGUMENTS
-
+"""
+_SKILL_HEAD = """---
+name: ctxgc
+description: "What left the context: status, recall WORDS, pin WORDS. For a message that names $ctxgc."
+---
+Use the tools of the MCP server `ctxgc`. What is asked stands behind `$ctxgc` in the user's message:
+"""
+_COMMAND_BODY = """
 - nothing, or `status`: call `status` and show its lines.
 - `recall WORDS`: find the words with `search`, bring the best hit back with `recall`, and go on with it.
 - `pin WORDS`: find the words with `search`, keep the best hit with `pin`, and name it.
 """
+COMMAND_TEXT, SKILL_TEXT = _COMMAND_HEAD + _COMMAND_BODY, _SKILL_HEAD + _COMMAND_BODY
+"""`/ctxgc` of Claude Code, OpenCode, and Codex before 0.117, as `/prompts:ctxgc`; `$ctxgc` of Codex since."""
 
 
 def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
     """The edits that give an agent the MCP server."""
     command = [options.command, "mcp"]
     if agent == "codex":
-        path = agent_home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
+        folder = agent_home_folder(environment, "CODEX_HOME", ".codex")
+        path = folder / "config.toml"
         block = "\n".join(
             [
                 f"[mcp_servers.{SERVER}]",
@@ -63,7 +78,9 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
                 "",
             ]
         )
-        return AgentPlan((FileEdit(str(path), "toml", (Change(("mcp_servers", SERVER), block),)),), needs_gateway=False)
+        edit = FileEdit(str(path), "toml", (Change(("mcp_servers", SERVER), block),))
+        texts = {folder / "skills" / "ctxgc" / "SKILL.md": SKILL_TEXT, folder / "prompts" / "ctxgc.md": COMMAND_TEXT}
+        return AgentPlan((edit,), **_command_files(texts, standing), needs_gateway=False)
     if agent == "claude":
         path = _claude_json_path(environment)
         # Loaded always: Claude Code then waits for the server, and shows its model the tools that tombstones name.
@@ -84,7 +101,7 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
             f"{path} has a server `{SERVER}` of yours", kind="config", hint=f"take {'.'.join(place)} out first"
         )
     edit = FileEdit(str(path), "json", (Change(place, json.dumps(server)),))
-    return AgentPlan((edit,), **_slash_command_file(commands / "ctxgc.md", standing), needs_gateway=False)
+    return AgentPlan((edit,), **_command_files({commands / "ctxgc.md": COMMAND_TEXT}, standing), needs_gateway=False)
 
 
 def _claude_json_path(environment: Mapping[str, str]) -> Path:
@@ -93,22 +110,22 @@ def _claude_json_path(environment: Mapping[str, str]) -> Path:
     return (Path(own) if own.startswith("/") else Path(discovery.home_folder(environment))) / ".claude.json"
 
 
-def _slash_command_file(path: Path, standing: list[FileEdit]) -> dict[str, Any]:
-    """The file of `/ctxgc`; a note instead where the user has such a file."""
-    present = read_text(path)
-    if present not in (None, COMMAND_TEXT) and not is_unchanged(path, standing):
-        return {"notes": (f"{path} is yours and stays as it is",)}
-    return {"new_files": (new_file(path, COMMAND_TEXT),)}
+def _command_files(texts: Mapping[Path, str], standing: list[FileEdit]) -> dict[str, Any]:
+    """The files by which an agent knows `/ctxgc`; a note instead of each that the user has."""
+    kept = [path for path, text in texts.items() if _is_users_file(path, text, standing)]
+    return {
+        "new_files": tuple(new_file(path, text) for path, text in texts.items() if path not in kept),
+        "notes": tuple(f"{path} is yours and stays as it is" for path in kept),
+    }
+
+
+def _is_users_file(path: Path, text: str, standing: list[FileEdit]) -> bool:
+    """Whether the user has a file in place of this text, which no installation wrote."""
+    return read_text(path) not in (None, text) and not is_unchanged(path, standing)
 
 
 def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
-    """The edits that have an agent call `ctxgc hook`. Raises `CommandRefused` for an agent without served hooks."""
-    if agent == "opencode":
-        raise CommandRefused(
-            "OpenCode's hooks, which belong to plugins, are not served yet",
-            kind="usage",
-            hint="`ctxgc install opencode --plugin` tells ctxgc of its sessions",
-        )
+    """The edits that have Claude Code or Codex call `ctxgc hook`."""
     variable, usual, name = {
         "claude": ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
         "codex": ("CODEX_HOME", ".codex", "hooks.json"),
@@ -126,10 +143,37 @@ def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, sta
     return AgentPlan((FileEdit(str(path), "json", tuple(changes)),), notes=notes, needs_gateway=False)
 
 
+def plugin_plan(
+    environment: Mapping[str, str], options: Options, standing: list[FileEdit], *, collects: bool, has_hooks: bool
+) -> AgentPlan:
+    """OpenCode's plugin. `collects`: no gateway tells ctxgc of the sessions; `has_hooks`: the model gets notes."""
+    folder = agent_home_folder(environment, "XDG_CONFIG_HOME", ".config") / "opencode" / "plugins"
+    text = packaged_text(PLUGIN)
+    if has_hooks:
+        settings = {"collects": collects, "hooks": has_hooks, "command": options.command}
+        text, count = _INSTALLED_LINE.subn(lambda found: f"{found[1]}{json.dumps(settings)}", text)
+        if count != 1:
+            raise CommandRefused(
+                "the plugin of this installation lacks its line of settings", hint="install ctxgc again"
+            )
+    texts = {folder / "ctxgc.ts": text}
+    if has_hooks:
+        texts[folder / "ctxgc" / "notes.ts"] = packaged_text(PLUGIN_NOTES)
+    for path, fresh in texts.items():
+        if _is_users_file(path, fresh, standing):
+            raise CommandRefused(f"{path} is there already, and is not of this version", hint="take it away first")
+    notes = ("the plugin begins in shadow: CTXGC_OPENCODE_MODE=on switches it on",) if collects else ()
+    return AgentPlan(
+        new_files=tuple(new_file(path, fresh) for path, fresh in texts.items()), notes=notes, needs_gateway=False
+    )
+
+
 def installed_parts(standing: list[FileEdit]) -> set[str]:
-    """The standing parts of an installation, by their settings."""
+    """The parts of an installation that stand, by the settings that they set and the files that they wrote."""
     parts = {"mcpServers": "mcp", "mcp_servers": "mcp", "mcp": "mcp", "hooks": "hooks"}
     found = {parts.get(change.path[0], "gateway") for edit in standing for change in edit.changes}
+    if any(edit.file.endswith("plugins/ctxgc/notes.ts") for edit in standing):
+        return found | {"hooks"}  # The plugin is there for them, whether or not a gateway is.
     return found | {"plugin" for edit in standing if edit.file.endswith("plugins/ctxgc.ts")}
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from ctxgc.fronts.cli.context import CommandRefused
 
 PLUGIN = "opencode/ctxgc.ts"
+PLUGIN_NOTES = "opencode/ctxgc/notes.ts"
+"""The part of the plugin that gives a model working sets."""
 UNITS = ("systemd/ctxgcd.socket", "systemd/ctxgcd.service", "systemd/ctxgc-gateway.service")
-_IN_CHECKOUT = {PLUGIN: "agents/opencode/ctxgc.ts"}
+_IN_CHECKOUT = {name: f"agents/{name}" for name in (PLUGIN, PLUGIN_NOTES)}
 
 
 def packaged_text(name: str) -> str:

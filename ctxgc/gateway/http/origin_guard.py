@@ -16,6 +16,7 @@ from collections.abc import Callable, Set
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from ctxgc.gateway.http.tools_endpoint import TOOLS_PREFIX
 from ctxgc.gateway.loopback import is_local
 
 _HOST = re.compile(r"(\[(?P<in_brackets>[^]]+)\]|(?P<bare>[^][:]+))(:[0-9]+)?")
@@ -31,7 +32,10 @@ def refuse_browser_pages(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
         hosts = request.headers.getall("host", [])
         if len(hosts) != 1 or not (names_this_machine(hosts[0]) or _host_name(hosts[0]) in hosts_allowed()):
             return _refusal_response("it serves its own machine; `gateway.hosts_allowed` may give it another name")
-        if "origin" in request.headers or request.headers.get("sec-fetch-site", NO_SITE) != NO_SITE:
+        # Clients of the tools may name the server's own origin, as the protocol has it. No page is of that origin.
+        own = {f"http://{hosts[0]}"} if request.path.startswith(TOOLS_PREFIX) else set()
+        is_page = not own.issuperset(request.headers.getall("origin", []))
+        if is_page or request.headers.get("sec-fetch-site", NO_SITE) != NO_SITE:
             return _refusal_response("it serves no page of a browser")
         return await handler(request)
 

@@ -13,7 +13,7 @@ from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.setup import services
 from ctxgc.fronts.setup.agent_settings import ctxgc_command
 from ctxgc.fronts.setup.agent_tools import EVENTS
-from ctxgc.fronts.setup.packaged import PLUGIN, packaged_text
+from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, packaged_text
 from ctxgc.gateway.secret import NAME, read_secret
 
 SETTINGS = """{
@@ -375,9 +375,9 @@ def test_settings_keep_their_rights_and_a_link_stays_a_link(run, home):
 @pytest.mark.parametrize("parts", [("--mcp",), ("--hooks",), ("--gateway",), ("--mcp", "--hooks", "--gateway")])
 @pytest.mark.parametrize("agent", ["claude", "codex", "opencode"])
 def test_a_link_that_leads_nowhere_yet_leads_there_again_afterwards(agent, parts, run, home):
-    if agent == "opencode" and "--hooks" in parts:
-        return
     names = (".claude/settings.json", ".claude.json", ".codex/config.toml", ".codex/hooks.json", FILES["opencode"])
+    names += (".config/opencode/plugins/ctxgc.ts",)
+    (home / names[-1]).parent.mkdir()
     for number, name in enumerate(names):
         (home / name).unlink(missing_ok=True)
         (home / name).symlink_to(home / "dotfiles" / f"{number}")
@@ -413,7 +413,7 @@ PARTS = [("--mcp",), ("--hooks",), ("--mcp", "--hooks"), ("--gateway", "--mcp", 
 
 
 @pytest.mark.parametrize("parts", PARTS, ids=" ".join)
-@pytest.mark.parametrize("agent", ["claude", "codex"])
+@pytest.mark.parametrize("agent", FILES)
 def test_each_part_is_installed_beside_what_is_there_and_leaves_nothing_behind(agent, parts, run, home):
     mine = {"hooks": {"PostToolUse": [{"hooks": [{"type": "command", "command": "mine"}]}]}, "x": 1}
     (home / ".codex" / "hooks.json").write_text(json.dumps(mine))
@@ -457,16 +457,43 @@ def test_tools_and_hooks_need_no_gateway_and_no_service(run, manager, home):
     assert server["alwaysLoad"] is True
 
 
-def test_opencode_gets_the_server_and_its_command_and_is_told_of_the_plugin_instead_of_hooks(run, home):
+def test_opencode_gets_the_server_and_its_command(run, home):
     before = files(home)
 
     assert run("install", "opencode", "--mcp")[0] == 0
+
     settings = json.loads((home / ".config" / "opencode" / "opencode.json").read_text())
     assert settings["mcp"]["ctxgc"]["command"][-1] == "mcp"
     assert (home / ".config" / "opencode" / "command" / "ctxgc.md").exists()
-    code, said = run("install", "opencode", "--hooks")
-    assert code == 2
-    assert "--plugin" in said.err
+    run("uninstall", "opencode")
+    assert files(home) == before
+
+
+@pytest.mark.parametrize(
+    ("installations", "collects"),
+    [
+        (["--hooks"], True),
+        (["--plugin --hooks"], True),
+        (["--plugin", "--hooks"], True),
+        (["--gateway --hooks"], False),
+        (["--gateway", "--hooks"], False),
+        (["--hooks", "--gateway"], False),
+        (["--hooks", "--mcp", "--hooks"], True),
+    ],
+    ids=str,
+)
+def test_opencodes_plugin_has_the_hooks_and_collects_where_no_gateway_does(installations, collects, run, home):
+    before = files(home)
+
+    for words in installations:
+        assert run("install", "opencode", *words.split())[0] == 0
+
+    plugins = home / ".config" / "opencode" / "plugins"
+    assert (plugins / "ctxgc" / "notes.ts").read_text() == packaged_text(PLUGIN_NOTES)
+    [line] = [line for line in (plugins / "ctxgc.ts").read_text().split("\n") if line.startswith("const INSTALLED = ")]
+    installed = json.loads(line.removeprefix("const INSTALLED = "))
+    assert installed == {"collects": collects, "hooks": True, "command": "/opt/my tools/ctxgc"}
+    assert ("baseURL" in (home / FILES["opencode"]).read_text()) is not collects
     run("uninstall", "opencode")
     assert files(home) == before
 
@@ -529,6 +556,7 @@ def test_a_command_of_an_activated_environment_is_named_by_its_place(tmp_path):
 
 
 INSTALLS = [("claude", "--mcp", "--hooks"), ("codex", "--hooks"), ("opencode", "--mcp"), ("opencode", "--plugin")]
+INSTALLS += [("codex", "--mcp"), ("opencode", "--hooks"), ("opencode", "--plugin", "--hooks", "--mcp")]
 
 
 @pytest.mark.parametrize("words", INSTALLS, ids=" ".join)
@@ -555,9 +583,33 @@ def test_a_folder_that_the_user_made_or_filled_stays(run, home):
     assert (home / ".config" / "opencode" / "command" / "mine.md").exists()
 
 
-@pytest.mark.parametrize("agent", ["claude", "opencode"])
-def test_a_command_of_ours_that_the_user_rewrote_stays_the_users(agent, run, home):
-    path = home / {"claude": ".claude/commands", "opencode": ".config/opencode/command"}[agent] / "ctxgc.md"
+COMMANDS = {
+    "claude": [".claude/commands/ctxgc.md"],
+    "codex": [".codex/skills/ctxgc/SKILL.md", ".codex/prompts/ctxgc.md"],
+    "opencode": [".config/opencode/command/ctxgc.md"],
+}
+
+
+@pytest.mark.parametrize(("agent", "name"), [(agent, name) for agent, names in COMMANDS.items() for name in names])
+def test_a_command_comes_with_the_tools_and_a_file_of_the_users_stays(agent, name, run, home):
+    run("install", agent, "--mcp")
+    assert {name for name in COMMANDS[agent] if "recall WORDS" in (home / name).read_text()} == {*COMMANDS[agent]}
+    run("uninstall", agent)
+    (home / name).parent.mkdir(parents=True)
+    (home / name).write_text("mine")
+    before = files(home)
+
+    code, said = run("install", agent, "--mcp")
+
+    assert code == 0
+    assert f"{home / name} is yours and stays" in said.out
+    run("uninstall", agent)
+    assert files(home) == before
+
+
+@pytest.mark.parametrize(("agent", "name"), [(agent, name) for agent, names in COMMANDS.items() for name in names])
+def test_a_command_of_ours_that_the_user_rewrote_stays_the_users(agent, name, run, home):
+    path = home / name
     run("install", agent, "--mcp")
     path.write_text("mine")
 
@@ -569,11 +621,24 @@ def test_a_command_of_ours_that_the_user_rewrote_stays_the_users(agent, run, hom
     assert path.read_text() == "mine"
 
 
-def test_a_plugin_that_the_user_rewrote_is_a_reason_to_refuse(run, home):
-    path = home / ".config" / "opencode" / "plugins" / "ctxgc.ts"
-    run("install", "opencode", "--plugin")
+@pytest.mark.parametrize("part", ["--plugin", "--hooks"])
+@pytest.mark.parametrize("name", ["ctxgc.ts", "ctxgc/notes.ts"])
+def test_a_file_of_the_plugin_that_is_the_users_is_a_reason_to_refuse(name, part, run, home):
+    path = home / ".config" / "opencode" / "plugins" / name
+    path.parent.mkdir(parents=True)
     path.write_text("mine")
 
-    assert run("install", "opencode", "--plugin")[0] != 0
+    assert (run("install", "opencode", part)[0] != 0) == (part == "--hooks" or name == "ctxgc.ts")
+    run("uninstall")
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("part", ["--plugin", "--hooks"])
+def test_a_plugin_that_the_user_rewrote_is_a_reason_to_refuse(part, run, home):
+    path = home / ".config" / "opencode" / "plugins" / "ctxgc.ts"
+    run("install", "opencode", part)
+    path.write_text("mine")
+
+    assert run("install", "opencode", part)[0] != 0
     run("uninstall")
     assert path.read_text() == "mine"
