@@ -116,7 +116,7 @@ def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> R
     The key is the log of the odds that the body is needed again per token freed, without age: the lowest key is the
     cheapest token to have back. O(proofs · log proofs).
     """
-    freed, gain = heap.freed, rules.min_gain_tokens
+    freed, gain = heap.freed, max(rules.min_gain_tokens, 1)
     proven = garbage_slots(heap, candidates, now, rules)
     for slot in proven:
         candidates[slot] = 0
@@ -131,7 +131,7 @@ def rank_cold(
 
     O(slots + candidates · log candidates).
     """
-    freed, gain = heap.freed, rules.min_gain_tokens
+    freed, gain = heap.freed, max(rules.min_gain_tokens, 1)
     key, born, touched, weights = heap.key, heap.born, heap.touched, heap.weights
     logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
     ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
