@@ -45,6 +45,15 @@ class Now(NamedTuple):
     wall_s: float = 0.0
 
 
+class PointerEdge(NamedTuple):
+    """Lines of a body that an older body shows (`core.elisions`)."""
+
+    target: int
+    """The older slot."""
+    saved_tokens: int
+    """Tokens of the lines less those of the pointer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeapEntry:
     """A heap's record of a segment. Token counts are raw o200k."""
@@ -67,6 +76,8 @@ class HeapEntry:
     touched_turn: int = -1
     touches: int = 0
     state: int = RESIDENT
+    pointers: tuple[PointerEdge, ...] = ()
+    """`body_tokens` counts the body whole; what the pointers save comes off while their targets are in the window."""
 
 
 class Proof(NamedTuple):
@@ -126,6 +137,10 @@ class Heap:
         self._names: dict[str, int] = {"t:": 0, "k:": 0}
         self._shared_kinds: dict[bytes, bytes] = {}
         self.proofs: dict[int, Proof] = {}
+        self.pointers: dict[int, tuple[PointerEdge, ...]] = {}
+        """The pointers of each slot whose body shows lines of older slots by pointers alone."""
+        self.holders: dict[int, list[int]] = {}
+        """The slots whose pointers lead to each slot."""
         self.grace_until: dict[int, int] = {}
         """Turn up to which a recalled slot is a root."""
         self.last_turn = 0
@@ -195,9 +210,9 @@ class Heap:
         self.touched[slot] = max(entry.touched_turn, entry.born_turn)
         self.touches[slot] = entry.touches
         self.skeleton[slot] = entry.skeleton_tokens
-        self.body[slot] = entry.body_tokens
+        self.body[slot] = entry.body_tokens - self._link_pointers(slot, entry.pointers)
         self.tombstone[slot] = entry.tombstone_tokens
-        self.freed[slot] = entry.body_tokens - entry.tombstone_tokens
+        self.freed[slot] = self.body[slot] - entry.tombstone_tokens
         self.importance[slot] = entry.importance
         self.tool[slot] = self._intern_name("t:", entry.tool, self.tools)
         self.task[slot] = self._intern_name("k:", entry.task, self.tasks)
@@ -209,6 +224,27 @@ class Heap:
         self.set_refs(slot, refs)
         self.set_state(slot, entry.state)
         self._is_ordered = False
+
+    def _link_pointers(self, slot: int, pointers: tuple[PointerEdge, ...]) -> int:
+        """Note a new slot's pointers; the tokens that those save whose targets are in the window."""
+        if not pointers:
+            return 0
+        if any(not 0 <= edge.target < slot for edge in pointers):
+            raise ValueError("a pointer leads to an older segment only")
+        self.pointers[slot] = pointers
+        for target in {edge.target for edge in pointers}:
+            self.holders.setdefault(target, []).append(slot)
+        return sum(edge.saved_tokens for edge in pointers if self.state[edge.target] <= EVICTED)
+
+    def _resize_holders(self, target: int, sign: int) -> None:
+        """A target enters the window or leaves it: each holder shows fewer lines itself, or all of its lines."""
+        for holder in self.holders[target]:
+            saved = sum(edge.saved_tokens for edge in self.pointers[holder] if edge.target == target)
+            self._add_to_sums(holder, -1)
+            self.body[holder] -= sign * saved
+            self.freed[holder] -= sign * saved
+            self._add_to_sums(holder, 1)
+            self._score_slot(holder)
 
     def _intern_name(self, prefix: str, name: str, names: list[str]) -> int:
         number = self._names.get(prefix + name)
@@ -249,6 +285,11 @@ class Heap:
             return self.skeleton[slot] + self.body[slot]
         return self.skeleton[slot] + self.tombstone[slot] if state == EVICTED else 0
 
+    def whole_body_tokens(self, slot: int) -> int:
+        """Tokens of a slot's body as its host sent the body: a tombstone names this size, whatever its pointers do."""
+        edges = self.pointers.get(slot, ())
+        return self.body[slot] + sum(edge.saved_tokens for edge in edges if self.state[edge.target] <= EVICTED)
+
     def _add_to_sums(self, slot: int, sign: int) -> None:
         self.resident_tokens += sign * self.cost_of(slot)
         state = self.state[slot]
@@ -260,10 +301,13 @@ class Heap:
     def set_state(self, slot: int, state: int) -> None:
         """Move a slot to a state; the sums follow. O(1)."""
         self._add_to_sums(slot, -1)
-        if (self.state[slot] in (RESIDENT, EVICTED)) != (state in (RESIDENT, EVICTED)):
-            self._is_ordered = False
+        was_inside, is_inside = self.state[slot] <= EVICTED, state <= EVICTED
         self.state[slot] = state
         self._add_to_sums(slot, 1)
+        if was_inside != is_inside:
+            self._is_ordered = False
+            if slot in self.holders:
+                self._resize_holders(slot, 1 if is_inside else -1)
 
     def set_place(self, slot: int, place: int) -> None:
         """Move a slot in the window."""
@@ -331,22 +375,13 @@ class Heap:
     def check_invariants(self) -> None:
         """Raise `AssertionError` unless every invariant of the heap holds. O(n); for tests."""
         n = len(self.ids)
-        columns = (self.kind, self.state, self.flags, self.place, self.born, self.touched, self.touches, self.skeleton)
         assert all(peak >= born for peak, born in zip(self.born_peak, self.born, strict=True))
         assert all(a <= b for a, b in pairwise(self.born_peak))
         assert all(self.freed[slot] == self.body[slot] - self.tombstone[slot] for slot in range(n))
-        more = (
-            self.body,
-            self.tombstone,
-            self.freed,
-            self.importance,
-            self.key,
-            self.refs,
-            self.ref_kinds,
-            self.tool,
-            self.task,
-        )
-        assert all(len(column) == n for column in (*columns, *more, self.traits, self.namings, self.logit))
+        columns = (self.kind, self.state, self.flags, self.place, self.born, self.touched, self.touches, self.skeleton)
+        counts = (self.body, self.tombstone, self.freed, self.traits, self.namings)
+        worth = (self.importance, self.logit, self.key, self.refs, self.ref_kinds, self.tool, self.task)
+        assert all(len(column) == n for column in (*columns, *counts, *worth))
         assert self.slot_of == {id_: slot for slot, id_ in enumerate(self.ids)}
         assert self.resident_tokens == sum(map(self.cost_of, range(n))), "I4"
         absent = (self.freed[s] for s in range(n) if self.state[s] == EVICTED)
@@ -354,6 +389,9 @@ class Heap:
         bodies = (self.body[s] for s in range(n) if self.state[s] == RESIDENT and self.has_evictable_kind(s))
         assert self.evictable_tokens == sum(bodies), "I4"
         assert all(target < slot for slot in range(n) for target in self.refs[slot])
+        led = {(edge.target, slot) for slot, edges in self.pointers.items() for edge in edges}
+        assert led == {(target, slot) for target, holders in self.holders.items() for slot in holders}
+        assert all(target < slot for target, slot in led)
         assert all(len(a) == len(b) for a, b in zip(self.refs, self.ref_kinds, strict=True))
         order = self.window()
         assert sorted(order) == [s for s in range(n) if self.state[s] <= EVICTED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, PLANNING, WORDED, HeapEntry
+from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, PLANNING, WORDED, HeapEntry, PointerEdge
 from ctxgc.core.reuse import trait_bits
 from ctxgc.core.segment import Segment, Status
 
@@ -42,6 +42,7 @@ def heap_entry_of(
     has_evictable_inputs: bool,
     namings: int = 0,
     is_pinned: bool = False,
+    pointers: tuple[PointerEdge, ...] = (),
 ) -> HeapEntry:
     """A segment's heap entry, from its facts and its counts; the content is not looked at.
 
@@ -68,4 +69,5 @@ def heap_entry_of(
         namings=namings,
         importance=segment.importance,
         touched_turn=segment.born_turn,
+        pointers=pointers,
     )

@@ -9,11 +9,11 @@ import re
 from fnmatch import translate
 from functools import lru_cache
 
-from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, WORDED, Heap, Now
+from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, RESIDENT, WORDED, Heap, Now
 from ctxgc.core.masks import and_masks, filter_table, mask_positions
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Kind
+from ctxgc.core.segment import Kind, Segment
 
 ROOTS = (
     "",
@@ -29,9 +29,13 @@ ROOTS = (
     "open",
     "protected",
     "recalled",
+    "pointed",
 )
 """Names of the root codes; 0 is no root. Where several hold, the earliest in this order that explains best wins."""
-SYSTEM, USER, PINS, RECENT, PENDING_CALL, PLAN, FILE, SUMMARY, TASK, OPEN, PROTECTED, RECALLED = range(1, 13)
+SYSTEM, USER, PINS, RECENT, PENDING_CALL, PLAN, FILE, SUMMARY, TASK, OPEN, PROTECTED, RECALLED, POINTED = range(1, 14)
+
+POINTED_PART = 2
+"""A file under edit keeps the targets of its pointers that it shows at least one part in so many of."""
 
 UNSEEN_TURNS = 1
 GLOBS_MAX = 256
@@ -71,9 +75,26 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
     for slot, turn in heap.grace_until.items():
         if now.turn <= turn:
             roots[slot] = roots[slot] or RECALLED
+    _mark_targets_of_roots(heap, roots)
     for slot in mask_positions(heap.state.translate(_IS_OUTSIDE)):
         roots[slot] = 0
     return roots
+
+
+def _mark_targets_of_roots(heap: Heap, roots: bytearray) -> None:
+    """The targets of a root's pointers: the root's own text stands there.
+
+    Most files stay under edit for long, and a few lines of a file would keep a large result for as long: these lines
+    may become a line tombstone.
+    """
+    for holder, edges in heap.pointers.items():
+        if not roots[holder] or heap.state[holder] != RESIDENT:
+            continue
+        is_under_edit = roots[holder] == FILE
+        for edge in edges:
+            saved = sum(other.saved_tokens for other in edges if other.target == edge.target)
+            if not is_under_edit or POINTED_PART * saved >= heap.body[edge.target]:
+                roots[edge.target] = roots[edge.target] or POINTED
 
 
 def _mark_flagged_roots(heap: Heap, roots: bytearray) -> None:
@@ -120,6 +141,13 @@ def _mark_file_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots
         if any(_is_glob_match(path, glob) for glob in rules.protect_paths):
             for use in history.uses:
                 roots[use.slot] = roots[use.slot] or PROTECTED
+
+
+def is_protected(segment: Segment, rules: Rules) -> bool:
+    """Whether the user's rules protect a tool call, by its tool or by a file of it."""
+    if segment.tool in rules.protect_tools:
+        return True
+    return any(_is_glob_match(use.path, glob) for use in segment.paths for glob in rules.protect_paths)
 
 
 def _is_glob_match(path: str, glob: str) -> bool:

@@ -1,0 +1,196 @@
+"""Elisions: runs of lines that a resident result does not show itself.
+
+    lines of a result ──▶ shown as they are
+                     └──▶ elided: the target is resident    a pointer to the lines in the target
+                                  the target is evicted     a line tombstone: the lines are in the stash
+                                  the target departed       shown as they are: the host's list has changed anyway
+
+A pointer stands from the first request that carries its result, so no provider has to cache the lines twice. The
+elisions of a result never change; which of the three forms stands depends on the target's state alone, so the same
+session gives the same bytes. Line numbers count from 0 here, and from 1 in every text.
+
+Cost: O(lines of the result). Source: copy instructions of VCDIFF (RFC 3284).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ctxgc.core.errors import BadParams
+from ctxgc.core.heap import EVICTED, RESIDENT
+from ctxgc.core.numbered_lines import number_of, with_shift
+from ctxgc.core.redact import redact_text
+from ctxgc.core.segment import Address
+from ctxgc.core.tombstone import size_label
+
+POINTER_NOTE_BEGINS = "[ctxgc: lines "
+NOTE_CHARS_MAX = 400
+NUMBER_MAX = 10**9
+
+
+class Elision(NamedTuple):
+    """A run of lines of a result that the result's target shows."""
+
+    first: int
+    """The run's first line in the result."""
+    lines: int
+    target: str
+    """Id of the earlier result that shows the run."""
+    target_first: int
+    """The run's first line in the target."""
+    shift: int
+    """What the line numbers of the target's lines have to be moved by to be the run's own."""
+    saved_tokens: int
+    """Raw tokens of the run less those of the pointer."""
+    note: str
+    """The pointer's text."""
+
+
+class ShownLines(NamedTuple):
+    """A run of lines as the window shows it: the line in its place."""
+
+    first: int
+    lines: int
+    note: str
+
+
+def run_label(lines: Sequence[str], first: int, count: int) -> str:
+    """The lines of a run in words, counted from 1: by the numbers that the lines bear, else by their order."""
+    start, end = number_of(lines[first]), number_of(lines[first + count - 1])
+    if start is not None and end is not None and end.value - start.value == count - 1:
+        return f"{start.value}-{end.value}"
+    return f"{first + 1}-{first + count}"
+
+
+def pointer_note(run: str, target_run: str, target_label: str, calls_above: int) -> str:
+    """The text of a pointer: what is unchanged, and where the window shows it. `calls_above` 0: not known."""
+    above = "the call above" if calls_above == 1 else f"{calls_above} calls above" if calls_above else "above"
+    where = "" if run == target_run else f" lines {target_run} of"
+    return f"{POINTER_NOTE_BEGINS}{run} unchanged, see{where} {target_label}, {above}]"
+
+
+def line_tombstone_note(address: Address, first: int, lines: int, tokens: int, *, can_recall: bool = True) -> str:
+    """The text in place of lines whose target was evicted."""
+    run = f"{first + 1}-{first + lines}"
+    way_back = f"ctxgc recall {address} --lines {run}" if can_recall else "make the call again"
+    return f"[evicted by ctxgc: lines {run}, {size_label(tokens)} tokens; get them back: {way_back}]"
+
+
+def lines_in_force(
+    elisions: Iterable[Elision], state_of: Callable[[str], int], tombstone_of: Callable[[Elision], str]
+) -> list[ShownLines]:
+    """The elisions of a resident result that stand now, each with its text. `state_of` gives a target's state."""
+    shown = []
+    for elision in elisions:
+        state = state_of(elision.target)
+        if state == RESIDENT:
+            shown.append(ShownLines(elision.first, elision.lines, elision.note))
+        elif state == EVICTED:
+            shown.append(ShownLines(elision.first, elision.lines, tombstone_of(elision)))
+    return shown
+
+
+def elided_text(text: str, shown: Iterable[ShownLines]) -> str:
+    """A result of a single text as the window shows it. Raises `ValueError` as `elided_texts`."""
+    return elided_texts([text], shown)[0]
+
+
+def elided_texts(texts: Sequence[str], shown: Iterable[ShownLines]) -> tuple[str, ...]:
+    """The texts of a result as the window shows them; lines are counted over all texts, joined.
+
+    Raises `ValueError` for runs that overlap, leave the result, or reach from one text into the next.
+    """
+    runs = list(shown)
+    places = [run_place(texts, run.first, run.lines) for run in runs]
+    parts: list[list[str]] = [[] for _ in texts]
+    done = [0] * len(texts)
+    for run, place in zip(runs, places, strict=True):
+        if place is None or place.start < done[place.text]:
+            raise ValueError("elided runs overlap, or leave their text")
+        parts[place.text] += (texts[place.text][done[place.text] : place.start], run.note)
+        done[place.text] = place.end
+    return tuple("".join([*part, text[end:]]) for part, text, end in zip(parts, texts, done, strict=True))
+
+
+class RunPlace(NamedTuple):
+    """Where a run of lines lies: the number of its text, and its characters there, without the last newline."""
+
+    text: int
+    start: int
+    end: int
+
+
+def run_place(texts: Sequence[str], first: int, lines: int) -> RunPlace | None:
+    """The place of a run in the texts of a result; None for a run that leaves them, or lies in more than one."""
+    whole = "".join(texts).split("\n")
+    if first < 0 or lines <= 0 or first + lines > len(whole):
+        return None
+    start = sum(map(len, whole[:first])) + first
+    end = start + sum(map(len, whole[first : first + lines])) + lines - 1
+    begin = 0
+    for number, text in enumerate(texts):
+        if begin <= start and end <= begin + len(text):
+            return RunPlace(number, start - begin, end - begin)
+        begin += len(text)
+    return None
+
+
+def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str, str]) -> str:
+    """The host's own result, from the result as shown and the targets' results: the inverse of `elided_text`.
+
+    `bodies` are the targets' results as the host sent them. The law of pointers: byte for byte the result again.
+    """
+    shown = text.split("\n")
+    lines: list[str] = []
+    at = 0
+    for elision in elisions:
+        gap = elision.first - len(lines)
+        lines += shown[at : at + gap]
+        at += gap + 1
+        target = bodies[elision.target].split("\n")[elision.target_first : elision.target_first + elision.lines]
+        lines += [with_shift(line, elision.shift) for line in target]
+    return "\n".join(lines + shown[at:])
+
+
+def decode_elisions(value: object) -> tuple[Elision, ...]:
+    """Elisions as a client sends them: lists of the fields of an `Elision`, in the order of the result.
+
+    Raises `BadParams` for a list that names no runs of lines in order.
+    """
+    found: list[Elision] = []
+    end = 0
+    for fields in value if isinstance(value, list) else ():
+        elision = _decode_elision(fields)
+        if elision is None or elision.first < end:
+            raise BadParams(
+                "`elisions` are lists of first line, lines, target, its first line, shift, saved tokens and note",
+                hint="send them as `window.enter` gave them",
+                field="new",
+            )
+        end = elision.first + elision.lines
+        found.append(elision)
+    return tuple(found)
+
+
+def _decode_elision(fields: object) -> Elision | None:
+    if not isinstance(fields, list) or len(fields) != len(Elision._fields):
+        return None
+    first, lines, target, target_first, shift, saved, note = fields
+    numbers = (first, lines, target_first, shift, saved)
+    are_numbers = all(isinstance(number, int) and abs(number) <= NUMBER_MAX for number in numbers)
+    are_texts = isinstance(target, str) and isinstance(note, str) and len(note) <= NOTE_CHARS_MAX
+    if not (are_numbers and are_texts and first >= 0 and lines > 0 and target_first >= 0 and saved >= 0):
+        return None
+    return Elision(first, lines, target, target_first, shift, saved, redact_text(note))
+
+
+def pack_elisions(elisions: Sequence[Elision]) -> str:
+    """Elisions as JSON; none are the empty string."""
+    return json.dumps([list(elision) for elision in elisions], separators=(",", ":")) if elisions else ""
+
+
+def unpack_elisions(packed: str) -> tuple[Elision, ...]:
+    """The elisions that `pack_elisions` wrote."""
+    return tuple(Elision(*fields) for fields in json.loads(packed)) if packed else ()
