@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ctxgc.core.elisions import pack_elisions, unpack_elisions
 from ctxgc.core.segment import (
     NO_FACTS,
     TOOL_CALL_BEFORE,
@@ -24,7 +25,7 @@ from ctxgc.stash.contract import Edge, SegmentRow, SessionRow
 
 CONTENT = (
     *("kind", "role", "wall_s", "tool", "status", "command", "refs", "reply", "has_opaque", "facts"),
-    *("digest", "skeleton_tokens", "pieces", "tombstone_tokens", "redactions"),
+    *("digest", "skeleton_tokens", "pieces", "tombstone_tokens", "redactions", "elisions"),
 )
 """The columns that completing a pending segment replaces. The other columns belong to the session by then."""
 
@@ -75,6 +76,7 @@ def content_values(row: SegmentRow) -> tuple[Any, ...]:
         pack_list(row.pieces),
         row.tombstone_tokens,
         row.redactions,
+        clean_text(pack_elisions(row.elisions)),
     )
 
 
@@ -109,8 +111,8 @@ def segment_row(
     """A row, in the order of `COLUMNS`, as a `SegmentRow` without content."""
     (_, seq, id_, place, born_turn, kind, role, wall_s, tool, status, command, refs, reply, has_opaque) = row[:14]
     facts = row[14]
-    (digest, skeleton_tokens, pieces, tombstone_tokens, redactions, importance, task, tags) = row[15:23]
-    (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection, recalled_turn) = row[23:]
+    (digest, skeleton_tokens, pieces, tombstone_tokens, redactions, elisions, importance, task, tags) = row[15:24]
+    (state, departure, touched_turn, touches, is_pinned, garbage, garbage_by, collection, recalled_turn) = row[24:]
     segment = Segment(
         id=id_,
         kind=KINDS[kind],
@@ -149,6 +151,7 @@ def segment_row(
         garbage_by=garbage_by,
         redactions=redactions,
         collection=collection,
+        elisions=unpack_elisions(elisions),
     )
 
 

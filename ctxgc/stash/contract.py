@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ctxgc.core.elisions import Elision
 from ctxgc.core.segment import Departure, Kind, Piece, Renderer, Segment, SessionKey, State
 from ctxgc.stash.health import Examination, StashStatus
 
@@ -22,11 +23,10 @@ OP_IDS_KEPT_PER_SESSION = 4096
 
 
 class Op(NamedTuple):
-    """The remembered reply of a mutation that a client named."""
+    """The remembered reply of a mutation that a client named, and a digest of the call: empty of an older version."""
 
     reply: bytes
     call: bytes
-    """A digest of the call; empty where an older version remembered the reply."""
 
 
 class Edge(NamedTuple):
@@ -67,6 +67,7 @@ class SegmentRow:
     redactions: int = 0
     collection: int = 0
     """The collection that evicted the segment, 0 for none."""
+    elisions: tuple[Elision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +170,7 @@ class SetPlaces(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """Observed uses: (seq, turn). The later turn is kept; each later turn adds one to `touches`.
-
-    A turn counts once, or else a batch that is applied again would count twice.
-    """
+    """Observed uses: (seq, turn). The later turn is kept and adds one to `touches`: a batch applied again adds none."""
 
     key: SessionKey
     uses: Sequence[tuple[int, int]]
@@ -287,7 +285,7 @@ class Query:
     """A search. Filters combine with and; empty filters pass all."""
 
     text: str
-    """Words as `core.search.query` reads them: phrases, exclusions, prefixes, filters. Never an engine's own syntax."""
+    """Words as `core.search.query` reads them, never in an engine's own syntax."""
     key: SessionKey | None = None
     here: str = ""
     project: str = ""

@@ -174,7 +174,9 @@ class _RedactionRun:
         segment = replace(row.segment, skeleton=framed.segment.skeleton, body=framed.segment.body)
         row = replace(row, segment=segment)
         bare, count = self._clean_row(row)
-        if bare.segment == row.segment and framed.key == key:
+        if bare.segment != row.segment or any(redact_text(elision.note) != elision.note for elision in row.elisions):
+            bare = replace(bare, elisions=())  # Lines that a secret took away are counted no more.
+        if bare.segment == row.segment and bare.elisions == row.elisions and framed.key == key:
             return
         if bare.segment != row.segment:
             self.report.segments += 1

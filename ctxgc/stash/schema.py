@@ -127,7 +127,12 @@ _VERSION_6 = """
 CREATE INDEX segment_session ON segment (sid);
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
+_VERSION_7 = """
+ALTER TABLE segment ADD COLUMN elisions TEXT NOT NULL DEFAULT '';
+CREATE INDEX segment_elided ON segment (sid) WHERE elisions != '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7)
 """Step n takes a file from version n to n + 1. Steps are never edited once released."""
 
 

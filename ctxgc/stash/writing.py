@@ -51,6 +51,7 @@ from ctxgc.stash.contract import (
     SetTags,
     Touch,
 )
+from ctxgc.stash.forgetting import FORGET_SEGMENT, FORGET_SESSION, drop_pointers
 from ctxgc.stash.reading import NUMBERED, journal_lines
 from ctxgc.stash.schema import INDEX_ROW, UNINDEX_ROW, get_counter, start_reindexing
 
@@ -326,26 +327,28 @@ class Writer:
     def _forget_segments(self, mutation: Forget) -> None:
         self._fail("forget")
         sid = self._get_or_create_sid(mutation.key)
-        has_news = False
+        ids: set[str] = set()
         for seq in mutation.seqs:
             row = self._db.execute(
-                "SELECT rid FROM segment WHERE sid = ? AND seq = ? AND state != 'forgotten'", (sid, seq)
+                "SELECT rid, id FROM segment WHERE sid = ? AND seq = ? AND state != 'forgotten'", (sid, seq)
             ).fetchone()
             if row is None:
                 continue
-            has_news = True
-            self._remove_content(row[0], sid)
+            rid, id_ = row
+            ids.add(id_)
+            self._remove_content(rid, sid)
             self._db.execute("DELETE FROM reference WHERE sid = ? AND seq = ?", (sid, seq))
-            self._db.execute(_FORGET, row)
-            self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", row)
-        if has_news:  # A remembered reply may quote what is now forgotten.
+            self._db.execute(FORGET_SEGMENT, (rid,))
+            self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
+        if ids:  # A remembered reply may quote what is now forgotten, and a pointer names it.
+            drop_pointers(self._db, sid, ids)
             self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
 
     def _forget_session(self, mutation: ForgetSession) -> None:
         sid = self._get_or_create_sid(mutation.key)
         seqs = self._db.execute("SELECT seq FROM segment WHERE sid = ? AND state != 'forgotten'", (sid,)).fetchall()
         self._forget_segments(Forget(mutation.key, [seq for (seq,) in seqs]))
-        self._db.execute(_FORGET_SESSION, (*[""] * len(FORGOTTEN_OF_SESSION), sid))
+        self._db.execute(FORGET_SESSION, (*[""] * len(FORGOTTEN_OF_SESSION), sid))
         self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
         # Segments await erasing by their rid, which is positive: below zero is a session.
         self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", (-sid,))
@@ -389,11 +392,3 @@ _PUT_SESSION = (
     f"INSERT INTO session ({', '.join(SESSION_COLUMNS)}) VALUES ({', '.join('?' * len(SESSION_COLUMNS))})"
     f" ON CONFLICT (source, session) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in SESSION_COLUMNS[2:])}"
 )
-
-_FORGET = """
-UPDATE segment SET kind = 'other', role = 'user', wall_s = 0, tool = '', status = 'ok', command = '', refs = '',
-    facts = '', reply = '', has_opaque = 0, importance = 0.5, task = '', tags = '', digest = x'', skeleton_tokens = 0,
-    pieces = '', tombstone_tokens = 0, state = 'forgotten', departure = '', touched_turn = 0, touches = 0,
-    is_pinned = 0, garbage = '', garbage_by = -1, redactions = 0, collection = 0, recalled_turn = -1 WHERE rid = ?
-"""
-_FORGET_SESSION = f"UPDATE session SET {' = ?, '.join(FORGOTTEN_OF_SESSION)} = ?, forgotten = 1 WHERE sid = ?"

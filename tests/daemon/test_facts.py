@@ -118,6 +118,8 @@ async def test_a_session_that_wakes_proves_what_it_would_have_proven_awake(tmp_p
             db.execute("ALTER TABLE session DROP COLUMN number")
             db.execute("ALTER TABLE session DROP COLUMN pacing")
             db.execute("DROP INDEX segment_session")
+            db.execute("DROP INDEX segment_elided")
+            db.execute("ALTER TABLE segment DROP COLUMN elisions")
             db.execute("PRAGMA user_version = 2")
         db.close()
 
