@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctxgc.config import Config, RedactConfig
+from ctxgc.config import Config
+from ctxgc.config_sections import RedactConfig
 from ctxgc.core.errors import BadParams, Busy, Conflict, CtxgcError, NotFound, StorageFailed
 from ctxgc.daemon.server.dispatch import BACKGROUND_MAX
 from ctxgc.daemon.server.refusals import client_error

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from ctxgc.config import CollectConfig, Config
+from ctxgc.config import Config
+from ctxgc.config_sections import CollectConfig
 from ctxgc.core.errors import NotFound, StorageFailed
 from ctxgc.core.segment import Address, SessionKey, legacy_session_number
 from ctxgc.daemon.settings import apply_config

@@ -2,7 +2,8 @@
 
 import sqlite3
 
-from ctxgc.config import Config, DaemonConfig, StashConfig
+from ctxgc.config import Config
+from ctxgc.config_sections import DaemonConfig, StashConfig
 from ctxgc.stash.sqlite import SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_laws import a_session, reading

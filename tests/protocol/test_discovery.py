@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxgc.config import BadConfig, config_path, load_config, state_dir
+from ctxgc.config import BadConfig, config_path, load_config
+from ctxgc.config_sections import state_dir
 from ctxgc.protocol import discovery
 
 PLUGIN = Path(__file__).parent.parent.parent / "agents" / "opencode" / "ctxgc.ts"

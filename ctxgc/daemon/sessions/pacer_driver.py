@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ctxgc.config import PacerConfig
+from ctxgc.config_sections import PacerConfig
 from ctxgc.core.pacer import Decision, PacerRules
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ctxgc.config import PacerConfig
+from ctxgc.config_sections import PacerConfig
 from ctxgc.core.labels import tokens_label
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.segment import Renderer

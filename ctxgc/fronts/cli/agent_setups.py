@@ -34,7 +34,7 @@ from ctxgc.fronts.cli.terminal import printable_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ctxgc.config import GatewayConfig
+    from ctxgc.config_sections import GatewayConfig
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BEFORE_ROUTE = re.compile(r"(?:/k/[^/]*)?(?:/s/[^/]*)?/?")

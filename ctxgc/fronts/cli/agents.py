@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
     from typing import Any
 
-    from ctxgc.config import GatewayConfig
+    from ctxgc.config_sections import GatewayConfig
 
 START_S = 15.0
 POLL_S = 0.05

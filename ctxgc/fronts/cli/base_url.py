@@ -7,7 +7,8 @@ from ctxgc.gateway.secret import PATH_PREFIX, ensure_secret, read_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ctxgc.config import Config, GatewayConfig
+    from ctxgc.config import Config
+    from ctxgc.config_sections import GatewayConfig
 
 
 STAND_IN = "SECRET"

@@ -75,14 +75,14 @@ def _agent_source(shell: Shell, name: str) -> str:
 
     A program with the gateway's header is known by its sessions.
     """
-    from ctxgc.config import suggest_agent
+    from ctxgc.config_sections import similar_agent
     from ctxgc.fronts.cli.agents import AGENTS as PROGRAMS
     from ctxgc.protocol.agents import AGENTS
 
     source = PROGRAMS[name][0] if name in PROGRAMS else name
     if source in AGENTS or shell.has_session(source=source):
         return source
-    meant = suggest_agent(name)
+    meant = similar_agent(name)
     hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(AGENTS)}, and those `ctxgc sessions` lists"
     raise CommandRefused(f"no agent is called {name!r}", kind="usage", hint=hint)
 

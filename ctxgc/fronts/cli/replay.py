@@ -60,6 +60,13 @@ def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:
         default="own",
         help="own (default): with the gateway's own cache mark, as it ships; none: with the host's alone",
     )
+    parser.add_argument(
+        "--entry",
+        choices=("whole", "references"),
+        default="whole",
+        help="references: also with pointers in new results to the lines that the window shows already, alone and with "
+        "ctxgc",
+    )
     parser.add_argument("--html", metavar="FILE", default="", help="write the report as one self-contained page")
     parser.add_argument(
         "--why",
@@ -113,14 +120,14 @@ def _terms_of_arguments(args: argparse.Namespace) -> StudyTerms:
     price = OLDER_NAMES.get(args.price, args.price) or PROFILE_DEFAULT
     if price not in PRICE_PROFILES:
         refuse_usage(f"there is no price profile {price!r}", f"one of: {', '.join(PRICE_PROFILES)}")
-    names = policy_names()
+    names = policy_names(args.entry)
     for name in args.policy:
         if name not in names:
             refuse_usage(f"there is no policy {name!r}", f"one of: {', '.join(names)}")
     if not 1 <= args.workers <= WORKERS_MAX:
         refuse_usage(f"--workers must be 1 to {WORKERS_MAX}")
     default = StudyTerms()
-    return StudyTerms(price, args.budget or default.budget_tokens, tuple(args.policy), args.bill, args.mark)
+    return StudyTerms(price, args.budget or default.budget_tokens, tuple(args.policy), args.bill, args.mark, args.entry)
 
 
 def _parse_turn(text: str) -> tuple[str, int]:

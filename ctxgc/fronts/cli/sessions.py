@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from ctxgc.protocol.replies.daemon import BackgroundReply, FailedReply, ImportReply, WatchReply
-    from ctxgc.protocol.replies.segments import ContentReply, SegmentsReply
+    from ctxgc.protocol.replies.segments import ContentReply, SegmentReply, SegmentsReply
     from ctxgc.protocol.replies.sessions import RenderReply, SessionsReply, ShowReply
     from ctxgc.protocol.replies.stash import ExportReply
 
@@ -293,13 +293,24 @@ def _print_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal
             segment.state + (" pin" if segment.is_pinned else ""),
             format_count(billing.billed_part(segment.tokens)),
             str(segment.born_turn),
-            terminal.segment_label(segment) + (f" · {segment.garbage}" if segment.garbage else ""),
+            terminal.segment_label(segment)
+            + (f" · {segment.garbage}" if segment.garbage else "")
+            + (f" · {_elided_words(segment)}" if segment.elided else ""),
         )
         for segment in reply.segments
     ]
     page.print_table(("segment", "state", ">tokens", ">turn", "what"), rows)
     if len(rows) < reply.total:
         page.print_line(f"  the newest {len(rows)} of {format_count(reply.total)}; `--limit N` shows more", "dim")
+
+
+def _elided_words(segment: SegmentReply) -> str:
+    """The lines of a segment that stand elsewhere, in a few words."""
+    runs = segment.elided or []
+    pointers = sum(not run.is_in_stash for run in runs)
+    words = [pluralize(pointers, "pointer")] if pointers else []
+    words += [f"lines {run.first_line}-{run.last_line} in the stash" for run in runs if run.is_in_stash]
+    return ", ".join(words)
 
 
 def _print_segment(page: terminal.Page, reply: ContentReply) -> None:
@@ -317,6 +328,7 @@ def _print_segment(page: terminal.Page, reply: ContentReply) -> None:
                 "turns",
                 f"born {reply.born_turn}, touched {reply.touched_turn}, {pluralize(reply.touches, 'time')}",
             ),
+            ("elided", _elided_words(reply)),
             ("garbage", f"{reply.garbage} {reply.garbage_by}".strip()),
             ("tags", printable_line(", ".join(reply.tags))),
             ("task", printable_line(reply.task)),

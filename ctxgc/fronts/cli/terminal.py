@@ -40,6 +40,7 @@ PROTECTIONS = {
     "open": "open files",
     "protected": "what the configuration protects",
     "recalled": "recalled just now",
+    "pointed": "lines that pointers lead to",
     "skeleton": "the calls themselves",
     "tombstone": "tombstones",
     "small": "too small to gain by",
