@@ -150,6 +150,17 @@ class Tombstone(NamedTuple):
     marker: str = MARKER
 
 
+class ElidedResult(NamedTuple):
+    """The stand-in for a call's result some of whose lines stand elsewhere (`core.elisions`): its inputs stay."""
+
+    texts: tuple[str, ...]
+    """As many as the result has."""
+
+
+StandIn = Tombstone | ElidedResult
+"""What stands in the place of the host's own text in a request."""
+
+
 class Slot(NamedTuple):
     """A place of a window to render: a segment and, if the body is out, the tombstone instead."""
 
@@ -198,6 +209,14 @@ class WireWindow:
     blocks: tuple[WireBlock, ...] = ()
     """The blocks of system prompt and messages, where the provider's cache has marks; else none."""
 
+    def can_elide(self, segment: Segment) -> bool:
+        """Whether lines of a call's result may stand elsewhere: each of its texts has a span of its own."""
+        return bool(self.result_spans(segment.id)) and not segment.has_opaque
+
+    def result_spans(self, id_: str) -> list[Span]:
+        """The spans of a result's texts, in order."""
+        return [span for span in self.spans.get(id_, ()) if span.piece.startswith(RESULT_SPAN)]
+
     def uneditable_pieces(self, segment: Segment) -> frozenset[str]:
         """The pieces of a segment that no edit may touch here: pending, signed, not text."""
         editable = {span.piece for span in self.spans.get(segment.id, ())}
@@ -218,7 +237,7 @@ class WireFormat(Protocol):
         """
         ...
 
-    def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
+    def splice(self, request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn]) -> bytes:
         """The request with only the spans of these segments replaced; the same object if there are none (I5).
 
         Ids outside of the window are passed over. Raises `ValueError` for a pending tool call, or another segment of

@@ -12,10 +12,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN
+from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN, RESULT_PIECE
 from ctxgc.adapters.json_spans import Extent, JsonText
 from ctxgc.adapters.json_values import as_dict, block_text
-from ctxgc.core.segment import Piece, text_bytes
+from ctxgc.core.segment import Piece, Segment, text_bytes
 
 SKELETON_DEPTH_MAX = 100
 """A call or block nested deeper than this is refused: whatever reads it later recurses too."""
@@ -84,6 +84,22 @@ def count_further_texts(skeleton: bytes) -> int:
         return 0
     lengths = as_dict(json.loads(skeleton)).get("result_blocks")
     return max(sum(map(bool, lengths)) - 1, 0) if isinstance(lengths, list) else 0
+
+
+def result_texts(segment: Segment) -> tuple[str, ...]:
+    """The texts of a call's result that are not empty, in order: a host may send several."""
+    data = next((piece.data for piece in segment.body if piece.name == RESULT_PIECE), None)
+    if data is None:
+        return ()
+    lengths: object = None
+    if b'"result_blocks"' in segment.skeleton:
+        lengths = as_dict(json.loads(segment.skeleton)).get("result_blocks")
+    found, at = [], 0
+    for length in lengths if isinstance(lengths, list) else [len(data)]:
+        if length:
+            found.append(Piece(RESULT_PIECE, data[at : at + length]).text)
+            at += length
+    return tuple(found)
 
 
 def locate_strings(text: JsonText, extent: Extent, name: str = "input", depth_left: int = SKELETON_DEPTH_MAX) -> Places:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.host_texts.dialects import host_texts_of
 from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.host_texts.wrappers import typed_words
@@ -68,9 +68,9 @@ class AnthropicMessages:
         """See `WireFormat.parse`. Strings are decoded once; other blocks are only skipped."""
         return read_json(request, lambda text: _parse_request(text, ListBuilder(host_texts_of(agent))))
 
-    def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
+    def splice(self, request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn]) -> bytes:
         """See `WireFormat.splice`."""
-        return splice_window(request, window, tombstones)
+        return splice_window(request, window, stand_ins)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `system` (if there is any) and `messages`.

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.host_texts.dialects import host_texts_of
 from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
@@ -66,9 +66,9 @@ class OpenAiChat:
         """See `WireFormat.parse`. Strings are decoded once; other blocks are only skipped."""
         return read_json(request, lambda text: _read_request(text, ListBuilder(host_texts_of(agent)), NO_KINDS))[0]
 
-    def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
+    def splice(self, request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn]) -> bytes:
         """See `WireFormat.splice`."""
-        return splice_window(request, window, tombstones, edit_arguments)
+        return splice_window(request, window, stand_ins, edit_arguments)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `messages`.

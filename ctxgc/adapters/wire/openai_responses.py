@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ctxgc.adapters.contract import Slot, Tombstone, WireWindow
+from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.facts.codex_results import is_failure
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import ResponsesTexts, read_agent_message
@@ -98,9 +98,9 @@ class OpenAiResponses:
             request, lambda text: _parse_request(text, ListBuilder(host_texts_of(agent) or ResponsesTexts()))
         )
 
-    def splice(self, request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone]) -> bytes:
+    def splice(self, request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn]) -> bytes:
         """See `WireFormat.splice`."""
-        return splice_window(request, window, tombstones, edit_arguments)
+        return splice_window(request, window, stand_ins, edit_arguments)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `input`.

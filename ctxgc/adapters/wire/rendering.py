@@ -21,8 +21,10 @@ from ctxgc.adapters.contract import (
     RESULT_HEAD_SPAN,
     RESULT_PIECE,
     RESULT_REST_SPAN,
+    ElidedResult,
     Slot,
     Span,
+    StandIn,
     Tombstone,
     WireWindow,
 )
@@ -144,27 +146,39 @@ EditInput = Callable[[JsonText, Mapping[str, str]], bytes]
 
 
 def splice_window(
-    request: bytes, window: WireWindow, tombstones: Mapping[str, Tombstone], edit_input: EditInput | None = None
+    request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn], edit_input: EditInput | None = None
 ) -> bytes:
     """Put stand-ins into the spans of these segments; the same object without evictions (I5).
 
     Ids outside of this window are passed over: a host may have dropped evicted segments. Raises `ValueError` for a
     segment of the window that has no spans, such as a pending tool call.
     """
-    if not tombstones:
+    if not stand_ins:
         return request
     edits: list[tuple[Extent, bytes]] = []
     for segment in window.segments:
-        tombstone = tombstones.get(segment.id)
+        tombstone = stand_ins.get(segment.id)
         if tombstone is None:
             continue
         _refuse_pending(segment, tombstone)
         if segment.id not in window.spans:
             raise ValueError(f"segment {segment.id!r} cannot be evicted on the wire")
+        if isinstance(tombstone, ElidedResult):
+            edits += elided_edits(window, segment.id, tombstone)
+            continue
         texts = _piece_texts(segment.body, tombstone) | {RESULT_REST_SPAN: tombstone.marker}
         for span in window.spans[segment.id]:
             edits.append((Extent(span.start, span.end), _span_replacement(request, span, texts, edit_input)))
     return splice_bytes(request, edits)
+
+
+def elided_edits(window: WireWindow, id_: str, result: ElidedResult) -> list[tuple[Extent, bytes]]:
+    """The place of each text of an elided result, and the JSON string that stands there, or the beginning of one."""
+    edits = []
+    for span, text in zip(window.result_spans(id_), result.texts, strict=True):
+        string = encode_json_string(text)
+        edits.append((Extent(span.start, span.end), string[:-1] if span.piece == RESULT_HEAD_SPAN else string))
+    return edits
 
 
 def _span_replacement(request: bytes, span: Span, texts: Mapping[str, str], edit_input: EditInput | None) -> bytes:
@@ -176,7 +190,7 @@ def _span_replacement(request: bytes, span: Span, texts: Mapping[str, str], edit
     return encode_json_string(texts[span.piece])
 
 
-def _refuse_pending(segment: Segment, tombstone: Tombstone | None) -> None:
+def _refuse_pending(segment: Segment, tombstone: StandIn | None) -> None:
     if tombstone is not None and segment.status is Status.PENDING:
         raise ValueError(f"segment {segment.id!r} is pending and cannot be evicted")
 
