@@ -26,7 +26,8 @@ from typing import Any
 import uvloop
 
 from ctxgc import __version__
-from ctxgc.config import EXIT_CODE, MEMORY, BadConfig, Config, load_config
+from ctxgc.config import EXIT_CODE, BadConfig, Config, load_config
+from ctxgc.config_sections import MEMORY
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.events import Events
 from ctxgc.daemon.feeds.watch import Watcher
@@ -40,6 +41,7 @@ from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.server.systemd import listen_fds, sd_notify, watchdog_interval_s
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import ContentCache
+from ctxgc.daemon.sessions.entry_index import EntryIndexes
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.settings import apply_config, pacer_rules, session_settings
@@ -124,16 +126,19 @@ class Daemon:
         config = self.config
         counter = TokenCounter(lambda: load_ranks(os.environ))
         registry = Registry(stash, session_settings(config), time.time, segments_max=config.daemon.heap_segments_max)
+        contents = ContentCache(stash, config.daemon.text_cache_bytes_max)
         self._services = Services(
             config=config,
             stash=stash,
             registry=registry,
-            contents=ContentCache(stash, config.daemon.text_cache_bytes_max),
+            contents=contents,
             intake=Intake(counter, redacts=config.redact.enabled),
+            entries=EntryIndexes(stash, contents),
             events=Events(first_seq=time.time_ns() // 1000),
             pacer=pacer_rules(config),
             worker=worker,
         )
+        self._services.caches.append(self._services.entries.drop_all)
         return self._services
 
     @asynccontextmanager

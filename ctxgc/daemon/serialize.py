@@ -19,6 +19,7 @@ from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.departures import count_departed
+from ctxgc.daemon.sessions.elided_results import elided_lines_reply
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.params import RENDERERS
@@ -174,6 +175,7 @@ def segment_reply(session: Session, row: SegmentRow) -> SegmentReply:
         importance=round(heap.importance[slot], 6),
         wall_s=segment.wall_s,
         collection=row.collection,
+        elided=elided_lines_reply(session, slot),
     )
 
 

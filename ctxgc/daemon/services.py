@@ -13,6 +13,7 @@ from ctxgc.config import Config
 from ctxgc.core.pacer import PacerRules
 from ctxgc.daemon.events import Events
 from ctxgc.daemon.sessions.content_cache import ContentCache
+from ctxgc.daemon.sessions.entry_index import EntryIndexes
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.stash.contract import Stash
@@ -27,6 +28,7 @@ class Services:
     registry: Registry
     contents: ContentCache
     intake: Intake
+    entries: EntryIndexes
     events: Events
     pacer: PacerRules
     worker: Executor

@@ -39,10 +39,10 @@ from ctxgc.protocol.params import (
 from ctxgc.protocol.recall import SessionRehydrate, StashRecall
 from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
 from ctxgc.protocol.replies.reply import Reply
-from ctxgc.protocol.wire import SyncReply, WindowSync
+from ctxgc.protocol.wire import EnterReply, SyncReply, WindowEnter, WindowSync
 
 PROTOCOL = 1
-CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files", "wire")
+CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files", "wire", "entry")
 
 
 class Hello(Params):
@@ -271,6 +271,8 @@ class MessagesCollect(MutatingSession):
     messages: VerbatimObjects
     budget_tokens: Tokens
     unit: Unit = "billed"
+    references: bool = False
+    """Whether the results after the model's last reply show by pointers what the list shows already, for good."""
 
 
 class Import(Mutating):
@@ -374,13 +376,10 @@ VERBS: dict[str, Verb] = {
         StashRecall, stash.RecallReply, "bring content back exactly, or excerpts under a budget", True
     ),
     "stash.forget": Verb(StashForget, stash.ForgetReply, "erase segments for good", True),
-    "stash.tiers": Verb(
-        NoParams, stash.TiersReply, "how much is hot (in memory too), warm (indexed) and cold (not indexed yet)"
-    ),
+    "stash.tiers": Verb(NoParams, stash.TiersReply, "how much is hot (in memory), warm (indexed), cold (not indexed)"),
     "messages.collect": Verb(MessagesCollect, sessions.RenderReply, "make a list of a model API fit a budget", True),
-    "window.sync": Verb(
-        WindowSync, SyncReply, "the gateway's view of a session's window; the reply: bodies to leave out", True
-    ),
+    "window.enter": Verb(WindowEnter, EnterReply, "the pointers of results that no request has carried yet"),
+    "window.sync": Verb(WindowSync, SyncReply, "the gateway's view of a window; the reply: bodies to leave out", True),
     "import": Verb(Import, daemon.ImportReply, "read transcripts", True),
     "export": Verb(Export, stash.ExportReply, "write a session whole to a new file, which `import` brings back"),
     "backup": Verb(Backup, stash.BackupReply, "a consistent copy of the stash"),

@@ -96,7 +96,8 @@ class WindowSync(Params):
     """
     new: Annotated[list[dict[str, Any]], Field(max_length=WINDOW_SEGMENTS_MAX)] = []
     """Segments that the daemon may not know, as `export` writes them; `fixed` names pieces without a span of their own,
-    and `digest` is as in `digests`, for a client that makes its own. A tool call's `facts` and `paths` are kept as they
+    `digest` is as in `digests`, for a client that makes its own, and `elisions` are the pointers of `window.enter` that
+    the request went out with. A tool call's `facts` and `paths` are kept as they
     come; for a tool call without `facts` the daemon derives both from the call.
 
     A segment that was pending before comes again, and so does a segment with new content under an old id.
@@ -126,6 +127,30 @@ class WindowSync(Params):
     """How the provider bills this session's prompts, as the request says; a configured profile wins over it."""
     window_max_tokens: Tokens = 0
     """The hard limit of this run on the window, in billed tokens; 0: none. The session's own limit comes before it."""
+
+
+class WindowEnter(Params):
+    """Ask for the pointers of results that no request has carried yet, before their request goes upstream.
+
+    A result shows by a pointer the lines that the window shows already; the client puts the pointers in, and sends
+    them with the segment in the next `window.sync`. Nothing changes.
+    """
+
+    session: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}:.+$", max_length=512)]
+    project: FolderPath = ""
+    new: Annotated[list[dict[str, Any]], Field(max_length=WINDOW_SEGMENTS_MAX)]
+    """The new tool calls in the order of the request, as in `window.sync`. A result has a single text."""
+    after: Name | None = None
+    """The last tool call of the window before these calls; absent: not known, and pointers count no calls."""
+
+
+class EnterReply(Reply, frozen=True):
+    """The elisions of each result with pointers, by id: `[first line, lines, target's id, target's first line, shift of
+    the line numbers, saved tokens, note]`, lines counted from 0. The note stands in the place of the lines.
+    """
+
+    session: str
+    elisions: dict[str, list[list[Any]]]
 
 
 class EvictedReply(Reply, frozen=True):
@@ -183,4 +208,7 @@ class SyncReply(Reply, frozen=True):
     plan: SyncPlanReply | None
     window: WindowReply
     changed: str
+    elided: dict[str, list[list[Any]]] | None = None
+    """The runs of lines that each resident result does not show itself, by id: `[first line, lines, note]`, lines
+    counted from 0. The note is a pointer, or a tombstone of lines once the pointer's target left the window."""
     next: str | None = None

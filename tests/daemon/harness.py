@@ -29,6 +29,7 @@ from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.socket_server import Server
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import ContentCache
+from ctxgc.daemon.sessions.entry_index import EntryIndexes
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.daemon.settings import apply_config, pacer_rules, session_settings
@@ -72,12 +73,14 @@ class Bench:
         registry = Registry(
             stash, session_settings(self.config), clock, segments_max=self.config.daemon.heap_segments_max
         )
+        contents = ContentCache(stash, self.config.daemon.text_cache_bytes_max)
         self.services = Services(
             config=self.config,
             stash=stash,
             registry=registry,
-            contents=ContentCache(stash, self.config.daemon.text_cache_bytes_max),
+            contents=contents,
             intake=Intake(COUNTER, redacts=self.config.redact.enabled),
+            entries=EntryIndexes(stash, contents),
             events=Events(first_seq=1),
             pacer=pacer_rules(self.config),
             worker=self.worker,

@@ -55,6 +55,7 @@ def call_of_each_verb(folder):
     messages = [{"role": "user", "content": "hello"}]
     yield "messages.collect", {"format": "openai_chat", "messages": messages, "budget_tokens": 0}
     yield "window.sync", {"session": "client:wired", "format": "openai_chat", "ids": []}
+    yield "window.enter", {"session": "client:wired", "new": []}
     yield "import", {"paths": [str(transcript), str(folder / "f")]}
     for verb in ("watch.add", "watch.remove"):
         yield verb, {"path": str(folder)}

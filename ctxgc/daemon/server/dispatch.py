@@ -22,7 +22,7 @@ from ctxgc.daemon.rpc import CallContext
 from ctxgc.daemon.server.refusals import client_error
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_sync
+from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_enter, window_sync
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.daemon.verbs.mutation import answer_repeated_call
 from ctxgc.daemon.verbs.rehydrate import rehydrate
@@ -200,6 +200,7 @@ def handlers_by_method(services: Services, control: Control) -> dict[str, Handle
         "stash.forget": bind_handler(stash.forget, services),
         "stash.tiers": bind_handler(stash.tiers, services),
         "messages.collect": bind_handler(messages_collect.collect_list, services),
+        "window.enter": bind_handler(window_enter.enter, services),
         "window.sync": bind_handler(window_sync.sync, services),
         "import": lambda params, context: admin.import_transcripts(services, params, context),
         "export": bind_handler(stash.export, services),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ctxgc.adapters.skeletons import count_further_texts
+from ctxgc.core.elisions import Elision
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
 from ctxgc.core.redact_segment import redact_names, redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, content_digest
@@ -42,6 +43,8 @@ class PreparedSegment:
     tombstone_tokens: int
     """For a seq below 1000; three more digits are one more token."""
     redactions: int
+    elisions: tuple[Elision, ...] = ()
+    """The runs of lines of the result that the session's requests show by pointers."""
 
 
 class Intake:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ctxgc.adapters.facts.tool_facts import add_row_facts
+from ctxgc.core.elisions import Elision
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import PENDING, PINNED, STATES, Heap, HeapEntry, Proof
+from ctxgc.core.heap import PENDING, PINNED, STATES, Heap, HeapEntry, PointerEdge, Proof
 from ctxgc.core.heap_entry import SegmentTokens, heap_entry_of
 from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
@@ -59,6 +60,8 @@ class SessionIndex:
         """Slots that departed while their bodies were out."""
         self.uneditable: set[int] = set()
         """Slots that are opaque to the collector only because their host's list cannot be edited there."""
+        self.elisions: dict[int, tuple[Elision, ...]] = {}
+        """Slots whose results show lines of older results by pointers."""
         self._settings = settings
         self._garbage = GarbageIndex(self.index.paths)
         self._digests = bytearray()
@@ -77,6 +80,8 @@ class SessionIndex:
             self.heap.admit(lost_segment_entry(len(self.heap)), [])
         row = replace(row, segment=add_row_facts(row.segment))
         segment = row.segment
+        if row.elisions:
+            self.elisions[row.seq] = row.elisions
         is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
         namings = self.index.paths.record_naming(row.seq, segment.paths)[row.seq] if is_said else 0
         entry = replace(
@@ -109,7 +114,13 @@ class SessionIndex:
             has_evictable_inputs=self._settings.has_evictable_inputs,
             namings=namings,
             is_pinned=row.is_pinned,
+            pointers=self._pointers_of(row),
         )
+
+    def _pointers_of(self, row: SegmentRow) -> tuple[PointerEdge, ...]:
+        """The edges of a row's elisions. A repair may have lost a target: the host's own lines stand then."""
+        slots = ((self.heap.slot_of.get(elision.target, row.seq), elision) for elision in row.elisions)
+        return tuple(PointerEdge(slot, elision.saved_tokens) for slot, elision in slots if slot < row.seq)
 
     def add_texts(self, headers: Mapping[int, Segment], bodies: Mapping[int, tuple[bytes, tuple[Piece, ...]]]) -> None:
         """Record the words and lines of segments that were restored without. Heavy: linear in their texts."""
@@ -148,7 +159,12 @@ class SessionIndex:
             touched_turn=segment.born_turn,
             is_pinned=is_pinned or (is_known and heap.has_flag(slot, PINNED)),
             redactions=prepared.redactions,
+            elisions=prepared.elisions,
         )
+        if row.elisions:
+            self.elisions[slot] = row.elisions
+            targets = {edge.target for edge in self._pointers_of(row)}
+            proofs = [(old, proof) for old, proof in proofs if old not in targets]  # The older copy is the one kept.
         if is_known:
             heap.complete(slot, self._heap_entry(row), refs)
         else:

@@ -25,6 +25,7 @@ from ctxgc.daemon.sessions.collecting import (
     price_plan,
     undo_evictions,
 )
+from ctxgc.daemon.sessions.elided_results import elided_lines_words
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.settings import model_price
 from ctxgc.daemon.verbs.mutation import (
@@ -59,6 +60,7 @@ ROOT_REASONS = {
     "open": "its file is open in front of the user",
     "protected": "the configuration protects it",
     "recalled": "the segment was recalled a moment ago",
+    "pointed": "a protected segment shows lines of it by a pointer",
 }
 
 
@@ -149,6 +151,8 @@ async def why(services: Services, params: HeapWhy) -> WhyReply:
         answer = await _verdict_outside(services, session, slot)
     else:
         answer = _verdict_in_window(session, slot, roots, trail, proof, labels)
+        if words := elided_lines_words(session, slot):
+            answer = answer._replace(explanation=f"{answer.explanation}; {words}")
     return WhyReply(
         session=str(session.key),
         id=heap.ids[slot],

@@ -16,24 +16,28 @@ from hashlib import blake2b
 import msgspec
 
 from ctxgc.adapters.builder import without_result
-from ctxgc.adapters.contract import MARKER, WireWindow
+from ctxgc.adapters.contract import MARKER, ElidedResult, StandIn, WireWindow
 from ctxgc.adapters.facts.segment_facts import add_facts
+from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.collector import Plan, plan
+from ctxgc.core.elisions import elided_texts
 from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING
+from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING, REPLY_KINDS
 from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
 from ctxgc.core.segment import Kind, Piece, Renderer, Segment, SessionKey, Status, base_id, content_digest, text_bytes
 from ctxgc.core.tombstone import address_in_tombstone
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, carry_out_plan
+from ctxgc.daemon.sessions.elided_results import elided_lines
 from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, protect_uneditable, update_window, window_places
 from ctxgc.daemon.verbs.mutation import mutate, refuse_mirror, run_on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.daemon.verbs.window_enter import find_entry_pointers
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     clock_new_segments,
@@ -82,7 +86,8 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
     session = await services.registry.open(_session_row(services, params))
     refuse_mirror(session)
     async with mutate(services, "messages.collect", params, session) as (session, tx):
-        listed = await _identify_segments(services, session, window, params.cwd)
+        window = await _with_whole_results(services, session, window)
+        listed = await _identify_segments(services, session, window, params)
         slots = _update_session(session, tx, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
@@ -90,15 +95,18 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         outcome = carry_out_plan(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         whole = listed.plan_with_forgotten(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
-        tombstones = {
+        stand_ins: dict[str, StandIn] = {
             given.id: tombstone_of(session, slot, one.segment)
             for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
             if slot in out and given.id not in listed.tombstones
         }
+        for given, slot in zip(window.segments, slots, strict=True):
+            if slot not in out and (runs := elided_lines(session, slot, gone=out)):
+                stand_ins[given.id] = ElidedResult(elided_texts(result_texts(given), runs))
         reply = RenderReply(
             session=str(session.key),
             format=params.format,
-            messages=msgspec.Raw(wire.splice(params.messages, window, tombstones)),
+            messages=msgspec.Raw(wire.splice(params.messages, window, stand_ins)),
             tokens=whole.remaining_tokens,
             billed_tokens=session.billed_window_tokens(whole.remaining_tokens),
             evicted=len(out),
@@ -119,7 +127,29 @@ def _session_row(services: Services, params: MessagesCollect) -> SessionRow:
     )
 
 
-async def _identify_segments(services: Services, session: Session, window: WireWindow, cwd: str) -> _IncomingList:
+async def _with_whole_results(services: Services, session: Session, window: WireWindow) -> WireWindow:
+    """The window with the host's own text for each result that an earlier call gave back with pointers."""
+    indexes, slot_of = session.indexes, session.heap.slot_of
+    shown = {
+        slot: segment
+        for segment in window.segments
+        if (slot := slot_of.get(segment.id)) in indexes.elisions and segment.kind is Kind.TOOL_CALL
+    }
+    bodies = await services.stash.bodies(session.key, list(shown)) if shown else {}
+    whole: dict[str, Segment] = {}
+    for slot, (skeleton, body) in bodies.items():
+        sent = replace(shown[slot], body=body, skeleton=skeleton)
+        listed, runs = result_texts(shown[slot]), elided_lines(session, slot)
+        if listed != (texts := result_texts(sent)) and listed == elided_texts(texts, runs):
+            whole[shown[slot].id] = sent
+    if not whole:
+        return window
+    return replace(window, segments=tuple(whole.get(segment.id, segment) for segment in window.segments))
+
+
+async def _identify_segments(
+    services: Services, session: Session, window: WireWindow, params: MessagesCollect
+) -> _IncomingList:
     """Find the session's id of each listed segment, and make new segments ready to be admitted."""
     tombstones = await _find_tombstones(services, session, window)
     bodies = [segment for segment in window.segments if segment.id not in tombstones]
@@ -128,7 +158,7 @@ async def _identify_segments(services: Services, session: Session, window: WireW
     ids = tombstones | {segment.id: id_ for segment, id_ in zip(bodies, own, strict=True)}
     listed = [replace(segment, id=ids[segment.id]) for segment in window.segments]
     fresh = {segment.id for segment in listed if not has_complete_segment(session, segment.id)}
-    listed = await run_on_worker(services, add_facts, listed, cwd, fresh)
+    listed = await run_on_worker(services, add_facts, listed, params.cwd, fresh)
     told = [
         RequestSegment(one, window.uneditable_pieces(segment))
         for one, segment in zip(listed, window.segments, strict=True)
@@ -136,11 +166,31 @@ async def _identify_segments(services: Services, session: Session, window: WireW
     clocked = clock_new_segments(session, [one.segment.id for one in told], told)
     if clocked:
         await session.ensure_text_index()
+    if params.references:
+        clocked = await _with_pointers(services, session, listed, clocked, window)
     news = await run_on_worker(services, prepare_segments, services.intake, clocked)
     forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
     counted = await run_on_worker(services, services.intake.prepare_segments, forgotten) if forgotten else []
     forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)
     return _IncomingList(told, news, tombstones, forgotten_tokens)
+
+
+async def _with_pointers(
+    services: Services,
+    session: Session,
+    listed: Sequence[Segment],
+    clocked: Sequence[RequestSegment],
+    window: WireWindow,
+) -> list[RequestSegment]:
+    """The new segments, with the pointers of the results that the model has not seen yet: those of its last reply."""
+    replies = [segment.born_turn for segment in listed if segment.kind in REPLY_KINDS]
+    calls = [segment for segment in listed if segment.kind is Kind.TOOL_CALL]
+    can_elide = {ours.id for ours, given in zip(listed, window.segments, strict=True) if window.can_elide(given)}
+    new = {one.segment.id for one in clocked}
+    entering = [one for one in calls if one.id in new & can_elide and one.born_turn == max(replies)]
+    others = [one.id for one in calls if one not in entering]
+    found = await find_entry_pointers(services, session, entering, after=others[-1] if others else None)
+    return [one._replace(elisions=found.get(one.segment.id, ())) for one in clocked]
 
 
 def _stamp_contents(intake: Intake, segments: Sequence[Segment], pending: Set[str]) -> list[Content]:

@@ -124,7 +124,7 @@ async def read_window_slots(services: Services, session: Session) -> list[Slot]:
     heap, window = session.heap, list(session.heap.window())
     # As it is now: what the thread sees must not move under it.
     out = {
-        seq: (Address(session.number, recall_source(heap, seq)), heap.body[seq])
+        seq: (Address(session.number, recall_source(heap, seq)), heap.whole_body_tokens(seq))
         for seq in window
         if heap.state[seq] == EVICTED
     }
@@ -154,7 +154,8 @@ def _render_slots(
 def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool = True) -> Tombstone:
     """The tombstone of a segment, the same at every rendering (I14). A recalled copy's tombstone names the original."""
     address = Address(session.number, recall_source(session.heap, seq))
-    return Tombstone(tombstone_text(segment, address, session.heap.body[seq], can_recall=can_recall))
+    size = session.heap.whole_body_tokens(seq)
+    return Tombstone(tombstone_text(segment, address, size, can_recall=can_recall))
 
 
 async def render_session(services: Services, params: SessionRender) -> RenderReply:

@@ -24,6 +24,7 @@ from ctxgc.core.segment import Renderer, SessionKey, conflict_base
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_in_shadow
+from ctxgc.daemon.sessions.elided_results import lines_of_elided_results
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
 from ctxgc.daemon.sessions.pacing_state import encode_pacing, resume_ledger
@@ -147,8 +148,9 @@ async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> 
     if call.todo.admit or others:
         await session.ensure_text_index()
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
-    ready: list[PreparedSegment] = await run_on_worker(call.services, prepare_segments, call.services.intake, clocked)
-    return ready
+    # In shadow every result goes upstream whole.
+    clocked = clocked if call.is_mode_on else [one._replace(elisions=()) for one in clocked]
+    return await run_on_worker(call.services, prepare_segments, call.services.intake, clocked)  # type: ignore[no-any-return]
 
 
 def _note_uneditable(call: _Sync) -> None:
@@ -342,16 +344,11 @@ def _charge_misprediction(call: _Sync, cut: UnpricedCollection, read_tokens: int
         session.account = session.account.after_edit((write - read) * lost / session.calibration.ratio)
 
 
-# The reply
-
-
 async def _build_reply(call: _Sync) -> SyncReply:
-    session, ledger, unknown = call.session, call.ledger, call.todo.unknown
-    heap = session.heap
+    session, heap, ledger, unknown = call.session, call.session.heap, call.ledger, call.todo.unknown
     mode = "off" if call.params.mode == "off" else "on" if call.is_mode_on else "shadow"
-    window = heap.window()
+    window, hint = heap.window(), None
     out = [slot for slot in window if heap.state[slot] == EVICTED] if mode == "on" else []
-    hint = None
     if unknown:
         hint = "send the unknown segments in `new`; until then the window stays as it was"
     elif mode == "shadow":
@@ -364,8 +361,9 @@ async def _build_reply(call: _Sync) -> SyncReply:
         ratio=round(session.calibration.ratio, 4),
         cache_hit_rate=ledger.cache_hit_rate,
     )
-    # Ids are read before the wait for rows: the reply is of one moment.
+    # Ids and lines are read before the wait for rows: the reply is of one moment.
     ids, conflicts = {slot: heap.ids[slot] for slot in out}, [heap.ids[slot] for slot in call.todo.conflicts]
+    elided = lines_of_elided_results(session, can_recall=call.params.can_recall) if mode == "on" else {}
     texts = await _tombstones_of_slots(call, out)
     return SyncReply(
         session=str(session.key),
@@ -376,6 +374,7 @@ async def _build_reply(call: _Sync) -> SyncReply:
         plan=sync_plan_reply(call.outcome, call.trigger, call.predicted_read) if call.outcome else None,
         window=summary,
         changed=_sync_sentence(call),
+        elided=elided or None,
         next=hint,
     )
 
@@ -392,7 +391,7 @@ def _sync_sentence(call: _Sync) -> str:
 
 
 async def _tombstones_of_slots(call: _Sync, slots: Sequence[int]) -> dict[int, Tombstone]:
-    """The tombstones of slots. Each tombstone is made from its row, so a restart does not change its text (I14)."""
+    """The tombstones of slots, each made from its row, so that a restart does not change its text (I14)."""
     session, texts = call.session, call.ledger.tombstones
     missing = [slot for slot in slots if slot not in texts]
     for row in await call.services.stash.rows(session.key, missing) if missing else ():

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ctxgc.adapters.transcripts.segments_json import parse_segments
+from ctxgc.core.elisions import Elision, decode_elisions
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redact import redact_text
 from ctxgc.core.segment import Kind, Segment, Status, conflict_base, conflict_id, content_digest
@@ -18,7 +19,7 @@ from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSe
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.window_update import PLACE_STEP
 from ctxgc.daemon.verbs.mutation import run_on_worker
-from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowSync
+from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowEnter, WindowSync
 
 
 class RequestSegment(NamedTuple):
@@ -26,6 +27,8 @@ class RequestSegment(NamedTuple):
 
     segment: Segment
     fixed: frozenset[str]
+    elisions: tuple[Elision, ...] = ()
+    """The runs of lines that the request shows by pointers."""
 
     @property
     def is_fixed(self) -> bool:
@@ -33,11 +36,11 @@ class RequestSegment(NamedTuple):
         return all(piece.name in self.fixed for piece in self.segment.body)
 
 
-def decode_new_segments(params: WindowSync) -> list[RequestSegment]:
+def decode_new_segments(params: WindowSync | WindowEnter) -> list[RequestSegment]:
     """The segments of `new`, with the facts that their records hold. Heavy: for the worker thread."""
     segments = parse_segments(params.new, params.project)
     return [
-        RequestSegment(segment, _piece_names(record.get("fixed")))
+        RequestSegment(segment, _piece_names(record.get("fixed")), decode_elisions(record.get("elisions")))
         for segment, record in zip(segments, params.new, strict=True)
     ]
 
@@ -79,6 +82,7 @@ def _move_uneditable_to_skeleton(ready: PreparedSegment, given: RequestSegment) 
     is_opaque = ready.segment.has_opaque or given.is_fixed or bool(ready.redactions)
     return replace(
         ready,
+        elisions=() if is_opaque else given.elisions,
         segment=replace(ready.segment, has_opaque=is_opaque),
         skeleton_tokens=ready.skeleton_tokens + sum(kept),
         pieces=pieces,
@@ -110,10 +114,11 @@ def clock_new_segments(
     wall_s = session.wall_clock_s()
     places = {id_: at * PLACE_STEP for at, id_ in enumerate(ids)}
     clocked = []
-    for at, (segment, fixed) in enumerate(news, 1):
+    for at, given in enumerate(news, 1):
+        segment = given.segment
         place = places.get(segment.id, session.indexes.place_max + at * PLACE_STEP)
         born_turn = max(0, now - (end - segment.born_turn))
-        clocked.append(RequestSegment(replace(segment, born_turn=born_turn, place=place, wall_s=wall_s), fixed))
+        clocked.append(given._replace(segment=replace(segment, born_turn=born_turn, place=place, wall_s=wall_s)))
     return clocked
 
 
@@ -135,7 +140,8 @@ async def conflicting_digests(
     Each id has the digest of the request's content, without secrets. Only bodies are compared, for only bodies can
     leave a request: a log and the wire may put the same call differently around the bodies.
     """
-    calls = {session.heap.slot_of[s.id]: s for s, _ in known if s.kind is Kind.TOOL_CALL}
+    segments = [one.segment for one in known if one.segment.kind is Kind.TOOL_CALL]
+    calls = {session.heap.slot_of[segment.id]: segment for segment in segments}
     if not calls:
         return {}
     stored = await services.stash.bodies(session.key, list(calls))

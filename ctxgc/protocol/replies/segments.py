@@ -16,6 +16,18 @@ class PathUseReply(Reply, frozen=True):
     """0: to the end of the file."""
 
 
+class ElidedLinesReply(Reply, frozen=True):
+    """A run of lines that a resident result does not show itself. Lines are counted from 1, both ends included."""
+
+    first_line: int
+    last_line: int
+    target: str
+    """Id of the result that shows the lines, or showed them."""
+    is_in_stash: bool
+    """The target left the window: a tombstone of lines stands there. Else a pointer does."""
+    saved_tokens: int
+
+
 class SegmentReply(Reply, frozen=True):
     """A segment without content, in the form of `segment.list`."""
 
@@ -51,6 +63,8 @@ class SegmentReply(Reply, frozen=True):
     importance: float
     wall_s: float
     collection: int
+    elided: list[ElidedLinesReply] | None = None
+    """The lines that the session's requests do not show in this place; absent: the segment shows all of its lines."""
 
 
 class PieceReply(Reply, frozen=True):
@@ -65,7 +79,7 @@ class PieceReply(Reply, frozen=True):
     data_b64: str | None = None
 
 
-class ContentReply(SegmentReply, frozen=True):
+class ContentReply(SegmentReply, frozen=True, kw_only=True):
     """`segment.get`."""
 
     session: str

@@ -1,0 +1,69 @@
+"""The lines that resident results do not show themselves, as the window shows them now."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+from ctxgc.core.elisions import Elision, ShownLines, line_tombstone_note, lines_in_force
+from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
+from ctxgc.core.segment import Address
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.protocol.replies.segments import ElidedLinesReply
+
+
+def elided_lines(
+    session: Session, seq: int, *, gone: Set[int] = frozenset(), can_recall: bool = True
+) -> list[ShownLines]:
+    """The runs of lines that a resident result does not show itself, as the window shows them once `gone` is out."""
+    heap = session.heap
+    address = Address(session.number, seq)
+
+    def line_tombstone(elision: Elision) -> str:
+        return line_tombstone_note(address, elision.first, elision.lines, elision.saved_tokens, can_recall=can_recall)
+
+    def state_of(id_: str) -> int:
+        slot = heap.slot_of.get(id_)
+        if slot is None:
+            return DEPARTED
+        return EVICTED if slot in gone else heap.state[slot]
+
+    return lines_in_force(session.indexes.elisions.get(seq, ()), state_of, line_tombstone)
+
+
+def elided_lines_reply(session: Session, seq: int) -> list[ElidedLinesReply] | None:
+    """The runs of lines that a resident result does not show itself, for people; None where all lines are shown."""
+    heap = session.heap
+    if heap.state[seq] != RESIDENT:
+        return None
+    by_first = {elision.first: elision for elision in session.indexes.elisions.get(seq, ())}
+    return [
+        ElidedLinesReply(
+            first_line=first + 1,
+            last_line=first + lines,
+            target=by_first[first].target,
+            is_in_stash=note != by_first[first].note,
+            saved_tokens=by_first[first].saved_tokens,
+        )
+        for first, lines, note in elided_lines(session, seq)
+    ] or None
+
+
+def elided_lines_words(session: Session, seq: int) -> str:
+    """The same as a clause of `why`; empty where all lines are shown, and no pointer leads to the segment."""
+    heap, clauses = session.heap, []
+    for run in elided_lines_reply(session, seq) or ():
+        where = "are in the stash" if run.is_in_stash else f"are a pointer to #{heap.slot_of[run.target]}"
+        clauses.append(f"lines {run.first_line}-{run.last_line} {where}")
+    holders = [f"#{holder}" for holder in heap.holders.get(seq, ()) if heap.state[holder] == RESIDENT]
+    if holders and heap.state[seq] == RESIDENT:
+        clauses.append(f"pointers of {', '.join(holders)} lead to its lines")
+    return "; ".join(clauses)
+
+
+def lines_of_elided_results(session: Session, *, can_recall: bool) -> dict[str, list[list[Any]]]:
+    """`elided_lines` of every resident result that does not show all of its lines, by id, as the wire has them."""
+    heap = session.heap
+    residents = [seq for seq in session.indexes.elisions if heap.state[seq] == RESIDENT]
+    shown = {heap.ids[seq]: elided_lines(session, seq, can_recall=can_recall) for seq in residents}
+    return {id_: [list(lines) for lines in runs] for id_, runs in shown.items() if runs}

@@ -1,0 +1,149 @@
+"""`window.enter`: the pointers of results that no request has carried yet, before their request goes upstream.
+
+    new results ──redact──▶ ──find_elisions──▶ the runs that the window shows, a pointer for each
+                                  ▲
+    the session's resident results ┘
+
+The verb changes no session: `window.sync` brings the results, with the pointers that the request went out with. A
+renderer that does not wait for the answer sends the results whole, and nothing is lost but the saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import PurePath
+
+from ctxgc.adapters.skeletons import result_texts
+from ctxgc.config_sections import EntryConfig
+from ctxgc.core.elisions import Elision
+from ctxgc.core.heap import KINDS
+from ctxgc.core.roots import is_protected
+from ctxgc.core.segment import Kind, Segment, SessionKey, Status
+from ctxgc.daemon.services import Services
+from ctxgc.daemon.sessions.entry_index import (
+    NewResult,
+    SessionLines,
+    add_result,
+    find_elisions,
+    is_target,
+)
+from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.verbs.mutation import run_on_worker
+from ctxgc.daemon.verbs.window_sync_intake import decode_new_segments, has_complete_segment
+from ctxgc.protocol.wire import EnterReply, WindowEnter
+
+INLINE_CHARS_MAX = 32 * 1024
+"""So much text is looked at within two milliseconds, and on a busy machine a hop to another thread takes longer."""
+_TOOL_CALL = KINDS.index(Kind.TOOL_CALL)
+
+
+async def enter(services: Services, params: WindowEnter) -> EnterReply:
+    """`window.enter`."""
+    source, _, name = params.session.partition(":")
+    session = services.registry.peek(SessionKey(source, name))
+    if session is None or not _has_references(services.config.entry, session):
+        return EnterReply(params.session, {})
+    given = decode_new_segments(params)  # Of new results alone, which is quick.
+    found = await find_entry_pointers(services, session, [one.segment for one in given], after=params.after)
+    return EnterReply(str(session.key), {id_: [list(elision) for elision in found[id_]] for id_ in found})
+
+
+async def find_entry_pointers(
+    services: Services, session: Session, segments: Sequence[Segment], *, after: str | None
+) -> dict[str, tuple[Elision, ...]]:
+    """The pointers of new tool calls, by id; calls without any are left out.
+
+    `after` is the last tool call of the window before these calls, where the caller knows it: then pointers count the
+    calls between.
+    """
+    entry = services.config.entry
+    texts = [(one, _entering_texts(session, one)) for one in segments if one.tool not in entry.tools_except]
+    # A result that the session has went upstream before: as it went then, it goes now.
+    known = {one.id: session.heap.slot_of[one.id] for one in segments if has_complete_segment(session, one.id)}
+    elisions = session.indexes.elisions
+    stored = {id_: elisions[slot] for id_, slot in known.items() if slot in elisions}
+    results = [NewResult(one, of_one) for one, of_one in texts if of_one and one.id not in known]
+    if not results:
+        return stored
+    lines = await services.entries.bring_up_to_date(session)
+    calls = [one.id for one in segments if one.kind is Kind.TOOL_CALL]
+    request = _Entry(services, session, lines, session.heap.window(), calls, after)
+    if sum(len(result.text) for result in results) <= INLINE_CHARS_MAX:
+        return stored | request.find_pointers(results)
+    found: dict[str, tuple[Elision, ...]] = await run_on_worker(services, request.find_pointers, results)
+    return stored | found
+
+
+def _has_references(entry: EntryConfig, session: Session) -> bool:
+    """Whether the new results of a session may show pointers, as the user has configured."""
+    folder, agent = PurePath(session.row.project), session.key.source
+    is_excepted = any(folder == project or project in folder.parents for project in entry.projects_except)
+    return entry.references and agent not in entry.agents_except and not is_excepted
+
+
+def _entering_texts(session: Session, segment: Segment) -> tuple[str, ...]:
+    """The texts of a new call's result, if pointers may stand in the result.
+
+    A failure is an outcome and stays whole, and so does what a person said, what the model called back, and what the
+    user protects.
+    """
+    facts = segment.facts
+    if segment.kind is not Kind.TOOL_CALL or segment.status is not Status.OK or segment.has_opaque:
+        return ()
+    if facts.holds_words or facts.is_plan or facts.recalls or is_protected(segment, session.rules):
+        return ()
+    return result_texts(segment)
+
+
+class _Entry:
+    """The new tool calls of one request. Its methods run on the worker, on a heap that the loop may grow meanwhile."""
+
+    def __init__(
+        self,
+        services: Services,
+        session: Session,
+        lines: SessionLines,
+        window: Sequence[int],
+        calls: Sequence[str],
+        after: str | None,
+    ) -> None:
+        self._intake = services.intake
+        self._session = session
+        self._lines = lines
+        self._window = window
+        self._calls = calls
+        self._after = after
+        self._entered: set[str] = set()
+        """Results of this request that are looked at already: a later result may point to them."""
+
+    def find_pointers(self, results: Sequence[NewResult]) -> dict[str, tuple[Elision, ...]]:
+        """The pointers of the results, in the request's order. Heavy."""
+        found: dict[str, tuple[Elision, ...]] = {}
+        for result in results:
+            if self._intake.redact(result.segment)[1]:
+                continue  # The stash could not give the host's own lines back.
+            id_ = result.segment.id
+            distance, is_shown = partial(self._calls_above, call=id_), partial(self._is_shown, own=id_)
+            count = self._intake.counter.count
+            elisions = find_elisions(self._lines, result, is_shown, distance, count)
+            if elisions:
+                found[id_] = elisions
+            add_result(self._lines, result.segment, result.text, elisions)
+            self._entered.add(id_)
+        return found
+
+    def _is_shown(self, target: str, own: str) -> bool:
+        """Whether the window shows a target: not the result itself, which an earlier call may have looked at."""
+        return target != own and (target in self._entered or is_target(self._session, target))
+
+    def _calls_above(self, target: str, call: str) -> int:
+        """How many calls above a new call a target stands; 0 where the session does not know all calls between."""
+        return self._places.get(call, 0) - self._places[target] if target in self._places else 0
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        heap = self._session.heap
+        known = [heap.ids[slot] for slot in self._window if heap.kind[slot] == _TOOL_CALL]
+        is_whole = bool(known) and known[-1] == self._after
+        return {id_: place for place, id_ in enumerate([*(known if is_whole else ()), *self._calls])}
