@@ -26,6 +26,7 @@ import uvloop
 from ctxgc.config import BadConfig, Config, config_path, load_config
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
+from ctxgc.gateway.editing.entry import EntryEditor
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
 from ctxgc.gateway.http.listener import open_listener
@@ -196,9 +197,10 @@ async def open_gateway(
 
             counters = Counters()
             workers = Workers(parser, urgent, spawn)
-            syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, workers)
+            entry = EntryEditor(daemon, counters, lambda: gateway.settings, parser, urgent)
+            syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, workers, entry)
             gateway = RunningGateway(daemon, counters, syncer, settings)
-            editor = RequestEditor(syncer, counters, lambda: gateway.settings)
+            editor = RequestEditor(syncer, entry, counters, lambda: gateway.settings)
             proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session), serve_tools)
             gateway.port = int(listener.getsockname()[1])
             try:

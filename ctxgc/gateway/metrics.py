@@ -49,6 +49,10 @@ class Counters:
     """Calls that were read, and had nothing to edit."""
     edited_from_prefix: int = 0
     """Calls edited without parsing: the request began with the bytes of the one before."""
+    pointers: int = 0
+    """Runs of lines of new results that went upstream as a pointer."""
+    late_entries: int = 0
+    """Requests whose new results went upstream whole, because the daemon was late or gone."""
     kept_out_bytes: int = 0
     """Bytes by which edits shortened requests, in all."""
     upstream_faults: int = 0

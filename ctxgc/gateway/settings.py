@@ -42,6 +42,10 @@ class Settings:
     """The configured price profile; `auto`: as each request says."""
     context_edits_allowed: frozenset[str] = frozenset()
     """Types of edits under `context_management` beside which ctxgc may edit too."""
+    references: bool = False
+    """Whether new results show by pointers what the window shows already."""
+    agents_except: frozenset[str] = frozenset()
+    """Agents whose results go upstream whole."""
     hosts_allowed: frozenset[str] = frozenset()
     """Names of this machine, in lower case, that a request's `Host` may have beside the loopback's."""
     auth: Literal["auto", "secret"] = "auto"
@@ -53,6 +57,10 @@ class Settings:
         """The mode of a session: the session's own, the agent's, or the gateway's."""
         own = self.modes.get(f"{agent}:{session}") or self.modes.get(f"{agent}:{session.partition('/')[0]}")
         return own or self.modes.get(agent) or self.mode
+
+    def references_of(self, agent: str) -> bool:
+        """Whether new results of an agent may show pointers."""
+        return self.references and agent not in self.agents_except
 
     def cache_life_s(self, requested: str) -> float:
         """Seconds of pause after which the provider's cache is cold, for a request of the price profile."""
@@ -81,6 +89,8 @@ def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
         modes=section.modes,
         profile=config.pacer.profile,
         context_edits_allowed=frozenset(section.context_edits_allowed),
+        references=config.entry.references,
+        agents_except=frozenset(config.entry.agents_except),
         hosts_allowed=frozenset(name.lower() for name in section.hosts_allowed),
         auth=section.auth,
         secret=secret,

@@ -118,9 +118,14 @@ def prompt_of_layout(
     digests: Mapping[str, bytes],
     out: Collection[str],
     own: Mark | None = None,
+    *,
+    elided: Collection[str] = (),
 ) -> Prompt:
-    """The request with these segments out, and with a mark of our own, as a cache sees it."""
-    names = [(digests[segment.id], segment.id in out) for segment in window.segments]
+    """The request with these segments out, and those with pointers, and with a mark of our own, as a cache sees it."""
+    names = [
+        (digests[segment.id], segment.id in out, segment.id in elided and segment.id not in out)
+        for segment in window.segments
+    ]
     parts, before, nth = [], -2, 0
     for block in layout.blocks:
         nth = nth + 1 if block.segment == before else 0

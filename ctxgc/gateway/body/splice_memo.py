@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ctxgc.adapters.contract import Tombstone, WireBlock
+from ctxgc.adapters.contract import ElidedResult, StandIn, WireBlock
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.provider_cache import LONG_LIFE_S, Mark
 from ctxgc.gateway.body.branch_cache import MarkRule
@@ -58,6 +58,8 @@ class SpliceMemo(NamedTuple):
     """The host's marks behind the head."""
     rest_results: int = 0
     """Results of calls behind the head."""
+    elided: frozenset[str] = frozenset()
+    """Results that stand in the edited bytes with pointers."""
 
     def keeps_mark(self, body: bytes) -> bool:
         """Whether the mark may stand in this body too, and whether no other place would be better."""
@@ -79,9 +81,9 @@ class SpliceMemo(NamedTuple):
 
 
 class EvictedBody(NamedTuple):
-    """An evicted body: tombstone, and digest of the content."""
+    """A body that does not stand in a request as the host sent it: what stands there, and the digest of its content."""
 
-    tombstone: Tombstone
+    stand_in: StandIn
     digest: bytes
 
 
@@ -92,6 +94,8 @@ class SplicedRequest(NamedTuple):
     memo: SpliceMemo | None = None
     """None if no tombstone applies."""
     own: OwnMark | None = None
+    elided: frozenset[str] = frozenset()
+    """Results that stand in the body with pointers."""
 
 
 def splice_edits(
@@ -108,23 +112,32 @@ def splice_edits(
     """
     spans = contents.window.spans
     applicable = {
-        id_: evicted[id_].tombstone for id_ in spans if id_ in evicted and contents.digests[id_] == evicted[id_].digest
+        id_: evicted[id_].stand_in for id_ in spans if id_ in evicted and contents.digests[id_] == evicted[id_].digest
     }
+    elided = frozenset(id_ for id_, stand_in in applicable.items() if isinstance(stand_in, ElidedResult))
     ends = {id_: max(span.end for span in spans[id_]) for id_ in applicable}
     spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable) if applicable else body
-    own = _choose_own_mark(contents, ends, rule)
+    # A pointer stands from its first request on, and no cache loses bytes by it: our mark is for tombstones.
+    own = _choose_own_mark(contents, {id_: end for id_, end in ends.items() if id_ not in elided}, elided, rule)
     block = contents.layout.block_of_mark(own) if own and contents.layout else None
     start = None if block is None else _mark_offset(body, wire, contents, applicable, block, len(spliced))
     placed = OwnMark(own, start) if own and start is not None else None
     if placed is not None and start is not None:
         spliced = spliced[:start] + placed.inserted_bytes + spliced[start:]
-    if not applicable:
-        return SplicedRequest(spliced, None, placed)
-    cut = max(ends.values())
+    ids = frozenset(applicable) - elided
+    if not ids:  # Elided results alone need no memo: the list of the last request has their places.
+        return SplicedRequest(spliced, None, placed, elided)
+    cut = max(ends[id_] for id_ in ids)
     if placed is not None and block is not None:
         cut = max(cut, block.end)
-    memo = SpliceMemo(body[:cut], spliced[: len(spliced) - (len(body) - cut)], frozenset(applicable), placed)
-    return SplicedRequest(spliced, memo.after_sending(body) if contents.layout else memo, placed)
+    inside = frozenset(id_ for id_ in elided if ends[id_] <= cut)
+    head = spliced
+    if inside != elided:
+        head = WIRE_FORMATS[wire].splice(body, contents.window, {id_: applicable[id_] for id_ in ids | inside})
+        if placed is not None:
+            head = head[: placed.start] + placed.inserted_bytes + head[placed.start :]
+    memo = SpliceMemo(body[:cut], head[: len(head) - (len(body) - cut)], ids, placed, elided=inside)
+    return SplicedRequest(spliced, memo.after_sending(body) if contents.layout else memo, placed, elided)
 
 
 def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnMark | None] | None:
@@ -140,11 +153,13 @@ def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnMa
     return edited, memo.own
 
 
-def _choose_own_mark(contents: BodyContents, ends: Mapping[str, int], rule: MarkRule | None) -> Mark | None:
+def _choose_own_mark(
+    contents: BodyContents, ends: Mapping[str, int], elided: frozenset[str], rule: MarkRule | None
+) -> Mark | None:
     layout = contents.layout
     if rule is None or layout is None:
         return None
-    prompt = prompt_of_layout(layout, contents.window, contents.digests, ends.keys())
+    prompt = prompt_of_layout(layout, contents.window, contents.digests, ends.keys(), elided=elided)
     return rule.choose_mark(
         prompt, layout.blocks_before_messages, layout.can_carry_marks(), layout.blocks_up_to(ends.values())
     )
@@ -154,7 +169,7 @@ def _mark_offset(
     body: bytes,
     wire: str,
     contents: BodyContents,
-    applicable: Mapping[str, Tombstone],
+    applicable: Mapping[str, StandIn],
     block: WireBlock,
     edited_bytes: int,
 ) -> int | None:

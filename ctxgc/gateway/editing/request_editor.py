@@ -19,6 +19,7 @@ from typing import NamedTuple
 from ctxgc.gateway.body.content_coding import body_coding
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
 from ctxgc.gateway.body.splice_memo import OwnMark, SpliceMemo, splice_edits, splice_from_memo
+from ctxgc.gateway.editing.entry import EntryEditor, stand_ins_of
 from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
@@ -78,8 +79,11 @@ class MemoMatch(NamedTuple):
 class RequestEditor:
     """Decides on every call. Belongs to a single loop; raises no error."""
 
-    def __init__(self, syncer: WindowSyncer, counters: Counters, settings: Callable[[], Settings]) -> None:
+    def __init__(
+        self, syncer: WindowSyncer, entry: EntryEditor, counters: Counters, settings: Callable[[], Settings]
+    ) -> None:
         self._syncer = syncer
+        self._entry = entry
         self._counters = counters
         self._settings = settings
 
@@ -114,7 +118,11 @@ class RequestEditor:
             return Triage(wire, session, mode, Reason.MODE_OFF, holds_body=False)
         is_new = session.known_ids is None
         # In shadow nothing is edited, even while tombstones from mode `on` are in force or arrive late.
-        is_edited = session.has_tombstones or session.may_miss_host_cache
+        is_edited = (
+            session.has_tombstones
+            or session.may_miss_host_cache
+            or self._settings().references_of(session.identity.agent)
+        )
         holds_body = mode == "on" and (is_new or is_edited or session.is_cold(time.monotonic()))
         return Triage(wire, session, mode, None, holds_body)
 
@@ -148,10 +156,23 @@ class RequestEditor:
             triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
             if triage.session is None or triage.pass_reason or not triage.holds_body:
                 return UpstreamRequest(body, self._record_streamed(triage, [body]))
-            match = self._match_memo(triage.session, body)
-            call = self._new_call(triage, triage.session, [body], is_held_back=match is None)
+            entry = self._entry_match(triage.session, body)
+            obstacle = edit_obstacle(body, self._settings().context_edits_allowed, entry[1] if entry else 0)
+            match = self._match_memo(triage.session, body, obstacle)
+            entry = entry if entry and self._can_enter(entry[0], match, obstacle) else None
+            call = self._new_call(triage, triage.session, [body], is_held_back=match is None and entry is None)
+            call.has_entered = entry is not None
             self._syncer.start_sync(call)
-            outgoing, edit = self._edit_from_memo(call, match) if match else await self._edit_parsed(call)
+            entered = await self._edit_at_entry(call, entry, match) if entry else None
+            if entered is not None:
+                outgoing, edit = entered
+            else:
+                call.has_entered = False
+                # A memo without every elided result would send one whole that went upstream with pointers before.
+                is_all = match is not None and match.branch.elided.keys() <= match.memo.elided
+                outgoing, edit = (
+                    self._edit_from_memo(call, match) if match and is_all else await self._edit_parsed(call)
+                )
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
             self._counters.count_unedited(Reason.OWN_FAULT)
@@ -180,12 +201,13 @@ class RequestEditor:
             is_held_back=is_held_back,
         )
 
-    def _match_memo(self, session: AgentSession, body: bytes, *, even_if_cold: bool = False) -> MemoMatch | None:
+    def _match_memo(
+        self, session: AgentSession, body: bytes, obstacle: Reason | None, *, even_if_cold: bool = False
+    ) -> MemoMatch | None:
         """The memo by which this body can be edited without another look at the body."""
         branch = session.find_memo_branch(body)
         if branch is None or branch.memo is None:
             return None
-        obstacle = edit_obstacle(body, self._settings().context_edits_allowed)
         if obstacle is Reason.PREVIOUS_RESPONSE:
             return None
         # Beside another hand in the window bodies that are out stay out, and no mark of ours stands.
@@ -195,12 +217,40 @@ class RequestEditor:
         keeps_mark = obstacle is not None or memo.keeps_mark(body)
         return MemoMatch(branch, memo) if keeps_mark and not branch.is_cold(time.monotonic()) else None
 
+    def _entry_match(self, session: AgentSession, body: bytes) -> tuple[Branch, int] | None:
+        """The branch whose last list the body continues, and from where on; None where no result may be shortened."""
+        references = self._settings().references_of(session.identity.agent)
+        return session.entry_match(body) if references else None
+
+    def _can_enter(self, branch: Branch, match: MemoMatch | None, obstacle: Reason | None) -> bool:
+        """Whether the tail of a body that continues a branch's last list is all there is to look at."""
+        # Where the host may miss its own cache, a mark of ours is due, and its place is found in the whole request.
+        if obstacle or branch.is_barred or branch.asks_many_calls or branch.is_cold(time.monotonic()):
+            return False
+        # Tombstones in force that no memo carries need the whole body to be read.
+        return match.branch is branch if match else not branch.tombstones
+
+    async def _edit_at_entry(
+        self, call: ModelCall, entry: tuple[Branch, int], match: MemoMatch | None
+    ) -> tuple[UpstreamRequest, ForwardedEdit] | None:
+        """The call with the pointers of its new results, beside what stands in it already; None: read it whole."""
+        branch, cut = entry
+        entered = await self._entry.enter_tail(call, branch, cut, match.memo if match else None)
+        if entered is None:
+            return None
+        if entered.body is call.body:
+            self._count_unedited(None)
+            return UpstreamRequest(call.body, call), entered.edit
+        self._counters.edited_from_prefix += match is not None
+        return self._edited_request(call, entered.body, entered.edit)
+
     def _edit_from_memo(self, call: ModelCall, match: MemoMatch) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its branch's memo."""
         edited = splice_from_memo(match.memo, call.body)
         assert edited is not None
         self._counters.edited_from_prefix += 1
-        return self._edited_request(call, edited[0], ForwardedEdit(match.memo.ids, match.branch, edited[1]))
+        edit = ForwardedEdit(match.memo.ids, match.branch, edited[1], match.memo.elided)
+        return self._edited_request(call, edited[0], edit)
 
     async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
@@ -208,7 +258,8 @@ class RequestEditor:
         contents, placement = call.contents, call.is_placed.value
         if contents is None or not isinstance(placement, Placement):
             # The parser is late, or failed: tombstones in force stay in force where that needs no parsing.
-            if (match := self._match_memo(call.session, call.body, even_if_cold=True)) is not None:
+            obstacle = edit_obstacle(call.body, self._settings().context_edits_allowed)
+            if (match := self._match_memo(call.session, call.body, obstacle, even_if_cold=True)) is not None:
                 return self._edit_from_memo(call, match)
         else:
             # Beside another hand in the window nothing more leaves; bodies that are out stay out (I14).
@@ -216,10 +267,14 @@ class RequestEditor:
             branch = placement.branch
             has_mark = placement.mode == "on" and not contents.obstacle
             rule = branch.cache.mark_rule(time.monotonic()) if has_mark else None
-            body, memo, own = splice_edits(call.body, call.wire, contents, branch.tombstones, rule)
-            if memo is not None:
+            if placement.mode == "on" and not contents.obstacle and self._settings().references_of(branch.agent):
+                await self._entry.enter_parsed(call, branch, contents)
+            stand_ins = stand_ins_of(branch, contents, branch.tombstones)
+            body, memo, own, elided = splice_edits(call.body, call.wire, contents, stand_ins, rule)
+            if memo is not None or elided:
                 branch.store_memo(memo)
-                return self._edited_request(call, body, ForwardedEdit(memo.ids, branch, own))
+                ids = memo.ids if memo else frozenset[str]()
+                return self._edited_request(call, body, ForwardedEdit(ids, branch, own, elided))
             if own is not None:
                 self._count_unedited(reason)
                 return UpstreamRequest(body, call, call.body, own), ForwardedEdit(frozenset(), branch, own)

@@ -71,6 +71,8 @@ class ForwardedEdit(NamedTuple):
     """The branch of those segments."""
     own: OwnMark | None = None
     """The mark of our own in the request."""
+    elided: frozenset[str] = frozenset()
+    """Results that stand in the request with pointers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +92,8 @@ class ModelCall:
     """The call is counted as one with nothing to edit, which its contents may still belie."""
     is_held_back: bool = False
     """The request itself waits until its branch is known."""
+    has_entered: bool = False
+    """The request continues the last list of its branch, and its new results are looked at."""
     arrived_s: float = field(default_factory=time.monotonic)
     reply: ReplyProgress = field(default_factory=ReplyProgress)
     is_read: Latch[BodyContents | Reason] = field(default_factory=Latch)
@@ -134,6 +138,11 @@ class ModelCall:
     def edited_ids(self) -> frozenset[str]:
         """Ids whose tombstones stood in the request that went upstream; none before."""
         return edit.ids if (edit := self.is_sent.value) else frozenset()
+
+    @property
+    def elided_ids(self) -> frozenset[str]:
+        """Results that stood in the request that went upstream with pointers; none before."""
+        return edit.elided if (edit := self.is_sent.value) else frozenset()
 
     async def wait_for_edited_ids(self, timeout_s: float) -> frozenset[str]:
         """Ids whose tombstones stand in the request as sent; none, if the editor does not decide in time."""

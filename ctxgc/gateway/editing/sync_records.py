@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.contract import Tombstone, WireWindow
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.transcripts.segments_json import segment_fields
@@ -21,12 +22,17 @@ from ctxgc.core.pacer import profile_by_bills
 from ctxgc.core.provider_cache import MARKS_MAX
 from ctxgc.core.segment import Segment, Status
 from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache_fields
+from ctxgc.gateway.body.request_body import BodyContents
+from ctxgc.gateway.body.splice_memo import EvictedBody
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
 from ctxgc.gateway.identity.agent_session import Branch, LateEdit, ReplyProgress
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 
 NEW_BYTES_MAX = 2 * 2**20
 """New segments in one sync; further syncs carry more, so that no line is longer than the daemon takes."""
+NO_ELISIONS: Mapping[str, Sequence[Any]] = MappingProxyType({})
+COMMAND = "ctxgc recall"
+"""The way back that the daemon's tombstones name."""
 RECORD_BYTES_MAX = FRAME_BYTES_DEFAULT - 2**20
 """One segment in a line. The daemon does not get a longer one (a document of many megabytes): it is never evicted,
 and the bill counts its tokens with those of system prompt and tools."""
@@ -43,18 +49,20 @@ def sendable_segments(window: WireWindow) -> list[Segment]:
     ]
 
 
-def record_batches(window: WireWindow, missing: set[str], project: str) -> list[list[msgspec.Raw]]:
+def record_batches(
+    window: WireWindow, missing: set[str], project: str, elisions: Mapping[str, Sequence[Any]] = NO_ELISIONS
+) -> list[list[msgspec.Raw]]:
     """Records of the missing segments, in window order, in batches that fit into a line each; at least a single batch.
 
     The last batch, which travels with all the ids, is never long. The records hold the segments' facts, for the daemon
-    derives none: `project` resolves their relative paths.
+    derives none: `project` resolves their relative paths. `elisions` are the pointers that results went upstream with.
     """
     batches: list[list[msgspec.Raw]] = [[]]
     batch_bytes = 0
     for segment in add_facts(window.segments, project, missing) if missing else ():
         if segment.id not in missing:
             continue
-        record = _segment_json(segment, window)
+        record = _segment_json(segment, window, elisions.get(segment.id, ()))
         batch_bytes += len(record)
         if batch_bytes > NEW_BYTES_MAX and batches[-1]:
             batches.append([])
@@ -63,12 +71,14 @@ def record_batches(window: WireWindow, missing: set[str], project: str) -> list[
     return [*batches, []] if batch_bytes > NEW_BYTES_MAX else batches
 
 
-def _segment_json(segment: Segment, window: WireWindow) -> bytes:
-    """A segment's record, with the pieces of its body that stand under a signature."""
-    fixed = sorted(window.uneditable_pieces(segment))
-    record = encode_json(segment_fields(segment) | ({"fixed": fixed} if fixed else {}))
+def _segment_json(segment: Segment, window: WireWindow, elisions: Sequence[Any] = ()) -> bytes:
+    """A segment's record, with the pieces of its body that stand under a signature, and with its pointers."""
+    more: dict[str, Any] = {"elisions": elisions} if elisions else {}
+    if fixed := sorted(window.uneditable_pieces(segment)):
+        more["fixed"] = fixed
+    record = encode_json(segment_fields(segment) | more)
     if segment.edit_sources and len(record) >= RECORD_BYTES_MAX:  # An edit holds twice what it replaces.
-        return _segment_json(replace(segment, edit_sources=()), window)
+        return _segment_json(replace(segment, edit_sources=()), window, elisions)
     return record
 
 
@@ -106,6 +116,21 @@ def window_params(
     if placement.mode != branch.synced_mode:
         params["mode"] = placement.mode  # Sent when it changes, so that a command may set another mode in between.
     return params
+
+
+def tombstones_of_answer(contents: BodyContents, answer: Mapping[str, Any]) -> dict[str, EvictedBody]:
+    """The tombstones that are in force from this answer on."""
+    if answer["mode"] != "on":
+        return {}
+    # Tombstones name the command; a model with a tool for it is to call the tool.
+    way_back = contents.recall_tool or COMMAND
+    return {
+        id_: EvictedBody(
+            Tombstone(tombstone["text"].replace(COMMAND, way_back, 1), tombstone["marker"]), contents.digests[id_]
+        )
+        for id_, tombstone in answer["evicted"].items()
+        if id_ in contents.digests
+    }
 
 
 def late_edit_of_call(call: ModelCall, params: Mapping[str, Any]) -> LateEdit | None:

@@ -15,10 +15,8 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Set
 from concurrent.futures import Executor
-from contextlib import suppress
 from typing import Any, NamedTuple
 
-from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.errors import BadTranscript
 from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
@@ -27,8 +25,20 @@ from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_bo
 from ctxgc.gateway.body.splice_memo import EvictedBody, SplicedRequest, splice_edits
 from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
+from ctxgc.gateway.editing.entry import (
+    EntryEditor,
+    adopt_elided_results,
+    stand_ins_of,
+    take_elided_results,
+)
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
-from ctxgc.gateway.editing.sync_records import late_edit_of_call, record_batches, sendable_segments, window_params
+from ctxgc.gateway.editing.sync_records import (
+    late_edit_of_call,
+    record_batches,
+    sendable_segments,
+    tombstones_of_answer,
+    window_params,
+)
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
 from ctxgc.gateway.identity.headers import Identity
 from ctxgc.gateway.metrics import Counters, Reason
@@ -46,9 +56,6 @@ WAITING_MAX = 256
 """Calls whose windows wait to be parsed; the daemon does not get a call beyond them."""
 BACKLOG_BYTES_MAX = 128 * 2**20
 """Bytes of bodies that wait for the daemon; the daemon does not get a call beyond them."""
-
-COMMAND = "ctxgc recall"
-"""The way back that the daemon's tombstones name."""
 
 _log = logging.getLogger("ctxgc.gateway")
 
@@ -76,11 +83,13 @@ class WindowSyncer:
         counters: Counters,
         settings: Callable[[], Settings],
         workers: Workers,
+        entry: EntryEditor,
     ) -> None:
         self._daemon = daemon
         self._counters = counters
         self._settings = settings
         self._workers = workers
+        self._entry = entry
         self._sessions: dict[Identity, AgentSession] = {}
         self._newest: dict[Branch, ModelCall] = {}
         """The newest call of each branch that waits for its sync."""
@@ -136,7 +145,7 @@ class WindowSyncer:
     async def _sync_call(self, call: ModelCall, share: BudgetShare) -> None:
         try:
             if not call.is_held_back:
-                await _wait_for_event(call.reply.began, HEAD_START_S)
+                await call.reply.wait_until_begun(HEAD_START_S)
             await self._place_on_branch(call, share)
         except BacklogFull:
             self._fail_unread_call(call, Reason.OWN_LATE)
@@ -173,11 +182,9 @@ class WindowSyncer:
 
     async def _find_unreadable_reason(self, call: ModelCall) -> Reason:
         """Why a body cannot be read: most often the server keeps or manages a part of the window."""
-        allowed = self._settings().context_edits_allowed
-        loop = asyncio.get_running_loop()
-        return (
-            await loop.run_in_executor(self._workers.parser, edit_obstacle, call.body, allowed) or Reason.NOT_UNDERSTOOD
-        )
+        allowed, loop = self._settings().context_edits_allowed, asyncio.get_running_loop()
+        obstacle = await loop.run_in_executor(self._workers.parser, edit_obstacle, call.body, allowed)
+        return obstacle or Reason.NOT_UNDERSTOOD
 
     async def _place_on_branch(self, call: ModelCall, share: BudgetShare) -> None:
         """Find the call's branch, and let the branch's task go on with the call."""
@@ -193,6 +200,7 @@ class WindowSyncer:
             self._fail_unread_call(call, Reason.SIDE_CALL)
             return
         branch = call.session.find_or_open_branch(contents, call.sub_agent)
+        adopt_elided_results(branch, contents, self._sessions.values())
         now_s = time.monotonic()
         ttl_s = self._settings().cache_life_s(contents.profile)
         # The request before this one wrote the cache; its time to live, if another gateway served it, was the same.
@@ -266,6 +274,9 @@ class WindowSyncer:
         )
         ids = [segment.id for segment in sendable]
         edited = None if placement.waits else sorted(await call.wait_for_edited_ids(HEAD_START_S))
+        branch.carried.update(ids)
+        if not placement.waits:  # Before the daemon answers, which may take longer than the agent.
+            await self._note_list(branch, call, contents)
         branch.note_bill()
         params = window_params(branch, call, placement, sendable, edited) | {
             "can_recall": contents.can_recall or bool(contents.recall_tool)
@@ -273,7 +284,8 @@ class WindowSyncer:
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
-        tombstones = self._tombstones_of_answer(branch, call, contents, answer)
+        tombstones = self._take_tombstones(branch, contents, answer)
+        has_new_lines = take_elided_results(branch, contents, answer)
         if placement.waits:
             # The answer is for this very request: what is noted of the request is what the editor makes of it.
             has_new, branch.tombstones = tombstones != branch.tombstones, tombstones
@@ -283,7 +295,12 @@ class WindowSyncer:
             has_new = tombstones != branch.tombstones
         if contents.layout is not None:
             prompt = prompt_of_layout(
-                contents.layout, contents.window, contents.digests, call.edited_ids, call.own_mark
+                contents.layout,
+                contents.window,
+                contents.digests,
+                call.edited_ids,
+                call.own_mark,
+                elided=call.elided_ids,
             )
             branch.cache.record_request(prompt, contents.model, call.arrived_s, call.reply)
         branch.late_edit = late_edit_of_call(call, params)
@@ -292,7 +309,8 @@ class WindowSyncer:
         branch.synced_mode = placement.mode
         branch.synced_ids = tuple(ids)
         branch.known_digests = contents.digests
-        await self._make_memo(branch, call, tombstones, has_new=has_new)
+        await self._make_memo(branch, call, tombstones, has_new=has_new or has_new_lines)
+        await self._note_list(branch, call, contents)
         call.session.is_resumed &= bool(branch.parent)
         self._record_sync_outcome(call, None)
         call.is_synced.set(None)
@@ -308,7 +326,7 @@ class WindowSyncer:
         sent_ids: set[str] = set()
         for _ in range(TRIES_MAX):
             batches = await loop.run_in_executor(
-                self._workers.parser, record_batches, contents.window, missing, contents.project
+                self._workers.parser, record_batches, contents.window, missing, contents.project, branch.elisions
             )
             for batch in batches[:-1]:
                 ahead = {"session": branch.key, "format": params["format"], "new": batch}
@@ -324,25 +342,14 @@ class WindowSyncer:
                 return answer
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 
-    def _tombstones_of_answer(
-        self, branch: Branch, call: ModelCall, contents: BodyContents, answer: dict[str, Any]
+    def _take_tombstones(
+        self, branch: Branch, contents: BodyContents, answer: dict[str, Any]
     ) -> dict[str, EvictedBody]:
-        """The tombstones in force from this answer on."""
-        plan = answer["plan"]
-        if plan is not None:
+        """The tombstones in force from this answer on, its plan counted."""
+        if (plan := answer["plan"]) is not None:
             self._counters.collections += answer["mode"] == "on"
             self._counters.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
-        if answer["mode"] != "on" or branch.is_barred:
-            return {}
-        # Tombstones name the command; a model with a tool for it is to call the tool.
-        way_back = contents.recall_tool or COMMAND
-        return {
-            id_: EvictedBody(
-                Tombstone(tombstone["text"].replace(COMMAND, way_back, 1), tombstone["marker"]), contents.digests[id_]
-            )
-            for id_, tombstone in answer["evicted"].items()
-            if id_ in contents.digests
-        }
+        return {} if branch.is_barred else tombstones_of_answer(contents, answer)
 
     async def _make_memo(
         self, branch: Branch, call: ModelCall, tombstones: dict[str, EvictedBody], *, has_new: bool
@@ -355,12 +362,17 @@ class WindowSyncer:
         if not has_new and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
+        memo, stand_ins = branch.memo, stand_ins_of(branch, contents, tombstones)
         spliced: SplicedRequest = await loop.run_in_executor(
-            self._workers.parser, splice_edits, call.body, call.wire, contents, tombstones, rule
+            self._workers.parser, splice_edits, call.body, call.wire, contents, stand_ins, rule
         )
-        if not branch.is_barred:
+        if not branch.is_barred and (has_new or branch.memo is memo):  # Else a later request has a longer memo.
             branch.tombstones = tombstones
             branch.store_memo(spliced.memo)
+
+    async def _note_list(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
+        if call.mode == "on" and self._settings().references_of(branch.agent):
+            await self._entry.note_list(branch, call, contents)
 
     def _count_failure(self, call: ModelCall, failure: CallFailed) -> None:
         self._counters.sync_failures += 1
@@ -385,10 +397,3 @@ def _failure_reason(failure: CallFailed) -> Reason:
     if isinstance(failure, TimedOut):
         return Reason.DAEMON_LATE
     return Reason.DAEMON_GONE if isinstance(failure, Unreachable) else Reason.DAEMON_FAILED
-
-
-async def _wait_for_event(event: asyncio.Event, timeout_s: float) -> None:
-    """Wait for the event, at most for the time-out."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()

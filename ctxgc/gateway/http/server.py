@@ -66,7 +66,11 @@ class _OutgoingRequest:
         if self.own is None or not isinstance(self.body, bytes):
             return None
         call = self.sent_call()
-        return self.original if call is not None and not call.edited_ids else self.own.remove_from(self.body)
+        return (
+            self.original
+            if call is not None and not call.edited_ids | call.elided_ids
+            else self.own.remove_from(self.body)
+        )
 
 
 class Proxy:

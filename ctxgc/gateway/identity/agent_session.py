@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.elisions import ShownLines
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.gateway.billing.usage import ReplyUsage
 from ctxgc.gateway.body.branch_cache import BranchCache
+from ctxgc.gateway.body.list_tail import ListHead
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import WIDE_CALLS, EvictedBody, SpliceMemo
 from ctxgc.gateway.identity.headers import Identity
@@ -50,6 +53,12 @@ class ReplyProgress:
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
 
+    async def wait_until_begun(self, timeout_s: float) -> None:
+        """Wait until the reply's first byte has gone to the agent, at most for the time-out."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.began.wait()
+
     def end(self, usage: ReplyUsage | None, calls: int) -> None:
         """Take the facts of a reply that is over. Each carrier of replies ends here, so that no fact is left out."""
         self.usage = usage
@@ -68,6 +77,13 @@ class LateEdit(NamedTuple):
     """Ids and marks in the request's own sync; `None`: that sync came before the edit."""
 
 
+class ElidedBody(NamedTuple):
+    """A result that goes upstream with pointers: the elided runs with their notes, and the digest of the content."""
+
+    runs: tuple[ShownLines, ...]
+    digest: bytes
+
+
 @dataclass(slots=True, eq=False)
 class Branch:
     """A branch in the gateway's knowledge: a cache of the daemon's answers. Mutable, owned by the gateway's loop."""
@@ -84,6 +100,14 @@ class Branch:
     """Digest of the content under each id of that window."""
     tombstones: dict[str, EvictedBody] = field(default_factory=dict)
     """Tombstones in force, kept here so that the loss of the daemon brings no body back (I14)."""
+    elided: dict[str, ElidedBody] = field(default_factory=dict)
+    """Results that go upstream with pointers, by id."""
+    elisions: dict[str, list[list[Any]]] = field(default_factory=dict)
+    """The elisions of those results in the daemon's form, for their records."""
+    carried: set[str] = field(default_factory=set)
+    """Ids of the tool calls of the last request: their results went upstream, whole or with pointers."""
+    head: ListHead | None = None
+    """The list of the last request, where results are shortened at entry."""
     memo: SpliceMemo | None = None
     cache: BranchCache = field(default_factory=BranchCache)
     """What the provider's cache holds of the branch."""
@@ -135,7 +159,7 @@ class Branch:
     def stop_editing(self) -> None:
         """Edit no further request of this branch."""
         self.is_barred = True
-        self.tombstones, self.memo = {}, None
+        self.tombstones, self.memo, self.elided, self.head = {}, None, {}, None
 
     @property
     def key(self) -> str:
@@ -163,8 +187,8 @@ class AgentSession:
 
     @property
     def has_tombstones(self) -> bool:
-        """Whether a tombstone is in force in any branch."""
-        return any(branch.tombstones for branch in self.branches.values())
+        """Whether a tombstone or a pointer is in force in any branch."""
+        return any(branch.tombstones or branch.elided for branch in self.branches.values())
 
     @property
     def may_miss_host_cache(self) -> bool:
@@ -175,6 +199,16 @@ class AgentSession:
         """The branch whose memo this body begins with; of several the branch with the longest memo."""
         matches = [t for t in self.branches.values() if t.memo is not None and body.startswith(t.memo.head)]
         return max(matches, key=lambda branch: len(branch.memo.head) if branch.memo else 0, default=None)
+
+    def entry_match(self, body: bytes) -> tuple[Branch, int] | None:
+        """The branch whose last list this body continues, and the cut up to which the bytes are the same."""
+        matches = [
+            (cut, branch)
+            for branch in self.branches.values()
+            if branch.head is not None and (cut := branch.head.longest_match(body)) is not None
+        ]
+        cut, best = max(matches, key=lambda match: match[0], default=(0, None))
+        return None if best is None else (best, cut)
 
     def is_cold(self, now_s: float) -> bool:
         """Whether the provider's cache of the main branch, or of every branch, is gone."""

@@ -1,0 +1,267 @@
+"""Results at entry: pointers in the place of lines that the window shows already, before a request goes upstream.
+
+    body ──begins as the last list did──▶ tail alone ──┐
+         ──else──▶ read whole ─────────────────────────┴─new results──▶ window.enter ──▶ pointers ──splice──▶ the bytes
+
+Only the results of the model's last reply are new to every cache; a result that went upstream whole stays whole, and a
+result with pointers keeps them. A daemon that is late or gone costs the saving and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ctxgc.adapters.contract import ElidedResult
+from ctxgc.adapters.facts.segment_facts import add_facts
+from ctxgc.adapters.json_spans import Extent, splice_bytes
+from ctxgc.adapters.json_values import encode_json
+from ctxgc.adapters.skeletons import result_texts
+from ctxgc.adapters.transcripts.segments_json import segment_fields
+from ctxgc.core.elisions import ShownLines, elided_texts
+from ctxgc.core.segment import Kind, Segment
+from ctxgc.gateway.body.list_tail import Tail, elided_spans, entering_calls, list_head, read_tail
+from ctxgc.gateway.body.request_body import BodyContents
+from ctxgc.gateway.body.splice_memo import EvictedBody, SpliceMemo
+from ctxgc.gateway.daemon_client import VerbCaller
+from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall
+from ctxgc.gateway.editing.sync_records import COMMAND
+from ctxgc.gateway.identity.agent_session import AgentSession, Branch, ElidedBody
+from ctxgc.gateway.metrics import Counters
+from ctxgc.gateway.settings import Settings
+from ctxgc.protocol.blocking_client import CallFailed
+
+INLINE_BYTES_MAX = 64 * 1024
+"""So short a tail is read within a millisecond: on a busy machine a hop to another thread takes longer."""
+HEADS_BYTES_MAX = 128 * 2**20
+"""Lists that are kept for the next requests of all branches."""
+ENTER_BYTES_MAX = 2 * 2**20
+"""New results in one request; more of them enter whole."""
+
+
+class NewResults(NamedTuple):
+    """The tool calls of a list, or of its tail, and those whose results no request has carried yet."""
+
+    calls: Sequence[str]
+    """Ids in order."""
+    entering: Sequence[Segment]
+    """With their facts."""
+    digests: Mapping[str, bytes]
+    project: str
+
+
+class EnteredRequest(NamedTuple):
+    """A request whose tail is looked at."""
+
+    body: bytes
+    edit: ForwardedEdit
+
+
+class EntryEditor:
+    """Shortens new results. Belongs to the gateway's loop."""
+
+    def __init__(
+        self,
+        daemon: VerbCaller,
+        counters: Counters,
+        settings: Callable[[], Settings],
+        parser: Executor,
+        urgent: Executor,
+    ) -> None:
+        self._daemon = daemon
+        self._counters = counters
+        self._settings = settings
+        self._parser = parser
+        self._urgent = urgent
+        self._heads: dict[Branch, int] = {}
+        """Bytes of each branch's last list, the branch that asked last at the end."""
+
+    async def enter_tail(
+        self, call: ModelCall, branch: Branch, cut: int, memo: SpliceMemo | None
+    ) -> EnteredRequest | None:
+        """The call's body with its branch's tombstones and pointers, the new results' among them.
+
+        None where the tail cannot be read alone, and the request has to be read whole.
+        """
+        head, body = branch.head, call.body
+        assert head is not None
+        arguments = (body, call.wire, cut, branch.agent, head.project, branch.carried)
+        if len(body) - cut <= INLINE_BYTES_MAX:
+            tail = read_tail(*arguments)
+        else:
+            tail = await asyncio.get_running_loop().run_in_executor(self._urgent, read_tail, *arguments)
+        memo_end = len(memo.head) if memo else 0
+        if tail is None or not _holds_tombstones(branch, tail, memo_end):
+            return None
+        entering = entering_calls(tail.window, branch.carried)
+        await self._ask_pointers(call, branch, NewResults(tail.calls, entering, tail.digests, head.project))
+        results = elided_results(branch, tail.window.segments, tail.digests)
+        elided = {id_: elided_spans(tail.window, id_, result) for id_, result in results.items()}
+        head.advance(body, tail, elided)
+        branch.carried.update(tail.calls)
+        self._bound_heads(branch)
+        return _splice_elided(branch, body, memo)
+
+    async def enter_parsed(self, call: ModelCall, branch: Branch, contents: BodyContents) -> None:
+        """Ask for the pointers of the new results of a request that was read whole."""
+        calls = [segment.id for segment in contents.window.segments if segment.kind is Kind.TOOL_CALL]
+        entering = entering_calls(contents.window, branch.carried) if branch.synced_ids else []
+        ids = {segment.id for segment in entering}
+        if ids:
+            known = await asyncio.get_running_loop().run_in_executor(
+                self._urgent, add_facts, contents.window.segments, contents.project, ids
+            )
+            entering = [segment for segment in known if segment.id in ids]
+        await self._ask_pointers(call, branch, NewResults(calls, entering, contents.digests, contents.project))
+        branch.carried = set(calls)
+
+    async def note_list(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
+        """Note the list of a request that was read whole: of the next request only the tail behind it is looked at."""
+        is_noted = branch.head is not None and (call.has_entered or branch.head.body is call.body)
+        if is_noted or branch.is_barred or contents.obstacle:
+            return
+        loop = asyncio.get_running_loop()
+        head = await loop.run_in_executor(
+            self._parser, list_head, call.body, call.wire, contents.window, contents.project
+        )
+        if head is None or branch.is_barred:
+            return
+        for id_, result in elided_results(branch, contents.window.segments, contents.digests).items():
+            head.elided[id_] = elided_spans(contents.window, id_, result)
+        branch.head = head
+        self._bound_heads(branch)
+
+    def _bound_heads(self, branch: Branch) -> None:
+        """Of all branches those that asked least recently lose the list of their last request."""
+        self._heads.pop(branch, None)
+        self._heads[branch] = len(branch.head.body) if branch.head else 0
+        while sum(self._heads.values()) > HEADS_BYTES_MAX and len(self._heads) > 1:
+            oldest = next(iter(self._heads))
+            del self._heads[oldest]
+            oldest.head = None
+
+    async def _ask_pointers(self, call: ModelCall, branch: Branch, new: NewResults) -> None:
+        """Ask the daemon for the pointers of new results, and note them with the branch.
+
+        No longer than the request may be held back, since it arrived (I13).
+        """
+        records = [encode_json(segment_fields(one)) for one in new.entering]
+        if not records or sum(map(len, records)) > ENTER_BYTES_MAX:
+            return
+        ids = {one.id for one in new.entering}
+        others = [id_ for id_ in new.calls if id_ not in ids]
+        before = others[-1] if others else branch.head.last_call if branch.head else None
+        params: dict[str, Any] = {
+            "session": branch.key,
+            "project": new.project,
+            "new": [msgspec.Raw(record) for record in records],
+        }
+        wait_s = call.arrived_s + self._settings().wait_s - time.monotonic()
+        try:
+            asked = self._daemon.call("window.enter", params | ({"after": before} if before else {}), wait_s)
+            answer = await asyncio.wait_for(asked, wait_s)
+        except (CallFailed, TimeoutError):
+            self._counters.late_entries += 1
+            return
+        present = branch.carried | set(new.calls)
+        for id_, runs in answer["elisions"].items():
+            targets = {run[2] for run in runs}
+            if id_ in ids and targets <= present and not targets & branch.tombstones.keys():
+                shown = tuple(ShownLines(run[0], run[1], run[6]) for run in runs)
+                branch.elided[id_] = ElidedBody(shown, new.digests[id_])
+                branch.elisions[id_] = runs
+                self._counters.pointers += len(runs)
+
+
+def elided_results(
+    branch: Branch, segments: Sequence[Segment], digests: Mapping[str, bytes]
+) -> dict[str, ElidedResult]:
+    """The stand-ins of the results that the branch shows with pointers; other contents under their ids stay whole."""
+    found = {}
+    for segment in segments:
+        elided = branch.elided.get(segment.id)
+        if elided is None or segment.id in branch.tombstones or digests.get(segment.id) != elided.digest:
+            continue
+        texts = result_texts(segment)
+        if texts and elided.runs:
+            found[segment.id] = ElidedResult(elided_texts(texts, elided.runs))
+    return found
+
+
+def stand_ins_of(
+    branch: Branch, contents: BodyContents, tombstones: Mapping[str, EvictedBody]
+) -> dict[str, EvictedBody]:
+    """Every stand-in in force in a request that was read whole: these tombstones, and elided results."""
+    window = contents.window
+    elided = elided_results(branch, window.segments, contents.digests) if branch.elided else {}
+    editable = {one.id for one in window.segments if one.id in elided and window.can_elide(one)}
+    return {id_: EvictedBody(elided[id_], contents.digests[id_]) for id_ in editable} | dict(tombstones)
+
+
+def adopt_elided_results(branch: Branch, contents: BodyContents, sessions: Iterable[AgentSession]) -> None:
+    """Take over the pointers of the session that a new session was forked from: the same results, under the same ids.
+
+    The provider has cached them so; the fork's first request is read as that session's would be.
+    """
+    if branch.synced_ids:
+        return
+    known = [session for session in sessions if session.identity.agent == branch.agent]
+    for other in (other for session in known for other in session.branches.values()):
+        for id_, runs in other.elisions.items():
+            elided = other.elided.get(id_)
+            if elided is not None and contents.digests.get(id_) == elided.digest:
+                branch.elisions[id_] = runs
+
+
+def take_elided_results(branch: Branch, contents: BodyContents, answer: dict[str, Any]) -> bool:
+    """Take the daemon's word on the results of this window that show pointers; whether a result is shown otherwise now.
+
+    Results of a later request, which this answer does not know, stay as they are.
+    """
+    if branch.is_barred:
+        return False
+    before, elided = dict(branch.elided), answer.get("elided") or {}
+    way_back = contents.recall_tool or COMMAND
+    for segment in contents.window.segments:
+        runs = tuple(
+            ShownLines(first, lines, note.replace(COMMAND, way_back, 1))
+            for first, lines, note in elided.get(segment.id, ())
+        )
+        if runs:
+            branch.elided[segment.id] = ElidedBody(runs, contents.digests[segment.id])
+        else:
+            branch.elided.pop(segment.id, None)
+    if branch.elided == before:
+        return False
+    branch.head = None  # The bytes of its elided results are others now.
+    return True
+
+
+def _holds_tombstones(branch: Branch, tail: Tail, memo_end: int) -> bool:
+    """Whether the memo holds every tombstone of the branch: the tail alone would show a body that is out."""
+    evicted = tail.digests.keys() & branch.tombstones.keys() & tail.window.spans.keys()
+    return not any(tail.window.spans[id_][-1].end > memo_end for id_ in evicted)
+
+
+def _splice_elided(branch: Branch, body: bytes, memo: SpliceMemo | None) -> EnteredRequest:
+    """The body with the memo's tombstones and mark, and with every elided result behind them."""
+    head = branch.head
+    assert head is not None
+    if memo is not None and memo.own is not None and not memo.keeps_mark(body):
+        memo = memo.without_mark()
+    start, edited_head = (len(memo.head), memo.edited_head) if memo else (0, b"")
+    edits = [
+        (Extent(elided.place.start - start, elided.place.end - start), elided.text)
+        for spans in head.elided.values()
+        for elided in spans
+        if elided.place.start >= start
+    ]
+    rest = splice_bytes(body[start:] if start else body, edits)
+    shown = frozenset(head.elided) | (memo.elided if memo else frozenset())
+    edit = ForwardedEdit(memo.ids if memo else frozenset(), branch, memo.own if memo else None, shown)
+    return EnteredRequest(edited_head + rest if memo else rest, edit)
