@@ -13,7 +13,8 @@
  *   CTXGC_OPENCODE_BUDGET   the most raw tokens of a note that is a working set; default: 2000
  *   CTXGC_OPENCODE_SUGGEST  `on`: a prompt gets the names of segments that have its words
  *
- * Nothing waits for the daemon but, in `on`, the first list of a session that this process meets, and that for WAIT_MS.
+ * Nothing waits for the daemon but, in `on`, the first list of a session that this process meets, and that for WAIT_MS,
+ * and a list with new results, for ENTER_MS: what the window shows already goes up as a pointer from the first list on.
  * Whatever fails here or there, OpenCode sends what it would have sent. While the daemon is gone what was out stays out,
  * so that the prompt cache goes on to fit. A tombstone stands only where the content is that it was decided on, by
  * digest: hosts change outputs under their ids. Plain JavaScript that TypeScript takes too.
@@ -29,6 +30,7 @@ import { join } from "node:path"
 const INSTALLED = { collects: true, hooks: false, command: "ctxgc" }
 
 const WAIT_MS = 200
+const ENTER_MS = 50
 const CALL_MS = 30_000
 const RETRY_MS = 1_000
 const NEW_CHARS_MAX = 1_000_000
@@ -196,17 +198,47 @@ function digestOf(content) {
   return createHash("sha256").update(JSON.stringify(content)).digest("hex").slice(0, DIGEST_CHARS)
 }
 
-/** Put tombstones where bodies are out; the ids of those that were found. Parts are replaced, never changed. */
-function edit(places, evicted) {
+/**
+ * Put tombstones where bodies are out, and pointers where the list shows the lines already; the ids of those that are
+ * out. Parts are replaced, never changed.
+ */
+function edit(places, session) {
   const edited = []
-  for (const [id, out] of evicted) {
+  for (const [id, out] of session.evicted) {
     const { parts, at, digest } = places.get(id) ?? {}
     if (!parts || digest !== out.digest) continue
     const { state } = parts[at]
     parts[at] = { ...parts[at], state: { ...state, input: marked(state.input, out.marker), output: out.text } }
     edited.push(id)
   }
+  for (const [id, elided] of session.elided) {
+    const { parts, at, digest } = places.get(id) ?? {}
+    if (!parts || digest !== elided.digest || session.evicted.has(id)) continue
+    const { state } = parts[at]
+    parts[at] = { ...parts[at], state: { ...state, output: elidedText(state.output, elided.runs) } }
+  }
   return edited
+}
+
+/** An output with a note in the place of each run of lines: [first line from 0, lines, note]. */
+function elidedText(text, runs) {
+  const lines = text.split("\n")
+  const shown = []
+  let at = 0
+  for (const [first, count, note] of runs) {
+    shown.push(...lines.slice(at, first), note)
+    at = first + count
+  }
+  return [...shown, ...lines.slice(at)].join("\n")
+}
+
+/** The calls of the newest reply whose results no list has carried yet, and the call before them. */
+function entering(messages, { records }, session) {
+  const newest = messages.findLast(({ info }) => info.role === "assistant")?.info.id
+  const calls = records.filter(({ kind }) => kind === "tool_call")
+  const isNew = ({ id, reply, status }) => reply === newest && !status && !session.carried.has(id)
+  const after = calls.findLast((call) => !isNew(call))?.id
+  return { new: calls.filter(isNew), ...(after ? { after } : {}) }
 }
 
 function marked(value, marker) {
@@ -223,6 +255,12 @@ class Session {
     this.about = { session: `opencode:${name}`, format: "openai_chat", project, mode }
     this.known = new Map()
     this.evicted = new Map()
+    /** Results that go up with pointers: the runs with their notes, and the digest of the content. */
+    this.elided = new Map()
+    /** The same as the daemon takes it. */
+    this.elisions = new Map()
+    /** Ids of calls whose results were in a list. */
+    this.carried = new Set()
     this.usageOf = ""
     this.isMet = false
     this.isCompacting = false
@@ -256,11 +294,27 @@ class Session {
     }
   }
 
+  /** Ask for the pointers of results that no list has carried yet; whole they go up where no answer comes in time. */
+  async enter(asked, places) {
+    const { session, project } = this.about
+    const { elisions } = await this.link.call("window.enter", { session, project, ...asked })
+    for (const [id, runs] of Object.entries(elisions)) {
+      const isShown = ([, , target]) => places.has(target) && !this.evicted.has(target)
+      if (!places.has(id) || this.carried.has(id) || !runs.every(isShown)) continue
+      this.elisions.set(id, runs)
+      this.elided.set(id, { runs: runs.map((run) => [run[0], run[1], run[6]]), digest: places.get(id).digest })
+    }
+  }
+
   async sync({ records, fixed, edited, usage, model }) {
     const ids = records.map((record) => record.id)
     const digests = records.map((record) => record.digest)
     const digestsOf = new Map(records.map((record) => [record.id, record.digest]))
-    let missing = records.filter((record) => this.known.get(record.id) !== record.digest)
+    const sent = records.map((record) => {
+      const elisions = this.elisions.get(record.id)
+      return elisions ? { ...record, elisions } : record
+    })
+    let missing = sent.filter((record) => this.known.get(record.id) !== record.digest)
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const loads = loadsOf(missing)
       for (const load of loads.slice(0, -1)) await this.link.call("window.sync", { ...this.about, new: load })
@@ -268,10 +322,15 @@ class Session {
       const answer = await this.link.call("window.sync", params)
       usage = null
       this.known = digestsOf
-      missing = records.filter((record) => answer.unknown.includes(record.id))
+      missing = sent.filter((record) => answer.unknown.includes(record.id))
       if (!missing.length) {
         const out = Object.entries(answer.evicted)
         this.evicted = new Map(out.map(([id, said]) => [id, { ...said, digest: digestsOf.get(id) }]))
+        // A later list may have got pointers meanwhile: of those this answer says nothing.
+        for (const id of ids) this.elided.delete(id)
+        for (const [id, runs] of Object.entries(answer.elided ?? {})) {
+          this.elided.set(id, { runs, digest: digestsOf.get(id) })
+        }
         return
       }
     }
@@ -327,22 +386,31 @@ export const ctxgc = async ({ directory }) => {
       // What OpenCode is about to sum up is not the window: all of it stays there until the summary stands.
       session.isCompacting = false
       if (INSTALLED.collects) session.keep(list.records).catch(() => {})
-      edit(places, session.evicted)
+      edit(places, session)
       return
     }
     const told = { ...list, usage: usageIn(messages, session), model: modelOf(messages) }
     const isNew = !session.isMet
     session.isMet = true
-    if (!isNew) told.edited = edit(places, session.evicted)
+    if (!isNew && mode === "on" && INSTALLED.collects) await enter(session, messages, list, places)
+    for (const { id, kind } of list.records) if (kind === "tool_call") session.carried.add(id)
+    if (!isNew) told.edited = edit(places, session)
     const expected = notes?.expect(messages, name)
     const asked = INSTALLED.collects ? session.tell(told).catch(() => {}) : Promise.resolve()
     const noted = notes?.put(messages, name, expected, asked)
     if (isNew && mode === "on") {
       // Another process may have collected this session before: what was out stays out.
       await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, WAIT_MS))])
-      edit(places, session.evicted)
+      edit(places, session)
     }
     await noted
+  }
+
+  async function enter(session, messages, list, places) {
+    const asked = entering(messages, list, session)
+    if (!asked.new.length) return
+    const answered = session.enter(asked, places).catch(() => {})
+    await Promise.race([answered, new Promise((resolve) => setTimeout(resolve, ENTER_MS))])
   }
 
   /** A part has ended: the next list may be far away, or never come. */

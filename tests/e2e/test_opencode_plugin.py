@@ -35,6 +35,14 @@ def node():
 
 @pytest.fixture
 def daemon():
+    # The host shows the same files again and again: with pointers nothing would be left to collect.
+    made = DaemonProcess(CTXGC_ENTRY__REFERENCES="false")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pointing_daemon():
     made = DaemonProcess()
     yield made
     made.close()
@@ -94,6 +102,22 @@ def test_outputs_leave_the_list_stay_out_and_are_recalled(node, daemon):
     for id_ in ids[-1]:
         recalled = daemon.call("stash.recall", session=SESSION, id=id_)["recalled"][0]
         assert recalled["pieces"][-1]["text"] == said["files"][int(id_.removeprefix("call_")) % 3]
+
+
+def test_an_output_that_the_list_shows_already_goes_up_as_a_pointer_from_its_first_list_on(node, pointing_daemon):
+    pointing_daemon.start()
+
+    said = hosted(node, pointing_daemon, 24, CTXGC_OPENCODE_MODE="on")
+
+    shown = [dict(turn) for turn in said["edited"]]
+    assert len(shown[-1]) > 15
+    assert all(text.startswith("[ctxgc: lines 1-") for text in shown[-1].values())
+    for before, after in pairwise(shown):
+        assert before.items() <= after.items(), "what went up as a pointer stays one"
+    first_at = {id_: next(at for at, turn in enumerate(shown) if id_ in turn) for id_ in shown[-1]}
+    assert all(at == int(id_.removeprefix("call_")) + 1 for id_, at in first_at.items()), "in its first list"
+    elided = {id_ for id_, row in segments(pointing_daemon).items() if row.get("elided")}
+    assert elided >= set(shown[-2])
 
 
 def test_in_shadow_nothing_is_edited_and_the_daemon_knows_the_session(node, daemon):
