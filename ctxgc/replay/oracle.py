@@ -27,8 +27,9 @@ from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
+from ctxgc.replay.pauses import cold_steps
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, ShippedPolicy, collectable_results, victims_of_slots
-from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, cold_steps
+from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation
 
 NEVER = 10**9
 """Turns to a next use that does not come."""
@@ -236,7 +237,7 @@ def cost_lower_bound(script: EpisodeScript, prices: Prices) -> float:
     write = write if script.hidden_tokens >= LEAST_MIN_TOKENS else min(write, 1.0)
     timeline = body_timelines(script)
     steps = len(script.steps)
-    upto = list(accumulate((write if cold else read for cold in cold_steps(script, prices)), initial=0.0))
+    upto = list(accumulate((write if cold else read for cold in cold_steps(script.steps, prices)), initial=0.0))
     cost = script.hidden_tokens * upto[steps]
     grown = [0] * (steps + 1)
     for body in timeline:

@@ -9,10 +9,19 @@ from time import perf_counter_ns
 from ctxgc.core.collector import Victim
 from ctxgc.core.pacer import TUNED, PacerRules, tuned_rules
 from ctxgc.replay.oracle import oracles
-from ctxgc.replay.policies import JustEnough, PlanJustEnough, ShippedPolicy, baselines
+from ctxgc.replay.policies import JustEnough, NoCollection, PlanJustEnough, ShippedPolicy, baselines
 from ctxgc.replay.prices import PROFILE_DEFAULT
 from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation
-from ctxgc.replay.terms import ORACLES, REFERENCES, SHIPPED, StudyTerms
+from ctxgc.replay.terms import (
+    ENTRY_REFERENCES,
+    ENTRY_WHOLE,
+    ORACLES,
+    REFERENCES,
+    REFERENCES_ALONE,
+    REFERENCES_SHIPPED,
+    SHIPPED,
+    StudyTerms,
+)
 
 
 def shipped_policy(terms: StudyTerms) -> Policy:
@@ -33,6 +42,8 @@ def policies_of(terms: StudyTerms) -> list[Policy]:
             policy.budget_tokens = terms.budget_tokens
         everyone.append(policy)
     everyone.append(shipped_policy(terms))
+    if terms.entry == ENTRY_REFERENCES:
+        everyone += [NoCollection(REFERENCES_ALONE), ShippedPolicy(REFERENCES_SHIPPED, _rules_of_terms(terms))]
     everyone += oracles(terms.budget_tokens, _rules_of_terms(terms))
     return [policy for policy in everyone if terms.reports_policy(policy.name) or policy.name in REFERENCES]
 
@@ -42,9 +53,9 @@ def is_oracle(name: str) -> bool:
     return name in ORACLES
 
 
-def policy_names() -> list[str]:
+def policy_names(entry: str = ENTRY_WHOLE) -> list[str]:
     """The values of `--policy`."""
-    return [policy.name for policy in policies_of(StudyTerms())]
+    return [policy.name for policy in policies_of(StudyTerms(entry=entry))]
 
 
 @dataclass(slots=True)

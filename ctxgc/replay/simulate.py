@@ -29,6 +29,8 @@ from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, ReuseWeights
 from ctxgc.core.segment import Access, Kind, PathUse, Segment, parse_address
 from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, greedy_cover, used_segments
+from ctxgc.replay.entry import ReplayedEntry, entering_result
+from ctxgc.replay.pauses import cold_steps, request_gaps_s
 from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
 from ctxgc.replay.tally import Fault, Tally
 from ctxgc.replay.trace import CountedSegment, Episode
@@ -48,6 +50,9 @@ class SlotAdmission:
     uses: tuple[PathUse, ...]
     reads: tuple[int, ...]
     """Newest earlier holders of what it reads: an explicit fault if one of them is out."""
+    result: str | None = None
+    """The text of a call's result where pointers may stand in it."""
+    result_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ class EpisodeScript:
     uses: tuple[tuple[int, ...], ...]
     """Slots that each turn used, whatever the policy."""
     scope: EvictionScope
+    has_references: bool = False
+    """Results enter with pointers to the lines that the window shows already; else whole."""
 
 
 def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
@@ -111,7 +118,8 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
             has_evictable_inputs=scope.inputs,
             namings=namings,
         )
-        return SlotAdmission(entry, tuple(refs), tuple(proofs), segment.paths, tuple(r for r in reads if r >= 0))
+        readers = tuple(r for r in reads if r >= 0)
+        return SlotAdmission(entry, tuple(refs), tuple(proofs), segment.paths, readers, *entering_result(sized))
 
     steps = []
     for turn in episode.turns:
@@ -174,6 +182,8 @@ class Simulation:
         self._place = 0
         self._layout: Layout | None = None
         """Where the prompt's pieces end; None: not known since the last edit."""
+        self.entry = ReplayedEntry(self.heap) if script.has_references else None
+        """None: every result enters whole."""
         self.tally = Tally()
 
     @property
@@ -224,18 +234,26 @@ class Simulation:
 
     def admit(self, admission: SlotAdmission) -> None:
         """Put a segment at the end of the window, in the transcript's order."""
-        slot = self.heap.admit(admission.entry, admission.refs)
+        entry: HeapEntry = admission.entry
+        proofs: Sequence[tuple[int, Proof]] = admission.proofs
+        if self.entry is not None and admission.result is not None:
+            entry, proofs = self.entry.enter(admission.result, admission.result_tokens, entry, proofs)
+        slot = self.heap.admit(entry, admission.refs)
         self._place += 1
         self.heap.set_place(slot, self._place)
         if self._layout is not None and self.cache.is_placed:
             cost = self.heap.cost_of(slot)
             self._layout.append(cost, self._block_count(slot), cost)
-        for old, proof in admission.proofs:
+        for old, proof in proofs:
             self.heap.record_proof(old, proof)
         for use in admission.uses:
             self.paths.record_use(use, slot, admission.entry.born_turn)
         if any(self.heap.state[old] == EVICTED and self._gone[old][0] != HOST for old in admission.reads):
             self.tally.explicit_faults += 1
+
+    def is_shown(self, slot: int) -> bool:
+        """Whether the window shows a slot's whole body."""
+        return self.heap.state[slot] == RESIDENT if self.entry is None else self.entry.is_shown(slot)
 
     def collect(self, victims: Sequence[Victim]) -> int:
         """Take out the policy's victims; the position of the first edited token, or the whole prompt.
@@ -301,7 +319,12 @@ class Simulation:
         heap.grace_until[slot] = self.turn + RECALL_GRACE_TURNS
 
     def serve_fault(self, slot: int) -> None:
-        """Bill and note a fault, and recall."""
+        """Bill and note a fault, and recall; of a resident body the targets of its pointers that are out."""
+        if self.entry is not None and self.heap.state[slot] == RESIDENT:
+            for target in sorted(self.entry.targets_of(slot)):
+                if self.heap.state[target] == EVICTED:
+                    self.serve_fault(target)
+            return
         heap, size = self.heap, self.heap.body[slot]
         self.tally.faults += 1
         reason, gone_turn = self._gone[slot]
@@ -326,20 +349,6 @@ class Simulation:
         self.tally.window.append(prompt)
 
 
-def request_gaps_s(script: EpisodeScript) -> list[float]:
-    """Seconds before each request since the last request with a known time; 0 where the time is unknown."""
-    gaps, last_wall = [], 0.0
-    for step in script.steps:
-        gaps.append(step.wall_s - last_wall if step.wall_s and last_wall else 0.0)
-        last_wall = step.wall_s or last_wall
-    return gaps
-
-
-def cold_steps(script: EpisodeScript, prices: Prices) -> list[bool]:
-    """Whether no part of a request is cached: the first, and each after a gap longer than the cache's life."""
-    return [number == 0 or gap_s > prices.ttl_s for number, gap_s in enumerate(request_gaps_s(script))]
-
-
 def simulate_policy(
     script: EpisodeScript,
     policy: Policy,
@@ -355,7 +364,7 @@ def simulate_policy(
     """
     run = Simulation(script, prices, weights, cache)
     policy.begin_episode(script)
-    waits = zip(script.steps, request_gaps_s(script), cold_steps(script, prices), strict=True)
+    waits = zip(script.steps, request_gaps_s(script.steps), cold_steps(script.steps, prices), strict=True)
     for number, (step, gap_s, is_cold) in enumerate(waits):
         run.step, run.turn = number, step.turn
         for admission in step.before:
@@ -381,7 +390,7 @@ def _apply_demand(run: Simulation, number: int, threshold: int) -> None:
     slots, wants = script.slots, script.demand.wants[number]
     if not wants:
         return
-    missing = greedy_cover(wants, lambda provider: heap.state[slots[provider]] == RESIDENT, threshold)
+    missing = greedy_cover(wants, lambda provider: run.is_shown(slots[provider]), threshold)
     for provider in set(used_segments(wants)).difference(missing):
         heap.touch(slots[provider], run.turn)
     for provider in missing:

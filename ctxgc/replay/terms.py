@@ -18,6 +18,10 @@ ORACLES = frozenset(policy.name for policy in oracles())
 """These look ahead: bounds, not policies anyone can run. Their requests are marked as those of ctxgc."""
 BILLS = (BILL_TRUE, BILL_IDEAL) = ("true", "ideal")
 """As the provider bills; or as if every beginning of the last request were cached, as no provider does."""
+ENTRY_KINDS = (ENTRY_WHOLE, ENTRY_REFERENCES) = ("whole", "references")
+"""How results enter the window: as the host sent them; or with pointers to the lines that the window shows already."""
+REFERENCES_ALONE, REFERENCES_SHIPPED = "references", "ctxgc_references"
+"""Pointers without a collection, and ctxgc with pointers."""
 MARKS = (MARK_OWN, MARK_NONE) = ("own", "none")
 """Whether the gateway adds its own cache mark, as it ships."""
 
@@ -33,6 +37,7 @@ class StudyTerms:
     """Only these are reported; empty: all."""
     bill: str = BILL_TRUE
     mark: str = MARK_OWN
+    entry: str = ENTRY_WHOLE
 
     @property
     def prices(self) -> Prices:
@@ -43,8 +48,12 @@ class StudyTerms:
         """The cache that a policy's requests meet, and whether the requests carry our own mark: only ctxgc's do."""
         if self.bill == BILL_IDEAL:
             return IDEAL
-        is_ours = policy == SHIPPED or policy in ORACLES
+        is_ours = policy in (SHIPPED, REFERENCES_SHIPPED) or policy in ORACLES
         return CacheRules(PRICE_PROFILES[self.profile].provider, has_own_mark=is_ours and self.mark == MARK_OWN)
+
+    def has_references(self, policy: str) -> bool:
+        """Whether results enter with pointers under a policy."""
+        return policy in (REFERENCES_ALONE, REFERENCES_SHIPPED)
 
     def reports_policy(self, name: str) -> bool:
         """Whether a policy is in the tables."""

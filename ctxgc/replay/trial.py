@@ -9,7 +9,7 @@ A trial is the unit that workers share out; the results are small, and hold no t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 
@@ -167,16 +167,18 @@ def _simulate_policies(
         sums = result.sums.setdefault((scope_name, policy.name), Sums())
         eye = timed_policy(policy)
         playing = partial(simulate_policy, prices=terms.prices, cache=terms.cache_rules_of(policy.name))
+        has_references = terms.has_references(policy.name)
+        played = [replace(script, has_references=has_references) for script in scripts]
         # A session's episodes are played in a row: a policy keeps its account from one to the next.
-        for script in scripts:
+        for script in played:
             sums.add_tally(playing(script, eye))
         if not is_oracle(policy.name):
-            sums.strict_faults = sum(playing(script, policy, threshold=1).faults for script in scripts)
+            sums.strict_faults = sum(playing(script, policy, threshold=1).faults for script in played)
         sums.set_worst_turn(result.sums[scope_name, NONE])
         if scope_name == "results":
             result.policy_us[policy.name] = median(eye.spent_us), max(eye.spent_us)
         for script in placebos:
-            sums.add_placebo(playing(script, policy))
+            sums.add_placebo(playing(replace(script, has_references=has_references), policy))
 
 
 def _record_windows_and_faults(
