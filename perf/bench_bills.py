@@ -1,10 +1,10 @@
 """What does a session cost through ctxgc, in percent of what it costs straight?
 
-Run: python -m perf.bench_bills [--json] [--record] [--only NAME]…
+Run: python -m perf.bench_bills [--json] [--record] [--only NAME]… [--entry whole|references]
 
     requests ──▶ upstream                                   straight: the same bodies, checked and billed
     requests ──▶ gateway, mode on ──▶ upstream              through: each after the sync of the one before
-                    └──▶ ctxgcd, fresh for each session
+                    └──▶ ctxgcd, fresh for each session     `NAME_entry`: new results with pointers
 
 The upstream is the tests' own: it refuses what the real ones refuse and bills by marks, look-back and lives. Its clock
 stands, so that no cache goes cold. Work that is generated never misses what is gone: faults are in none of the numbers.
@@ -42,6 +42,9 @@ from tests.gateway.upstream import LONG_WRITE, READ, WRITE, Upstream
 
 WARM_REQUESTS = 4
 """The worst point is looked for from here on: before that, the first requests' writes are all of the bill."""
+ENTRIES = ("whole", "references")
+ENTERED = "_entry"
+"""Ends the name of a session whose results enter with pointers."""
 NEAR_PART = 0.05
 """A billed number of cached tokens this near the prediction counts as foretold."""
 
@@ -119,13 +122,13 @@ def straight(session: Session) -> Outcome:
     return Outcome([cost_of(billed) for billed in upstream.billed])
 
 
-def through(session: Session) -> Outcome:
-    """The session through a daemon and a gateway of its own, in mode `on`."""
+def through(session: Session, *, has_references: bool = False) -> Outcome:
+    """The session through a daemon and a gateway of its own, in mode `on`; results enter whole, or with pointers."""
     outcome = Outcome()
     daemon = DaemonProcess().start()
     link, upstream, headers = TappedClient(daemon.socket), Upstream(keeps=False), session.agent().headers
     try:
-        with Stage(link, upstream=upstream, wait_s=5.0) as stage:
+        with Stage(link, upstream=upstream, wait_s=5.0, references=has_references) as stage:
             expected: float | None = None
             for request in session.requests():
                 answered, billed = len(link.answers), len(upstream.billed)
@@ -172,14 +175,14 @@ def percent_at(through_costs: list[float], straight_costs: list[float]) -> list[
     return percents
 
 
-def measure(name: str) -> None:
+def measure(name: str, *, has_references: bool) -> None:
     """Send one session both ways."""
     started_s = perf_counter()
-    alone, ours = straight(SESSIONS[name]), through(SESSIONS[name])
+    alone, ours = straight(SESSIONS[name]), through(SESSIONS[name], has_references=has_references)
     percents = percent_at(ours.costs, alone.costs)
     done = [entry for entry in ours.journal if entry["actual_cost"] is not None]
     record(
-        f"bills/{name}",
+        f"bills/{name}{ENTERED * has_references}",
         {
             "requests": len(ours.costs),
             "straight_cost": round(sum(alone.costs)),
@@ -203,9 +206,15 @@ def main(argv: list[str]) -> None:
     """All sessions, or those named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=sorted(SESSIONS), help="this session; may be repeated")
+    parser.add_argument(
+        "--entry",
+        choices=ENTRIES,
+        help="only with results that enter whole, or with pointers; default: each way in turn",
+    )
     args, _ = parser.parse_known_args(argv)
     for name in args.only or SESSIONS:
-        measure(name)
+        for entry in [args.entry] if args.entry else ENTRIES:
+            measure(name, has_references=entry == "references")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
                   └──▶ daemon
 
 Goals: 1 MB bodies with nothing to collect (`1mb`) are delayed by less than 2 ms (p50) and 10 ms (p99), the first
-streamed byte by less than 1 ms; 1 MB in zstd, as Codex with a login sends it (`1mb_zstd`), by at most 5 ms (p50); 64
+streamed byte by less than 1 ms; to find what a new result shows already takes at most 3 ms more (`1mb_entry` beside
+`1mb_entry_whole`); 1 MB in zstd, as Codex with a login sends it (`1mb_zstd`), by at most 5 ms (p50); 64
 streams at once; memory flat over 1 000 such requests. What it does to the provider's cache, and that a window at its
 limit does not flap: `perf.bench_gateway_cache`.
 """
@@ -202,15 +203,27 @@ def percentile(values: Sequence[float], part: int) -> float:
     return quantiles(values, n=100, method="inclusive")[part - 1]
 
 
-def measure_latency(name: str, ports: Ports, requests: int, *, is_zstd: bool = False) -> None:
+def new_turn(number: int, *, has_result: bool) -> list[dict[str, object]]:
+    """What a turn adds to the list: words, or a call whose result the list shows already but for its first lines."""
+    if not has_result:
+        said: dict[str, object] = {"role": "assistant", "content": [{"type": "text", "text": f"Step {number}."}]}
+        return [said, {"role": "user", "content": [{"type": "text", "text": f"Go on {number}."}]}]
+    call = {"type": "tool_use", "id": f"toolu_new_{number}", "name": "Read", "input": {"file_path": f"/f{number % 50}"}}
+    text = f"changed {number}\n" + code_like(RESULT_BYTES, 1000 + number % 50).decode()
+    result = {"type": "tool_result", "tool_use_id": call["id"], "content": text}
+    return [{"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+
+
+def measure_latency(
+    name: str, ports: Ports, requests: int, *, is_zstd: bool = False, has_results: bool = False
+) -> None:
     """The same requests to both, in turn, each a turn longer than the last."""
     load_before = os.getloadavg()[0]
     direct, gated = Client(ports.direct), Client(ports.gated)
     messages, session = conversation(BODY_BYTES, 1), str(uuid4())
     seen: dict[str, list[Times]] = {"direct": [], "gated": []}
     for number in range(requests):
-        said = {"role": "assistant", "content": [{"type": "text", "text": f"Step {number}."}]}
-        messages += [said, {"role": "user", "content": [{"type": "text", "text": f"Go on {number}."}]}]
+        messages += new_turn(number, has_result=has_results)
         data = request(messages, session, is_zstd=is_zstd)
         pairs = [("direct", direct), ("gated", gated)]
         for way, client in pairs if number % 2 else reversed(pairs):
@@ -315,6 +328,10 @@ def main(argv: list[str]) -> None:
         measure_latency("gateway/1mb_zstd_edited", ports, arguments.requests, is_zstd=True)
     with everything(CTXGC_PACER__WINDOW_MAX_TOKENS=EDITED_WINDOW_TOKENS) as ports:
         measure_latency("gateway/1mb_edited", ports, arguments.requests)
+    for way in ("false", "true"):  # The same requests, whose new results enter whole, and with pointers.
+        with everything(CTXGC_PACER__FAULT_PRICE_TOKENS=str(10**9), CTXGC_ENTRY__REFERENCES=way) as ports:
+            name = "1mb_entry" if way == "true" else "1mb_entry_whole"
+            measure_latency(f"gateway/{name}", ports, arguments.requests // 2, has_results=True)
     with everything() as ports:
         asyncio.run(measure_streams(ports))
     with everything() as ports:

@@ -101,7 +101,7 @@ def broken(bench, numbers):
     return broken_limits([{"bench": bench, "numbers": numbers}], {bench: limits[bench]}, are_all=False)
 
 
-@pytest.mark.parametrize("name", SESSIONS)
+@pytest.mark.parametrize("name", [name + ending for name in SESSIONS for ending in ("", "_entry")])
 def test_a_bill_of_a_session_that_is_not_collected_or_is_refused_breaks_its_limit(name):
     limits = tomllib.loads((Path(bench_mark.__file__).parent / "limits.toml").read_text())
     at_limits = limits[f"bills/{name}"]
