@@ -116,13 +116,18 @@ text(shown.output);"""
 
 def call_for(wire, asked, number):
     """The next call, of a tool that the agent offers; None if it offers none of these."""
-    file = f"part{number % FILES:03}.txt"
+    return command_call(wire, asked, number, f"cat part{number % FILES:03}.txt")
+
+
+def command_call(wire, asked, number, command):
+    """A call that runs a command in the shell that the agent offers; None if it offers none."""
+    said = f"Step {number}"
     wishes = [
-        ("Bash", {"command": f"cat {file}", "description": f"Show {file}"}),
-        ("bash", {"command": f"cat {file}", "description": f"Show {file}"}),
-        ("run_shell_command", {"command": f"cat {file}", "is_background": False}),
-        ("exec", SCRIPT.format(command=f"cat {file}")),
-        ("exec_command", {"cmd": f"cat {file}", "max_output_tokens": 20000}),
+        ("Bash", {"command": command, "description": said}),
+        ("bash", {"command": command, "description": said}),
+        ("run_shell_command", {"command": command, "is_background": False}),
+        ("exec", SCRIPT.format(command=command)),
+        ("exec_command", {"cmd": command, "max_output_tokens": 20000}),
     ]
     names = offered_tools(wire, asked)
     return next((Call(f"call_{number:03}", name, given) for name, given in wishes if name in names), None)

@@ -160,6 +160,8 @@ class Workplace:
             "CTXGC_SOCKET": str(self.folder / "run" / "s"),
             "CTXGC_DAEMON__STATE_DIR": str(self.folder / "state"),
             "CTXGC_STASH__RESERVE_BYTES": "0",
+            # The agents go round the same files: with pointers nothing would be left to collect.
+            "CTXGC_ENTRY__REFERENCES": "false",
             **env,
         }
         (self.folder / "codex").mkdir()
@@ -296,11 +298,11 @@ class Tap:
             return out
 
 
-def straight(agent, turns, file_bytes):
+def straight(agent, turns, file_bytes, model_class=AgentModel):
     """The model that an agent was run against without ctxgc."""
     place = Workplace(turns, file_bytes)
     try:
-        with Served(turns) as served:
+        with Served(turns, model_class) as served:
             url = served.model.url
             variables, words = agent.straight
             variables = {name: value.replace("$URL", url) for name, value in variables.items()}
