@@ -14,7 +14,8 @@ from ctxgc.gateway import pidfile
 from ctxgc.gateway.metrics import Counters, Reason
 from tests.fronts import replies
 
-REPORT = Counters(calls=81, others=12, edited=58, untouched=3, kept_out_bytes=1_200_000).report() | {
+COUNTED = {"calls": 81, "others": 12, "edited": 58, "untouched": 3, "kept_out_bytes": 1_200_000}
+REPORT = Counters(**COUNTED, pointers=37, late_entries=2).report() | {
     "passed_unedited": {"daemon_late": 8, "no_identity": 12}, "mode": "shadow", "modes": {"codex": "on"},
 }  # fmt: skip
 SERVES = """
@@ -132,6 +133,7 @@ def test_status_shows_where_a_gateway_is_its_modes_and_what_it_counts(here, daem
     assert "81 calls to a model: 58 edited, 3 with nothing to edit; 12 other requests" in page
     assert "12 without a session's name, 8 daemon too slow" in page
     assert "1.2 MB of requests" in page
+    assert "37 runs of lines that the window shows already; 2 requests whole: the daemon was late" in page
     assert "none runs" not in page
 
 

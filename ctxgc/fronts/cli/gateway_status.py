@@ -206,6 +206,7 @@ def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
             "kept out",
             f"{terminal.format_bytes(number['kept_out_bytes'])} of requests" if number["kept_out_bytes"] else "",
         ),
+        ("pointers", _pointers_in_words(number)),
         ("in shadow", f"{tokens_label(would_free)} tokens (raw) would be out" if would_free else ""),
         ("faults", _faults_in_words(number)),
     )
@@ -213,8 +214,18 @@ def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 COUNTS = (
     *("calls", "others", "edited", "untouched", "kept_out_bytes", "would_free_tokens"),
-    *("upstream_faults", "sync_failures"),
+    *("upstream_faults", "sync_failures", "pointers", "late_entries"),
 )
+
+
+def _pointers_in_words(number: dict[str, int]) -> str:
+    """The runs of lines that went upstream as pointers, and the requests whose new results went whole for want of an
+    answer.
+    """
+    pointers, late = number["pointers"], number["late_entries"]
+    parts = [f"{pluralize(pointers, 'run')} of lines that the window shows already"] if pointers else []
+    parts += [f"{pluralize(late, 'request')} whole: the daemon was late"] if late else []
+    return "; ".join(parts)
 
 
 def _faults_in_words(number: dict[str, int]) -> str:
