@@ -17,7 +17,7 @@ from ctxgc.core.elisions import (
 )
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry, Now, PointerEdge
-from ctxgc.core.line_index import RESULT_CHARS_MIN, RUN_LINES_MIN, LineIndex
+from ctxgc.core.line_index import CANDIDATES_MAX, RESULT_CHARS_MIN, RUN_LINES_MIN, LineIndex
 from ctxgc.core.numbered_lines import content_of, number_of, with_shift
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import POINTED, find_roots
@@ -194,3 +194,15 @@ def test_the_target_of_a_pinned_result_stays_and_is_free_when_the_pin_goes():
     assert find_roots(heap, PathIndex(), Now(50), rules)[0] == POINTED
     heap.set_pinned(1, False)
     assert find_roots(heap, PathIndex(), Now(50), rules)[0] == 0
+
+
+def test_copies_behind_pointers_do_not_hide_the_lines_that_stand_there():
+    text = "\n".join(f"{n:>6}\tthe ferry waits at quay {n * 13} for the tide" for n in range(40))
+    index = LineIndex()
+    index.add_target("first", text)
+    for number in range(3 * CANDIDATES_MAX):
+        index.add_target(f"copy{number}", text + f"\n{number}", [(0, 40)])
+
+    [run] = index.find_runs(text + "\nnew", lambda target: True)
+
+    assert (run.target, run.lines) == ("first", 40)

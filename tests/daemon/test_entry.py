@@ -389,3 +389,37 @@ async def test_following_pointers_gives_every_result_as_the_host_sent_it_whateve
             assert_all_is_there(host, await host.send(own), own)
         for session in bench.services.registry.awake_sessions:
             session.heap.check_invariants()
+
+
+async def test_a_result_that_went_upstream_whole_stays_whole_whoever_asks(bench):
+    host = EnteringHost(bench.call)
+    await host.send(conversation(file_text("a"), file_text("a")))
+    window = WIRE.parse(json.dumps(conversation(file_text("a"), file_text("a"))).encode(), "claude_code")
+    again = [segment_fields(one) for one in window.segments if one.id == "call_1"]
+
+    reply = await bench.call("window.enter", session=SESSION, new=again)
+
+    assert reply["elisions"] == {}
+
+
+async def test_a_new_result_that_is_asked_about_twice_gets_the_same_pointers_and_none_to_itself(bench):
+    host = EnteringHost(bench.call)
+    await host.send(conversation(file_text("a")))
+    for text in (file_text("a"), file_text("c")):
+        window = WIRE.parse(json.dumps(conversation(file_text("a"), text)).encode(), "claude_code")
+        new = [segment_fields(one) for one in window.segments if one.id == "call_1"]
+
+        first, second = [await bench.call("window.enter", session=SESSION, new=new) for _ in range(2)]
+
+        assert first == second
+        assert all(run[2] == "call_0" for run in first["elisions"].get("call_1", ()))
+
+
+async def test_of_two_equal_results_the_older_is_no_garbage_while_a_pointer_leads_to_it(bench):
+    host = EnteringHost(bench.call)
+    for turns in (1, 2):
+        await host.send(conversation(*[file_text("a")] * turns))
+    listed = await bench.call("segment.list", session=SESSION)
+
+    assert host.elided
+    assert not any(row["garbage"] for row in listed["segments"])

@@ -13,6 +13,7 @@ from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.elisions import Elision, follow_pointers
 from ctxgc.daemon.sessions.entry_index import result_text
 from ctxgc.gateway.daemon_client import DaemonClient
+from ctxgc.protocol.blocking_client import TimedOut
 from tests.daemon.harness import DaemonProcess
 from tests.effort import effort
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
@@ -220,3 +221,70 @@ def test_a_gateway_without_its_daemon_sends_every_result_whole():
             stage.send(session.agent.path, session.agent.body(), session.headers)
 
             assert stage.upstream.last == session.agent.body()
+
+
+class Meddler(DaemonClient):
+    """A daemon whose answers to `window.enter` a test replaces."""
+
+    answers = None
+
+    async def call(self, method, params, timeout_s):
+        if method == "window.enter" and self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            if answer is not None:
+                return answer
+        return await super().call(method, params, timeout_s)
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_result_that_went_up_whole_because_the_daemon_was_late_stays_whole(daemon, make):
+    link = Meddler(daemon.socket)
+    with Stage(link, wait_s=5.0, references=True) as stage:
+        session = Session(stage, make)
+        session.ask()
+        session.read(0, file_text("a"))
+        pointer = [0, 60, "call_0_0", 0, 0, 9, "[ctxgc: lines 1-60 unchanged]"]
+        link.answers = [TimedOut("late"), {"elisions": {"call_1_0": [pointer]}}]
+        read(session.agent, 1, [file_text("a")])
+        own = session.agent.body()
+        stage.send(session.agent.path, own, session.headers)  # Before the daemon has heard of it.
+        first = stage.upstream.last
+        stage.send(session.agent.path, own, session.headers)
+        again = stage.upstream.last
+        stage.settle()
+
+        assert first == again == own
+        assert session.ask() == own
+        assert stage.counters.late_entries == 1
+
+
+@pytest.mark.parametrize("target", ["call_9_9", "call_1_0"])
+def test_a_pointer_to_what_the_request_does_not_show_is_not_taken(daemon, target):
+    link = Meddler(daemon.socket)
+    with Stage(link, wait_s=5.0, references=True) as stage:
+        session = Session(stage, ClaudeAgent)
+        session.ask()
+        session.read(0, file_text("a"))
+        link.answers = [{"elisions": {"call_1_0": [[0, 60, target, 0, 0, 99, "[ctxgc: lines 1-60 unchanged]"]]}}]
+
+        sent = session.read(1, file_text("b"))
+
+        assert results_of(session.agent.wire, sent)["call_1_0"] == file_text("b")
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_pointers_behind_the_last_tombstone_stand_where_the_list_has_to_be_read_whole(stage, make):
+    session = Session(stage, make)
+    session.ask()
+    for number in range(12):
+        session.read(number, file_text("abcdefghijkl"[number]), file_text("abcdefghijkl"[number], 5, 40))
+    last = session.sent[-1][1]
+    [known] = [one for one in stage.running.syncer._sessions.values() if one.identity.session in str(session.headers)]
+    for branch in known.branches.values():
+        branch.head = None
+
+    assert TOMBSTONE.encode() in last
+    assert b"[ctxgc: lines" in last
+    assert list_of(session.ask()) == list_of(last)

@@ -124,18 +124,18 @@ class _Entry:
             if self._intake.redact(result.segment)[1]:
                 continue  # The stash could not give the host's own lines back.
             id_ = result.segment.id
-            distance, is_shown = partial(self._calls_above, call=id_), partial(self._is_shown, own=id_)
+            distance = partial(self._calls_above, call=id_)
             count = self._intake.counter.count
-            elisions = find_elisions(self._lines, result, is_shown, distance, count)
+            elisions = find_elisions(self._lines, result, self._is_shown, distance, count)
             if elisions:
                 found[id_] = elisions
             add_result(self._lines, result.segment, result.text, elisions)
             self._entered.add(id_)
         return found
 
-    def _is_shown(self, target: str, own: str) -> bool:
-        """Whether the window shows a target: not the result itself, which an earlier call may have looked at."""
-        return target != own and (target in self._entered or is_target(self._session, target))
+    def _is_shown(self, target: str) -> bool:
+        """Whether the window shows a target. No new result is its own target: the session does not have it yet."""
+        return target in self._entered or is_target(self._session, target)
 
     def _calls_above(self, target: str, call: str) -> int:
         """How many calls above a new call a target stands; 0 where the session does not know all calls between."""

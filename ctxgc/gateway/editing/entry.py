@@ -171,7 +171,7 @@ class EntryEditor:
         present = branch.carried | set(new.calls)
         for id_, runs in answer["elisions"].items():
             targets = {run[2] for run in runs}
-            if id_ in ids and targets <= present and not targets & branch.tombstones.keys():
+            if id_ in ids and targets <= present - {id_} and not targets & branch.tombstones.keys():
                 shown = tuple(ShownLines(run[0], run[1], run[6]) for run in runs)
                 branch.elided[id_] = ElidedBody(shown, new.digests[id_])
                 branch.elisions[id_] = runs
