@@ -1,7 +1,7 @@
 """A call's input and result as skeleton and pieces, and the way back.
 
 tool input ──cut_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces
-           ──locate_strings──▶ where each piece lies in the request
+           ──locate_input_pieces──▶ where each piece lies in the request
 small input and a string for each name ──join_input──▶ tool input
 result ──cut_result──▶ what it adds to the skeleton, and one piece
 """
@@ -102,7 +102,9 @@ def result_texts(segment: Segment) -> tuple[str, ...]:
     return tuple(found)
 
 
-def locate_strings(text: JsonText, extent: Extent, name: str = "input", depth_left: int = SKELETON_DEPTH_MAX) -> Places:
+def locate_input_pieces(
+    text: JsonText, extent: Extent, name: str = "input", depth_left: int = SKELETON_DEPTH_MAX
+) -> Places:
     """Where the large strings of an input lie, by the names that `split_input` gives their pieces."""
     first = text.first_byte(extent)
     if first == b'"' and len(text.string(extent)) >= INPUT_PIECE_CHARS_MIN:
@@ -114,7 +116,7 @@ def locate_strings(text: JsonText, extent: Extent, name: str = "input", depth_le
     for key, part in parts:
         # JSON is never shorter than the string it holds. A name given twice belongs to the first, as in the cut.
         if part.end - part.start >= INPUT_PIECE_CHARS_MIN:
-            places = locate_strings(text, part, f"{name}.{key}", depth_left - 1) | places
+            places = locate_input_pieces(text, part, f"{name}.{key}", depth_left - 1) | places
     return places
 
 

@@ -8,7 +8,7 @@ MATCH_START, MATCH_END = "\x02", "\x03"
 """Marks around each match in a snippet: control characters, which no text on a screen has."""
 
 
-def tokens_label(number: float) -> str:
+def tokens_text(number: float) -> str:
     """Tokens, short, for a screen or a sentence: `950`, `12.3 k`, `4.56 M`."""
     if abs(number) < 1000:
         return str(round(number))

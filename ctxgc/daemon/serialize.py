@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 
 from ctxgc.core.collector import Plan, Victim, freeable_tokens
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
 from ctxgc.core.tombstone import segment_label
@@ -248,9 +248,9 @@ def plan_reply(
 
 def _next_step_hint(outcome: Outcome, protected_by: Mapping[str, int], target: int, after: int) -> str | None:
     if protected_by:
-        names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in protected_by.items())
-        stay = f"the {tokens_label(after)} that stay are {names}"
-        return f"the budget of {tokens_label(target)} is not reached: {stay}; `ctxgc why SEGMENT` says why"
+        names = ", ".join(f"{name} {tokens_text(tokens)}" for name, tokens in protected_by.items())
+        stay = f"the {tokens_text(after)} that stay are {names}"
+        return f"the budget of {tokens_text(target)} is not reached: {stay}; `ctxgc why SEGMENT` says why"
     if outcome.collection and outcome.plan.victims:
         return "`ctxgc undo` takes the collection back; `ctxgc search WORDS` finds the evicted segments"
     return None
@@ -274,9 +274,9 @@ def _plan_sentence(victims: int, freed: int, is_dry: bool, *, is_protected: bool
     if not victims and is_protected:
         return "nothing more can go"
     if not victims:
-        return "nothing had to go" if freed >= 0 else f"{tokens_label(-freed)} tokens are back in the window"
+        return "nothing had to go" if freed >= 0 else f"{tokens_text(-freed)} tokens are back in the window"
     verb = "would leave" if is_dry else "left"
-    return f"{victims} {'segment' if victims == 1 else 'segments'} {verb} the window: {tokens_label(freed)} tokens"
+    return f"{victims} {'segment' if victims == 1 else 'segments'} {verb} the window: {tokens_text(freed)} tokens"
 
 
 def largest_victims(todo: Plan, limit: int) -> list[Victim]:

@@ -142,7 +142,7 @@ def _map_names(value: Any, field: str, kept: frozenset[str], change: Callable[[s
     return value
 
 
-def read_params(model: type[Params], raw: bytes, *, redacts_content: bool) -> Any:
+def decode_and_redact_params(model: type[Params], raw: bytes, *, redacts_content: bool) -> Any:
     """The params of a request, for their model to validate. Raises `BadParams` for a number out of range.
 
     The codec has checked that the params are JSON, and skips over numbers: decoding is where a number beyond a finite

@@ -122,9 +122,9 @@ def rows(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int] | None = N
         db.rollback()
 
 
-def rows_by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str, str]]:
+def rows_with_project_and_title(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[SegmentRow, str, str]]:
     """Segments without content, and the project and title of each segment's session."""
-    rows_by_rid: dict[int, tuple[SegmentRow, str, str]] = {}
+    rows_with_project_and_title: dict[int, tuple[SegmentRow, str, str]] = {}
     for chunk in chunks(rids):
         marks = ", ".join("?" * len(chunk))
         uses: dict[int, list[PathUse]] = defaultdict(list)
@@ -148,8 +148,8 @@ def rows_by_rid(db: sqlite3.Connection, rids: Sequence[int]) -> dict[int, tuple[
         ):
             key = SessionKey(source, name)
             stored = columns.segment_row(key, row, tuple(uses.get(rid, ())), tuple(edges.get(rid, ())))
-            rows_by_rid[rid] = stored, project, title
-    return rows_by_rid
+            rows_with_project_and_title[rid] = stored, project, title
+    return rows_with_project_and_title
 
 
 def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:

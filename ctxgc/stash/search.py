@@ -333,7 +333,7 @@ def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.FrameSt
 
 
 def _build_hits(run: _Search, page: Sequence[RankedCandidate]) -> list[Hit]:
-    rows = reading.rows_by_rid(run.db, [each.rid for each in page])
+    rows = reading.rows_with_project_and_title(run.db, [each.rid for each in page])
     segments = _read_segments(run, {each.rid for each in page if each.rid not in run.readable})
     run.readable |= {rid: index_text.searchable_fields(segment) for rid, segment in segments.items()}
     hits, marks = [], Marks(run.wanted)

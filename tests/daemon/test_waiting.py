@@ -3,7 +3,7 @@
 import pytest
 
 from ctxgc.config import Config
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_wire import SMALL_WINDOW, Host, conversation
@@ -63,7 +63,7 @@ async def test_what_is_missing_for_the_next_look_is_counted_down_to_it(bench):
     looking = (await shown(bench))["next_collection"]
     assert (growing["state"], looking["state"]) == ("growing", "looking")
     assert missing[0] > missing[1] > missing[2] > 0
-    assert f"looks again after {tokens_label(missing[2])} more evictable tokens; cold in 5 min" in growing["words"]
+    assert f"looks again after {tokens_text(missing[2])} more evictable tokens; cold in 5 min" in growing["words"]
     assert looking["grown_tokens"] >= looking["due_tokens"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.core.roots import ROOTS
 from ctxgc.core.segment import Departure, EdgeKind
 from ctxgc.fronts.cli import terminal
@@ -235,7 +235,7 @@ def test_a_piece_that_no_recalled_segment_has_is_refused_with_the_names_there_ar
     ("number", "shown"), [(0, "0"), (999, "999"), (1000, "1.0 k"), (999_949, "999.9 k"), (999_951, "1.00 M")]
 )
 def test_tokens_are_short(number, shown):
-    assert tokens_label(number) == shown
+    assert tokens_text(number) == shown
 
 
 def test_every_word_that_a_page_prints_for_a_state_of_things_is_in_the_glossary():

@@ -175,13 +175,13 @@ def test_the_first_event_of_a_stream_does_not_wait_for_the_second(stage):
 
 
 def test_the_first_bytes_of_a_reply_wait_for_nothing_that_the_gateway_does_for_itself(monkeypatch):
-    came, seen, record = threading.Event(), [], RequestEditor.record_streamed
+    came, seen, record = threading.Event(), [], RequestEditor.sync_streamed_request
 
     def waits(editor, triage, parts):
         seen.append(came.wait(2.0))
         return record(editor, triage, parts)
 
-    monkeypatch.setattr(RequestEditor, "record_streamed", waits)
+    monkeypatch.setattr(RequestEditor, "sync_streamed_request", waits)
     # On a stage of its own: on another the call of the test before may begin only now, and wait for these bytes.
     with Stage(mode="shadow") as stage, stage.raw(head(b"{}", **{"x-test": "stalls"})) as connection:
         got = b""

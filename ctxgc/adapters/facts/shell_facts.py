@@ -41,7 +41,7 @@ def attempt_of(command: str) -> str:
     return " ".join(command.split(None, ATTEMPT_WORDS)[:ATTEMPT_WORDS])
 
 
-def is_pure_read(command: str, paths: Sequence[PathUse]) -> bool:
+def prints_only_file_lines(command: str, paths: Sequence[PathUse]) -> bool:
     """Whether a command prints exactly lines of files, each file named in full.
 
     False garbage costs a page fault: a doubtful or cut command is no pure read.

@@ -14,7 +14,7 @@ from typing import Any
 
 from ctxgc.adapters.facts.patch_paths import files_of_patch, is_patch, parse_script
 from ctxgc.adapters.facts.result_words import has_protected_words, is_question_tool
-from ctxgc.adapters.facts.shell_facts import attempt_of, is_pure_read, recalled_segment_name
+from ctxgc.adapters.facts.shell_facts import attempt_of, prints_only_file_lines, recalled_segment_name
 from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
 from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
 
@@ -127,7 +127,7 @@ def derive_call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> Call
     return CallFacts(
         attempt=attempt_of(command) or name or "call",
         recalls=recalled_segment_name(command) if command else "",
-        is_pure_read=is_pure_read(command, paths) if command else access is Access.READ,
+        is_pure_read=prints_only_file_lines(command, paths) if command else access is Access.READ,
         is_pure_write=access is Access.WRITE and not command,
         is_plan=name in PLAN_TOOLS,
         is_search=name in SEARCH_TOOLS,

@@ -20,7 +20,7 @@ from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.host_texts.wrappers import typed_words
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.json_values import encode_json
-from ctxgc.adapters.skeletons import locate_strings
+from ctxgc.adapters.skeletons import locate_input_pieces
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
@@ -179,7 +179,7 @@ def _parse_assistant_content(text: JsonText, content: Extent, builder: ListBuild
             builder.add_thinking(text.string(thought), text.string(fields.get("signature")), thought)
         elif block == "tool_use":
             value = text.value(fields["input"]) if "input" in fields else {}
-            places = partial(locate_strings, text, fields["input"]) if "input" in fields else None
+            places = partial(locate_input_pieces, text, fields["input"]) if "input" in fields else None
             builder.add_call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
         else:
             builder.add_opaque(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ctxgc.adapters.contract import INPUT_SPAN
 from ctxgc.adapters.json_spans import Extent, JsonText, encode_json_string, read_json, splice_bytes
 from ctxgc.adapters.json_values import encode_json
-from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, locate_strings
+from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE, locate_input_pieces
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import input_as_object
 from ctxgc.core.errors import BadTranscript
@@ -49,7 +49,7 @@ def _parse_arguments(arguments: str) -> JsonText | None:
 
 def _require_readable(inner: JsonText) -> JsonText:
     inner.value(inner.extent)
-    locate_strings(inner, inner.extent)
+    locate_input_pieces(inner, inner.extent)
     return inner
 
 
@@ -58,6 +58,6 @@ def edit_arguments(quoted: JsonText, texts: Mapping[str, str]) -> bytes:
     inner = _parse_arguments(quoted.string(quoted.extent))
     if inner is None:
         return encode_json_string(encode_json(input_as_object(texts[TEXT_INPUT_PIECE])).decode())
-    places = locate_strings(inner, inner.extent)
+    places = locate_input_pieces(inner, inner.extent)
     edits = [(extent, encode_json_string(texts[name])) for name, extent in places.items() if name in texts]
     return encode_json_string(splice_bytes(inner.data, edits).decode())

@@ -269,7 +269,7 @@ class Feed:
                 if not reading.is_first:
                     reading.changed_ids[event.segment.id] = None
             elif isinstance(event, WindowReplaced):
-                _replace_window(reading, event)
+                _note_window_replaced(reading, event)
             elif isinstance(event, BodiesCleared):
                 for id_ in event.ids:
                     if reading.places.pop(id_, None) is not None:
@@ -317,7 +317,7 @@ class Feed:
             tx.note_time(self._services.clock())
 
 
-def _replace_window(reading: FileReading, event: WindowReplaced) -> None:
+def _note_window_replaced(reading: FileReading, event: WindowReplaced) -> None:
     places = dict(event.slots)
     for id_ in reading.places:
         if id_ not in places:

@@ -28,7 +28,7 @@ from ctxgc.daemon.verbs.mutation import answer_repeated_call
 from ctxgc.daemon.verbs.rehydrate import rehydrate
 from ctxgc.daemon.verbs.tx import first_validation_problem, transact
 from ctxgc.protocol.messages import VERBS, SegmentGet
-from ctxgc.protocol.params import Mutating, Params, read_params
+from ctxgc.protocol.params import Mutating, Params, decode_and_redact_params
 from ctxgc.protocol.replies.daemon import BackgroundReply
 
 ANSWERS_BYTES_MAX = 16 * 2**20
@@ -138,7 +138,7 @@ class Verbs:
 
     def _validate_params(self, method: str, raw: bytes) -> Params:
         try:
-            values = read_params(VERBS[method].params, raw, redacts_content=self._services.intake.redacts)
+            values = decode_and_redact_params(VERBS[method].params, raw, redacts_content=self._services.intake.redacts)
             return self._adapters[method].validate_python(values)
         except ValidationError as error:
             place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]

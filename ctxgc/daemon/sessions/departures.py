@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ctxgc.core.heap import DEPARTED, FORGOTTEN, Heap
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.core.masks import filter_table, mask_positions
 
 _IS_DEPARTED = filter_table(lambda state: state == DEPARTED)
@@ -25,7 +25,7 @@ class DepartedSegments(NamedTuple):
             return ""
         what = "1 segment" if self.segments == 1 else f"{self.segments} segments"
         return (
-            f"{what} of this session ({tokens_label(self.tokens)} tokens) left the window when the host compacted, "
+            f"{what} of this session ({tokens_text(self.tokens)} tokens) left the window when the host compacted, "
             "cleared or rewound it. The stash has all of it: `ctxgc recall --query WORDS` brings back excerpts, "
             "`ctxgc rehydrate` a working set"
         )

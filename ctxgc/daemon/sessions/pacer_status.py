@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ctxgc.config_sections import PacerConfig
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.pacer_driver import hard_limit_tokens
@@ -80,15 +80,15 @@ def _next_collection(
     billed = session.billed_window_tokens(session.heap.resident_tokens)
     must_stay = session.billed_window_tokens(session.heap.resident_tokens - session.heap.evictable_tokens)
     if 0 < limit < must_stay:
-        words = f"its limit of {tokens_label(limit)} tokens cannot be held: {tokens_label(must_stay)} are protected"
+        words = f"its limit of {tokens_text(limit)} tokens cannot be held: {tokens_text(must_stay)} are protected"
         return NextCollection("limit", f"{words}; `ctxgc limit` sets another")
     if 0 < limit < billed:
-        over = f"over its hard limit by {tokens_label(billed - limit)} tokens"
+        over = f"over its hard limit by {tokens_text(billed - limit)} tokens"
         return NextCollection("limit", f"{over}: collects when enough of it is evictable")
     if is_paced or config.enabled:
         return _next_paced_collection(session, pacer, wall_s)
     if limit:
-        return NextCollection("limit", f"collects at its hard limit, in {tokens_label(limit - billed)} tokens")
+        return NextCollection("limit", f"collects at its hard limit, in {tokens_text(limit - billed)} tokens")
     return NextCollection("asked", "nothing is collected unasked: `pacer.enabled` is not set")
 
 
@@ -109,10 +109,10 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
         until = "collects when the cache is cold, at the limit, or where a cut pays for the whole prompt"
         return NextCollection("paused", f"{pause}: {until}; {cold}", grown, due, round(left_s, 1))
     if grown < due:
-        words = f"looks again after {tokens_label(due - grown)} more evictable tokens; {cold}"
+        words = f"looks again after {tokens_text(due - grown)} more evictable tokens; {cold}"
         return NextCollection("growing", words, grown, due, round(left_s, 1))
     debt = -session.account.saved_cost
-    why = f", and {tokens_label(round(debt))} input tokens are still to be earned back" if debt >= 1 else ""
+    why = f", and {tokens_text(round(debt))} input tokens are still to be earned back" if debt >= 1 else ""
     words = f"looks at each request: no cut pays for its rewrite yet, out of what was saved so far{why}; {cold}"
     return NextCollection("looking", words, grown, due, round(left_s, 1))
 

@@ -125,7 +125,7 @@ class ProviderLedger:
             end, billed_tokens = request.prompt.end, billed_tokens + plain_tokens
         at = next((unit for unit in request.prompt.units if unit.end == end), None)
         if at is not None and billed_tokens:
-            self._calibrate_frames(request.prompt, at, billed_tokens)
+            self._calibrate_billing(request.prompt, at, billed_tokens)
             self._add_anchor(at.prefix, billed_tokens)
         return lesson
 
@@ -137,7 +137,7 @@ class ProviderLedger:
         per_raw, _ = self.frames.coefficients
         return int(read_tokens / per_raw)
 
-    def _calibrate_frames(self, prompt: Prompt, end: Unit, billed_tokens: int) -> None:
+    def _calibrate_billing(self, prompt: Prompt, end: Unit, billed_tokens: int) -> None:
         """Learn from the tokens added since the deepest prefix with a known bill."""
         before = self._nearest_anchor(prompt.units, end.end)
         if before is not None and before.end < end.end:

@@ -9,7 +9,7 @@ from ctxgc.core.collector import Plan
 from ctxgc.core.errors import NotFound, OverBudget
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.core.mark import path_from_root
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.roots import ROOTS, find_roots
@@ -99,8 +99,8 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
 
 def _require_fit(todo: Plan) -> None:
     if todo.protected_by:
-        names = ", ".join(f"{name} {tokens_label(tokens)}" for name, tokens in todo.protected_by[:3])
-        size = f"{tokens_label(todo.remaining_tokens)} tokens must stay, {tokens_label(todo.target_tokens)} are allowed"
+        names = ", ".join(f"{name} {tokens_text(tokens)}" for name, tokens in todo.protected_by[:3])
+        size = f"{tokens_text(todo.remaining_tokens)} tokens must stay, {tokens_text(todo.target_tokens)} are allowed"
         pins = ", or fewer pins" if any(name == "pinned" for name, _ in todo.protected_by) else ""
         hint = f"a larger budget{pins}; without must_fit every evictable body goes"
         raise OverBudget(f"{size} (raw): {names}", hint=hint)
@@ -231,7 +231,7 @@ async def _verdict_outside(services: Services, session: Session, slot: int) -> _
         return _Verdict("evicted", f"evicted; `ctxgc recall {name}` brings it back")
     by = heap.ids[entry.by] if entry.by >= 0 else ""
     cause = f" because of {by}" if by else ""
-    freed = tokens_label(session.calibration.to_billed(entry.freed_tokens))
+    freed = tokens_text(session.calibration.to_billed(entry.freed_tokens))
     sentence = (
         f"evicted by collection {number} at turn {record.turn}: {entry.reason.replace('_', ' ')}{cause}, "
         f"freed {freed} tokens; `ctxgc recall {name}` brings it back"

@@ -140,7 +140,7 @@ async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> 
         contents={one.segment.id: one.segment.kind for one in segments},
         is_rendered=call.is_mode_on,
     )
-    await _compare_with_rows(call, host)
+    await _match_digests_with_rows(call, host)
     call.uneditable = {*params.fixed, *(one.segment.id for one in segments if one.is_fixed)}
     _note_uneditable(call)
     call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
@@ -168,7 +168,7 @@ async def _find_conflicts(call: _Sync, known: Sequence[RequestSegment]) -> dict[
     return differing
 
 
-async def _compare_with_rows(call: _Sync, host: HostList) -> None:
+async def _match_digests_with_rows(call: _Sync, host: HostList) -> None:
     """Compare the digests that are new to the ledger with the rows: a session that slept starts with none."""
     session = call.session
     known = known_session(session)

@@ -109,7 +109,7 @@ def codex_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]
         agent_setups.require_same_upstreams(agent_setups.OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment)
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
-        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else _openai_base_url(url, gateway)),
+        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else agent_setups.openai_base_url(url, gateway)),
         "wire_api": '"responses"',
         "requires_openai_auth": "true",
         "supports_websockets": "false",
@@ -129,7 +129,7 @@ def opencode_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, s
         raise CommandRefused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
     for provider, name in ((agent_setups.ANTHROPIC, BASE_URL), (agent_setups.OPENAI, "OPENAI_BASE_URL")):
         agent_setups.require_same_upstreams(provider, [name], url, gateway, environment)
-    bases = {"anthropic": f"{url}/anthropic/v1", "openai": _openai_base_url(url, gateway)}
+    bases = {"anthropic": f"{url}/anthropic/v1", "openai": agent_setups.openai_base_url(url, gateway)}
     ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
     return AgentSetup({"OPENCODE_CONFIG_CONTENT": json.dumps(_merge_config(config, ours))})
 
@@ -160,10 +160,6 @@ class AgentStart(NamedTuple):
     """The gateway's address."""
     secret: str
     way: AgentSetup
-
-
-def _openai_base_url(url: str, gateway: GatewayConfig) -> str:
-    return agent_setups.openai_base_url(url, gateway)
 
 
 def _refuse_conflicting_base_urls(agent: str, url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> None:
@@ -204,7 +200,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
     status = _serving_gateway_status(start) or _start_gateway(start, socket, args)
-    if warning := gateway_status.other_build_warning(start.url, status):
+    if warning := gateway_status.build_mismatch_warning(start.url, status):
         sys.stderr.write(f"ctxgc: {warning}\n")
     mode = status["modes"].get(start.source, status["mode"])
     if args.mode and mode != args.mode:
@@ -255,7 +251,7 @@ def _gateway_warning(start: AgentStart) -> str:
     from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_aiohttp
 
     if status := _serving_gateway_status(start):
-        return gateway_status.other_build_warning(start.url, status)
+        return gateway_status.build_mismatch_warning(start.url, status)
     if not has_aiohttp():
         missing = f"and aiohttp, which it needs, is missing ({INSTALL_HINT})"
     else:

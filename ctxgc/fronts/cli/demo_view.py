@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.recall import print_hits
 from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
@@ -41,9 +41,9 @@ def _print_sessions(page: terminal.Page, story: DemoRun) -> None:
     rows = [
         (
             "  side chain " + report["session"].rpartition("/")[2] if is_child else report["session"],
-            tokens_label(report["tokens_before"]),
-            tokens_label(report["tokens_after"]),
-            tokens_label(report["budget_tokens"]),
+            tokens_text(report["tokens_before"]),
+            tokens_text(report["tokens_after"]),
+            tokens_text(report["budget_tokens"]),
             format_count(report["evicted"]),
             f"{report['recalls_exact']}/{report['recalls_tried']}",
             format_count(report["lost"]),
@@ -65,9 +65,9 @@ def _print_window(page: terminal.Page, story: DemoRun, totals: dict[str, Any]) -
     page.print_line(f"  {'':10}  {'before':>8}  {'after':>8}", "dim")
     for kind, (then, now) in sorted(story.kinds.items(), key=lambda item: -item[1][0]):
         page.print_line(
-            f"  {kind:10}  {tokens_label(then):>8}  {tokens_label(now):>8}  {_window_bar(page, then, now, most)}"
+            f"  {kind:10}  {tokens_text(then):>8}  {tokens_text(now):>8}  {_window_bar(page, then, now, most)}"
         )
-    line = f"  {'all':10}  {tokens_label(before):>8}  {tokens_label(after):>8}"
+    line = f"  {'all':10}  {tokens_text(before):>8}  {tokens_text(after):>8}"
     page.print_line(
         f"{line}  {terminal.format_percent(before - after, before)} freed; {_budget_in_words(totals)}", "bold"
     )
@@ -84,8 +84,8 @@ def _sessions_in_words(sessions: int) -> str:
 
 
 def _budget_in_words(totals: dict[str, Any]) -> str:
-    budget, over = tokens_label(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
-    return f"{tokens_label(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
+    budget, over = tokens_text(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
+    return f"{tokens_text(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
 
 
 def _window_bar(page: terminal.Page, before: int, after: int, most: int, width: int = 30) -> str:

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
@@ -102,7 +102,7 @@ def fetch_own_status(url: str, secret: str) -> dict[str, Any] | None:
         raise CommandRefused(f"something else than the gateway answers at {url}", hint=hint) from None
 
 
-def other_build_warning(url: str, status: dict[str, Any]) -> str:
+def build_mismatch_warning(url: str, status: dict[str, Any]) -> str:
     """A sentence on a gateway that runs other code than this command, with the next step; empty for the same code."""
     from ctxgc.protocol.build import build_id
 
@@ -207,7 +207,7 @@ def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
             f"{terminal.format_bytes(number['kept_out_bytes'])} of requests" if number["kept_out_bytes"] else "",
         ),
         ("pointers", _pointers_in_words(number)),
-        ("in shadow", f"{tokens_label(would_free)} tokens (raw) would be out" if would_free else ""),
+        ("in shadow", f"{tokens_text(would_free)} tokens (raw) would be out" if would_free else ""),
         ("faults", _faults_in_words(number)),
     )
 

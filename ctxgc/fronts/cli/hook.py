@@ -47,7 +47,7 @@ FRESH_SOURCES = ("startup", "compact")
 SUGGESTED_MAX = 3
 PROMPT_CHARS_MAX = 2000
 SESSIONS_LOOKED_AT = 5
-STALE_S = 86_400.0
+IDLE_S = 86_400.0
 
 
 def hook(shell: Shell, args: argparse.Namespace) -> int:
@@ -141,7 +141,7 @@ class _HookEvent:
         except CallFailed as failure:
             if failure.kind != "busy":
                 raise
-            for path in self._unwatched_stale_transcripts():
+            for path in self._idle_transcripts_to_unwatch():
                 self._ask("watch.remove", path=path)
             self._ask("watch.add", path=self._transcript)
 
@@ -158,19 +158,19 @@ class _HookEvent:
             return False
         return bool(shown.gateway)
 
-    def _unwatched_stale_transcripts(self) -> list[str]:
+    def _idle_transcripts_to_unwatch(self) -> list[str]:
         """Other followed transcripts without growth for a day, which no user keeps followed."""
-        stale = list(self._stale_transcripts())
+        stale = list(self._idle_watched_transcripts())
         kept = _configured_watch_paths() if stale else frozenset()
         return [] if kept is None else [path for path in stale if path not in kept]
 
-    def _stale_transcripts(self) -> Iterator[str]:
+    def _idle_watched_transcripts(self) -> Iterator[str]:
         folder = os.path.dirname(self._transcript)
         reply: WatchReply = self._ask("watch.list")
         for watched in reply.watched:
             path = watched.path
             is_log = os.path.dirname(os.path.dirname(path)) == os.path.dirname(folder) and os.path.isfile(path)
-            if is_log and time.time() - os.path.getmtime(path) > STALE_S:
+            if is_log and time.time() - os.path.getmtime(path) > IDLE_S:
                 yield path
 
     def _session_name(self) -> str:

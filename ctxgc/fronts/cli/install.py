@@ -102,7 +102,7 @@ def _plan_installation(
             work.notes.append(f"{STAND_IN} stands for the gateway's secret, which the installation makes")
         address = gateway_address(config.gateway)
         status = gateway_status.fetch_own_status(address, secret or STAND_IN)
-        if status and (warning := gateway_status.other_build_warning(address, status)):
+        if status and (warning := gateway_status.build_mismatch_warning(address, status)):
             work.notes.append(warning)
     try:
         init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)

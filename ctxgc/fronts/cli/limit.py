@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
 from ctxgc.fronts.cli.context import WATCHED_HINT, CommandRefused, Shell, agent_window_tokens, is_only_watched
@@ -76,7 +76,7 @@ def warn_without_effect(mode: str, size: int) -> None:
     """Say that a limit has no effect where the gateway does not edit."""
     if mode != "on":
         why = f"the gateway serves this agent in mode {mode}"
-        sys.stderr.write(f"ctxgc: {why}: no window is held to {tokens_label(size)}; `ctxgc mode on` switches it on\n")
+        sys.stderr.write(f"ctxgc: {why}: no window is held to {tokens_text(size)}; `ctxgc mode on` switches it on\n")
 
 
 def limit(shell: Shell, args: argparse.Namespace) -> int:
@@ -97,9 +97,9 @@ def _require_feasible_limit(shell: Shell, size: int) -> None:
     reply: PlanReply = shell.call("heap.plan", {**shell.session_params(), "budget_tokens": size, "limit": 0})
     if reply.protected_by:
         raise CommandRefused(
-            f"a window of {tokens_label(size)} tokens is too small: {tokens_label(reply.after_tokens)} is protected: "
+            f"a window of {tokens_text(size)} tokens is too small: {tokens_text(reply.after_tokens)} is protected: "
             f"{terminal.protections_in_words(reply.protected_by)}",
-            hint=f"a limit above {tokens_label(reply.after_tokens)}, {_protection_hints(reply.protected_by)}or --force",
+            hint=f"a limit above {tokens_text(reply.after_tokens)}, {_protection_hints(reply.protected_by)}or --force",
         )
 
 
@@ -113,11 +113,11 @@ def _print_limit(page: terminal.Page, show: ShowReply) -> None:
     size = show.next_collection.limit_tokens
     if not size:
         page.print_line(
-            f"{printable_line(show.session)}: no limit; the window has {tokens_label(agent_window_tokens(show))} tokens"
+            f"{printable_line(show.session)}: no limit; the window has {tokens_text(agent_window_tokens(show))} tokens"
         )
         return
-    window = tokens_label(agent_window_tokens(show))
-    page.print_line(f"{printable_line(show.session)}: {tokens_label(size)} tokens; the window has {window} now")
+    window = tokens_text(agent_window_tokens(show))
+    page.print_line(f"{printable_line(show.session)}: {tokens_text(size)} tokens; the window has {window} now")
     page.print_line(printable_line(show.next_collection.words), "dim")
     if is_only_watched(show):
         page.print_line(f"a limit holds nothing yet: {WATCHED_HINT}", "yellow")

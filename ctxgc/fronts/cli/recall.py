@@ -11,7 +11,7 @@ import base64
 import os
 import sys
 
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
     KINDS,
@@ -107,7 +107,7 @@ def print_hits(page: terminal.Page, reply: SearchReply) -> None:
             hit.session,
             "in the window" if hit.state == "resident" else hit.state,
             f"turn {hit.turn}",
-            f"{tokens_label(hit.tokens)} raw tokens",
+            f"{tokens_text(hit.tokens)} raw tokens",
             terminal.time_ago(hit.wall_s),
         )
         origin = "  ".join(part for part in (os.path.basename(hit.project), hit.title) if part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.fronts.cli.terminal import Page, format_count, format_dollars, pluralize, printable_line
 from ctxgc.replay.report import ALL_AGENTS
 from ctxgc.replay.terms import SHIPPED
@@ -117,7 +117,7 @@ def print_explanation(page: Page, found: dict[str, Any]) -> None:
         if missing:
             reason = REASONS.get(missing["reason"], missing["reason"].replace("_", " "))
             state = (
-                f"missing: went at turn {missing['gone_turn']}, {reason}; {tokens_label(missing['size_tokens'])} tokens"
+                f"missing: went at turn {missing['gone_turn']}, {reason}; {tokens_text(missing['size_tokens'])} tokens"
             )
         page.print_line()
         page.print_line(f"  {page.style_text(printable_line(need['what']), 'bold')}  from turn {need['born_turn']}")

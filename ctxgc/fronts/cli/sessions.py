@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.fronts.cli import own_sessions, progress, terminal
 from ctxgc.fronts.cli.commands import KINDS, STATES, CommandSpec, parse_count, parse_kind, parse_positive_number
 from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window_tokens, print_change, refuse_usage
@@ -69,7 +69,7 @@ def _print_import(page: terminal.Page, parts: list[ImportReply], format_name: st
         (
             format_count(session.segments),
             format_count(session.added),
-            tokens_label(session.resident_tokens),
+            tokens_text(session.resident_tokens),
             format_count(session.skipped_records),
             session.session,
         )
@@ -234,7 +234,7 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
 
 def _sent_window_words(reply: ShowReply) -> str:
     """The window that the agent sends; of a session that ctxgc only watches, beside the window as planned."""
-    sent, planned = (tokens_label(tokens) for tokens in (agent_window_tokens(reply), reply.billed_tokens))
+    sent, planned = (tokens_text(tokens) for tokens in (agent_window_tokens(reply), reply.billed_tokens))
     return f"{sent} tokens" if sent == planned else f"{sent} tokens as the agent sends it, {planned} as planned here"
 
 
@@ -242,7 +242,7 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
     page.print_line(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
     budget, billing = reply.budget_tokens, terminal.Billing(reply)
     beside = billing.system_and_tools_tokens
-    hidden = f", {tokens_label(beside)} of them system prompt and tools" if beside else ""
+    hidden = f", {tokens_text(beside)} of them system prompt and tools" if beside else ""
     states = ", ".join(f"{format_count(number)} {state}" for state in STATES if (number := getattr(reply, state)))
     page.print_facts(
         (
@@ -257,12 +257,12 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
             ("window", f"{_sent_window_words(reply)}{hidden}"),
             (
                 "budget",
-                f"{page.share_bar(reply.pressure)} {reply.pressure:.0%} of {tokens_label(budget)}" if budget else "",
+                f"{page.share_bar(reply.pressure)} {reply.pressure:.0%} of {tokens_text(budget)}" if budget else "",
             ),
             (
                 "evictable",
-                f"{tokens_label(billing.billed_part(reply.evictable_tokens))} tokens, "
-                f"{tokens_label(billing.billed_part(reply.garbage_tokens))} proven garbage",
+                f"{tokens_text(billing.billed_part(reply.evictable_tokens))} tokens, "
+                f"{tokens_text(billing.billed_part(reply.garbage_tokens))} proven garbage",
             ),
             (
                 "so far",
@@ -276,7 +276,7 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
     for kind in sorted(reply.kinds, key=lambda one: -one.resident_tokens):
         page.print_line(
             f"  {kind.kind:10}  {page.share_bar(kind.resident_tokens / most)}  "
-            f"{tokens_label(billing.billed_part(kind.resident_tokens)):>8} tokens"
+            f"{tokens_text(billing.billed_part(kind.resident_tokens)):>8} tokens"
             f"  of {pluralize(kind.segments, 'segment')}"
             + (f", {format_count(kind.evicted_segments)} evicted" if kind.evicted_segments else "")
         )

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from ctxgc.core.labels import tokens_label
+from ctxgc.core.labels import tokens_text
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import CommandRefused, Shell, agent_window_tokens, refuse_usage
@@ -120,15 +120,15 @@ def session_status_line(reply: ShowReply) -> str:
     """A session's state as a short line."""
     mode, waits = reply.gateway or reply.rendered_by, reply.next_collection
     freed = terminal.Billing(reply).billed_part(reply.freed_tokens)
-    parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_label(agent_window_tokens(reply))} tokens"]
+    parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_text(agent_window_tokens(reply))} tokens"]
     if freed:
-        parts.append(f"{tokens_label(freed)} {'freed' if mode in EDITED else 'could go'}")
+        parts.append(f"{tokens_text(freed)} {'freed' if mode in EDITED else 'could go'}")
     if reply.cache_hit_rate is not None:
         parts.append(f"{reply.cache_hit_rate:.0%} cached")
     if reply.faults:
         parts.append(pluralize(reply.faults, "fault"))
     if waits.state == "growing":
-        parts.append(f"next in {tokens_label(waits.due_tokens - waits.grown_tokens)}")
+        parts.append(f"next in {tokens_text(waits.due_tokens - waits.grown_tokens)}")
     elif waits.state in NEXT:
         parts.append(NEXT[waits.state])
     return " · ".join(parts)
@@ -189,9 +189,9 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
     page.print_line(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.next_collection.limit_tokens
     tokens = agent_window_tokens(reply)
-    window = f"{tokens_label(tokens)} tokens"
+    window = f"{tokens_text(tokens)} tokens"
     if limit:
-        window = f"{page.share_bar(tokens / limit)} {window} of {tokens_label(limit)}"
+        window = f"{page.share_bar(tokens / limit)} {window} of {tokens_text(limit)}"
     billing = terminal.Billing(reply)
     mode = reply.gateway or reply.rendered_by
     freed, evictable = billing.billed_part(reply.freed_tokens), billing.billed_part(reply.evictable_tokens)
@@ -200,10 +200,10 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
     page.print_facts(
         (
             ("window", window),
-            ("of it", f"{tokens_label(evictable)} evictable, {tokens_label(garbage)} proven garbage"),
+            ("of it", f"{tokens_text(evictable)} evictable, {tokens_text(garbage)} proven garbage"),
             (
                 "freed",
-                f"{tokens_label(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else "",
+                f"{tokens_text(freed)} tokens {'are' if mode in EDITED else 'would be'} out of it" if freed else "",
             ),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
             ("saved", _savings_in_words(reply, mode)),
@@ -225,7 +225,7 @@ def _departed_in_words(reply: ShowReply) -> str:
     """The host's departed segments, in raw tokens, and the commands that bring segments back."""
     if not reply.departed:
         return ""
-    what = f"{pluralize(reply.departed, 'segment')}, {tokens_label(reply.departed_tokens)} raw tokens, by the host"
+    what = f"{pluralize(reply.departed, 'segment')}, {tokens_text(reply.departed_tokens)} raw tokens, by the host"
     return f"{what}; `ctxgc rehydrate` and `ctxgc recall --query WORDS` bring them back"
 
 
@@ -255,7 +255,7 @@ def _last_collection_in_words(one: CollectionReply | None, billing: terminal.Bil
 
 
 def _cost_in_words(cost: float) -> str:
-    return f"{'saves' if cost <= 0 else 'costs'} {tokens_label(abs(cost))}"
+    return f"{'saves' if cost <= 0 else 'costs'} {tokens_text(abs(cost))}"
 
 
 COMMANDS = {

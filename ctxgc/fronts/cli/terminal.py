@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from ctxgc.core.labels import MATCH_END, MATCH_START, SHADOW, tokens_label
+from ctxgc.core.labels import MATCH_END, MATCH_START, SHADOW, tokens_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -247,16 +247,16 @@ def pluralize(number: int, noun: str) -> str:
 def protections_in_words(sums: Mapping[str, int]) -> str:
     """The protections of a window with their tokens, the largest first."""
     ranked = sorted(sums.items(), key=lambda item: -item[1])
-    return ", ".join(f"{PROTECTIONS.get(name, name)} {tokens_label(number)}" for name, number in ranked)
+    return ", ".join(f"{PROTECTIONS.get(name, name)} {tokens_text(number)}" for name, number in ranked)
 
 
 def effect_in_words(one: CollectionReply, billing: Billing) -> str:
     """The effect of a journal entry: evicted, would have evicted, or brought back."""
     freed = billing.billed_window(one.before_tokens) - billing.billed_window(one.after_tokens)
     if one.undoes:
-        return f"{tokens_label(-freed)} came back"
+        return f"{tokens_text(-freed)} came back"
     verb = "would have evicted" if one.trigger == SHADOW else "evicted"
-    return f"{verb} {format_count(one.evicted)}, freed {tokens_label(freed)}"
+    return f"{verb} {format_count(one.evicted)}, freed {tokens_text(freed)}"
 
 
 def segment_label(segment: SegmentReply) -> str:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ctxgc.core.labels import SHADOW, tokens_label
+from ctxgc.core.labels import SHADOW, tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
     KINDS,
@@ -165,19 +165,19 @@ def print_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None =
     page.print_facts(
         (
             ("session", printable_line(reply.session)),
-            ("window", f"{tokens_label(before)} → {tokens_label(after)} {_unit_name(reply)}"),
+            ("window", f"{tokens_text(before)} → {tokens_text(after)} {_unit_name(reply)}"),
             ("", page.share_bar(after / before if before else 0.0)),
             ("budget", _budget_in_words(reply, asked_tokens) if reply.trigger == "asked" else ""),
             (
                 "evicted",
-                f"{pluralize(reply.evicted, 'segment')}, {tokens_label(reply.freed_tokens)} freed",
+                f"{pluralize(reply.evicted, 'segment')}, {tokens_text(reply.freed_tokens)} freed",
             ),
-            ("why", "; ".join(f"{name} {tokens_label(sums.freed_tokens)}" for name, sums in by_reason)),
+            ("why", "; ".join(f"{name} {tokens_text(sums.freed_tokens)}" for name, sums in by_reason)),
             ("protected by", terminal.protections_in_words(reply.protected_by)),
-            ("cost", f"{verdict} {tokens_label(abs(cost))} input tokens, predicted" if cost else ""),
+            ("cost", f"{verdict} {tokens_text(abs(cost))} input tokens, predicted" if cost else ""),
             (
                 "cache",
-                f"{tokens_label(reply.cache_rewrite_tokens)} tokens to write again" if reply.evicted else "",
+                f"{tokens_text(reply.cache_rewrite_tokens)} tokens to write again" if reply.evicted else "",
             ),
             ("effect", printable_line(reply.effect)),
         )
@@ -197,10 +197,10 @@ def _unit_name(reply: PlanReply) -> str:
 
 def _budget_in_words(reply: PlanReply, asked_tokens: int | None) -> str:
     """The budget; a budget below the billed system prompt and tools means the smallest possible window."""
-    target = tokens_label(reply.target_tokens)
+    target = tokens_text(reply.target_tokens)
     if asked_tokens is None or asked_tokens >= reply.target_tokens:
         return target
-    return f"{tokens_label(asked_tokens)}, less than the {target} that are billed beside the window"
+    return f"{tokens_text(asked_tokens)}, less than the {target} that are billed beside the window"
 
 
 VICTIM_HEAD = (">freed", "why", "segment", "what")
@@ -255,9 +255,12 @@ def _print_undo(page: terminal.Page, reply: PlanReply) -> None:
     page.print_facts(
         (
             ("session", printable_line(reply.session)),
-            ("window", f"{tokens_label(reply.before_tokens)} → {tokens_label(reply.after_tokens)} {_unit_name(reply)}"),
-            ("cost", f"costs {tokens_label(cost)} input tokens, predicted" if (cost := reply.predicted_cost) else ""),
-            ("cache", f"{tokens_label(reply.cache_rewrite_tokens)} tokens to write again"),
+            (
+                "window",
+                f"{tokens_text(reply.before_tokens)} → {tokens_text(reply.after_tokens)} {_unit_name(reply)}",
+            ),
+            ("cost", f"costs {tokens_text(cost)} input tokens, predicted" if (cost := reply.predicted_cost) else ""),
+            ("cache", f"{tokens_text(reply.cache_rewrite_tokens)} tokens to write again"),
             ("effect", printable_line(reply.effect)),
         )
     )
@@ -292,10 +295,10 @@ def _print_log(page: terminal.Page, reply: LogReply) -> None:
             terminal.time_ago(collection.wall_s),
             collection.trigger + (f" undoes {collection.undoes}" if collection.undoes else ""),
             " → ".join(
-                tokens_label(billing.billed_window(raw)) for raw in (collection.before_tokens, collection.after_tokens)
+                tokens_text(billing.billed_window(raw)) for raw in (collection.before_tokens, collection.after_tokens)
             ),
-            tokens_label(billing.billed_part(collection.predicted_cost)),
-            "–" if collection.actual_cost is None else tokens_label(billing.billed_part(collection.actual_cost)),
+            tokens_text(billing.billed_part(collection.predicted_cost)),
+            "–" if collection.actual_cost is None else tokens_text(billing.billed_part(collection.actual_cost)),
             *((_cost_in_dollars(collection),) if reply.price else ()),
             terminal.effect_in_words(collection, billing),
         )
@@ -314,7 +317,7 @@ def _print_log(page: terminal.Page, reply: LogReply) -> None:
         usd = sum(one.predicted_usd or 0.0 for one in foreseen)
         page.print_line(
             f"in shadow: nothing was edited; {pluralize(len(foreseen), 'collection')} would have freed "
-            f"{tokens_label(freed)} tokens and {verdict} {tokens_label(abs(cost))} input tokens"
+            f"{tokens_text(freed)} tokens and {verdict} {tokens_text(abs(cost))} input tokens"
             + (f", {terminal.format_dollars(abs(usd))}, predicted" if reply.price else ", predicted")
         )
     if reply.pause:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_label
+from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import frame_text
 from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage, require_no_cursor
@@ -336,7 +336,7 @@ def _tool_result(text: str, *, is_error: bool = False) -> dict[str, Any]:
 
 
 def _hit_text(hit: HitReply) -> str:
-    facts = (f"id {hit.id}", f"session {hit.session}", hit.state, f"{tokens_label(hit.tokens)} tokens")
+    facts = (f"id {hit.id}", f"session {hit.session}", hit.state, f"{tokens_text(hit.tokens)} tokens")
     snippet = hit.snippet.translate({ord(MATCH_START): None, ord(MATCH_END): None}).strip()
     head = terminal.printable_line(f"- {hit.label} ({', '.join(facts)}, {terminal.time_ago(hit.wall_s)})")
     return f"{head}\n  {terminal.printable_line(snippet)}".rstrip()
@@ -365,8 +365,8 @@ def _fit_notes(tokens: int, text: str, notes: Sequence[str]) -> str:
 def _status_lines(shown: ShowReply) -> list[str]:
     lines = [
         f"{shown.session}: {shown.title}".rstrip(": "),
-        f"window: {tokens_label(shown.billed_tokens)} tokens"
-        + (f" of {tokens_label(shown.window_max_tokens)}" if shown.window_max_tokens else ""),
+        f"window: {tokens_text(shown.billed_tokens)} tokens"
+        + (f" of {tokens_text(shown.window_max_tokens)}" if shown.window_max_tokens else ""),
         f"segments: {shown.resident} resident, {shown.evicted} evicted, {shown.pinned} pinned",
         f"next collection: {shown.next_collection.words}",
     ]

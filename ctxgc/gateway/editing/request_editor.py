@@ -126,16 +126,16 @@ class RequestEditor:
         holds_body = mode == "on" and (is_new or is_edited or session.is_cold(time.monotonic()))
         return Triage(wire, session, mode, None, holds_body)
 
-    def record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
+    def sync_streamed_request(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
         """The call whose body has streamed upstream; None for a body too long to be kept."""
         try:
-            return self._record_streamed(triage, parts)
+            return self._sync_streamed_request(triage, parts)
         except Exception:
             _log.exception("a request that passed as it came was not recorded for the daemon")
             self._counters.count_unedited(Reason.OWN_FAULT)
             return None
 
-    def _record_streamed(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
+    def _sync_streamed_request(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
         if triage.pass_reason is not None or parts is None or triage.session is None:
             self._counters.count_unedited(
                 triage.pass_reason or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY)
@@ -155,7 +155,7 @@ class RequestEditor:
         try:
             triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
             if triage.session is None or triage.pass_reason or not triage.holds_body:
-                return UpstreamRequest(body, self._record_streamed(triage, [body]))
+                return UpstreamRequest(body, self._sync_streamed_request(triage, [body]))
             entry = self._entry_match(triage.session, body)
             obstacle = edit_obstacle(body, self._settings().context_edits_allowed, entry[1] if entry else 0)
             match = self._match_memo(triage.session, body, obstacle)

@@ -155,16 +155,16 @@ class ModelCall:
     def own_mark(self) -> Mark | None:
         """The mark of our own in the request that the upstream took."""
         edit = self.is_sent.value
-        return edit.own.mark if edit is not None and edit.own is not None and not self.is_mark_refused else None
+        return edit.own.mark if edit is not None and edit.own is not None and not self.is_cache_mark_refused else None
 
     @property
-    def is_mark_refused(self) -> bool:
+    def is_cache_mark_refused(self) -> bool:
         """Whether the upstream refused the request with our mark, and took the request without."""
-        return self.reply.is_mark_refused
+        return self.reply.is_cache_mark_refused
 
-    @is_mark_refused.setter
-    def is_mark_refused(self, is_refused: bool) -> None:
-        self.reply.is_mark_refused = is_refused
+    @is_cache_mark_refused.setter
+    def is_cache_mark_refused(self, is_refused: bool) -> None:
+        self.reply.is_cache_mark_refused = is_refused
 
     def fail(self, reason: Reason) -> None:
         """End the upper row: the daemon does not get this call, or did not answer."""

@@ -149,7 +149,7 @@ def late_edit_fields(branch: Branch) -> dict[str, Any] | None:
     late, reply = branch.late_edit, branch.reply
     if late is None or reply is None:
         return None
-    marks = late.unmarked if reply.is_mark_refused else late.marks
+    marks = late.unmarked if reply.is_cache_mark_refused else late.marks
     return None if late.synced == (late.ids, marks) else {"edited": late.ids, "marks": marks}
 
 

@@ -137,7 +137,7 @@ class Proxy:
         if not (triage.holds_body and await body.read_whole()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
             return _OutgoingRequest(
-                body.chunks(), length, sent_call=lambda: self._record_streamed(triage, body), accepts=accepts
+                body.chunks(), length, sent_call=lambda: self._sync_streamed_request(triage, body), accepts=accepts
             )
         return await self._prepare_whole_body(triage, body)
 
@@ -173,8 +173,8 @@ class Proxy:
             self._counters.count_unedited(Reason.ENCODED)
         return None
 
-    def _record_streamed(self, triage: Triage, body: AgentBody) -> ModelCall | None:
-        return self._editor.record_streamed(triage, body.parts if body.is_whole else None)
+    def _sync_streamed_request(self, triage: Triage, body: AgentBody) -> ModelCall | None:
+        return self._editor.sync_streamed_request(triage, body.parts if body.is_whole else None)
 
     async def _forward_request(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:
         """Send a request on and its reply back. An early end on one side shows on the other."""
@@ -216,7 +216,7 @@ class Proxy:
         """The reply after the upstream refused a request with our mark, and got the same request without the mark."""
         call = out.sent_call()
         if again.ok and call is not None and call.branch is not None:
-            call.is_mark_refused = True
+            call.is_cache_mark_refused = True
             call.branch.stop_marking()
             _log.warning("a cache mark was refused upstream; the session goes on without marks of ours")
         return refused if _is_refused(again) else again

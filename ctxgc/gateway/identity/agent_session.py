@@ -48,7 +48,7 @@ class ReplyProgress:
     """Whether the upstream answered with 200: then the request has left its entries in the provider's cache."""
     calls: int = 0
     """Tool calls that the reply asks for, as far as its bill could be read."""
-    is_mark_refused: bool = False
+    is_cache_mark_refused: bool = False
     """Whether the upstream refused the request with our mark, and took it without."""
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
