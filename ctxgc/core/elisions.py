@@ -4,6 +4,7 @@
                      └──▶ elided: the target is resident    a pointer to the lines in the target
                                   the target is evicted     a line tombstone: the lines are in the stash
                                   the target departed       shown as they are: the host's list has changed anyway
+                                  no target at all          left out at birth (`core.shortening`): the note stands
 
 A pointer stands from the first request that carries its result, so no provider has to cache the lines twice. The
 elisions of a result never change; which of the three forms stands depends on the target's state alone, so the same
@@ -26,7 +27,7 @@ from ctxgc.core.segment import Address
 from ctxgc.core.tombstone import size_label
 
 POINTER_NOTE_BEGINS = "[ctxgc: lines "
-NOTE_CHARS_MAX = 400
+NOTE_CHARS_MAX = 2000
 NUMBER_MAX = 10**9
 
 
@@ -37,7 +38,8 @@ class Elision(NamedTuple):
     """The run's first line in the result."""
     lines: int
     target: str
-    """Id of the earlier result that shows the run."""
+    """Id of the earlier result that shows the run; empty for lines that were left out at birth, and only the stash
+    has."""
     target_first: int
     """The run's first line in the target."""
     shift: int
@@ -84,7 +86,7 @@ def lines_in_force(
     """The elisions of a resident result that stand now, each with its text. `state_of` gives a target's state."""
     shown = []
     for elision in elisions:
-        state = state_of(elision.target)
+        state = state_of(elision.target) if elision.target else RESIDENT
         if state == RESIDENT:
             shown.append(ShownLines(elision.first, elision.lines, elision.note))
         elif state == EVICTED:
@@ -140,7 +142,8 @@ def run_place(texts: Sequence[str], first: int, lines: int) -> RunPlace | None:
 def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str, str]) -> str:
     """The host's own result, from the result as shown and the targets' results: the inverse of `elided_text`.
 
-    `bodies` are the targets' results as the host sent them. The law of pointers: byte for byte the result again.
+    `bodies` are the targets' results as the host sent them; under the empty id, the result itself as the stash has it,
+    for lines left out at birth. The law of pointers: byte for byte the result again.
     """
     shown = text.split("\n")
     lines: list[str] = []

@@ -78,6 +78,8 @@ class HeapEntry:
     state: int = RESIDENT
     pointers: tuple[PointerEdge, ...] = ()
     """`body_tokens` counts the body whole; what the pointers save comes off while their targets are in the window."""
+    hidden_tokens: int = 0
+    """What lines left out at birth save: it comes off for good."""
 
 
 class Proof(NamedTuple):
@@ -90,9 +92,8 @@ class Proof(NamedTuple):
 class Heap:
     """Columns over the slots of a session, and the sums that budgets are held against.
 
-    `resident_tokens` is the window's cost: skeletons of all slots, bodies of resident slots, tombstones of evicted
-    slots (I4). `evictable_tokens` counts resident bodies of `evictable_kinds` only, `absent_tokens` the tokens that
-    evicted bodies would add to the window.
+    `resident_tokens` is the window's cost: skeletons of all slots, resident bodies, tombstones of evicted slots (I4).
+    `evictable_tokens` counts resident bodies of `evictable_kinds` only, `absent_tokens` what evicted bodies would add.
     """
 
     def __init__(
@@ -139,6 +140,8 @@ class Heap:
         self.proofs: dict[int, Proof] = {}
         self.pointers: dict[int, tuple[PointerEdge, ...]] = {}
         """The pointers of each slot whose body shows lines of older slots by pointers alone."""
+        self.hidden: dict[int, int] = {}
+        """Tokens that bodies save by lines left out at birth."""
         self.holders: dict[int, list[int]] = {}
         """The slots whose pointers lead to each slot."""
         self.grace_until: dict[int, int] = {}
@@ -182,10 +185,8 @@ class Heap:
         return slot
 
     def complete(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> None:
-        """Replace a pending slot's content by the completed content; the session's own facts stay.
-
-        That is its place, birth, importance, task, state, pin, touches and references.
-        """
+        """Replace a pending slot's content by the completed content; place, birth, importance, task, state, pin,
+        touches and references stay."""
         entry = replace(
             entry,
             place=self.place[slot],
@@ -210,7 +211,8 @@ class Heap:
         self.touched[slot] = max(entry.touched_turn, entry.born_turn)
         self.touches[slot] = entry.touches
         self.skeleton[slot] = entry.skeleton_tokens
-        self.body[slot] = entry.body_tokens - self._link_pointers(slot, entry.pointers)
+        self.body[slot] = entry.body_tokens - self._link_pointers(slot, entry.pointers) - entry.hidden_tokens
+        self.hidden |= {slot: entry.hidden_tokens} if entry.hidden_tokens else {}
         self.tombstone[slot] = entry.tombstone_tokens
         self.freed[slot] = self.body[slot] - entry.tombstone_tokens
         self.importance[slot] = entry.importance
@@ -287,8 +289,8 @@ class Heap:
 
     def whole_body_tokens(self, slot: int) -> int:
         """Tokens of a slot's body as its host sent the body: a tombstone names this size, whatever its pointers do."""
-        edges = self.pointers.get(slot, ())
-        return self.body[slot] + sum(edge.saved_tokens for edge in edges if self.state[edge.target] <= EVICTED)
+        edges = (edge for edge in self.pointers.get(slot, ()) if self.state[edge.target] <= EVICTED)
+        return self.body[slot] + sum(edge.saved_tokens for edge in edges) + self.hidden.get(slot, 0)
 
     def _add_to_sums(self, slot: int, sign: int) -> None:
         self.resident_tokens += sign * self.cost_of(slot)
@@ -348,8 +350,7 @@ class Heap:
         return self.proofs.setdefault(slot, proof) is proof
 
     def window(self) -> Sequence[int]:
-        """Slots of the window in order. O(1) without a move since the last call, then O(n log n) on nearly sorted
-        data."""
+        """Slots of the window in order. O(1) without a move since the last call, then a sort of nearly sorted data."""
         if not self._is_ordered:
             inside = (slot for slot, state in enumerate(self.state) if state <= EVICTED)
             self._order = sorted(inside, key=self.place.__getitem__)

@@ -123,6 +123,13 @@ class ReferenceIndex:
             refs.append((member, EdgeKind.CHAIN))
         return [ref for ref in dict.fromkeys(refs) if ref[0] != slot]
 
+    def holders_of(self, text: str) -> list[int]:
+        """The slots that hold a rare code word, ascending, or else the newest slot that holds a line."""
+        holders, newest = self._words.get(hash(text)), self._lines.get(hash(text), -1)
+        if isinstance(holders, tuple):
+            return sorted(holders)
+        return [newest] if newest >= 0 and holders is None else []
+
     def _edit_source_slot(self, slot: int, segment: Segment) -> int:
         if not segment.edit_sources:
             return -1
@@ -169,7 +176,7 @@ class ReferenceIndex:
     def _spoken_words(self, segment: Segment) -> list[str]:
         known, words = self._spoken
         if known is not segment:
-            words = code_words(_spoken_text(segment))
+            words = code_words(spoken_text(segment))
             self._spoken = segment, words
         return words
 
@@ -193,7 +200,7 @@ class ReferenceIndex:
         drop_oldest(lines, LINES_MAX)
 
 
-def _spoken_text(segment: Segment) -> str:
+def spoken_text(segment: Segment) -> str:
     """The speaker's words: of a tool call the call, not the result; else the whole text."""
     pieces = [piece.text for piece in segment.body if piece.name != "result"]
     if segment.kind is Kind.TOOL_CALL:
