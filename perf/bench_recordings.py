@@ -24,8 +24,9 @@ from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, ShippedPolicy
 from ctxgc.replay.policy_registry import shipped_policy
 from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file
+from ctxgc.replay.script import EpisodeScript, script_of
 from ctxgc.replay.session_cache import CacheRules
-from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of, simulate_policy
+from ctxgc.replay.simulate import Policy, Simulation, simulate_policy
 from ctxgc.replay.terms import SHIPPED, StudyTerms
 from ctxgc.replay.trial import Sums
 from perf.record import record

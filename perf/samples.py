@@ -22,7 +22,8 @@ from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, Output, demand_of, greedy_cover, used_segments
 from ctxgc.replay.recorded_files import read_recorded_file
-from ctxgc.replay.simulate import EpisodeScript, Simulation, script_of
+from ctxgc.replay.script import EpisodeScript, script_of
+from ctxgc.replay.simulate import Simulation
 from ctxgc.replay.trace import Episode
 from ctxgc.replay.trial import choose_placebo_sessions, outputs_of_episodes
 

@@ -25,7 +25,8 @@ from ctxgc.core.reuse import ReuseWeights
 from ctxgc.core.segment import Access
 from ctxgc.replay.policies import NoCollection, ShippedPolicy
 from ctxgc.replay.recorded_files import find_transcripts
-from ctxgc.replay.simulate import EpisodeScript, Simulation, SlotAdmission, Tally, simulate_policy
+from ctxgc.replay.script import EpisodeScript, SlotAdmission
+from ctxgc.replay.simulate import Simulation, Tally, simulate_policy
 from ctxgc.replay.statistics import Bootstrap
 from ctxgc.replay.terms import NONE, SHIPPED, StudyTerms
 from perf.samples import FOLDS, SCOPES, Played, deal, fit, prepare, read, with_placebos

@@ -29,7 +29,8 @@ from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
 from ctxgc.replay.pauses import cold_steps
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, ShippedPolicy, collectable_results, victims_of_slots
-from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation
+from ctxgc.replay.script import EpisodeScript
+from ctxgc.replay.simulate import Policy, Simulation
 
 NEVER = 10**9
 """Turns to a next use that does not come."""

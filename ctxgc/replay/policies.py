@@ -17,7 +17,8 @@ from ctxgc.core.pacer import PacerRules
 from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
-from ctxgc.replay.simulate import EpisodeScript, Simulation
+from ctxgc.replay.script import EpisodeScript
+from ctxgc.replay.simulate import Simulation
 
 BUDGET_TOKENS = 34_000
 """The tight budget of the victims-only comparison."""

@@ -11,15 +11,18 @@ from ctxgc.core.pacer import TUNED, PacerRules, tuned_rules
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import JustEnough, NoCollection, PlanJustEnough, ShippedPolicy, baselines
 from ctxgc.replay.prices import PROFILE_DEFAULT
-from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation
+from ctxgc.replay.script import EpisodeScript
+from ctxgc.replay.simulate import Policy, Simulation
 from ctxgc.replay.terms import (
-    ENTRY_REFERENCES,
+    ENTRY_SHORTEN,
     ENTRY_WHOLE,
     ORACLES,
     REFERENCES,
     REFERENCES_ALONE,
     REFERENCES_SHIPPED,
     SHIPPED,
+    SHORTEN_ALONE,
+    SHORTEN_SHIPPED,
     StudyTerms,
 )
 
@@ -42,8 +45,10 @@ def policies_of(terms: StudyTerms) -> list[Policy]:
             policy.budget_tokens = terms.budget_tokens
         everyone.append(policy)
     everyone.append(shipped_policy(terms))
-    if terms.entry == ENTRY_REFERENCES:
+    if terms.entry != ENTRY_WHOLE:
         everyone += [NoCollection(REFERENCES_ALONE), ShippedPolicy(REFERENCES_SHIPPED, _rules_of_terms(terms))]
+    if terms.entry == ENTRY_SHORTEN:
+        everyone += [NoCollection(SHORTEN_ALONE), ShippedPolicy(SHORTEN_SHIPPED, _rules_of_terms(terms))]
     everyone += oracles(terms.budget_tokens, _rules_of_terms(terms))
     return [policy for policy in everyone if terms.reports_policy(policy.name) or policy.name in REFERENCES]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ctxgc.replay.oracle import body_timelines, last_uses
-from ctxgc.replay.simulate import EpisodeScript
+from ctxgc.replay.script import EpisodeScript
 
 
 class HeapProfile(NamedTuple):

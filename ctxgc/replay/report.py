@@ -115,6 +115,8 @@ def _policy_row(results: Sequence[TrialResult], scope: str, name: str, draws: Bo
         "interval": _percent_interval(draws.ratio_interval(costs, base_costs)),
         "prompt_tokens_pct": _percent(prompt, sum(one.prompt_tokens for one in base)),
         "faults_per_100_turns": _percent(sum(faults), sum(turns), 3),
+        "part_faults_per_100_turns": _percent(sum(one.part_faults for one in own), sum(turns), 3),
+        "explicit_part_faults_per_100_turns": _percent(sum(one.explicit_part_faults for one in own), sum(turns), 3),
         "explicit_faults_per_100_turns": _percent(sum(one.explicit_faults for one in own), sum(turns), 3),
         "strict_faults_per_100_turns": None
         if is_oracle(name)

@@ -13,132 +13,26 @@ Costs are input-token equivalents in raw tokens; relative to no collection they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 from ctxgc.core.collector import Victim
-from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Heap, HeapEntry, Now, Proof
-from ctxgc.core.heap_entry import heap_entry_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.recall_commands import recalled_name
-from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.reuse import SHIPPED, ReuseWeights
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, parse_address
-from ctxgc.replay.demand import THRESHOLD, Demand, EvictionScope, greedy_cover, used_segments
-from ctxgc.replay.entry import ReplayedEntry, entering_result
+from ctxgc.core.segment import Kind
+from ctxgc.replay.demand import THRESHOLD, Want, greedy_cover, used_segments
+from ctxgc.replay.entry import WHOLE, EnteringResult, ReplayedEntry
 from ctxgc.replay.pauses import cold_steps, request_gaps_s
+from ctxgc.replay.script import EpisodeScript, SlotAdmission
 from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
 from ctxgc.replay.tally import Fault, Tally
-from ctxgc.replay.trace import CountedSegment, Episode
 
 RECALL_GRACE_TURNS = 1
 HOST = "host"
 """The reason of a body that the host cleared."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlotAdmission:
-    """A segment on its way into a heap: the part that does not depend on a policy, derived once."""
-
-    entry: HeapEntry
-    refs: tuple[tuple[int, int], ...]
-    proofs: tuple[tuple[int, Proof], ...]
-    uses: tuple[PathUse, ...]
-    reads: tuple[int, ...]
-    """Newest earlier holders of what it reads: an explicit fault if one of them is out."""
-    result: str | None = None
-    """The text of a call's result where pointers may stand in it."""
-    result_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A turn, ready to be simulated."""
-
-    turn: int
-    wall_s: float
-    before: tuple[SlotAdmission, ...]
-    reply: tuple[SlotAdmission, ...]
-    cleared: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeScript:
-    """An episode, ready to be simulated under any policy: admissions, and demand by heap slot."""
-
-    name: str
-    source: str
-    session: str
-    number: int
-    """Of the episode, from 0 in each session."""
-    hidden_tokens: int
-    steps: tuple[Step, ...]
-    demand: Demand
-    slots: tuple[int, ...]
-    """Heap slot of each evictable segment of the demand, by its index."""
-    uses: tuple[tuple[int, ...], ...]
-    """Slots that each turn used, whatever the policy."""
-    scope: EvictionScope
-    has_references: bool = False
-    """Results enter with pointers to the lines that the window shows already; else whole."""
-
-
-def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
-    """The slot that a recorded command brought back. Slots are seqs: a transcript is admitted in its own order."""
-    name = recalled_name(segment)
-    address = parse_address(name)
-    if address:
-        return address.seq  # A stash draws the number, so a transcript cannot tell another session's, which are rare.
-    return int(name[1:]) if name.startswith("#") else slot_of.get(name, -1)
-
-
-def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> EpisodeScript:
-    """Derive the part that no policy changes: references, proofs, paths. With a placebo's demand, the placebo's
-    script."""
-    index = ReferenceIndex()
-    garbage = GarbageIndex(index.paths)
-    slot_of: dict[str, int] = {}
-
-    def admission(sized: CountedSegment) -> SlotAdmission:
-        segment, slot = sized.segment, len(slot_of)
-        slot_of[segment.id] = slot
-        namings = index.paths.record_naming(slot, segment.paths)[slot]
-        refs = index.derive_references(slot, segment, recalled=_recalled_slot(segment, slot_of))
-        reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
-        proofs = garbage.find_proofs(slot, segment)
-        index.add_facts(slot, segment)
-        index.add_text(slot, segment)
-        entry = heap_entry_of(
-            segment,
-            sized.tokens,
-            has_evictable_inputs=scope.inputs,
-            namings=namings,
-        )
-        readers = tuple(r for r in reads if r >= 0)
-        return SlotAdmission(entry, tuple(refs), tuple(proofs), segment.paths, readers, *entering_result(sized))
-
-    steps = []
-    for turn in episode.turns:
-        before = tuple(map(admission, turn.before))
-        cleared = tuple(slot_of[id_] for id_ in turn.cleared if id_ in slot_of)
-        steps.append(Step(turn.number, turn.wall_s, before, tuple(map(admission, turn.reply)), cleared))
-    slots = tuple(slot_of[id_] for id_ in demand.ids)
-    return EpisodeScript(
-        name=episode.name,
-        source=episode.source,
-        session=episode.session,
-        number=episode.number,
-        hidden_tokens=episode.hidden_tokens,
-        steps=tuple(steps),
-        demand=demand,
-        slots=slots,
-        uses=tuple(tuple(slots[provider] for provider in greedy_cover(wants, None)) for wants in demand.wants),
-        scope=scope,
-    )
 
 
 class Policy(Protocol):
@@ -177,12 +71,16 @@ class Simulation:
         """Segments that the host took out: absent under every policy."""
         self._left: dict[int, list[tuple[int, int]]] = {}
         """For each recalled slot the (place, tokens) of what stays at its former places."""
+        self._parts: list[tuple[int, int, int]] = []
+        """The (place, slot, tokens) of parts that came back."""
         self._gone: dict[int, tuple[str, int]] = {}
         """Why and when a slot went."""
+        self._part_step = -1
+        """The step whose reply last asked for parts."""
         self._place = 0
         self._layout: Layout | None = None
         """Where the prompt's pieces end; None: not known since the last edit."""
-        self.entry = ReplayedEntry(self.heap) if script.has_references else None
+        self.entry = ReplayedEntry(self.heap, script.entry) if script.entry != WHOLE else None
         """None: every result enters whole."""
         self.tally = Tally()
 
@@ -218,9 +116,11 @@ class Simulation:
         heap = self.heap
         pieces = [(heap.place[slot], slot, -1) for slot in heap.window()]
         pieces += [(place, slot, tokens) for slot, left in self._left.items() for place, tokens in left]
-        for _, slot, left_tokens in sorted(pieces) if self._left else pieces:
+        pieces += self._parts
+        parts = {place for place, _, _ in self._parts}
+        for place, slot, left_tokens in sorted(pieces) if self._left or parts else pieces:
             if left_tokens >= 0:
-                layout.append(left_tokens, self._block_count(slot), 0, is_tombstone=True)
+                layout.append(left_tokens, self._block_count(slot), 0, is_tombstone=place not in parts)
                 continue
             cost = heap.cost_of(slot)
             # The heap counts a recalled body's skeleton here; it renders at the slot's first place.
@@ -237,7 +137,8 @@ class Simulation:
         entry: HeapEntry = admission.entry
         proofs: Sequence[tuple[int, Proof]] = admission.proofs
         if self.entry is not None and admission.result is not None:
-            entry, proofs = self.entry.enter(admission.result, admission.result_tokens, entry, proofs)
+            result = EnteringResult(admission.result, admission.result_tokens, admission.birth)
+            entry, proofs = self.entry.enter(result, entry, proofs)
         slot = self.heap.admit(entry, admission.refs)
         self._place += 1
         self.heap.set_place(slot, self._place)
@@ -246,14 +147,32 @@ class Simulation:
             self._layout.append(cost, self._block_count(slot), cost)
         for old, proof in proofs:
             self.heap.record_proof(old, proof)
+        is_read_again = self.entry is not None and self.entry.shortened.hides_read_lines(self.paths, admission.uses)
         for use in admission.uses:
             self.paths.record_use(use, slot, admission.entry.born_turn)
         if any(self.heap.state[old] == EVICTED and self._gone[old][0] != HOST for old in admission.reads):
             self.tally.explicit_faults += 1
+        elif is_read_again:
+            self.tally.explicit_part_faults += 1
 
     def is_shown(self, slot: int) -> bool:
         """Whether the window shows a slot's whole body."""
         return self.heap.state[slot] == RESIDENT if self.entry is None else self.entry.is_shown(slot)
+
+    def has(self, want: Want, slot: int) -> bool:
+        """Whether the window shows a want's text in a slot's body, or in a part of the body that came back."""
+        parts = () if self.entry is None else self.entry.shortened.parts_of(slot, want)
+        return any(part.is_back for part in parts) if parts else self.is_shown(slot)
+
+    def serve_faults(self, slot: int, wants: Sequence[Want]) -> None:
+        """Bring back what these wants miss of a slot: its body, and of lines left out at birth the parts alone."""
+        parts = [] if self.entry is None else self.entry.shortened.missing_parts(slot, wants)
+        is_whole = self.entry is None or not all(self.entry.shortened.parts_of(slot, want) for want in wants)
+        if is_whole:
+            self.serve_fault(slot)
+        for part in parts:
+            part.is_back = True
+            self._serve_part_fault(slot, part.tokens)
 
     def collect(self, victims: Sequence[Victim]) -> int:
         """Take out the policy's victims; the position of the first edited token, or the whole prompt.
@@ -298,6 +217,7 @@ class Simulation:
             if slot == first:
                 break
             position += heap.cost_of(slot)
+        position += sum(tokens for at, _, tokens in self._parts if at < place)
         for slot, left in self._left.items():
             position += sum(tokens for at, tokens in left if at < place)
             if heap.place[slot] < place:
@@ -331,11 +251,29 @@ class Simulation:
         age = self.turn - heap.born[slot]
         self.tally.worst.append(Fault(self.turn, heap.ids[slot], reason, size, age, gone_turn))
         self.recall(slot)
+        self._bill_recall()
+
+    def _serve_part_fault(self, slot: int, tokens: int) -> None:
+        """Bill and note a fault of lines that a result left out, which come back alone at the tail.
+
+        The parts that a reply needs are asked for at once: calls of one reply, and one further request.
+        """
+        self.tally.faults += 1
+        self.tally.part_faults += 1
+        self._place += 1
+        self._parts.append((self._place, slot, tokens))
+        self.left_tokens += tokens
+        self._layout = None
+        self._bill_recall(is_further_request=self._part_step != self.step)
+        self._part_step = self.step
+
+    def _bill_recall(self, *, is_further_request: bool = True) -> None:
         billed = self.cache.bill_prompt(self.layout(), self.prompt_tokens)
         # Output is dearer than input: five times, as list prices have it.
         call = 5 * FAULT_CALL_TOKENS
         read, write, _ = self.prices
-        self.tally.cost += read * billed.read + call + write * (billed.written + FAULT_CALL_TOKENS) + billed.plain
+        again = read * billed.read if is_further_request else 0.0
+        self.tally.cost += again + call + write * (billed.written + FAULT_CALL_TOKENS) + billed.plain
 
     def bill_request(self, edited_at: int) -> None:
         """Bill a request, whose prompt was edited from this token on."""
@@ -362,7 +300,12 @@ def simulate_policy(
 
     `threshold` is the uncovered weight that makes a fault: at 1 a single rare word does.
     """
-    run = Simulation(script, prices, weights, cache)
+    return play(Simulation(script, prices, weights, cache), policy, threshold)
+
+
+def play(run: Simulation, policy: Policy, threshold: int = THRESHOLD) -> Tally:
+    """Play a fresh simulation to its end under a policy."""
+    script, prices = run.script, run.prices
     policy.begin_episode(script)
     waits = zip(script.steps, request_gaps_s(script.steps), cold_steps(script.steps, prices), strict=True)
     for number, (step, gap_s, is_cold) in enumerate(waits):
@@ -390,9 +333,12 @@ def _apply_demand(run: Simulation, number: int, threshold: int) -> None:
     slots, wants = script.slots, script.demand.wants[number]
     if not wants:
         return
-    missing = greedy_cover(wants, lambda provider: run.is_shown(slots[provider]), threshold)
+    unserved = [want for want in wants if not any(run.has(want, slots[provider]) for provider in want.providers)]
+    missing = greedy_cover(unserved, None, threshold)
     for provider in set(used_segments(wants)).difference(missing):
         heap.touch(slots[provider], run.turn)
     for provider in missing:
-        run.serve_fault(slots[provider])
+        own = [want for want in unserved if provider in want.providers]
+        unserved = [want for want in unserved if provider not in want.providers]
+        run.serve_faults(slots[provider], own)
     run.tally.uses += len(script.uses[number])

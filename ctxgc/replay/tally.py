@@ -27,7 +27,11 @@ class PolicyCounts:
     cached_tokens: int = 0
     """Of the prompt tokens, read from the provider's cache."""
     faults: int = 0
+    part_faults: int = 0
+    """Of the faults, those of lines that a result left out at birth."""
     explicit_faults: int = 0
+    explicit_part_faults: int = 0
+    """Reads of lines that the newest reading had left out at birth."""
     evictions: int = 0
     collections: int = 0
     uses: int = 0

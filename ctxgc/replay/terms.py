@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ctxgc.core.pacer import Prices
+from ctxgc.core.pacer import TUNED, Prices
+from ctxgc.core.shortening import birth_price
+from ctxgc.replay.entry import EntryRules
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import BUDGET_TOKENS
 from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
@@ -18,10 +20,13 @@ ORACLES = frozenset(policy.name for policy in oracles())
 """These look ahead: bounds, not policies anyone can run. Their requests are marked as those of ctxgc."""
 BILLS = (BILL_TRUE, BILL_IDEAL) = ("true", "ideal")
 """As the provider bills; or as if every beginning of the last request were cached, as no provider does."""
-ENTRY_KINDS = (ENTRY_WHOLE, ENTRY_REFERENCES) = ("whole", "references")
-"""How results enter the window: as the host sent them; or with pointers to the lines that the window shows already."""
+ENTRY_KINDS = (ENTRY_WHOLE, ENTRY_REFERENCES, ENTRY_SHORTEN) = ("whole", "references", "shorten")
+"""How results enter the window: as the host sent them; or with pointers to the lines that the window shows already; or
+with pointers, and long results shortened."""
 REFERENCES_ALONE, REFERENCES_SHIPPED = "references", "ctxgc_references"
 """Pointers without a collection, and ctxgc with pointers."""
+SHORTEN_ALONE, SHORTEN_SHIPPED = "shorten", "ctxgc_shorten"
+"""Shortening without pointers and without a collection, and ctxgc with both."""
 MARKS = (MARK_OWN, MARK_NONE) = ("own", "none")
 """Whether the gateway adds its own cache mark, as it ships."""
 
@@ -48,12 +53,17 @@ class StudyTerms:
         """The cache that a policy's requests meet, and whether the requests carry our own mark: only ctxgc's do."""
         if self.bill == BILL_IDEAL:
             return IDEAL
-        is_ours = policy in (SHIPPED, REFERENCES_SHIPPED) or policy in ORACLES
+        is_ours = policy in (SHIPPED, REFERENCES_SHIPPED, SHORTEN_SHIPPED) or policy in ORACLES
         return CacheRules(PRICE_PROFILES[self.profile].provider, has_own_mark=is_ours and self.mark == MARK_OWN)
 
-    def has_references(self, policy: str) -> bool:
-        """Whether results enter with pointers under a policy."""
-        return policy in (REFERENCES_ALONE, REFERENCES_SHIPPED)
+    def entry_rules_of(self, policy: str) -> EntryRules:
+        """How results enter under a policy."""
+        profile = self.profile if self.profile in TUNED else PROFILE_DEFAULT
+        is_shortened = policy in (SHORTEN_ALONE, SHORTEN_SHIPPED)
+        return EntryRules(
+            has_references=policy in (REFERENCES_ALONE, REFERENCES_SHIPPED, SHORTEN_SHIPPED),
+            birth_price=birth_price(self.prices, profile) if is_shortened else None,
+        )
 
     def reports_policy(self, name: str) -> bool:
         """Whether a policy is in the tables."""

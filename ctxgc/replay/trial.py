@@ -18,7 +18,8 @@ from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, Output, demand_of, 
 from ctxgc.replay.oracle import cost_lower_bound, faults_lower_bound
 from ctxgc.replay.policy_registry import is_oracle, policies_of, timed_policy
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
-from ctxgc.replay.simulate import EpisodeScript, script_of, simulate_policy
+from ctxgc.replay.script import EpisodeScript, script_of
+from ctxgc.replay.simulate import simulate_policy
 from ctxgc.replay.statistics import median
 from ctxgc.replay.tally import PolicyCounts, Tally
 from ctxgc.replay.terms import NONE, SHIPPED, WINDOWS, StudyTerms
@@ -167,8 +168,8 @@ def _simulate_policies(
         sums = result.sums.setdefault((scope_name, policy.name), Sums())
         eye = timed_policy(policy)
         playing = partial(simulate_policy, prices=terms.prices, cache=terms.cache_rules_of(policy.name))
-        has_references = terms.has_references(policy.name)
-        played = [replace(script, has_references=has_references) for script in scripts]
+        entry = terms.entry_rules_of(policy.name)
+        played = [replace(script, entry=entry) for script in scripts]
         # A session's episodes are played in a row: a policy keeps its account from one to the next.
         for script in played:
             sums.add_tally(playing(script, eye))
@@ -178,7 +179,7 @@ def _simulate_policies(
         if scope_name == "results":
             result.policy_us[policy.name] = median(eye.spent_us), max(eye.spent_us)
         for script in placebos:
-            sums.add_placebo(playing(replace(script, has_references=has_references), policy))
+            sums.add_placebo(playing(replace(script, entry=entry), policy))
 
 
 def _record_windows_and_faults(

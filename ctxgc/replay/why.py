@@ -16,7 +16,8 @@ from ctxgc.core.tombstone import segment_label
 from ctxgc.replay.demand import RESULTS, EvictionScope, Want, demand_of, greedy_cover
 from ctxgc.replay.policy_registry import shipped_policy
 from ctxgc.replay.recorded_files import read_recorded_file
-from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of, simulate_policy
+from ctxgc.replay.script import EpisodeScript, script_of
+from ctxgc.replay.simulate import Policy, Simulation, simulate_policy
 from ctxgc.replay.tally import Fault
 from ctxgc.replay.terms import SHIPPED, StudyTerms
 from ctxgc.replay.trace import Episode

@@ -30,8 +30,9 @@ from ctxgc.replay.demand import Demand, EvictionScope
 from ctxgc.replay.policies import NoCollection, ShippedPolicy
 from ctxgc.replay.policy_registry import shipped_policy
 from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file, token_counter
+from ctxgc.replay.script import script_of
 from ctxgc.replay.session_cache import IDEAL
-from ctxgc.replay.simulate import Simulation, script_of, simulate_policy
+from ctxgc.replay.simulate import Simulation, simulate_policy
 from ctxgc.replay.terms import StudyTerms
 from ctxgc.replay.trace import Episode
 from tests.daemon.harness import DaemonProcess

@@ -23,7 +23,8 @@ from ctxgc.replay.policies import (
     ShippedPolicy,
     baselines,
 )
-from ctxgc.replay.simulate import EpisodeScript, Policy, Simulation, script_of
+from ctxgc.replay.script import EpisodeScript, script_of
+from ctxgc.replay.simulate import Policy, Simulation
 from ctxgc.replay.trace import CountedSegment, Episode, Turn
 from tests.effort import effort
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from ctxgc.replay.entry import POINTER_TOKENS
+from ctxgc.replay.entry import POINTER_TOKENS, EntryRules
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.policy_registry import policy_names
 from ctxgc.replay.session_cache import IDEAL
@@ -28,7 +28,7 @@ def two_reads(turns=8, asks_at=None, second=FILE):
 
 def play(episode, policy=None, *, has_references=True):
     return simulate_policy(
-        replace(episode, has_references=has_references), policy or NoCollection(), PRICES, cache=IDEAL
+        replace(episode, entry=EntryRules(has_references)), policy or NoCollection(), PRICES, cache=IDEAL
     )
 
 
@@ -57,7 +57,7 @@ def test_a_target_that_left_is_a_fault_of_whoever_needs_the_lines_and_comes_back
 @few
 def test_pointers_alone_never_cost_more_and_never_fault(episode, prices):
     pointed, whole = (
-        simulate_policy(replace(episode, has_references=has), NoCollection(), prices) for has in (True, False)
+        simulate_policy(replace(episode, entry=EntryRules(has)), NoCollection(), prices) for has in (True, False)
     )
 
     assert pointed.faults == pointed.explicit_faults == 0

@@ -16,8 +16,9 @@ from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, ShippedPolicy
 from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file
+from ctxgc.replay.script import script_of
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
-from ctxgc.replay.simulate import script_of, simulate_policy
+from ctxgc.replay.simulate import simulate_policy
 from ctxgc.replay.trial import WARM_UP_TURNS
 from tests.replay.episodes import episode_of, few, free_turns, profiles, result, script, scripts
 

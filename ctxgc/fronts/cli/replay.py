@@ -62,10 +62,10 @@ def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--entry",
-        choices=("whole", "references"),
+        choices=("whole", "references", "shorten"),
         default="whole",
         help="references: also with pointers in new results to the lines that the window shows already, alone and with "
-        "ctxgc",
+        "ctxgc; shorten: also with long results shortened",
     )
     parser.add_argument("--html", metavar="FILE", default="", help="write the report as one self-contained page")
     parser.add_argument(
