@@ -239,6 +239,10 @@ class EntryConfig(ConfigSection):
 
     references: bool = True
     """Whether a new result shows lines that the window shows already by a pointer to them: no text is lost by it."""
+    shorten: Literal["off", "shadow", "on"] = "off"
+    """Whether a new long result leaves out lines that are hardly asked for later: the stash has them, and a note in
+    their place says how to get exactly them. `shadow` changes no request, and counts what that would have saved, and
+    how much of it a later reply used."""
     tools_except: Globs = ()
     """Tools whose results enter whole, by name."""
     agents_except: Annotated[tuple[str, ...], Field(max_length=100)] = ()

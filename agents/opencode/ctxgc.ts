@@ -299,7 +299,8 @@ class Session {
     const { session, project } = this.about
     const { elisions } = await this.link.call("window.enter", { session, project, ...asked })
     for (const [id, runs] of Object.entries(elisions)) {
-      const isShown = ([, , target]) => places.has(target) && !this.evicted.has(target)
+      // Lines that were left out at birth have no target.
+      const isShown = ([, , target]) => !target || (places.has(target) && !this.evicted.has(target))
       if (!places.has(id) || this.carried.has(id) || !runs.every(isShown)) continue
       this.elisions.set(id, runs)
       this.elided.set(id, { runs: runs.map((run) => [run[0], run[1], run[6]]), digest: places.get(id).digest })

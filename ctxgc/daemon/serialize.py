@@ -25,7 +25,7 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.params import RENDERERS
 from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, PriceReply, ReasonReply, VictimReply
 from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
-from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShowReply
+from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShorteningReply, ShowReply
 from ctxgc.protocol.replies.stash import HitReply
 from ctxgc.protocol.wire import SyncPlanReply
 from ctxgc.stash.contract import Collection, Eviction, Hit, SegmentRow, SessionRow
@@ -110,7 +110,13 @@ def show_reply(
         price=price_reply(session, price),
         last_collection=collection_reply(session, journal[0], price) if journal else None,
         next_collection=pacing.next_collection,
+        shortening=_shortening_reply(session),
     )
+
+
+def _shortening_reply(session: Session) -> ShorteningReply | None:
+    counts = session.ledger.shortened.counts if session.ledger else None
+    return ShorteningReply(*counts) if counts and counts.results else None
 
 
 def _saved_usd(session: Session, journal: Sequence[Collection], price: ModelPrice | None) -> float | None:

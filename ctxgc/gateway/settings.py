@@ -43,7 +43,7 @@ class Settings:
     context_edits_allowed: frozenset[str] = frozenset()
     """Types of edits under `context_management` beside which ctxgc may edit too."""
     references: bool = False
-    """Whether new results show by pointers what the window shows already."""
+    """Whether new results show by pointers what the window shows already, or leave lines out."""
     agents_except: frozenset[str] = frozenset()
     """Agents whose results go upstream whole."""
     hosts_allowed: frozenset[str] = frozenset()
@@ -89,7 +89,7 @@ def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
         modes=section.modes,
         profile=config.pacer.profile,
         context_edits_allowed=frozenset(section.context_edits_allowed),
-        references=config.entry.references,
+        references=config.entry.references or config.entry.shorten == "on",
         agents_except=frozenset(config.entry.agents_except),
         hosts_allowed=frozenset(name.lower() for name in section.hosts_allowed),
         auth=section.auth,

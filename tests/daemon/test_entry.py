@@ -246,6 +246,7 @@ async def test_what_was_forgotten_is_named_by_no_pointer(bench, tmp_path):
 
 
 WHOLE = [
+    ("a_call_with_a_large_input", {}, {"tool": "Bash", "command": "cat <<'E'\n" + "tide\n" * 200 + "E\ncat a"}),
     ("a_failure", {"is_error": True}, {}),
     ("a_plan", {}, {"tool": "TodoWrite"}),
     ("a_protected_path", {}, {"file_path": "/w/secret/tide.py"}),

@@ -42,7 +42,7 @@ def elided_lines_reply(session: Session, seq: int) -> list[ElidedLinesReply] | N
             first_line=first + 1,
             last_line=first + lines,
             target=by_first[first].target,
-            is_in_stash=note != by_first[first].note,
+            is_in_stash=not by_first[first].target or note != by_first[first].note,
             saved_tokens=by_first[first].saved_tokens,
         )
         for first, lines, note in elided_lines(session, seq)

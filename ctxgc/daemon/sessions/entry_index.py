@@ -19,6 +19,7 @@ from ctxgc.core.elisions import Elision, pointer_note, run_label, run_place
 from ctxgc.core.heap import KINDS, OPAQUE, PENDING, RESIDENT
 from ctxgc.core.line_index import LineIndex, Run
 from ctxgc.core.segment import Kind, Piece, Segment, SessionKey
+from ctxgc.core.shortening import subject_of
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.session import Session
@@ -56,6 +57,8 @@ class SessionLines:
     """The label of each target."""
     seen: int = 0
     """Slots below are in the index, but for those that wait."""
+    shortened: set[str] = field(default_factory=set)
+    """What the calls asked for whose results leave lines out: asked for again, it enters whole."""
     waiting: set[int] = field(default_factory=set)
     """Calls without a result so far."""
 
@@ -121,6 +124,8 @@ def add_result(lines: SessionLines, segment: Segment, text: str, elisions: Seque
     """Record a result in the window, but for the lines behind its pointers."""
     lines.index.add_target(segment.id, text, [(elision.first, elision.lines) for elision in elisions])
     lines.labels[segment.id] = segment_label(segment, LABEL_BYTES_MAX)
+    if any(not elision.target for elision in elisions):
+        lines.shortened.add(subject_of(segment))
 
 
 def find_elisions(

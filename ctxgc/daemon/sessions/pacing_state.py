@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from ctxgc.core.provider_cache import UNMARKED, CacheEntry, anthropic_provider
 from ctxgc.core.regret_budget import RegretAccount
+from ctxgc.core.shortening_shadow import ShadowCounts, ShadowedResults
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
@@ -50,10 +51,11 @@ class _PacingState(msgspec.Struct):
     frames: tuple[Annotated[float, Meta(gt=0)], float, float, float, float, float, _Weight, _Count]
     blocks: tuple[_Count, _Count]
     entries: Annotated[list[tuple[int | str, _Sum, float, int]], Meta(max_length=ENTRIES_STORED_MAX)]
+    shortened: ShadowCounts = ShadowCounts()
 
     def numbers(self) -> Iterator[float]:
         """The numbers that computations start from."""
-        yield from (*self.trust, *self.account, self.lookback, self.least, *self.frames, *self.blocks)
+        yield from (*self.trust, *self.account, *self.shortened, self.lookback, self.least, *self.frames, *self.blocks)
         for _, *numbers in self.entries:
             yield from numbers
 
@@ -78,6 +80,7 @@ def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
         "frames": astuple(provider.frames),
         "blocks": [provider.end_blocks, provider.added_blocks],
         "entries": entries,
+        "shortened": ledger.shortened.counts,
     }
     return json.dumps(state, separators=(",", ":"))
 
@@ -126,5 +129,6 @@ def _restore_ledger(state: _PacingState) -> tuple[RequestLedger, RegretAccount]:
         if billed_tokens != NO_BILL:
             provider.anchors[prefix] = billed_tokens
     provider.end_blocks, provider.added_blocks = state.blocks
-    ledger = RequestLedger(trust=state.trust, provider=provider, is_account_real=state.is_real)
+    shortened = ShadowedResults(state.shortened)
+    ledger = RequestLedger(trust=state.trust, provider=provider, is_account_real=state.is_real, shortened=shortened)
     return ledger, state.account

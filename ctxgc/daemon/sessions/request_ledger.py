@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ctxgc.core.heap import EVICTED, RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
+from ctxgc.core.shortening_shadow import ShadowedResults
 from ctxgc.core.trust import Trust, is_contradicted
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 
@@ -102,12 +103,16 @@ class RequestLedger:
     """Unix time of the last request."""
     window_max_tokens: int = 0
     """The hard limit of the run on the window, in billed tokens; 0: none."""
+    can_recall: bool = True
+    """Whether the agent can run `ctxgc recall`, as the last request says."""
     is_off: bool = False
     """The gateway only passes this session's requests on."""
     trust: Trust = field(default_factory=Trust)
     """What bills say of the model of the provider's cache."""
     provider: ProviderLedger = field(default_factory=ProviderLedger)
     """What the provider's cache holds of the session."""
+    shortened: ShadowedResults = field(default_factory=ShadowedResults)
+    """What shortening in shadow would have left out, and what would have been asked back."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Billed tokens since the session woke: of all prompts, and read from the cache."""

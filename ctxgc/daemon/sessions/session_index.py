@@ -106,7 +106,7 @@ class SessionIndex:
         self.place_max = max(self.place_max, segment.place)
 
     def _heap_entry(self, row: SegmentRow, namings: int = 0) -> HeapEntry:
-        return heap_entry_of(
+        entry = heap_entry_of(
             row.segment,
             SegmentTokens(
                 row.skeleton_tokens, [(name, tokens) for name, _, tokens in row.pieces], row.tombstone_tokens
@@ -116,6 +116,8 @@ class SessionIndex:
             is_pinned=row.is_pinned,
             pointers=self._pointers_of(row),
         )
+        hidden = sum(elision.saved_tokens for elision in row.elisions if not elision.target)
+        return replace(entry, hidden_tokens=hidden) if hidden else entry
 
     def _pointers_of(self, row: SegmentRow) -> tuple[PointerEdge, ...]:
         """The edges of a row's elisions. A repair may have lost a target: the host's own lines stand then."""

@@ -171,6 +171,8 @@ async def stats(services: Services, control: Control, params: NoParams) -> Stats
         errors=traffic.errors,
         collections=services.counts["collections"],
         faults=services.counts["faults"],
+        shortening_saved_tokens=services.counts["shortening_saved_tokens"],
+        shortening_asked_back_tokens=services.counts["shortening_asked_back_tokens"],
         tokens_estimated=counter.is_loaded and counter.is_estimated,
         rss_bytes=rss_bytes(),
         watched=len(control.watcher),

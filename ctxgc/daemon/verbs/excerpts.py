@@ -168,7 +168,7 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
     if params.query:
         return await _recall_by_query(services, params)
     name = params.id or params.around
-    session = await session_with_segment(services, params, name, params.scope)
+    session = await session_with_segment(services, params, name, params.scope, is_read=True)
     require_project(session.row, params.project, name)
     try:
         async with mutate(services, "stash.recall", params, session) as (session, tx):

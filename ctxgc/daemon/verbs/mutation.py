@@ -4,7 +4,7 @@ for other calls on the loop."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
@@ -23,6 +23,8 @@ from ctxgc.protocol.agents import CLIENT
 from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
 from ctxgc.stash.contract import Op, PutOp
 
+SAME_HOLDERS_MAX = 8
+"""Sessions that are compared where a name stands in several."""
 NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 
 
@@ -56,13 +58,19 @@ def refuse_mirror(session: Session) -> None:
 
 
 async def session_with_segment(
-    services: Services, params: OfSession, name: str, scope: Literal["any", "session"] = "any"
+    services: Services,
+    params: OfSession,
+    name: str,
+    scope: Literal["any", "session"] = "any",
+    *,
+    is_read: bool = False,
 ) -> Session:
     """The session that the params mean; without a named session, and without the segment in theirs, the only holder.
 
     Search answers from all sessions, so a hit is found again from any folder. An address names its own session: the
     session of a working directory is never asked for an address. In the scope of a session only this session and its
-    sub-agents are asked, whichever session the address names. Raises `NotFound`.
+    sub-agents are asked, whichever session the address names. Where the content is only read, any holder of the same
+    content will do. Raises `NotFound`.
     """
     address = parse_address(name)
     session: Session | None = None
@@ -84,12 +92,27 @@ async def session_with_segment(
             raise NotFound(f"no segment {name!r} in any session; {unknown}", hint=hint) from None
         if not keys:
             raise
-        if len(keys) > 1:
+        if len(keys) > 1 and not (is_read and await _hold_the_same(services, keys, name)):
             some = ", ".join(map(str, keys[:4]))
             raise NotFound(str(unknown), hint=f"`--session S` says which is meant: {some}") from None
     session = await services.registry.get(keys[0])
     await session.ensure_current()
     return session
+
+
+async def _hold_the_same(services: Services, keys: Sequence[SessionKey], name: str) -> bool:
+    """Whether the same content stands under a name in all of these sessions: a fork has the calls of its origin.
+
+    Any of them can then give what the name means.
+    """
+    if len(keys) > SAME_HOLDERS_MAX:
+        return False
+    digests = set()
+    for key in keys:
+        holder = await services.registry.get(key)
+        await holder.ensure_current()
+        digests.add(holder.indexes.digest_of(holder.slot(name)))
+    return len(digests) == 1
 
 
 def is_same_family(one: SessionKey, other: SessionKey) -> bool:

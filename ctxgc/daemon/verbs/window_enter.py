@@ -1,8 +1,9 @@
-"""`window.enter`: the pointers of results that no request has carried yet, before their request goes upstream.
+"""`window.enter`: the elisions of results that no request has carried yet, before their request goes upstream.
 
     new results ──redact──▶ ──find_elisions──▶ the runs that the window shows, a pointer for each
-                                  ▲
-    the session's resident results ┘
+                   │              ▲
+                   │     the session's resident results
+                   └──shorten_result──▶ the lines that a long result leaves out, if the user has chosen that
 
 The verb changes no session: `window.sync` brings the results, with the pointers that the request went out with. A
 renderer that does not wait for the answer sends the results whole, and nothing is lost but the saving.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import PurePath
+from typing import NamedTuple
 
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.config_sections import EntryConfig
@@ -28,6 +30,12 @@ from ctxgc.daemon.sessions.entry_index import (
     find_elisions,
     is_target,
 )
+from ctxgc.daemon.sessions.entry_shortening import (
+    birth_of_result,
+    birth_price_of,
+    shorten_result,
+    words_said_lately,
+)
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.mutation import run_on_worker
 from ctxgc.daemon.verbs.window_sync_intake import decode_new_segments, has_complete_segment
@@ -42,17 +50,24 @@ async def enter(services: Services, params: WindowEnter) -> EnterReply:
     """`window.enter`."""
     source, _, name = params.session.partition(":")
     session = services.registry.peek(SessionKey(source, name))
-    if session is None or not _has_references(services.config.entry, session):
+    entry = services.config.entry
+    if session is None or is_excepted(entry, session) or not (entry.references or entry.shorten == "on"):
         return EnterReply(params.session, {})
     given = decode_new_segments(params)  # Of new results alone, which is quick.
-    found = await find_entry_pointers(services, session, [one.segment for one in given], after=params.after)
+    segments = [one.segment for one in given]
+    found = await find_entry_pointers(services, session, segments, after=params.after, has_references=entry.references)
     return EnterReply(str(session.key), {id_: [list(elision) for elision in found[id_]] for id_ in found})
 
 
 async def find_entry_pointers(
-    services: Services, session: Session, segments: Sequence[Segment], *, after: str | None
+    services: Services,
+    session: Session,
+    segments: Sequence[Segment],
+    *,
+    after: str | None,
+    has_references: bool = True,
 ) -> dict[str, tuple[Elision, ...]]:
-    """The pointers of new tool calls, by id; calls without any are left out.
+    """The elisions of new tool calls, by id; calls without any are left out.
 
     `after` is the last tool call of the window before these calls, where the caller knows it: then pointers count the
     calls between.
@@ -68,32 +83,45 @@ async def find_entry_pointers(
         return stored
     lines = await services.entries.bring_up_to_date(session)
     calls = [one.id for one in segments if one.kind is Kind.TOOL_CALL]
-    request = _Entry(services, session, lines, session.heap.window(), calls, after)
+    is_shortened = entry.shorten == "on" and not is_excepted(entry, session)
+    said = await words_said_lately(session, services.contents, segments) if is_shortened else None
+    request = _Entry(services, session, lines, _Choice(has_references, said), calls, after)
     if sum(len(result.text) for result in results) <= INLINE_CHARS_MAX:
         return stored | request.find_pointers(results)
     found: dict[str, tuple[Elision, ...]] = await run_on_worker(services, request.find_pointers, results)
     return stored | found
 
 
-def _has_references(entry: EntryConfig, session: Session) -> bool:
-    """Whether the new results of a session may show pointers, as the user has configured."""
+def is_excepted(entry: EntryConfig, session: Session) -> bool:
+    """Whether the new results of a session enter whole, as the user has configured."""
     folder, agent = PurePath(session.row.project), session.key.source
     is_excepted = any(folder == project or project in folder.parents for project in entry.projects_except)
-    return entry.references and agent not in entry.agents_except and not is_excepted
+    return is_excepted or agent in entry.agents_except
 
 
 def _entering_texts(session: Session, segment: Segment) -> tuple[str, ...]:
-    """The texts of a new call's result, if pointers may stand in the result.
+    """The texts of a new call's result, if something else may stand in the place of their lines."""
+    return result_texts(segment) if may_elide(session, segment) else ()
+
+
+def may_elide(session: Session, segment: Segment) -> bool:
+    """Whether something else may stand in the place of lines of a call's result.
 
     A failure is an outcome and stays whole, and so does what a person said, what the model called back, and what the
     user protects.
     """
     facts = segment.facts
     if segment.kind is not Kind.TOOL_CALL or segment.status is not Status.OK or segment.has_opaque:
-        return ()
-    if facts.holds_words or facts.is_plan or facts.recalls or is_protected(segment, session.rules):
-        return ()
-    return result_texts(segment)
+        return False
+    return not (facts.holds_words or facts.is_plan or facts.recalls or is_protected(segment, session.rules))
+
+
+class _Choice(NamedTuple):
+    """What may stand in the place of lines of new results."""
+
+    has_references: bool
+    said: frozenset[str] | None
+    """Words said lately; None where no result is shortened."""
 
 
 class _Entry:
@@ -104,14 +132,18 @@ class _Entry:
         services: Services,
         session: Session,
         lines: SessionLines,
-        window: Sequence[int],
+        choice: _Choice,
         calls: Sequence[str],
         after: str | None,
     ) -> None:
         self._intake = services.intake
         self._session = session
         self._lines = lines
-        self._window = window
+        self._window = session.heap.window()
+        self._choice = choice
+        ledger = session.ledger
+        self._price = birth_price_of(ledger.pacer if ledger and ledger.pacer else services.pacer)
+        self._can_recall = ledger is None or ledger.can_recall
         self._calls = calls
         self._after = after
         self._entered: set[str] = set()
@@ -126,12 +158,23 @@ class _Entry:
             id_ = result.segment.id
             distance = partial(self._calls_above, call=id_)
             count = self._intake.counter.count
-            elisions = find_elisions(self._lines, result, self._is_shown, distance, count)
+            elisions: tuple[Elision, ...] = ()
+            # A recall counts the lines of large inputs too, and a line tombstone could not name the result's own.
+            if self._choice.has_references and len(result.segment.body) == 1:
+                elisions = find_elisions(self._lines, result, self._is_shown, distance, count)
+            elisions = self._shorten(result, elisions)
             if elisions:
                 found[id_] = elisions
             add_result(self._lines, result.segment, result.text, elisions)
             self._entered.add(id_)
         return found
+
+    def _shorten(self, result: NewResult, pointers: tuple[Elision, ...]) -> tuple[Elision, ...]:
+        said = self._choice.said
+        birth = birth_of_result(self._session, result.segment, said) if said is not None else None
+        if birth is None or birth.subject in self._lines.shortened:
+            return pointers
+        return shorten_result(result, birth, self._price, self._intake, pointers, can_recall=self._can_recall)
 
     def _is_shown(self, target: str) -> bool:
         """Whether the window shows a target. No new result is its own target: the session does not have it yet."""

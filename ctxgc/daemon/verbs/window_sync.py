@@ -56,10 +56,10 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     conflicting_digests,
     decode_new_segments,
     has_complete_segment,
-    prepare_segments,
     segment_digests,
     sent_digests,
 )
+from ctxgc.daemon.verbs.window_sync_shadow import prepare_in_shadow
 from ctxgc.protocol.wire import EvictedReply, SyncReply, WindowReply, WindowSync
 from ctxgc.stash.contract import ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
@@ -150,7 +150,7 @@ async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> 
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
     # In shadow every result goes upstream whole.
     clocked = clocked if call.is_mode_on else [one._replace(elisions=()) for one in clocked]
-    return await run_on_worker(call.services, prepare_segments, call.services.intake, clocked)  # type: ignore[no-any-return]
+    return await prepare_in_shadow(call.services, session, clocked)
 
 
 def _note_uneditable(call: _Sync) -> None:
@@ -191,7 +191,7 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     aside = [slot_of[one.segment.id] for one in ready if conflict_base(one.segment.id) in call.todo.aside]
     depart_segments(session, tx, aside)
     call.aside = len(aside)
-    ledger.window_max_tokens = params.window_max_tokens
+    ledger.window_max_tokens, ledger.can_recall = params.window_max_tokens, params.can_recall
     ledger.is_off, ledger.pacer, ledger.last_request_s = False, call.pacer, call.services.clock()
     if not is_repeated:
         tx.note_time(ledger.last_request_s)

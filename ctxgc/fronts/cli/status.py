@@ -207,6 +207,7 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
             ),
             ("cache", f"{hits:.0%} of the prompt tokens were read from it" if hits is not None else ""),
             ("saved", _savings_in_words(reply, mode)),
+            ("shorten", _shortening_in_words(reply)),
             ("faults", format_count(reply.faults)),
             ("dropped", _departed_in_words(reply)),
             ("mode", MODES.get(reply.gateway, printable_line(reply.gateway))),
@@ -227,6 +228,16 @@ def _departed_in_words(reply: ShowReply) -> str:
         return ""
     what = f"{pluralize(reply.departed, 'segment')}, {tokens_text(reply.departed_tokens)} raw tokens, by the host"
     return f"{what}; `ctxgc rehydrate` and `ctxgc recall --query WORDS` bring them back"
+
+
+def _shortening_in_words(reply: ShowReply) -> str:
+    """What `entry.shorten = "shadow"` has counted."""
+    counts = reply.shortening
+    if counts is None:
+        return ""
+    saved = f"{tokens_text(counts.saved_tokens)} raw tokens of {pluralize(counts.results, 'long result')}"
+    asked = f"{counts.asked_back} of {pluralize(counts.parts, 'page')} would have been asked back"
+    return f"in shadow: {saved} would have stayed out; {asked}, {tokens_text(counts.asked_back_tokens)} tokens"
 
 
 def _savings_in_words(reply: ShowReply, mode: str) -> str:

@@ -110,9 +110,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 DESCRIPTIONS = {
     "search": "Find what this project's sessions read, ran, wrote or decided, also where it has left your context. "
     "Lists segments with their ids for `recall`. Cheaper than reading files or running commands again.",
-    "recall": "Bring content back by `id`, as lines with their numbers; where a result reads [evicted by ctxgc: …], "
-    "its id stands there. Or by `query`: excerpts of the best hits. Or `around` a segment. Never above "
-    "`budget_tokens`; of a longer text the reply names the `lines` to go on with.",
+    "recall": "Bring content back by `id`, as lines with their numbers; where a result reads [evicted by ctxgc: …] or "
+    "[left out by ctxgc: …], its id stands there. Or by `query`: excerpts of the best hits. Or `around` a segment. "
+    "Never above `budget_tokens`; of a longer text the reply names the `lines` to go on with.",
     "why": "Say why a segment is in the context, or when and why it left.",
     "pin": "Keep segments in the context: a pinned segment is never evicted.",
     "unpin": "Take pins back.",

@@ -25,6 +25,7 @@ from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.core.elisions import ShownLines, elided_texts
 from ctxgc.core.segment import Kind, Segment
+from ctxgc.core.shortening import HIDDEN_NOTE_BEGINS
 from ctxgc.gateway.body.list_tail import Tail, elided_spans, entering_calls, list_head, read_tail
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import EvictedBody, SpliceMemo
@@ -170,7 +171,7 @@ class EntryEditor:
             return
         present = branch.carried | set(new.calls)
         for id_, runs in answer["elisions"].items():
-            targets = {run[2] for run in runs}
+            targets = {run[2] for run in runs if run[2]}  # Lines left out at birth have none.
             if id_ in ids and targets <= present - {id_} and not targets & branch.tombstones.keys():
                 shown = tuple(ShownLines(run[0], run[1], run[6]) for run in runs)
                 branch.elided[id_] = ElidedBody(shown, new.digests[id_])
@@ -229,7 +230,7 @@ def take_elided_results(branch: Branch, contents: BodyContents, answer: dict[str
     way_back = contents.recall_tool or COMMAND
     for segment in contents.window.segments:
         runs = tuple(
-            ShownLines(first, lines, note.replace(COMMAND, way_back, 1))
+            ShownLines(first, lines, note if _is_fixed(note) else note.replace(COMMAND, way_back, 1))
             for first, lines, note in elided.get(segment.id, ())
         )
         if runs:
@@ -240,6 +241,11 @@ def take_elided_results(branch: Branch, contents: BodyContents, answer: dict[str
         return False
     branch.head = None  # The bytes of its elided results are others now.
     return True
+
+
+def _is_fixed(note: str) -> bool:
+    """Whether a note stands from birth on, and so has gone upstream as it is."""
+    return note.startswith(HIDDEN_NOTE_BEGINS)
 
 
 def _holds_tombstones(branch: Branch, tail: Tail, memo_end: int) -> bool:

@@ -168,6 +168,10 @@ class StatsReply(Reply, frozen=True):
     errors: int
     collections: int
     faults: int
+    shortening_saved_tokens: int
+    """Raw tokens that shortening in shadow would have left out since the daemon started …"""
+    shortening_asked_back_tokens: int
+    """… and those of them that later replies would have asked back."""
     tokens_estimated: bool
     """True if the ranks could not be read and counts are estimates."""
     rss_bytes: int

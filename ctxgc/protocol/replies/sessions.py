@@ -68,6 +68,19 @@ class NextCollectionReply(Reply, frozen=True):
     """The hard limit on the window, in billed tokens; 0: no limit."""
 
 
+class ShorteningReply(Reply, frozen=True):
+    """What shortening would have done to the session's new results. Tokens are raw."""
+
+    results: int
+    saved_tokens: int
+    """Of the lines left out, less their notes."""
+    parts: int
+    """Pages of some forty lines that would have been left out."""
+    asked_back: int
+    """Pages of which a later reply used words or lines that the model would not have seen."""
+    asked_back_tokens: int
+
+
 class ShowReply(SessionReply, frozen=True, kw_only=True):
     """`session.show`."""
 
@@ -112,6 +125,8 @@ class ShowReply(SessionReply, frozen=True, kw_only=True):
     """The price behind the dollars."""
     last_collection: CollectionReply | None
     next_collection: NextCollectionReply
+    shortening: ShorteningReply | None = None
+    """What `entry.shorten = "shadow"` has counted; null without a count."""
 
 
 class RenderReply(Reply, frozen=True):

@@ -1,0 +1,100 @@
+"""What a session knows of a new long result before any request carries the result: for `core.shortening`.
+
+    words said in the last turns ──┐
+    earlier namings of its files ──┼─▶ BirthFacts ──hidden_runs──▶ elisions without a target
+    what was shortened before ─────┘
+
+The notes are fixed at birth and name the call's id: no address is known then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ctxgc.core.elisions import Elision, run_place
+from ctxgc.core.frame import split_lines
+from ctxgc.core.pacer import PacerRules
+from ctxgc.core.segment import Kind, Role, Segment
+from ctxgc.core.shortening import (
+    PART_FAULT_PRICE_TOKENS,
+    SAID_TURNS,
+    BirthFacts,
+    BirthPrice,
+    HiddenRun,
+    SaidWords,
+    birth_facts,
+    hidden_elision,
+    hidden_runs,
+    is_shortenable,
+)
+from ctxgc.daemon.sessions.content_cache import ContentCache
+from ctxgc.daemon.sessions.entry_index import NewResult
+from ctxgc.daemon.sessions.intake import Intake
+from ctxgc.daemon.sessions.session import Session
+
+SAID_SLOTS_MAX = 64
+"""The newest segments whose words are looked at."""
+
+
+async def words_said_lately(session: Session, contents: ContentCache, calls: Iterable[Segment]) -> frozenset[str]:
+    """The code words of the session's last turns and of the calls whose results are new."""
+    heap = session.heap
+    slots = range(max(len(heap) - SAID_SLOTS_MAX, 0), len(heap))
+    newest = max((heap.born[slot] for slot in slots), default=0)
+    late = [slot for slot in slots if heap.born[slot] >= newest - SAID_TURNS]
+    said = SaidWords()
+    for slot, (skeleton, body) in (await contents.get(session.key, late)).items() if late else ():
+        said.add(_speaker(heap.kind_of(slot), skeleton, body, newest))
+    for call in calls:
+        said.add(replace(call, born_turn=newest))
+    return said.at_turn(newest)
+
+
+def _speaker(kind: Kind, skeleton: bytes, body: Sequence, turn: int) -> Segment:  # type: ignore[type-arg]
+    return Segment(id="", kind=kind, role=Role.ASSISTANT, place=0, born_turn=turn, skeleton=skeleton, body=tuple(body))
+
+
+def birth_price_of(pacer: PacerRules) -> BirthPrice:
+    """The terms of a session's prices."""
+    dials = (PART_FAULT_PRICE_TOKENS, pacer.horizon_turns)
+    return BirthPrice(pacer.prices, *dials)
+
+
+def birth_of_result(session: Session, segment: Segment, said: frozenset[str]) -> BirthFacts | None:
+    """The facts of a new result; None for a result that stays whole."""
+    if not is_shortenable(segment):
+        return None
+    histories = session.index.paths.histories
+    namings = max((len(histories[use.path].namers) for use in segment.paths if use.path in histories), default=0)
+    return birth_facts(segment, namings, said)
+
+
+def find_hidden_runs(
+    result: NewResult, birth: BirthFacts, price: BirthPrice, intake: Intake, pointers: Sequence[Elision]
+) -> list[HiddenRun]:
+    """The runs that a result leaves out beside its pointers. Heavy."""
+    taken = [(elision.first, elision.lines) for elision in pointers]
+    runs = hidden_runs(result.text, birth, price, intake.counter.count, taken=taken)
+    return [run for run in runs if run_place(result.texts, run.first, run.lines) is not None]
+
+
+def shorten_result(
+    result: NewResult,
+    birth: BirthFacts,
+    price: BirthPrice,
+    intake: Intake,
+    pointers: Sequence[Elision],
+    *,
+    can_recall: bool,
+) -> tuple[Elision, ...]:
+    """A result's pointers, and between them the runs that the result leaves out, in order. Heavy."""
+    call = result.segment.id if can_recall else ""
+    # As `ctxgc recall --lines` counts: the pieces of a call's input come first.
+    before = len(split_lines(piece.text for piece in result.segment.body if piece.name != "result"))
+    hidden = [
+        hidden_elision(run, call, before, intake.counter.count)
+        for run in find_hidden_runs(result, birth, price, intake, pointers)
+    ]
+    worth = [elision for elision in hidden if elision.saved_tokens > 0]
+    return tuple(sorted([*pointers, *worth], key=lambda elision: elision.first))
