@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from ctxgc.adapters.contract import RESULT_PIECE
-from ctxgc.core.elisions import Elision, pointer_note, run_label, run_place
+from ctxgc.core.elisions import Elision, pointer_note, run_label, run_places
 from ctxgc.core.heap import KINDS, OPAQUE, PENDING, RESIDENT
 from ctxgc.core.line_index import LineIndex, Run
 from ctxgc.core.segment import Kind, Piece, Segment, SessionKey
@@ -26,6 +26,8 @@ from ctxgc.stash.contract import Stash
 
 LINES_MAX = 400_000
 """Lines of all sessions' indexes together."""
+CHARS_MAX = 64 * 2**20
+"""Characters of those lines."""
 LABEL_BYTES_MAX = 60
 """Of a target's label in a pointer."""
 RUN_TOKENS_MIN = 40
@@ -97,10 +99,14 @@ class EntryIndexes:
         return lines
 
     def _drop_oldest(self, current: SessionLines) -> None:
-        while sum(lines.index.lines for lines in self._lines.values()) > LINES_MAX and len(self._lines) > 1:
+        while len(self._lines) > 1 and self._is_full():
             _, dropped = self._lines.popitem()
             if dropped is current:
                 return
+
+    def _is_full(self) -> bool:
+        indexes = [lines.index for lines in self._lines.values()]
+        return sum(one.lines for one in indexes) > LINES_MAX or sum(one.chars for one in indexes) > CHARS_MAX
 
 
 def is_target(session: Session, id_: str) -> bool:
@@ -133,8 +139,9 @@ def find_elisions(
     """The pointers of a new result: runs that the window shows, where a pointer is much shorter. Heavy."""
     own = result.text.split("\n")
     found = []
-    for run in lines.index.find_runs(result.text, is_shown):
-        if run_place(result.texts, run.first, run.lines) is None:
+    runs = lines.index.find_runs(result.text, is_shown)
+    for run, place in zip(runs, run_places(result.texts, [(one.first, one.lines) for one in runs]), strict=True):
+        if place is None:
             continue
         note = _note_of_run(lines, run, own, calls_above(run.target))
         run_tokens = count("\n".join(own[run.first : run.first + run.lines]))
