@@ -56,6 +56,8 @@ class ShownLines(NamedTuple):
     first: int
     lines: int
     note: str
+    target: str = ""
+    """The result that the note speaks of: a list without that very content has the lines themselves."""
 
 
 def run_label(lines: Sequence[str | None], first: int, count: int) -> str:
@@ -88,9 +90,9 @@ def lines_in_force(
     for elision in elisions:
         state = state_of(elision.target)
         if state == RESIDENT:
-            shown.append(ShownLines(elision.first, elision.lines, elision.note))
+            shown.append(ShownLines(elision.first, elision.lines, elision.note, elision.target))
         elif state == EVICTED:
-            shown.append(ShownLines(elision.first, elision.lines, tombstone_of(elision)))
+            shown.append(ShownLines(elision.first, elision.lines, tombstone_of(elision), elision.target))
     return shown
 
 
@@ -141,6 +143,38 @@ def run_places(texts: Sequence[str], runs: Iterable[tuple[int, int]]) -> list[Ru
         is_inside = number >= 0 and end <= begins[number + 1]
         places.append(RunPlace(number, start - begins[number], end - begins[number]) if is_inside else None)
     return places
+
+
+def is_form_of(
+    listed: Sequence[str],
+    texts: Sequence[str],
+    elisions: Sequence[Elision],
+    tombstones_of: Callable[[Elision], Sequence[str]],
+) -> bool:
+    """Whether a listed result is a result with these elisions: each a pointer, a line tombstone, or its lines."""
+    if len(listed) != len(texts):
+        return False
+    at, done = [0] * len(texts), [0] * len(texts)
+    places = run_places(texts, [(one.first, one.lines) for one in elisions])
+    for elision, place in zip(elisions, places, strict=True):
+        if place is None:
+            return False
+        text, shown = texts[place.text], listed[place.text]
+        gap = text[done[place.text] : place.start]
+        begin = at[place.text] + len(gap)
+        forms = (elision.note, *tombstones_of(elision), text[place.start : place.end])
+        form = next((form for form in forms if shown.startswith(form, begin)), None)
+        if form is None or not shown.startswith(gap, at[place.text]):
+            return False
+        at[place.text], done[place.text] = begin + len(form), place.end
+    return all(shown[a:] == text[d:] for shown, text, a, d in zip(listed, texts, at, done, strict=True))
+
+
+def is_true(elision: Elision, lines: Sequence[str], target_lines: Sequence[str]) -> bool:
+    """Whether a target shows the lines of an elision: following the pointer gives them, byte for byte."""
+    there = target_lines[elision.target_first : elision.target_first + elision.lines]
+    here = lines[elision.first : elision.first + elision.lines]
+    return len(here) == elision.lines and [with_shift(line, elision.shift) for line in there] == [*here]
 
 
 def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str, str]) -> str:

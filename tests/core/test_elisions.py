@@ -166,7 +166,7 @@ def test_the_targets_state_alone_says_what_stands_in_the_place_of_a_run(state, n
 
     shown = lines_in_force([elision], lambda target: state, lambda one: "[out]")
 
-    assert shown == ([] if note is None else [ShownLines(2, 4, note)])
+    assert shown == ([] if note is None else [ShownLines(2, 4, note, "target")])
 
 
 def entry_of(number, **more):

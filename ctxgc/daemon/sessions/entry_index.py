@@ -60,6 +60,8 @@ class SessionLines:
     """Slots below are in the index, but for those that wait."""
     waiting: set[int] = field(default_factory=set)
     """Calls without a result so far."""
+    expected: set[str] = field(default_factory=set)
+    """Results that a request was to bring: until the session has them they may come otherwise, or not at all."""
 
 
 class EntryIndexes:
@@ -87,6 +89,9 @@ class EntryIndexes:
         lines.waiting = {slot for slot in due if heap.has_flag(slot, PENDING)}
         lines.seen = len(heap)
         due = [slot for slot in due if slot not in lines.waiting and is_target(session, heap.ids[slot])]
+        for id_ in lines.expected.intersection(heap.ids[slot] for slot in due):
+            lines.expected.discard(id_)
+            lines.index.remove_target(id_)
         due = [slot for slot in due if heap.body[slot] >= RUN_TOKENS_MIN and heap.ids[slot] not in lines.index]
         if due:
             rows = await self._stash.rows(session.key, due)
@@ -115,6 +120,8 @@ def is_target(session: Session, id_: str) -> bool:
     slot = heap.slot_of.get(id_)
     if slot is None or heap.state[slot] != RESIDENT or heap.kind[slot] != _TOOL_CALL:
         return False
+    if slot in session.indexes.changed:
+        return False
     return not heap.has_flag(slot, PENDING | OPAQUE) and slot not in session.indexes.redacted
 
 
@@ -125,6 +132,7 @@ def result_text(body: Sequence[Piece]) -> str | None:
 
 def add_result(lines: SessionLines, segment: Segment, text: str, elisions: Sequence[Elision]) -> None:
     """Record a result in the window, but for the lines behind its pointers."""
+    lines.index.remove_target(segment.id)
     lines.index.add_target(segment.id, text, [(elision.first, elision.lines) for elision in elisions])
     lines.labels[segment.id] = segment_label(segment, LABEL_BYTES_MAX)
 
