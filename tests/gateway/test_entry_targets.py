@@ -6,7 +6,7 @@ import pytest
 
 from ctxgc.gateway.daemon_client import DaemonClient
 from tests.daemon.harness import DaemonProcess
-from tests.gateway.agent import ResponsesAgent
+from tests.gateway.agent import ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import Stage
 from tests.gateway.test_entry import AGENTS, LIMIT_TOKENS, Session, file_text, read, results_of
 
@@ -99,3 +99,25 @@ def test_another_session_with_the_same_ids_gets_no_pointers_of_this_one(stage, m
     other.ask()
 
     assert results_of(other.agent.wire, other.sent[-1][1])["call_1_0"] == file_text("a")
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "new"])
+def test_a_target_that_the_host_orders_the_server_to_clear_is_pointed_at_by_nothing(stage, is_held):
+    clears = {"type": "clear_tool_uses_20250919", "trigger": {"type": "tool_uses", "value": 2}}
+    orders = {"context_management": {"edits": [clears | {"keep": {"type": "tool_uses", "value": 2}}]}}
+    session = Session(stage, ClaudeAgent)
+    session.ask(**orders)
+    session.read(0, file_text("a"), **orders)
+    if is_held:
+        session.read(1, file_text("a"), **orders)
+        session.read(2, file_text("b"), **orders)
+    else:
+        session.read(1, file_text("b"), **orders)
+        session.read(2, file_text("a"), **orders)
+    session.read(3, file_text("c"), **orders)
+
+    for number in (1, 2):
+        own, sent = (results_of(session.agent.wire, body) for body in session.sent[-1])
+        assert sent[f"call_{number}_0"] == own[f"call_{number}_0"]
+    if not is_held:
+        assert results_of(session.agent.wire, session.sent[-2][1])["call_2_0"] == file_text("a")

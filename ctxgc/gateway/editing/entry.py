@@ -112,9 +112,11 @@ class EntryEditor:
 
     async def enter_parsed(self, call: ModelCall, branch: Branch, contents: BodyContents) -> None:
         """Ask for the pointers of the new results of a request that was read whole."""
-        digests = contents.digests
-        calls = {one.id: digests[one.id] for one in contents.window.segments if one.kind is Kind.TOOL_CALL}
+        all_calls = [one.id for one in contents.window.segments if one.kind is Kind.TOOL_CALL]
+        digests = contents.shown_digests
+        calls = {id_: digests[id_] for id_ in all_calls if id_ in digests}
         entering = entering_calls(contents.window, branch.carried) if branch.synced_ids else []
+        entering = [one for one in entering if one.id in calls]
         ids = {segment.id for segment in entering}
         if ids:
             known = await asyncio.get_running_loop().run_in_executor(
@@ -122,7 +124,7 @@ class EntryEditor:
             )
             entering = [segment for segment in known if segment.id in ids]
         await self._ask_pointers(call, branch, NewResults(calls, entering, contents.project))
-        branch.carried = set(calls)
+        branch.carried = set(all_calls)
 
     async def note_list(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
         """Note the list of a request that was read whole: of the next request only the tail behind it is looked at."""
@@ -135,7 +137,7 @@ class EntryEditor:
         )
         if head is None or branch.is_barred:
             return
-        for id_, result in elided_results(branch, contents.window.segments, contents.digests).items():
+        for id_, result in elided_results(branch, contents.window.segments, contents.shown_digests).items():
             head.elided[id_] = elided_spans(contents.window, id_, result)
         branch.head = head
         self._bound_heads(branch)
@@ -208,7 +210,7 @@ def stand_ins_of(
 ) -> dict[str, EvictedBody]:
     """Every stand-in in force in a request that was read whole: these tombstones, and elided results."""
     window = contents.window
-    elided = elided_results(branch, window.segments, contents.digests) if branch.elided else {}
+    elided = elided_results(branch, window.segments, contents.shown_digests) if branch.elided else {}
     editable = {one.id for one in window.segments if one.id in elided and window.can_elide(one)}
     return {id_: EvictedBody(elided[id_], contents.digests[id_]) for id_ in editable} | dict(tombstones)
 
