@@ -43,3 +43,16 @@ async def test_a_list_that_came_back_before_its_target_was_evicted_is_known_agai
 
     assert results_of(after)["call_2"].startswith("[evicted by ctxgc: lines 1-60")
     assert session.heap.ids[-1] == "call_2"
+
+
+async def test_a_window_that_is_rendered_whole_is_counted_whole(bench):
+    own = conversation(*[file_text("a", 0, 100)] * 6)
+    for turns in range(3, len(own) + 1, 2):
+        collected = await collect(bench, own[:turns])
+    whole = await collect(bench, own, references=False, session="whole")
+
+    rendered = await bench.call("session.render", session="client:mine", format=WIRE.name)
+
+    assert set(results_of(rendered["messages"]["messages"]).values()) == {file_text("a", 0, 100)}
+    assert collected["tokens"] < whole["tokens"] / 3
+    assert rendered["tokens"] == whole["tokens"]

@@ -44,6 +44,13 @@ def is_result_as_shown(session: Session, seq: int, listed: Sequence[str], texts:
     return is_form_of(listed, texts, session.indexes.elisions.get(seq, ()), tombstones)
 
 
+def pointed_tokens(session: Session) -> int:
+    """Raw tokens that the pointers of resident results save: a window without pointers has so many more."""
+    heap = session.heap
+    residents = (slot for slot in heap.pointers if heap.state[slot] == RESIDENT)
+    return sum(heap.whole_body_tokens(slot) - heap.body[slot] for slot in residents)
+
+
 def elided_lines_reply(session: Session, seq: int) -> list[ElidedLinesReply] | None:
     """The runs of lines that a resident result does not show itself, for people; None where all lines are shown."""
     heap = session.heap
