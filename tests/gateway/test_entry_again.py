@@ -6,6 +6,7 @@ from ctxgc.adapters.contract import ElidedResult
 from ctxgc.gateway.body.list_tail import elided_spans, list_head
 from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.daemon_client import DaemonClient
+from ctxgc.gateway.editing import sync_records
 from ctxgc.gateway.editing.entry import EntryEditor
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
@@ -14,7 +15,7 @@ from ctxgc.gateway.settings import Settings
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import Stage
-from tests.gateway.test_entry import AGENTS, LIMIT_TOKENS, Session, file_text, read, results_of
+from tests.gateway.test_entry import AGENTS, LIMIT_TOKENS, Session, file_text, list_of, read, results_of
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,19 @@ async def test_places_of_another_list_are_put_into_no_request():
     entered = await editor.enter_tail(call, branch, head.longest_match(call.body), None)
 
     assert entered is None or results_of(agent.wire, entered.body)["call_0_0"] == "[pointer]"
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_fork_of_a_long_session_goes_on_with_the_bytes_of_the_session(daemon, make, monkeypatch):
+    monkeypatch.setattr(sync_records, "NEW_BYTES_MAX", 2000)
+    with Stage(DaemonClient(daemon.socket), wait_s=5.0, references=True) as stage:
+        session = Session(stage, make)
+        session.ask()
+        for number in range(4):
+            session.read(number, file_text("ab"[number % 2], 0, 30 + number))
+        fork = Session(stage, make)
+        fork.agent = session.agent
+
+        before = list_of(session.sent[-1][1])
+        assert list_of(fork.ask())[: len(before)] == before
+        assert list_of(fork.read(9, file_text("c")))[: len(before)] == before
