@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ctxgc.gateway.daemon_client import DaemonClient
 from tests.daemon.harness import DaemonProcess
+from tests.effort import effort
 from tests.gateway.agent import ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import Stage
 from tests.gateway.test_entry import AGENTS, LIMIT_TOKENS, Session, file_text, read, results_of
@@ -22,7 +25,7 @@ def daemon():
         made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stage(daemon):
     with Stage(DaemonClient(daemon.socket), wait_s=5.0, references=True) as made:
         yield made
@@ -121,3 +124,25 @@ def test_a_target_that_the_host_orders_the_server_to_clear_is_pointed_at_by_noth
         assert sent[f"call_{number}_0"] == own[f"call_{number}_0"]
     if not is_held:
         assert results_of(session.agent.wire, session.sent[-2][1])["call_2_0"] == file_text("a")
+
+
+SLICES = st.tuples(st.sampled_from("abc"), st.integers(0, 5).map(lambda n: 10 * n), st.integers(20, 70))
+STEPS = st.tuples(st.sampled_from([None, None, 0.2, 0.6]), st.integers(0, 5), st.lists(SLICES, min_size=1, max_size=2))
+
+
+@pytest.mark.parametrize("make", AGENTS)
+@effort(6)
+@given(steps=st.lists(STEPS, min_size=3, max_size=10))
+def test_whatever_is_rewound_and_numbered_anew_pointers_lead_to_what_the_request_shows(stage, make, steps):
+    session = Session(stage, make)
+    session.ask()
+    lengths = [len(list_in(session.agent))]
+    for number, (rewind, again, slices) in enumerate(steps):
+        if rewind is not None:
+            lengths = lengths[: 1 + int(rewind * len(lengths))]
+            del list_in(session.agent)[lengths[-1] :]
+        session.read(again if rewind else 100 + number, *(file_text(*one) for one in slices))
+        lengths.append(len(list_in(session.agent)))
+
+        session.check()
+    assert stage.upstream.refused == []
