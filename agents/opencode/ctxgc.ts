@@ -214,13 +214,15 @@ function edit(places, session) {
   for (const [id, elided] of session.elided) {
     const { parts, at, digest } = places.get(id) ?? {}
     if (!parts || digest !== elided.digest || session.evicted.has(id)) continue
+    // OpenCode clears old outputs under their ids: lines that stand nowhere else any more stand themselves.
+    const runs = elided.runs.filter(([, , , target]) => places.get(target)?.digest === elided.targets.get(target))
     const { state } = parts[at]
-    parts[at] = { ...parts[at], state: { ...state, output: elidedText(state.output, elided.runs) } }
+    parts[at] = { ...parts[at], state: { ...state, output: elidedText(state.output, runs) } }
   }
   return edited
 }
 
-/** An output with a note in the place of each run of lines: [first line from 0, lines, note]. */
+/** An output with a note in the place of each run of lines: [first line from 0, lines, note, target]. */
 function elidedText(text, runs) {
   const lines = text.split("\n")
   const shown = []
@@ -255,7 +257,7 @@ class Session {
     this.about = { session: `opencode:${name}`, format: "openai_chat", project, mode }
     this.known = new Map()
     this.evicted = new Map()
-    /** Results that go up with pointers: the runs with their notes, and the digest of the content. */
+    /** Results that go up with pointers: the runs with their notes, the digests of the content and of each target. */
     this.elided = new Map()
     /** The same as the daemon takes it. */
     this.elisions = new Map()
@@ -297,13 +299,19 @@ class Session {
   /** Ask for the pointers of results that no list has carried yet; whole they go up where no answer comes in time. */
   async enter(asked, places) {
     const { session, project } = this.about
+    const ids = new Set(asked.new.map(({ id }) => id))
     const { elisions } = await this.link.call("window.enter", { session, project, ...asked })
     for (const [id, runs] of Object.entries(elisions)) {
+      // The daemon speaks of the list as last synced; a result beside this one is as new as this one.
+      const isKnown = (id) => ids.has(id) || this.known.get(id) === places.get(id)?.digest
       // Lines that were left out at birth have no target.
-      const isShown = ([, , target]) => !target || (places.has(target) && !this.evicted.has(target))
+      const isShown = ([, , target]) =>
+        !target || (places.has(target) && isKnown(target) && !this.evicted.has(target))
       if (!places.has(id) || this.carried.has(id) || !runs.every(isShown)) continue
       this.elisions.set(id, runs)
-      this.elided.set(id, { runs: runs.map((run) => [run[0], run[1], run[6]]), digest: places.get(id).digest })
+      const targets = new Map(runs.map(([, , target]) => [target, places.get(target)?.digest]))
+      const shown = runs.map((run) => [run[0], run[1], run[6], run[2]])
+      this.elided.set(id, { runs: shown, digest: places.get(id).digest, targets })
     }
   }
 
@@ -330,7 +338,8 @@ class Session {
         // A later list may have got pointers meanwhile: of those this answer says nothing.
         for (const id of ids) this.elided.delete(id)
         for (const [id, runs] of Object.entries(answer.elided ?? {})) {
-          this.elided.set(id, { runs, digest: digestsOf.get(id) })
+          const targets = new Map(runs.map(([, , , target]) => [target, digestsOf.get(target)]))
+          this.elided.set(id, { runs, digest: digestsOf.get(id), targets })
         }
         return
       }

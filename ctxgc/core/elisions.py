@@ -16,7 +16,9 @@ Cost: O(lines of the result). Source: copy instructions of VCDIFF (RFC 3284).
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from ctxgc.core.errors import BadParams
@@ -56,11 +58,13 @@ class ShownLines(NamedTuple):
     first: int
     lines: int
     note: str
+    target: str = ""
+    """The result that the note speaks of: a list without that very content has the lines themselves."""
 
 
-def run_label(lines: Sequence[str], first: int, count: int) -> str:
+def run_label(lines: Sequence[str | None], first: int, count: int) -> str:
     """The lines of a run in words, counted from 1: by the numbers that the lines bear, else by their order."""
-    start, end = number_of(lines[first]), number_of(lines[first + count - 1])
+    start, end = number_of(lines[first] or ""), number_of(lines[first + count - 1] or "")
     if start is not None and end is not None and end.value - start.value == count - 1:
         return f"{start.value}-{end.value}"
     return f"{first + 1}-{first + count}"
@@ -88,9 +92,9 @@ def lines_in_force(
     for elision in elisions:
         state = state_of(elision.target) if elision.target else RESIDENT
         if state == RESIDENT:
-            shown.append(ShownLines(elision.first, elision.lines, elision.note))
+            shown.append(ShownLines(elision.first, elision.lines, elision.note, elision.target))
         elif state == EVICTED:
-            shown.append(ShownLines(elision.first, elision.lines, tombstone_of(elision)))
+            shown.append(ShownLines(elision.first, elision.lines, tombstone_of(elision), elision.target))
     return shown
 
 
@@ -105,7 +109,7 @@ def elided_texts(texts: Sequence[str], shown: Iterable[ShownLines]) -> tuple[str
     Raises `ValueError` for runs that overlap, leave the result, or reach from one text into the next.
     """
     runs = list(shown)
-    places = [run_place(texts, run.first, run.lines) for run in runs]
+    places = run_places(texts, [(run.first, run.lines) for run in runs])
     parts: list[list[str]] = [[] for _ in texts]
     done = [0] * len(texts)
     for run, place in zip(runs, places, strict=True):
@@ -124,19 +128,55 @@ class RunPlace(NamedTuple):
     end: int
 
 
-def run_place(texts: Sequence[str], first: int, lines: int) -> RunPlace | None:
-    """The place of a run in the texts of a result; None for a run that leaves them, or lies in more than one."""
-    whole = "".join(texts).split("\n")
-    if first < 0 or lines <= 0 or first + lines > len(whole):
-        return None
-    start = sum(map(len, whole[:first])) + first
-    end = start + sum(map(len, whole[first : first + lines])) + lines - 1
-    begin = 0
-    for number, text in enumerate(texts):
-        if begin <= start and end <= begin + len(text):
-            return RunPlace(number, start - begin, end - begin)
-        begin += len(text)
-    return None
+def run_places(texts: Sequence[str], runs: Iterable[tuple[int, int]]) -> list[RunPlace | None]:
+    """The place of each run (first line, lines) in the texts of a result.
+
+    None for a run that leaves them, or lies in more than one. O(texts + runs).
+    """
+    starts = list(accumulate((len(line) + 1 for line in "".join(texts).split("\n")), initial=0))
+    begins = list(accumulate(map(len, texts), initial=0))
+    places: list[RunPlace | None] = []
+    for first, lines in runs:
+        if first < 0 or lines <= 0 or first + lines >= len(starts):
+            places.append(None)
+            continue
+        start, end = starts[first], starts[first + lines] - 1
+        number = bisect_right(begins, start, hi=len(texts)) - 1
+        is_inside = number >= 0 and end <= begins[number + 1]
+        places.append(RunPlace(number, start - begins[number], end - begins[number]) if is_inside else None)
+    return places
+
+
+def is_form_of(
+    listed: Sequence[str],
+    texts: Sequence[str],
+    elisions: Sequence[Elision],
+    tombstones_of: Callable[[Elision], Sequence[str]],
+) -> bool:
+    """Whether a listed result is a result with these elisions: each a pointer, a line tombstone, or its lines."""
+    if len(listed) != len(texts):
+        return False
+    at, done = [0] * len(texts), [0] * len(texts)
+    places = run_places(texts, [(one.first, one.lines) for one in elisions])
+    for elision, place in zip(elisions, places, strict=True):
+        if place is None:
+            return False
+        text, shown = texts[place.text], listed[place.text]
+        gap = text[done[place.text] : place.start]
+        begin = at[place.text] + len(gap)
+        forms = (elision.note, *tombstones_of(elision), text[place.start : place.end])
+        form = next((form for form in forms if shown.startswith(form, begin)), None)
+        if form is None or not shown.startswith(gap, at[place.text]):
+            return False
+        at[place.text], done[place.text] = begin + len(form), place.end
+    return all(shown[a:] == text[d:] for shown, text, a, d in zip(listed, texts, at, done, strict=True))
+
+
+def is_true(elision: Elision, lines: Sequence[str], target_lines: Sequence[str]) -> bool:
+    """Whether a target shows the lines of an elision: following the pointer gives them, byte for byte."""
+    there = target_lines[elision.target_first : elision.target_first + elision.lines]
+    here = lines[elision.first : elision.first + elision.lines]
+    return len(here) == elision.lines and [with_shift(line, elision.shift) for line in there] == [*here]
 
 
 def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str, str]) -> str:

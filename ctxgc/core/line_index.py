@@ -13,7 +13,9 @@ Cost: O(lines of the new result · candidates). The index is a cache of texts th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from ctxgc.core.numbered_lines import content_of, shift_between, with_shift
@@ -27,8 +29,12 @@ CANDIDATES_MAX = 8
 """Places of a run's first lines that are tried, the newest first: blank lines and brackets stand everywhere."""
 COMPARED_PER_LINE_MAX = 24
 """Lines compared for each line of a new result, on average: bounds a text that repeats itself."""
+RUNS_MAX = 200
+"""Pointers in one result: each is told in every answer about the session."""
 LINES_MAX = 100_000
 """Lines that an index holds; the oldest targets leave first."""
+CHARS_MAX = 16 * 2**20
+"""Characters of those lines."""
 
 IsTarget = Callable[[str], bool]
 
@@ -51,8 +57,12 @@ class LineIndex:
         """Lines of each target; None for a line behind a pointer."""
         self._places: dict[int, list[tuple[str, int]]] = {}
         """(target, line) of three lines that begin there, by the hash of their contents."""
+        self._keys: dict[str, list[int]] = {}
+        """The hashes of each target's places."""
         self.lines = 0
         """Lines that the index holds."""
+        self.chars = 0
+        """Characters of those lines."""
 
     def __contains__(self, target: str) -> bool:
         return target in self._targets
@@ -69,9 +79,11 @@ class LineIndex:
         contents = [content_of(line) for line in lines]
         runs: list[Run] = []
         budget, at = COMPARED_PER_LINE_MAX * len(lines), 0
-        while at + RUN_LINES_MIN <= len(lines) and budget > 0:
+        while at + RUN_LINES_MIN <= len(lines) and budget > 0 and len(runs) < RUNS_MAX:
             best: Run | None = None
-            for target, first in self._candidates(contents, at, is_target):
+            places = self._places.get(_start_key(contents, at), ())
+            budget -= len(places)
+            for target, first in _candidates(places, is_target):
                 run, compared = self._longest_run(lines, at, target, first)
                 budget -= compared
                 if run is not None and (best is None or run.lines > best.lines):
@@ -88,41 +100,42 @@ class LineIndex:
 
         A target that is known already stays as it is.
         """
-        if target in self._targets or len(text) < RUN_CHARS_MIN:
+        written = text.split("\n")
+        if target in self._targets or len(text) < RUN_CHARS_MIN or len(written) < RUN_LINES_MIN:
             return
-        lines: list[str | None] = list(text.split("\n"))
-        contents = [content_of(line) for line in text.split("\n")]
+        lines: list[str | None] = list(written)
+        contents = [content_of(line) for line in written]
         for first, count in hidden:
-            lines[first : first + count] = [None] * count
+            lines[first : first + count] = [None] * len(lines[first : first + count])
         self._targets[target] = lines
         self.lines += len(lines)
+        self.chars += _chars(lines)
+        keys: Counter[int] = Counter()
         for at in range(len(lines) - RUN_LINES_MIN + 1):
-            if None not in lines[at : at + RUN_LINES_MIN]:
-                self._places.setdefault(_start_key(contents, at), []).append((target, at))
-        while self.lines > LINES_MAX and len(self._targets) > 1:
+            key = _start_key(contents, at)
+            # Of a text that repeats itself the first places have the longest runs.
+            if None not in lines[at : at + RUN_LINES_MIN] and keys[key] < CANDIDATES_MAX:
+                self._places.setdefault(key, []).append((target, at))
+                keys[key] += 1
+        self._keys[target] = [*keys]
+        while (self.lines > LINES_MAX or self.chars > CHARS_MAX) and len(self._targets) > 1:
             self.remove_target(next(iter(self._targets)))
 
-    def lines_of(self, target: str) -> list[str]:
-        """The lines of a target; empty where a pointer stands for the line."""
-        return [line or "" for line in self._targets[target]]
+    def lines_of(self, target: str) -> Sequence[str | None]:
+        """The lines of a target; None where a pointer stands for the line."""
+        return self._targets[target]
 
     def remove_target(self, target: str) -> None:
-        """Forget a result. The places of its lines go when a candidate of theirs is looked at."""
-        self.lines -= len(self._targets.pop(target, ()))
-
-    def _candidates(self, contents: Sequence[str], at: int, is_target: IsTarget) -> Iterator[tuple[str, int]]:
-        places = self._places.get(_start_key(contents, at))
-        if places is None:
-            return
-        tried = 0
-        for target, first in reversed(places):
-            if target not in self._targets:
-                places[:] = [place for place in places if place[0] in self._targets]
-            elif is_target(target):
-                tried += 1
-                yield target, first
-            if tried == CANDIDATES_MAX:
-                return
+        """Forget a result. O(its lines · places of the same lines)."""
+        lines = self._targets.pop(target, [])
+        self.lines -= len(lines)
+        self.chars -= _chars(lines)
+        for key in self._keys.pop(target, ()):
+            kept = [place for place in self._places[key] if place[0] != target]
+            if kept:
+                self._places[key] = kept
+            else:
+                del self._places[key]
 
     def _longest_run(self, lines: Sequence[str], at: int, target: str, first: int) -> tuple[Run | None, int]:
         """The longest run from here on that the target shows from a line on, and the number of lines compared."""
@@ -138,6 +151,14 @@ class LineIndex:
         if count < RUN_LINES_MIN or chars < RUN_CHARS_MIN:
             return None, count + 1
         return Run(at, count, target, first, shift), count + 1
+
+
+def _candidates(places: Sequence[tuple[str, int]], is_target: IsTarget) -> Iterator[tuple[str, int]]:
+    return islice((place for place in reversed(places) if is_target(place[0])), CANDIDATES_MAX)
+
+
+def _chars(lines: Sequence[str | None]) -> int:
+    return sum(len(line or "") for line in lines)
 
 
 def _start_key(contents: Sequence[str], at: int) -> int:

@@ -6,6 +6,7 @@ A root that looks like garbage is a root.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from fnmatch import translate
 from functools import lru_cache
 
@@ -91,10 +92,12 @@ def _mark_targets_of_roots(heap: Heap, roots: bytearray) -> None:
         if not roots[holder] or heap.state[holder] != RESIDENT:
             continue
         is_under_edit = roots[holder] == FILE
+        saved: Counter[int] = Counter()
         for edge in edges:
-            saved = sum(other.saved_tokens for other in edges if other.target == edge.target)
-            if not is_under_edit or POINTED_PART * saved >= heap.body[edge.target]:
-                roots[edge.target] = roots[edge.target] or POINTED
+            saved[edge.target] += edge.saved_tokens
+        for target, tokens in saved.items():
+            if not is_under_edit or POINTED_PART * tokens >= heap.body[target]:
+                roots[target] = roots[target] or POINTED
 
 
 def _mark_flagged_roots(heap: Heap, roots: bytearray) -> None:

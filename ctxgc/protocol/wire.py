@@ -209,6 +209,6 @@ class SyncReply(Reply, frozen=True):
     window: WindowReply
     changed: str
     elided: dict[str, list[list[Any]]] | None = None
-    """The runs of lines that each resident result does not show itself, by id: `[first line, lines, note]`, lines
-    counted from 0. The note is a pointer, or a tombstone of lines once the pointer's target left the window."""
+    """The runs of lines that each resident result does not show itself, by id: `[first line, lines, note, target]`,
+    lines counted from 0. The note is a pointer, or a tombstone of lines once the pointer's target left the window."""
     next: str | None = None

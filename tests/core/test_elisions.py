@@ -1,5 +1,7 @@
 """Elisions: whatever the lines, the text that is shown and the targets give the host's own bytes back."""
 
+import time
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -17,7 +19,14 @@ from ctxgc.core.elisions import (
 )
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry, Now, PointerEdge
-from ctxgc.core.line_index import CANDIDATES_MAX, RESULT_CHARS_MIN, RUN_LINES_MIN, LineIndex
+from ctxgc.core.line_index import (
+    CANDIDATES_MAX,
+    CHARS_MAX,
+    COMPARED_PER_LINE_MAX,
+    RESULT_CHARS_MIN,
+    RUN_LINES_MIN,
+    LineIndex,
+)
 from ctxgc.core.numbered_lines import content_of, number_of, with_shift
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import POINTED, find_roots
@@ -157,7 +166,7 @@ def test_the_targets_state_alone_says_what_stands_in_the_place_of_a_run(state, n
 
     shown = lines_in_force([elision], lambda target: state, lambda one: "[out]")
 
-    assert shown == ([] if note is None else [ShownLines(2, 4, note)])
+    assert shown == ([] if note is None else [ShownLines(2, 4, note, "target")])
 
 
 def entry_of(number, **more):
@@ -206,3 +215,57 @@ def test_copies_behind_pointers_do_not_hide_the_lines_that_stand_there():
     [run] = index.find_runs(text + "\nnew", lambda target: True)
 
     assert (run.target, run.lines) == ("first", 40)
+
+
+LOG_LINE = "the same line of output, eighty characters wide, over and over again, as logs are...."
+
+
+@given(st.integers(5, 400), st.integers(5, 400))
+def test_a_text_that_repeats_itself_enters_as_one_pointer(lines, more):
+    index = LineIndex()
+    index.add_target("old", "\n".join([LOG_LINE] * (lines + more)))
+
+    [run] = index.find_runs("\n".join([LOG_LINE] * lines), lambda target: True)
+
+    assert (run.first, run.lines, run.target_first + run.lines <= lines + more) == (0, lines, True)
+
+
+@given(st.integers(1, 40), st.integers(5, 300))
+def test_targets_that_are_out_of_the_window_cost_no_more_than_targets_that_are_in(targets, lines):
+    index, asked = LineIndex(), []
+    for number in range(targets):
+        index.add_target(str(number), "\n".join([LOG_LINE] * lines))
+
+    index.find_runs("\n".join([LOG_LINE] * lines), asked.append)
+
+    assert len(asked) <= (COMPARED_PER_LINE_MAX + 1) * lines + CANDIDATES_MAX * targets
+
+
+@given(RESULTS)
+def test_an_index_keeps_nothing_of_targets_that_left(results):
+    index = LineIndex()
+    for number, text in enumerate(results):
+        index.add_target(str(number), text, [(1, 2)])
+    for number in range(len(results)):
+        index.remove_target(str(number))
+
+    assert (index.lines, index.chars, index._places, index._keys, index._targets) == (0, 0, {}, {}, {})
+
+
+def test_an_index_holds_results_of_few_long_lines_within_its_bound():
+    index = LineIndex()
+    for number in range(40):
+        index.add_target(str(number), f"{number}\n" + "x" * 2**20 + "\nend\n")
+
+    assert index.chars <= CHARS_MAX
+
+
+def test_the_cost_of_showing_a_result_grows_with_its_lines_and_its_runs_alone():
+    text = "\n".join([LOG_LINE] * 40_000)
+    runs = [ShownLines(first, 3, "[note]") for first in range(0, 40_000, 4)]
+    begun = time.process_time()
+
+    shown = elided_text(text, runs)
+
+    assert shown.count("[note]") == len(runs)
+    assert time.process_time() - begun < 2.0

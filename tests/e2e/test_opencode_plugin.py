@@ -120,6 +120,18 @@ def test_an_output_that_the_list_shows_already_goes_up_as_a_pointer_from_its_fir
     assert elided >= set(shown[-2])
 
 
+def test_lines_whose_target_the_host_has_cleared_stand_themselves(node, pointing_daemon):
+    pointing_daemon.start()
+    cleared = {15: {"outputs": {"call_0": "[Old tool result content cleared]"}}}
+
+    said = hosted(node, pointing_daemon, 24, steps=cleared, CTXGC_OPENCODE_MODE="on")
+
+    shown = [dict(turn) for turn in said["edited"]]
+    of_the_same_file = {f"call_{number}" for number in range(3, 15, 3)}
+    assert of_the_same_file <= shown[14].keys()
+    assert not any(of_the_same_file & turn.keys() for turn in shown[15:])
+
+
 def test_in_shadow_nothing_is_edited_and_the_daemon_knows_the_session(node, daemon):
     daemon.start()
 

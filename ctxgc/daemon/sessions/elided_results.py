@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
-from ctxgc.core.elisions import Elision, ShownLines, line_tombstone_note, lines_in_force
+from ctxgc.core.elisions import Elision, ShownLines, is_form_of, line_tombstone_note, lines_in_force
 from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
 from ctxgc.core.segment import Address
 from ctxgc.daemon.sessions.session import Session
@@ -17,18 +17,38 @@ def elided_lines(
 ) -> list[ShownLines]:
     """The runs of lines that a resident result does not show itself, as the window shows them once `gone` is out."""
     heap = session.heap
-    address = Address(session.number, seq)
 
     def line_tombstone(elision: Elision) -> str:
-        return line_tombstone_note(address, elision.first, elision.lines, elision.saved_tokens, can_recall=can_recall)
+        return _line_tombstone(session, seq, elision, can_recall=can_recall)
 
     def state_of(id_: str) -> int:
         slot = heap.slot_of.get(id_)
-        if slot is None:
+        if slot is None or slot in session.indexes.changed:  # Not to be seen in the host's list.
             return DEPARTED
         return EVICTED if slot in gone else heap.state[slot]
 
     return lines_in_force(session.indexes.elisions.get(seq, ()), state_of, line_tombstone)
+
+
+def _line_tombstone(session: Session, seq: int, elision: Elision, *, can_recall: bool) -> str:
+    address = Address(session.number, seq)
+    return line_tombstone_note(address, elision.first, elision.lines, elision.saved_tokens, can_recall=can_recall)
+
+
+def is_result_as_shown(session: Session, seq: int, listed: Sequence[str], texts: Sequence[str]) -> bool:
+    """Whether a listed result is the stored one as the session showed the result, now or in an earlier list."""
+
+    def tombstones(elision: Elision) -> list[str]:
+        return [_line_tombstone(session, seq, elision, can_recall=can_recall) for can_recall in (True, False)]
+
+    return is_form_of(listed, texts, session.indexes.elisions.get(seq, ()), tombstones)
+
+
+def pointed_tokens(session: Session) -> int:
+    """Raw tokens that the pointers of resident results save: a window without pointers has so many more."""
+    heap = session.heap
+    residents = (slot for slot in heap.pointers if heap.state[slot] == RESIDENT)
+    return sum(heap.whole_body_tokens(slot) - heap.body[slot] for slot in residents)
 
 
 def elided_lines_reply(session: Session, seq: int) -> list[ElidedLinesReply] | None:
@@ -39,13 +59,13 @@ def elided_lines_reply(session: Session, seq: int) -> list[ElidedLinesReply] | N
     by_first = {elision.first: elision for elision in session.indexes.elisions.get(seq, ())}
     return [
         ElidedLinesReply(
-            first_line=first + 1,
-            last_line=first + lines,
-            target=by_first[first].target,
-            is_in_stash=not by_first[first].target or note != by_first[first].note,
-            saved_tokens=by_first[first].saved_tokens,
+            first_line=run.first + 1,
+            last_line=run.first + run.lines,
+            target=run.target,
+            is_in_stash=not run.target or run.note != by_first[run.first].note,
+            saved_tokens=by_first[run.first].saved_tokens,
         )
-        for first, lines, note in elided_lines(session, seq)
+        for run in elided_lines(session, seq)
     ] or None
 
 

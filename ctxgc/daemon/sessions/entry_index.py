@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from ctxgc.adapters.contract import RESULT_PIECE
-from ctxgc.core.elisions import Elision, pointer_note, run_label, run_place
+from ctxgc.core.elisions import Elision, pointer_note, run_label, run_places
 from ctxgc.core.heap import KINDS, OPAQUE, PENDING, RESIDENT
 from ctxgc.core.line_index import LineIndex, Run
 from ctxgc.core.segment import Kind, Piece, Segment, SessionKey
@@ -27,6 +27,8 @@ from ctxgc.stash.contract import Stash
 
 LINES_MAX = 400_000
 """Lines of all sessions' indexes together."""
+CHARS_MAX = 64 * 2**20
+"""Characters of those lines."""
 LABEL_BYTES_MAX = 60
 """Of a target's label in a pointer."""
 RUN_TOKENS_MIN = 40
@@ -61,6 +63,8 @@ class SessionLines:
     """What the calls asked for whose results leave lines out: asked for again, it enters whole."""
     waiting: set[int] = field(default_factory=set)
     """Calls without a result so far."""
+    expected: set[str] = field(default_factory=set)
+    """Results that a request was to bring: until the session has them they may come otherwise, or not at all."""
 
 
 class EntryIndexes:
@@ -88,6 +92,9 @@ class EntryIndexes:
         lines.waiting = {slot for slot in due if heap.has_flag(slot, PENDING)}
         lines.seen = len(heap)
         due = [slot for slot in due if slot not in lines.waiting and is_target(session, heap.ids[slot])]
+        for id_ in lines.expected.intersection(heap.ids[slot] for slot in due):
+            lines.expected.discard(id_)
+            lines.index.remove_target(id_)
         due = [slot for slot in due if heap.body[slot] >= RUN_TOKENS_MIN and heap.ids[slot] not in lines.index]
         if due:
             rows = await self._stash.rows(session.key, due)
@@ -100,10 +107,14 @@ class EntryIndexes:
         return lines
 
     def _drop_oldest(self, current: SessionLines) -> None:
-        while sum(lines.index.lines for lines in self._lines.values()) > LINES_MAX and len(self._lines) > 1:
+        while len(self._lines) > 1 and self._is_full():
             _, dropped = self._lines.popitem()
             if dropped is current:
                 return
+
+    def _is_full(self) -> bool:
+        indexes = [lines.index for lines in self._lines.values()]
+        return sum(one.lines for one in indexes) > LINES_MAX or sum(one.chars for one in indexes) > CHARS_MAX
 
 
 def is_target(session: Session, id_: str) -> bool:
@@ -111,6 +122,8 @@ def is_target(session: Session, id_: str) -> bool:
     heap = session.heap
     slot = heap.slot_of.get(id_)
     if slot is None or heap.state[slot] != RESIDENT or heap.kind[slot] != _TOOL_CALL:
+        return False
+    if slot in session.indexes.changed:
         return False
     return not heap.has_flag(slot, PENDING | OPAQUE) and slot not in session.indexes.redacted
 
@@ -122,6 +135,7 @@ def result_text(body: Sequence[Piece]) -> str | None:
 
 def add_result(lines: SessionLines, segment: Segment, text: str, elisions: Sequence[Elision]) -> None:
     """Record a result in the window, but for the lines behind its pointers."""
+    lines.index.remove_target(segment.id)
     lines.index.add_target(segment.id, text, [(elision.first, elision.lines) for elision in elisions])
     lines.labels[segment.id] = segment_label(segment, LABEL_BYTES_MAX)
     if any(not elision.target for elision in elisions):
@@ -138,8 +152,9 @@ def find_elisions(
     """The pointers of a new result: runs that the window shows, where a pointer is much shorter. Heavy."""
     own = result.text.split("\n")
     found = []
-    for run in lines.index.find_runs(result.text, is_shown):
-        if run_place(result.texts, run.first, run.lines) is None:
+    runs = lines.index.find_runs(result.text, is_shown)
+    for run, place in zip(runs, run_places(result.texts, [(one.first, one.lines) for one in runs]), strict=True):
+        if place is None:
             continue
         note = _note_of_run(lines, run, own, calls_above(run.target))
         run_tokens = count("\n".join(own[run.first : run.first + run.lines]))

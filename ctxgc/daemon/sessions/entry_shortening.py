@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ctxgc.core.elisions import Elision, run_place
+from ctxgc.core.elisions import Elision, run_places
 from ctxgc.core.frame import split_lines
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.segment import Kind, Role, Segment
@@ -76,7 +76,8 @@ def find_hidden_runs(
     """The runs that a result leaves out beside its pointers. Heavy."""
     taken = [(elision.first, elision.lines) for elision in pointers]
     runs = hidden_runs(result.text, birth, price, intake.counter.count, taken=taken)
-    return [run for run in runs if run_place(result.texts, run.first, run.lines) is not None]
+    places = run_places(result.texts, [(run.first, run.lines) for run in runs])
+    return [run for run, place in zip(runs, places, strict=True) if place is not None]
 
 
 def shorten_result(

@@ -60,6 +60,8 @@ class SessionIndex:
         """Slots that departed while their bodies were out."""
         self.uneditable: set[int] = set()
         """Slots that are opaque to the collector only because their host's list cannot be edited there."""
+        self.changed: set[int] = set()
+        """Slots under whose ids the host's list holds another content now."""
         self.elisions: dict[int, tuple[Elision, ...]] = {}
         """Slots whose results show lines of older results by pointers."""
         self._settings = settings

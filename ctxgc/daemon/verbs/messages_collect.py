@@ -30,7 +30,7 @@ from ctxgc.core.tombstone import address_in_tombstone
 from ctxgc.daemon.serialize import plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, carry_out_plan
-from ctxgc.daemon.sessions.elided_results import elided_lines
+from ctxgc.daemon.sessions.elided_results import elided_lines, is_result_as_shown
 from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -86,7 +86,9 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
     session = await services.registry.open(_session_row(services, params))
     refuse_mirror(session)
     async with mutate(services, "messages.collect", params, session) as (session, tx):
-        window = await _with_whole_results(services, session, window)
+        given_window, window = window, await _with_whole_results(services, session, window)
+        pairs = zip(window.segments, given_window.segments, strict=True)
+        came_back = {whole.id for whole, one in pairs if whole is not one}
         listed = await _identify_segments(services, session, window, params)
         slots = _update_session(session, tx, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
@@ -101,7 +103,8 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
             if slot in out and given.id not in listed.tombstones
         }
         for given, slot in zip(window.segments, slots, strict=True):
-            if slot not in out and (runs := elided_lines(session, slot, gone=out)):
+            runs = [] if slot in out else elided_lines(session, slot, gone=out)
+            if runs or (given.id in came_back and slot not in out):
                 stand_ins[given.id] = ElidedResult(elided_texts(result_texts(given), runs))
         reply = RenderReply(
             session=str(session.key),
@@ -139,8 +142,8 @@ async def _with_whole_results(services: Services, session: Session, window: Wire
     whole: dict[str, Segment] = {}
     for slot, (skeleton, body) in bodies.items():
         sent = replace(shown[slot], body=body, skeleton=skeleton)
-        listed, runs = result_texts(shown[slot]), elided_lines(session, slot)
-        if listed != (texts := result_texts(sent)) and listed == elided_texts(texts, runs):
+        listed, texts = result_texts(shown[slot]), result_texts(sent)
+        if listed != texts and is_result_as_shown(session, slot, listed, texts):
             whole[shown[slot].id] = sent
     if not whole:
         return window

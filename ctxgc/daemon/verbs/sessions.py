@@ -19,6 +19,7 @@ from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.serialize import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import Content
+from ctxgc.daemon.sessions.elided_results import pointed_tokens
 from ctxgc.daemon.sessions.pacer_status import pacing_status
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -161,7 +162,7 @@ def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool =
 async def render_session(services: Services, params: SessionRender) -> RenderReply:
     """`session.render`."""
     session = await requested_session(services, params)
-    raw = session.heap.resident_tokens
+    raw = session.heap.resident_tokens + pointed_tokens(session)  # A body is rendered whole.
     slots = await read_window_slots(services, session)
     rendered = await run_on_worker(services, _render_list, params.format, slots)
     return RenderReply(

@@ -21,7 +21,7 @@ from ctxgc.config_sections import EntryConfig
 from ctxgc.core.elisions import Elision
 from ctxgc.core.heap import KINDS
 from ctxgc.core.roots import is_protected
-from ctxgc.core.segment import Kind, Segment, SessionKey, Status
+from ctxgc.core.segment import Kind, Segment, SessionKey, Status, content_digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.entry_index import (
     NewResult,
@@ -77,7 +77,8 @@ async def find_entry_pointers(
     # A result that the session has went upstream before: as it went then, it goes now.
     known = {one.id: session.heap.slot_of[one.id] for one in segments if has_complete_segment(session, one.id)}
     elisions = session.indexes.elisions
-    stored = {id_: elisions[slot] for id_, slot in known.items() if slot in elisions}
+    same = {one.id for one in segments if one.id in known and _is_stored_content(session, one)}
+    stored = {id_: elisions[slot] for id_, slot in known.items() if slot in elisions and id_ in same}
     results = [NewResult(one, of_one) for one, of_one in texts if of_one and one.id not in known]
     if not results:
         return stored
@@ -124,6 +125,12 @@ class _Choice(NamedTuple):
     """Words said lately; None where no result is shortened."""
 
 
+def _is_stored_content(session: Session, segment: Segment) -> bool:
+    """Whether the session has this very content under the id: some hosts number their calls anew after a rewind."""
+    slot = session.heap.slot_of[segment.id]
+    return session.indexes.digest_of(slot) == content_digest(segment.skeleton, segment.body)
+
+
 class _Entry:
     """The new tool calls of one request. Its methods run on the worker, on a heap that the loop may grow meanwhile."""
 
@@ -166,6 +173,7 @@ class _Entry:
             if elisions:
                 found[id_] = elisions
             add_result(self._lines, result.segment, result.text, elisions)
+            self._lines.expected.add(id_)
             self._entered.add(id_)
         return found
 

@@ -56,6 +56,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     conflicting_digests,
     decode_new_segments,
     has_complete_segment,
+    keep_true_elisions,
     segment_digests,
     sent_digests,
 )
@@ -148,8 +149,7 @@ async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> 
     if call.todo.admit or others:
         await session.ensure_text_index()
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
-    # In shadow every result goes upstream whole.
-    clocked = clocked if call.is_mode_on else [one._replace(elisions=()) for one in clocked]
+    clocked = await keep_true_elisions(call.services, session, clocked, is_on=call.is_mode_on)
     return await prepare_in_shadow(call.services, session, clocked)
 
 
@@ -207,7 +207,8 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     if is_uncached(params, ledger):
         call.pacer = ledger.pacer = pacer_rules(call.services.config, "uncached")
     _note_uneditable(call)
-    protect_uneditable(session, ledger.uneditable | session.indexes.redacted | set(call.todo.conflicts))
+    changed = session.indexes.changed = set(call.todo.conflicts)
+    protect_uneditable(session, ledger.uneditable | session.indexes.redacted | changed)
     update_window(session, tx, call.todo)
     if params.held:
         protect_uneditable(session, session.indexes.uneditable | _protected_slots(call))

@@ -5,15 +5,17 @@ records ──segments_in──▶ ──clock_new_segments──▶ ──prepa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from ctxgc.adapters.contract import RESULT_PIECE
+from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.transcripts.segments_json import parse_segments
-from ctxgc.core.elisions import Elision, decode_elisions
+from ctxgc.core.elisions import Elision, decode_elisions, is_true, run_places
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redact import redact_text
-from ctxgc.core.segment import Kind, Segment, Status, conflict_base, conflict_id, content_digest
+from ctxgc.core.segment import Kind, Piece, Segment, Status, conflict_base, conflict_id, content_digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
@@ -80,14 +82,54 @@ def _move_uneditable_to_skeleton(ready: PreparedSegment, given: RequestSegment) 
     kept = [tokens for name, _, tokens in ready.pieces if name in given.fixed]
     pieces = tuple((name, size, 0 if name in given.fixed else tokens) for name, size, tokens in ready.pieces)
     is_opaque = ready.segment.has_opaque or given.is_fixed or bool(ready.redactions)
+    saved = sum(elision.saved_tokens for elision in given.elisions)
+    is_saving = saved <= sum(tokens for name, _, tokens in pieces if name == RESULT_PIECE)
     return replace(
         ready,
-        elisions=() if is_opaque else given.elisions,
+        elisions=given.elisions if is_saving and not is_opaque else (),
         segment=replace(ready.segment, has_opaque=is_opaque),
         skeleton_tokens=ready.skeleton_tokens + sum(kept),
         pieces=pieces,
         tombstone_tokens=ready.tombstone_tokens - PIECE_MARKER_TOKENS * min(len(kept), max(len(pieces) - 1, 0)),
     )
+
+
+async def keep_true_elisions(
+    services: Services, session: Session, given: Sequence[RequestSegment], *, is_on: bool
+) -> list[RequestSegment]:
+    """The segments with those elisions whose targets show the very lines: none in shadow, where results stay whole.
+
+    A client speaks of what the request was made from, and the content under a target's id may be another by now.
+    """
+    if not is_on:
+        return [one._replace(elisions=()) for one in given]
+    named = {elision.target for one in given for elision in one.elisions if elision.target}
+    slot_of, heap = session.heap.slot_of, session.heap
+    slots = {slot_of[id_] for id_ in named if id_ in slot_of and has_complete_segment(session, id_)}
+    stored = await services.contents.get(session.key, sorted(slots))
+    texts = {heap.ids[slot]: "".join(_texts(body)) for slot, (_, body) in stored.items()}
+    new = {one.segment.id: "".join(_texts(one.segment.body)) for one in given if one.segment.id in named - texts.keys()}
+    return await run_on_worker(services, _with_true_elisions, given, texts | new)  # type: ignore[no-any-return]
+
+
+def _texts(body: Sequence[Piece]) -> list[str]:
+    return [piece.text for piece in body if piece.name == RESULT_PIECE]
+
+
+def _with_true_elisions(given: Sequence[RequestSegment], targets: Mapping[str, str]) -> list[RequestSegment]:
+    lines_of = {id_: text.split("\n") for id_, text in targets.items()}
+    checked = []
+    for one in given:
+        lines = "".join(_texts(one.segment.body)).split("\n") if one.elisions else []
+        places = run_places(result_texts(one.segment), [(elision.first, elision.lines) for elision in one.elisions])
+        true = [
+            elision
+            for elision, place in zip(one.elisions, places, strict=True)
+            # Lines left out at birth have no target: the stash has them in this very result.
+            if place is not None and (not elision.target or is_true(elision, lines, lines_of.get(elision.target, ())))
+        ]
+        checked.append(one._replace(elisions=tuple(true)))
+    return checked
 
 
 def has_complete_segment(session: Session, id_: str) -> bool:

@@ -30,6 +30,11 @@ def is_known_management(management: Any, allowed: Set[str]) -> bool:
     return bool(edits) and isinstance(edits, list) and all(_is_known_edit(edit, allowed) for edit in edits)
 
 
+def may_clear_results(body: bytes) -> bool:
+    """Whether a body may order the server to clear results, by a look at its bytes alone. O(bytes)."""
+    return CLEAR_TOOL_USES.encode() in body
+
+
 def results_to_clear(
     management: Any, segments: Sequence[Segment], body_bytes: int, allowed: Set[str]
 ) -> frozenset[str]:

@@ -51,6 +51,13 @@ class Tail(NamedTuple):
     """Of its tool calls."""
 
 
+class CallPlace(NamedTuple):
+    """A tool call of a list: where its result ends, and the digest of its content."""
+
+    end: int
+    digest: bytes
+
+
 @dataclass(slots=True)
 class ListHead:
     """The list of a branch's last request, for the next one. Mutable; belongs to the gateway's loop."""
@@ -59,7 +66,8 @@ class ListHead:
     cuts: tuple[int, ...]
     """Offsets behind an element of the list that the model's next words follow, ascending."""
     project: str
-    last_call: str | None = None
+    calls: dict[str, CallPlace] = field(default_factory=dict)
+    """Every tool call of the list, in order."""
     elided: dict[str, tuple[ElidedSpan, ...]] = field(default_factory=dict)
     """Every elided result of the list, a span for each of its texts."""
 
@@ -70,16 +78,24 @@ class ListHead:
                 return cut
         return None
 
+    def calls_before(self, cut: int) -> dict[str, CallPlace]:
+        """The calls whose results end before a cut: they stand in every list that begins with the bytes up to there."""
+        return {id_: place for id_, place in self.calls.items() if place.end <= cut}
+
     def advance(self, body: bytes, tail: Tail, elided: Mapping[str, tuple[ElidedSpan, ...]]) -> None:
         """Take a request that begins as this list does for the last request; `elided` are those of its tail."""
         kept = [cut for cut in self.cuts if cut <= tail.start]
         self.body, self.cuts = body, (*kept, *tail.cuts)[-CUTS_MAX:]
-        self.last_call = tail.calls[-1] if tail.calls else self.last_call
+        ends = {id_: spans[-1].end for id_, spans in tail.window.spans.items()}
+        more = {id_: CallPlace(ends.get(id_, len(body)), tail.digests[id_]) for id_ in tail.calls}
+        self.calls = self.calls_before(tail.start) | more
         before = {id_: spans for id_, spans in self.elided.items() if spans[-1].place.end <= tail.start}
         self.elided = before | dict(elided)
 
 
-def list_head(body: bytes, wire: str, window: WireWindow, project: str) -> ListHead | None:
+def list_head(
+    body: bytes, wire: str, window: WireWindow, project: str, digests: Mapping[str, bytes]
+) -> ListHead | None:
     """The head of a request that was read whole; None where the list has no place to cut. Heavy."""
     text = JsonText(body)
     elements = text.elements(text.members(text.extent)[_LISTS[wire]])
@@ -92,15 +108,20 @@ def list_head(body: bytes, wire: str, window: WireWindow, project: str) -> ListH
         if len(cuts) == CUTS_MAX:
             break
         next_is_models = is_models
-    calls = [segment.id for segment in window.segments if segment.kind is Kind.TOOL_CALL]
-    return ListHead(body, tuple(reversed(cuts)), project, calls[-1] if calls else None) if cuts else None
+    ids = [segment.id for segment in window.segments if segment.kind is Kind.TOOL_CALL]
+    ends = {id_: spans[-1].end for id_, spans in window.spans.items()}
+    calls = {id_: CallPlace(ends.get(id_, len(body)), digests[id_]) for id_ in ids}
+    return ListHead(body, tuple(reversed(cuts)), project, calls) if cuts else None
 
 
 def read_tail(body: bytes, wire: str, cut: int, agent: str, project: str, carried: Set[str]) -> Tail | None:
-    """The elements behind a cut; None where they are none or cannot be read alone. Heavy for long tails."""
+    """The elements behind a cut, none in a request that is sent again; None where they cannot be read alone.
+
+    Heavy for long tails.
+    """
     elements = scan_elements(body, cut)
     if not elements:
-        return None
+        return Tail(cut, WireWindow((), {}), (), (), {})
     inner = body[elements[0].start : elements[-1].end]
     head = b'{"%s":[' % _LISTS[wire].encode()
     try:

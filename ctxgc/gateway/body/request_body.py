@@ -64,6 +64,13 @@ class BodyContents(NamedTuple):
     """Blocks and marks, where the provider's cache has marks."""
 
     @property
+    def shown_digests(self) -> Mapping[str, bytes]:
+        """The digests of the contents that the model will see: the host's server clears the others."""
+        if not self.cleared:
+            return self.digests
+        return {id_: digest for id_, digest in self.digests.items() if id_ not in self.cleared}
+
+    @property
     def has_replies(self) -> bool:
         """Whether the model has replied in this window: a window without any reply is a first request, or a side
         call. Words put into the model's mouth at the end of a list are no reply.

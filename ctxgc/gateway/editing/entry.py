@@ -46,13 +46,12 @@ ENTER_BYTES_MAX = 2 * 2**20
 
 
 class NewResults(NamedTuple):
-    """The tool calls of a list, or of its tail, and those whose results no request has carried yet."""
+    """The tool calls of a list, and those whose results no request has carried yet."""
 
-    calls: Sequence[str]
-    """Ids in order."""
+    calls: Mapping[str, bytes]
+    """The digest of each, in order."""
     entering: Sequence[Segment]
     """With their facts."""
-    digests: Mapping[str, bytes]
     project: str
 
 
@@ -91,6 +90,7 @@ class EntryEditor:
         """
         head, body = branch.head, call.body
         assert head is not None
+        body_before = head.body
         arguments = (body, call.wire, cut, branch.agent, head.project, branch.carried)
         if len(body) - cut <= INLINE_BYTES_MAX:
             tail = read_tail(*arguments)
@@ -100,8 +100,11 @@ class EntryEditor:
         if tail is None or not _holds_tombstones(branch, tail, memo_end):
             return None
         entering = entering_calls(tail.window, branch.carried)
-        await self._ask_pointers(call, branch, NewResults(tail.calls, entering, tail.digests, head.project))
-        results = elided_results(branch, tail.window.segments, tail.digests)
+        calls = {id_: place.digest for id_, place in head.calls_before(cut).items()} | tail.digests
+        await self._ask_pointers(call, branch, NewResults(calls, entering, head.project))
+        if branch.head is not head or head.body is not body_before:
+            return None  # Another request or answer has changed the list meanwhile: its places are not this body's.
+        results = elided_results(branch, tail.window.segments, calls)
         elided = {id_: elided_spans(tail.window, id_, result) for id_, result in results.items()}
         head.advance(body, tail, elided)
         branch.carried.update(tail.calls)
@@ -110,16 +113,19 @@ class EntryEditor:
 
     async def enter_parsed(self, call: ModelCall, branch: Branch, contents: BodyContents) -> None:
         """Ask for the pointers of the new results of a request that was read whole."""
-        calls = [segment.id for segment in contents.window.segments if segment.kind is Kind.TOOL_CALL]
+        all_calls = [one.id for one in contents.window.segments if one.kind is Kind.TOOL_CALL]
+        digests = contents.shown_digests
+        calls = {id_: digests[id_] for id_ in all_calls if id_ in digests}
         entering = entering_calls(contents.window, branch.carried) if branch.synced_ids else []
+        entering = [one for one in entering if one.id in calls]
         ids = {segment.id for segment in entering}
         if ids:
             known = await asyncio.get_running_loop().run_in_executor(
                 self._urgent, add_facts, contents.window.segments, contents.project, ids
             )
             entering = [segment for segment in known if segment.id in ids]
-        await self._ask_pointers(call, branch, NewResults(calls, entering, contents.digests, contents.project))
-        branch.carried = set(calls)
+        await self._ask_pointers(call, branch, NewResults(calls, entering, contents.project))
+        branch.carried = set(all_calls)
 
     async def note_list(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
         """Note the list of a request that was read whole: of the next request only the tail behind it is looked at."""
@@ -128,11 +134,11 @@ class EntryEditor:
             return
         loop = asyncio.get_running_loop()
         head = await loop.run_in_executor(
-            self._parser, list_head, call.body, call.wire, contents.window, contents.project
+            self._parser, list_head, call.body, call.wire, contents.window, contents.project, contents.digests
         )
         if head is None or branch.is_barred:
             return
-        for id_, result in elided_results(branch, contents.window.segments, contents.digests).items():
+        for id_, result in elided_results(branch, contents.window.segments, contents.shown_digests).items():
             head.elided[id_] = elided_spans(contents.window, id_, result)
         branch.head = head
         self._bound_heads(branch)
@@ -156,7 +162,7 @@ class EntryEditor:
             return
         ids = {one.id for one in new.entering}
         others = [id_ for id_ in new.calls if id_ not in ids]
-        before = others[-1] if others else branch.head.last_call if branch.head else None
+        before = others[-1] if others else None
         params: dict[str, Any] = {
             "session": branch.key,
             "project": new.project,
@@ -169,12 +175,14 @@ class EntryEditor:
         except (CallFailed, TimeoutError):
             self._counters.late_entries += 1
             return
-        present = branch.carried | set(new.calls)
+        # The daemon speaks of the list as last synced: a rewind or another content since then is news to the daemon.
+        shown = {id_ for id_, digest in new.calls.items() if id_ in ids or branch.known_digests.get(id_) == digest}
         for id_, runs in answer["elisions"].items():
-            targets = {run[2] for run in runs if run[2]}  # Lines left out at birth have none.
-            if id_ in ids and targets <= present - {id_} and not targets & branch.tombstones.keys():
-                shown = tuple(ShownLines(run[0], run[1], run[6]) for run in runs)
-                branch.elided[id_] = ElidedBody(shown, new.digests[id_])
+            # Lines left out at birth have no target: nothing in the list has to stand for them.
+            digests = {target: new.calls.get(target, b"") for target in {run[2] for run in runs}}
+            if id_ in ids and digests.keys() - {""} <= shown - branch.tombstones.keys() - {id_}:
+                lines = tuple(ShownLines(run[0], run[1], run[6], run[2]) for run in runs)
+                branch.elided[id_] = ElidedBody(lines, new.calls[id_], digests)
                 branch.elisions[id_] = runs
                 self._counters.pointers += len(runs)
 
@@ -182,15 +190,18 @@ class EntryEditor:
 def elided_results(
     branch: Branch, segments: Sequence[Segment], digests: Mapping[str, bytes]
 ) -> dict[str, ElidedResult]:
-    """The stand-ins of the results that the branch shows with pointers; other contents under their ids stay whole."""
+    """The stand-ins of the results that the branch shows with pointers; other contents under their ids stay whole.
+
+    `digests` are those of the whole list: lines whose target is not there, or is another content, stand themselves.
+    """
     found = {}
     for segment in segments:
         elided = branch.elided.get(segment.id)
         if elided is None or segment.id in branch.tombstones or digests.get(segment.id) != elided.digest:
             continue
-        texts = result_texts(segment)
-        if texts and elided.runs:
-            found[segment.id] = ElidedResult(elided_texts(texts, elided.runs))
+        texts, runs = result_texts(segment), elided.runs_in(digests)
+        if texts and runs:
+            found[segment.id] = ElidedResult(elided_texts(texts, runs))
     return found
 
 
@@ -199,7 +210,7 @@ def stand_ins_of(
 ) -> dict[str, EvictedBody]:
     """Every stand-in in force in a request that was read whole: these tombstones, and elided results."""
     window = contents.window
-    elided = elided_results(branch, window.segments, contents.digests) if branch.elided else {}
+    elided = elided_results(branch, window.segments, contents.shown_digests) if branch.elided else {}
     editable = {one.id for one in window.segments if one.id in elided and window.can_elide(one)}
     return {id_: EvictedBody(elided[id_], contents.digests[id_]) for id_ in editable} | dict(tombstones)
 
@@ -215,7 +226,9 @@ def adopt_elided_results(branch: Branch, contents: BodyContents, sessions: Itera
     for other in (other for session in known for other in session.branches.values()):
         for id_, runs in other.elisions.items():
             elided = other.elided.get(id_)
-            if elided is not None and contents.digests.get(id_) == elided.digest:
+            if elided is None or contents.digests.get(id_) != elided.digest:
+                continue
+            if elided.runs_in(contents.digests) == elided.runs:
                 branch.elisions[id_] = runs
 
 
@@ -230,11 +243,12 @@ def take_elided_results(branch: Branch, contents: BodyContents, answer: dict[str
     way_back = contents.recall_tool or COMMAND
     for segment in contents.window.segments:
         runs = tuple(
-            ShownLines(first, lines, note if _is_fixed(note) else note.replace(COMMAND, way_back, 1))
-            for first, lines, note in elided.get(segment.id, ())
+            ShownLines(first, lines, note if _is_fixed(note) else note.replace(COMMAND, way_back, 1), target)
+            for first, lines, note, target in elided.get(segment.id, ())
         )
         if runs:
-            branch.elided[segment.id] = ElidedBody(runs, contents.digests[segment.id])
+            targets = {run.target: contents.digests.get(run.target, b"-") if run.target else b"" for run in runs}
+            branch.elided[segment.id] = ElidedBody(runs, contents.digests[segment.id], targets)
         else:
             branch.elided.pop(segment.id, None)
     if branch.elided == before:

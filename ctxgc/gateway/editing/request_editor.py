@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ctxgc.gateway.body.content_coding import body_coding
+from ctxgc.gateway.body.host_edits import may_clear_results
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
 from ctxgc.gateway.body.splice_memo import OwnMark, SpliceMemo, splice_edits, splice_from_memo
 from ctxgc.gateway.editing.entry import EntryEditor, stand_ins_of
@@ -156,20 +157,23 @@ class RequestEditor:
             triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
             if triage.session is None or triage.pass_reason or not triage.holds_body:
                 return UpstreamRequest(body, self._sync_streamed_request(triage, [body]))
-            entry = self._entry_match(triage.session, body)
+            # What the server will clear is told by the whole body alone.
+            clears = may_clear_results(body)
+            entry = None if clears else self._entry_match(triage.session, body)
             obstacle = edit_obstacle(body, self._settings().context_edits_allowed, entry[1] if entry else 0)
             match = self._match_memo(triage.session, body, obstacle)
             entry = entry if entry and self._can_enter(entry[0], match, obstacle) else None
-            call = self._new_call(triage, triage.session, [body], is_held_back=match is None and entry is None)
-            call.has_entered = entry is not None
-            self._syncer.start_sync(call)
+            call = self._new_call(triage, triage.session, [body], is_held_back=False)
             entered = await self._edit_at_entry(call, entry, match) if entry else None
+            # A memo without every elided result would send one whole that went upstream with pointers before.
+            elided = match.branch.elided.keys() if match else set[str]()
+            is_all = match is not None and elided <= match.memo.elided and not (clears and elided)
+            call.has_entered = entered is not None
+            call.is_held_back = entered is None and not is_all  # The sync reads such a request at once.
+            self._syncer.start_sync(call)
             if entered is not None:
                 outgoing, edit = entered
             else:
-                call.has_entered = False
-                # A memo without every elided result would send one whole that went upstream with pointers before.
-                is_all = match is not None and match.branch.elided.keys() <= match.memo.elided
                 outgoing, edit = (
                     self._edit_from_memo(call, match) if match and is_all else await self._edit_parsed(call)
                 )
@@ -235,7 +239,11 @@ class RequestEditor:
     ) -> tuple[UpstreamRequest, ForwardedEdit] | None:
         """The call with the pointers of its new results, beside what stands in it already; None: read it whole."""
         branch, cut = entry
-        entered = await self._entry.enter_tail(call, branch, cut, match.memo if match else None)
+        try:
+            entered = await self._entry.enter_tail(call, branch, cut, match.memo if match else None)
+        except Exception:
+            _log.exception("the tail of a request could not be read alone; the request is read whole")
+            return None
         if entered is None:
             return None
         if entered.body is call.body:

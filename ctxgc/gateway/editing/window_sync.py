@@ -329,7 +329,7 @@ class WindowSyncer:
                 self._workers.parser, record_batches, contents.window, missing, contents.project, branch.elisions
             )
             for batch in batches[:-1]:
-                ahead = {"session": branch.key, "format": params["format"], "new": batch}
+                ahead = {name: params[name] for name in ("session", "format", "mode")} | {"new": batch}
                 await self._daemon.call("window.sync", ahead, SYNC_TIMEOUT_S)
             params["new"] = batches[-1]
             answer: dict[str, Any] = await self._daemon.call("window.sync", params, SYNC_TIMEOUT_S)

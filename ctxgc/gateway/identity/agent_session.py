@@ -82,6 +82,12 @@ class ElidedBody(NamedTuple):
 
     runs: tuple[ShownLines, ...]
     digest: bytes
+    targets: Mapping[str, bytes]
+    """Digest of the content of each target."""
+
+    def runs_in(self, digests: Mapping[str, bytes]) -> tuple[ShownLines, ...]:
+        """The runs whose targets stand in a request with these digests, with the same content."""
+        return tuple(run for run in self.runs if digests.get(run.target, b"") == self.targets[run.target])
 
 
 @dataclass(slots=True, eq=False)
