@@ -290,6 +290,21 @@ def test_a_class_name_has_one_home():
     assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
 
 
+def test_every_function_in_a_diagram_of_a_module_exists():
+    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    nodes = [node for tree in trees.values() for node in ast.walk(tree)]
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    fields = {node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+
+    gone = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, tree in trees.items()
+        for name in re.findall(r"─(\w+_\w+)(?:\([^)─]*\))?─", ast.get_docstring(tree) or "")
+        if name not in functions | fields
+    ]
+    assert not gone
+
+
 def singular(words):
     return words | {word.removesuffix("s") for word in words} | {word.removesuffix("ed") for word in words}
 

@@ -1,9 +1,9 @@
 """A call's input and result as skeleton and pieces, and the way back.
 
-tool input ──cut_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces
+tool input ──split_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces
            ──locate_input_pieces──▶ where each piece lies in the request
 small input and a string for each name ──join_input──▶ tool input
-result ──cut_result──▶ what it adds to the skeleton, and one piece
+result ──split_result──▶ what it adds to the skeleton, and one piece
 """
 
 from __future__ import annotations

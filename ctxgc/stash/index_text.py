@@ -1,8 +1,8 @@
 """Index text: what the full-text index holds of a segment, made in Python so that every engine indexes alike.
 
-    segment ──searchable──▶ what a person would search, field by field
-               ──entry_of──▶ lexemes for the columns text, input, path, label; and tags
-    session, kind, tool ──tags──▶ index tokens, so that a filter narrows the index scan instead of following it
+    segment ──searchable_fields──▶ what a person would search, field by field
+            ──index_entry────────▶ lexemes for the columns text, input, path, label; and tags
+    session, kind, tool ──index_tags──▶ index tokens, so that a filter narrows the index scan instead of following it
 
 The index deletes a row only by the exact lexemes that the row was made from: with any change in here
 `TOKENIZER_VERSION` must grow, so that stashes rebuild their index. Another stemmer's version does the same by itself.

@@ -1,6 +1,6 @@
 """Facts of a tool call by its input: paths with ranges, texts an edit must have seen, the shell command, the attempt.
 
-    call ──facts_of_call──▶ Facts ──answered(result)──▶ Facts ──▶ Segment          stored row ──row_facts──▶ Segment
+    call ──facts_of_call──▶ Facts ──answered(result)──▶ Facts ──▶ Segment          stored row ──add_row_facts──▶ Segment
 
 A single table for all agents: tools are known by their lower-cased name, paths by their key. A path in the input of an
 unknown tool counts as a mention.

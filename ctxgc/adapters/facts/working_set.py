@@ -1,7 +1,7 @@
 """Read out of stored tool calls for a later session: short inputs, open plan items, the text that an edit put in.
 
 tool call ──call_input──▶ input ──open_plan_items──▶ one line an item
-                                ──new_lines────────▶ the lines that it put into a file
+                                ──written_lines────▶ the lines that it put into a file
 """
 
 from __future__ import annotations

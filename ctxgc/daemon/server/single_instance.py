@@ -1,7 +1,8 @@
 """A single daemon per socket: a safe folder, a lock held for life, and a socket that appears ready or not at all.
 
-    open_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75); if that listens elsewhere, ServedElsewhere (78)
-                     └─▶ bind to a temporary name ─▶ chmod 0600 ─▶ listen ─▶ rename onto the final name
+    create_private_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75); if that listens elsewhere,
+                               │                     ServedElsewhere (78)
+                               └─▶ bind to a temporary name ─▶ chmod 0600 ─▶ listen ─▶ rename onto the final name
 
 The lock is on the folder itself, which nobody removes without the stash in it. The lock file says where its holder
 listens; a lock file that was removed is written again (`renew`), and daemons of before lock that file alone.

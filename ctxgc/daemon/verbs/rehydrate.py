@@ -1,6 +1,6 @@
 """`session.rehydrate`: a working set for a new or compacted session, in a frame within a budget.
 
-    heap ──choose_slots──▶ rows, contents ──beside the loop──▶ sections, files read ──▶ a frame
+    heap ──choose_working_set──▶ rows, contents ──beside the loop──▶ sections, files read ──▶ a frame
 
 Nothing changes, and no page fault is noted: the working set is offered, and no segment was missed.
 """

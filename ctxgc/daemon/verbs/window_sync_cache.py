@@ -1,7 +1,7 @@
 """The provider's cache in a `window.sync`: the request as sent, and the tokens that the next request will read.
 
-    `cache` (marks, blocks), edited ids ──note_sent──▶ ProviderLedger ──CacheView.of──▶ CacheState ──▶ pacer
-                                                                                  └──▶ predicted_read ──▶ reply
+    `cache` (marks, blocks), edited ids ──note_sent_request──▶ ProviderLedger ──CacheView.of──▶ CacheState ──▶ pacer
+                                                                                          └──▶ predicted_read ──▶ reply
 
 A gateway that tells no marks gets the older model: the whole prefix of the request is cached, in the provider's steps.
 """

@@ -1,6 +1,6 @@
 """The new segments of a request, made ready for their session: its clock, and the pieces that no request can edit.
 
-records ──segments_in──▶ ──clock_new_segments──▶ ──prepare_segments──▶ to be admitted
+records ──decode_new_segments──▶ ──clock_new_segments──▶ ──prepare_segments──▶ to be admitted
 """
 
 from __future__ import annotations

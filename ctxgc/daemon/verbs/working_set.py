@@ -1,6 +1,6 @@
 """The sections of a session's working set: slots, and lines of their segments.
 
-    heap ──choose_slots──▶ slots ──SectionMaker, beside the loop──▶ sections, the most needed first
+    heap ──choose_working_set──▶ slots ──SectionMaker, beside the loop──▶ sections, the most needed first
 
 Standing instructions go by reference: the host loads their text itself. A file under edit is shown from the disk if it
 is as the session left it, else the session's own last change is.

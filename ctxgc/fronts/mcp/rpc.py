@@ -1,6 +1,6 @@
 """Lines of MCP over stdio: JSON-RPC 2.0, one message per line, without a stream, a clock or a thread.
 
-    line ──read_messages──▶ messages │ BadMessage        reply, error, request ──line_of──▶ line
+    line ──parse_messages──▶ messages │ BadMessage        reply, error, request ──encode_line──▶ line
 
 Standard library only, as all of this folder: an agent starts the server and waits for it.
 """

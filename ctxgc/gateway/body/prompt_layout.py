@@ -1,7 +1,7 @@
 """A request as the provider's cache sees it: blocks in the order of the prompt, and the host's marks on them.
 
-    body, read ──layout_of──▶ PromptLayout ──prompt_of(out, own mark)──▶ Prompt       for the model of the cache
-                                           ──sent_cache_fields────────▶ `cache`      for the daemon, by segments
+    body, read ──read_layout──▶ PromptLayout ──prompt_of_layout(out, own mark)──▶ Prompt      for the model of the cache
+                                             ──sent_cache_fields───────────────▶ `cache`     for the daemon, by segments
 
 Bytes are named by the known digests of their segments, so no body is hashed twice. A request without blocks is of a
 provider that caches without marks.
