@@ -10,6 +10,7 @@ from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from ctxgc.adapters.contract import WireWindow
+from ctxgc.adapters.host_texts.window_head import allows_network, defers_ctxgc_tools, working_folder
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
@@ -28,14 +29,6 @@ HOST_SUMMARIES = "compaction"
 """The name by which a user's policy allows items in which a host, or its server, has summed a session up."""
 _OBSTACLE_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
-_FOLDER = re.compile(
-    r"^[ \t*-]*(?:(?:Primary|Current) w|W)orking directory: *(/[^\n]*[^\s])|<cwd>(/[^<\n]+)</cwd>", re.M
-)
-_DEFERRED_SERVER = re.compile(r"^<tools>\nDeferred tool namespaces:\n(?:- .*\n)*?- mcp__ctxgc: ", re.M)
-_NETWORK = re.compile(r"\bNetwork access is (\w+)|<network_access>(\w+)</network_access>")
-FOLDER_CHARS_MAX = 4096
-FOLDER_SEGMENTS_MAX = 12
-"""Segments in which an agent names its working folder and its permissions: it does so before it begins to work."""
 
 
 class BodyContents(NamedTuple):
@@ -112,44 +105,15 @@ def _read_contents(text: JsonText, window: WireWindow, edits_allowed: Set[str]) 
         tools=tool_digest(tools),
         cache_key=text.string(fields.get("prompt_cache_key")),
         profile="cache_1h" if layout is not None and layout.last_mark_life_s >= LONG_LIFE_S else "",
-        project=_project_of_window(window),
-        can_recall=_can_recall(window),
-        recall_tool=find_recall_tool(tools) or _deferred_recall_tool(window),
+        project=working_folder(window.segments),
+        can_recall=allows_network(window.segments),
+        recall_tool=find_recall_tool(tools) or (RECALL_TOOL if defers_ctxgc_tools(window.segments) else ""),
         obstacle=_server_obstacle(text, fields, edits_allowed),
         cleared=results_to_clear(management, window.segments, len(text.data), edits_allowed),
         window=window,
         digests={segment.id: content_digest(segment.skeleton, segment.body) for segment in window.segments},
         layout=layout,
     )
-
-
-def _project_of_window(window: WireWindow) -> str:
-    for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
-        for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
-            if found := _FOLDER.search(piece.text):
-                return (found[1] or found[2])[:FOLDER_CHARS_MAX]
-    return ""
-
-
-def _can_recall(window: WireWindow) -> bool:
-    """Whether Codex's first description of its sandbox allows the network: a sandbox without it has no sockets at all.
-
-    Descriptions of a later turn do not count: a tombstone stays as rendered (I14), and so does the head of a list.
-    """
-    for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
-        for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
-            if found := _NETWORK.search(piece.text):
-                return (found[1] or found[2]) != "restricted"
-    return True
-
-
-def _deferred_recall_tool(window: WireWindow) -> str:
-    """The recall tool that Codex names at the head of the list, and shows the model on demand."""
-    for segment in window.segments[:FOLDER_SEGMENTS_MAX]:
-        for piece in segment.body if segment.kind in (Kind.SYSTEM, Kind.ATTACHMENT) else ():
-            if _DEFERRED_SERVER.search(piece.text):
-                return RECALL_TOOL
-    return ""
 
 
 def _tools_extent(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
