@@ -284,6 +284,10 @@ def test_the_demo_is_a_page_and_leaves_nothing_behind(empty_home):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_takes_its_daemon_and_folder_with_it(empty_home, number):
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "demo"]
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # A background job of a shell ignores it, and so would the demo.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     code, tries = 0, 5
     while code == 0 and tries:  # Where this process was held up, the demo may be over before it is interrupted.
         child = subprocess.Popen(command, env=empty_home.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
