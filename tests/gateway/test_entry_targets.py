@@ -126,6 +126,21 @@ def test_a_target_that_the_host_orders_the_server_to_clear_is_pointed_at_by_noth
         assert results_of(session.agent.wire, session.sent[-2][1])["call_2_0"] == file_text("a")
 
 
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_call_id_that_a_rewind_freed_takes_no_pointer_of_its_first_use(stage, make):
+    session = Session(stage, make)
+    session.ask()
+    session.read(100, file_text("a", 0, 20))
+    length = len(list_in(session.agent))
+    session.read(0, file_text("a", 0, 20))
+    del list_in(session.agent)[length:]
+    session.read(0, file_text("a", 10, 20))
+    session.read(101, file_text("b"))
+
+    own, sent = (results_of(session.agent.wire, body) for body in session.sent[-1])
+    assert sent["call_0_0"] == own["call_0_0"]
+
+
 SLICES = st.tuples(st.sampled_from("abc"), st.integers(0, 5).map(lambda n: 10 * n), st.integers(20, 70))
 STEPS = st.tuples(st.sampled_from([None, None, 0.2, 0.6]), st.integers(0, 5), st.lists(SLICES, min_size=1, max_size=2))
 

@@ -84,6 +84,8 @@ def elided_lines_words(session: Session, seq: int) -> str:
 def lines_of_elided_results(session: Session, *, can_recall: bool) -> dict[str, list[list[Any]]]:
     """`elided_lines` of every resident result that does not show all of its lines, by id, as the wire has them."""
     heap = session.heap
-    residents = [seq for seq in session.indexes.elisions if heap.state[seq] == RESIDENT]
+    # Of a changed result the host's list has another content, which the elisions are not of.
+    known = session.indexes.elisions.keys() - session.indexes.changed
+    residents = [seq for seq in sorted(known) if heap.state[seq] == RESIDENT]
     shown = {heap.ids[seq]: elided_lines(session, seq, can_recall=can_recall) for seq in residents}
     return {id_: [list(lines) for lines in runs] for id_, runs in shown.items() if runs}
