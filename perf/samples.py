@@ -91,14 +91,24 @@ def prepare(told: tuple[Session, list[Output]]) -> Played:
 
 
 def deal(sessions: Iterable[Played]) -> None:
-    """Give each session its fold: by the hash of its id, in turn within each agent, so that folds are alike in size."""
-    kin: dict[str, list[Played]] = defaultdict(list)
-    for played in sessions:
-        kin[played.source].append(played)
-    for group in kin.values():
-        group.sort(key=lambda played: blake2b(played.session.encode()).digest())
-        for at, played in enumerate(group):
-            played.fold = at % FOLDS
+    """Give each session its fold."""
+    listed = list(sessions)
+    folds = folds_of((played.source, played.session) for played in listed)
+    for played in listed:
+        played.fold = folds[played.source, played.session]
+
+
+def folds_of(sessions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The fold of each (agent, session): by the hash of the id, in turn within each agent, so that folds are alike in
+    size."""
+    kin: dict[str, set[str]] = defaultdict(set)
+    for source, session in sessions:
+        kin[source].add(session)
+    return {
+        (source, session): at % FOLDS
+        for source, names in kin.items()
+        for at, session in enumerate(sorted(names, key=lambda name: blake2b(name.encode()).digest()))
+    }
 
 
 def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
@@ -143,12 +153,21 @@ def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
 
 
 def fit(sessions: Sequence[Played]) -> ReuseWeights:
-    """Ridge-regularised logistic regression by Newton's method; the bias is free.
+    """The weights of these sessions.
 
     What is reached never goes before its like: where its weight comes out below, it is `REACHED_MIN`.
     """
     inputs = np.vstack([played.inputs for played in sessions])
     labels = np.concatenate([played.labels for played in sessions])
+    fitted = ReuseWeights(*fit_logistic(inputs, labels))
+    return replace(fitted, reached=max(fitted.reached, REACHED_MIN))
+
+
+def fit_logistic(inputs: np.ndarray, labels: np.ndarray) -> list[float]:
+    """The weights of a ridge-regularised logistic regression, rounded; the first, the bias, is free.
+
+    Newton's method, O(rows · terms²) a step.
+    """
     beta = np.zeros(inputs.shape[1])
     ridge = RIDGE * np.diag([0.0, *np.ones(inputs.shape[1] - 1)])
     for _ in range(40):
@@ -159,5 +178,4 @@ def fit(sessions: Sequence[Played]) -> ReuseWeights:
         beta += step
         if np.abs(step).max() < 1e-8:
             break
-    fitted = ReuseWeights(*(round(float(value), 3) for value in beta))
-    return replace(fitted, reached=max(fitted.reached, REACHED_MIN))
+    return [round(float(value), 3) for value in beta]

@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,9 +31,8 @@ from ctxgc.replay.script import EpisodeScript, SlotAdmission, script_of
 from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import Simulation, play, simulate_policy
 from ctxgc.replay.terms import NONE, StudyTerms
-from perf.samples import FOLDS, Session, read
+from perf.samples import FOLDS, Session, fit_logistic, folds_of, read
 
-RIDGE = 3.0
 DRAWS = 1000
 PLAYED_PROFILES = ("cache_5m", "cache_1h")
 ALL_OUT = EntryRules(birth_price=birth_price(PROFILES["cache_5m"], "cache_5m"), weights=replace(FITTED, bias=-1e6))
@@ -97,39 +95,23 @@ def _samples_of_run(script: EpisodeScript, run: Simulation, admissions: Sequence
 
 
 def fit(samples: Sequence[Sample]) -> PageWeights:
-    """Ridge-regularised logistic regression by Newton's method; the bias is free."""
+    """The weights of these pages."""
     inputs = np.array([sample.terms for sample in samples], float)
     labels = np.array([sample.is_needed for sample in samples], float)
-    beta = np.zeros(inputs.shape[1])
-    ridge = RIDGE * np.diag([0.0, *np.ones(inputs.shape[1] - 1)])
-    for _ in range(40):
-        chance = 1 / (1 + np.exp(-inputs @ beta))
-        slope = inputs.T @ (labels - chance) - ridge @ beta
-        curve = (inputs * (chance * (1 - chance) + 1e-9)[:, None]).T @ inputs + ridge
-        step = np.linalg.solve(curve, slope)
-        beta += step
-        if np.abs(step).max() < 1e-8:
-            break
-    return PageWeights(*(round(float(value), 3) for value in beta))
-
-
-def fold_of(samples: Iterable[Sample]) -> dict[str, int]:
-    """Each session's fold, by the hash of its id in turn within each agent."""
-    kin = defaultdict(set)
-    for sample in samples:
-        kin[sample.source].add(sample.session)
-    return {
-        session: at % FOLDS
-        for group in kin.values()
-        for at, session in enumerate(sorted(group, key=lambda name: blake2b(name.encode()).digest()))
-    }
+    return PageWeights(*fit_logistic(inputs, labels))
 
 
 def out_of_fold(samples: Sequence[Sample]) -> list[float]:
     """The chance of each page by weights that never saw its session."""
-    folds = fold_of(samples)
-    weights = [fit([sample for sample in samples if folds[sample.session] != fold]) for fold in range(FOLDS)]
-    return [page_chance(sample.terms, weights[folds[sample.session]]) for sample in samples]
+    folds, weights = weights_by_fold(samples)
+    return [page_chance(sample.terms, weights[folds[sample.source, sample.session]]) for sample in samples]
+
+
+def weights_by_fold(samples: Sequence[Sample]) -> tuple[dict[tuple[str, str], int], list[PageWeights]]:
+    """The fold of each (agent, session), and for each fold the weights fitted on the other folds."""
+    folds = folds_of((sample.source, sample.session) for sample in samples)
+    pairs = [(sample, folds[sample.source, sample.session]) for sample in samples]
+    return folds, [fit([sample for sample, own in pairs if own != fold]) for fold in range(FOLDS)]
 
 
 def share_interval(samples: Sequence[Sample]) -> tuple[float, float]:
@@ -220,9 +202,8 @@ def play_session(session: Session, profile: str, weights: PageWeights) -> Played
 
 def played_out_of_fold(sessions: Sequence[Session], samples: Sequence[Sample], workers: int) -> list[dict[str, Any]]:
     """What ctxgc with pointers and shortening costs, each session by weights that never saw it."""
-    folds = fold_of(samples)
-    weights = [fit([sample for sample in samples if folds[sample.session] != fold]) for fold in range(FOLDS)]
-    of_session = [weights[folds.get(session[0].session, 0)] for session in sessions]
+    folds, weights = weights_by_fold(samples)
+    of_session = [weights[folds.get((session[0].source, session[0].session), 0)] for session in sessions]
     rows = []
     with ProcessPoolExecutor(workers) as pool:
         for profile in PLAYED_PROFILES:

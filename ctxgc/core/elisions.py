@@ -25,7 +25,7 @@ from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.numbered_lines import number_of, with_shift
 from ctxgc.core.redact import redact_text
-from ctxgc.core.segment import Address
+from ctxgc.core.segment import Address, Kind, Segment, Status
 from ctxgc.core.tombstone import size_label
 
 POINTER_NOTE_BEGINS = "[ctxgc: lines "
@@ -60,6 +60,17 @@ class ShownLines(NamedTuple):
     note: str
     target: str = ""
     """The result that the note speaks of: a list without that very content has the lines themselves."""
+
+
+def may_elide(segment: Segment) -> bool:
+    """Whether something else may stand in the place of lines of a call's result, as far as the call tells.
+
+    A failure is an outcome and stays whole, and so do what a person said, a plan, and what the model called back.
+    """
+    facts = segment.facts
+    if segment.kind is not Kind.TOOL_CALL or segment.status is not Status.OK or segment.has_opaque:
+        return False
+    return not (facts.holds_words or facts.is_plan or facts.recalls)
 
 
 def run_label(lines: Sequence[str | None], first: int, count: int) -> str:

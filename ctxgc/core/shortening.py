@@ -23,13 +23,13 @@ from math import log
 from operator import attrgetter, mul
 from typing import NamedTuple
 
-from ctxgc.core.elisions import Elision
+from ctxgc.core.elisions import Elision, may_elide
 from ctxgc.core.frame import HEAD
 from ctxgc.core.numbered_lines import content_of
 from ctxgc.core.pacer import FAULT_CALL_TOKENS, FAULT_FIXED_TOKENS, TUNED, Prices
 from ctxgc.core.reference import code_words, spoken_text
 from ctxgc.core.reuse import probability
-from ctxgc.core.segment import LINE_MAX, Access, Kind, Segment, Status
+from ctxgc.core.segment import LINE_MAX, Access, Segment
 from ctxgc.core.tombstone import size_label
 
 LINES_MIN = 80
@@ -156,11 +156,8 @@ def birth_price(prices: Prices, profile: str) -> BirthPrice:
 
 
 def is_shortenable(segment: Segment) -> bool:
-    """Whether lines of a call's result may be left out at all, as far as the call tells."""
-    facts = segment.facts
-    if segment.kind is not Kind.TOOL_CALL or segment.status is not Status.OK or segment.has_opaque:
-        return False
-    if facts.holds_words or facts.is_plan or facts.recalls or _RECALL_COMMAND in segment.command:
+    """Whether lines of a call's result may be left out at all: neither of a ranged read, nor of a recall's output."""
+    if not may_elide(segment) or _RECALL_COMMAND in segment.command:
         return False
     reads = (use for use in segment.paths if use.access is Access.READ)
     return all(use.first_line == 1 and use.last_line == LINE_MAX for use in reads)

@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ctxgc.adapters.contract import RESULT_PIECE
+from ctxgc.core.elisions import may_elide
 from ctxgc.core.heap import RESIDENT, Heap, HeapEntry, PointerEdge, Proof
 from ctxgc.core.line_index import LineIndex, Run
-from ctxgc.core.segment import Kind, Status
 from ctxgc.core.shortening import FITTED, BirthFacts, BirthPrice, HiddenRun, PageWeights, hidden_runs
 from ctxgc.replay.parts import ShortenedResults
 from ctxgc.replay.trace import CountedSegment
@@ -54,12 +54,8 @@ class EnteringResult(NamedTuple):
 
 def entering_result(sized: CountedSegment) -> tuple[str | None, int]:
     """The text of a call's result and its tokens, where pointers may stand in it: as the daemon's `window.enter`."""
-    segment, facts = sized.segment, sized.segment.facts
-    if segment.kind is not Kind.TOOL_CALL or segment.has_opaque or segment.status is not Status.OK:
-        return None, 0
-    if facts.holds_words or facts.is_plan or facts.recalls:
-        return None, 0
-    texts = [piece.text for piece in segment.body if piece.name == RESULT_PIECE]
+    body = sized.segment.body if may_elide(sized.segment) else ()
+    texts = [piece.text for piece in body if piece.name == RESULT_PIECE]
     return (texts[0], dict(sized.tokens.pieces)[RESULT_PIECE]) if texts else (None, 0)
 
 

@@ -24,7 +24,7 @@ from ctxgc.core.search.lexemes import (
     lexeme_spans,
     stem,
 )
-from ctxgc.core.search.positions import STARTS_MAX, QueryLexemes
+from ctxgc.core.search.positions import STARTS_MAX, QueryLexemes, make_query_lexemes
 from ctxgc.core.search.query import SearchQuery
 
 SNIPPET_CHARS = 200
@@ -51,11 +51,7 @@ class Marks:
     @cached_property
     def query_lexemes(self) -> QueryLexemes:
         """The lexemes of the query's terms."""
-        terms = self.query.terms
-        return QueryLexemes(
-            frozenset(lexeme for term in terms for way in term.ways for lexeme in way),
-            tuple(term.ways[0][-1] for term in terms if term.is_prefix),
-        )
+        return make_query_lexemes(self.query.terms)
 
     @cached_property
     def pairs_min(self) -> int:

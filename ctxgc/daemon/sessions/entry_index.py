@@ -15,6 +15,8 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from ctxgc.adapters.contract import RESULT_PIECE
+from ctxgc.core import line_index
+from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.elisions import Elision, pointer_note, run_label, run_places
 from ctxgc.core.heap import KINDS, OPAQUE, PENDING, RESIDENT
 from ctxgc.core.line_index import LineIndex, Run
@@ -31,6 +33,8 @@ CHARS_MAX = 64 * 2**20
 """Characters of those lines."""
 LABEL_BYTES_MAX = 60
 """Of a target's label in a pointer."""
+LABELS_MAX = line_index.LINES_MAX // line_index.RUN_LINES_MIN
+"""Of a session: no index has more targets, and the oldest targets leave an index first, as the oldest labels do."""
 RUN_TOKENS_MIN = 40
 """A body of fewer tokens has no run that is worth a pointer."""
 WORTH_NUMERATOR, WORTH_DENOMINATOR = 3, 2
@@ -137,7 +141,10 @@ def add_result(lines: SessionLines, segment: Segment, text: str, elisions: Seque
     """Record a result in the window, but for the lines behind its pointers."""
     lines.index.remove_target(segment.id)
     lines.index.add_target(segment.id, text, [(elision.first, elision.lines) for elision in elisions])
-    lines.labels[segment.id] = segment_label(segment, LABEL_BYTES_MAX)
+    lines.labels.pop(segment.id, None)
+    if segment.id in lines.index:
+        lines.labels[segment.id] = segment_label(segment, LABEL_BYTES_MAX)
+        drop_oldest(lines.labels, LABELS_MAX)
     if any(not elision.target for elision in elisions):
         lines.shortened.add(subject_of(segment))
 

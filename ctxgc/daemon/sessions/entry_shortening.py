@@ -57,8 +57,7 @@ def _speaker(kind: Kind, skeleton: bytes, body: Sequence, turn: int) -> Segment:
 
 def birth_price_of(pacer: PacerRules) -> BirthPrice:
     """The terms of a session's prices."""
-    dials = (PART_FAULT_PRICE_TOKENS, pacer.horizon_turns)
-    return BirthPrice(pacer.prices, *dials)
+    return BirthPrice(pacer.prices, PART_FAULT_PRICE_TOKENS, pacer.horizon_turns)
 
 
 def birth_of_result(session: Session, segment: Segment, said: frozenset[str]) -> BirthFacts | None:

@@ -88,7 +88,7 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
     async with mutate(services, "heap.collect", params) as (session, tx):
         target = collection_target(session, params.budget_tokens, params.unit)
         # Nothing else moves the heap while this change holds the session: others are served meanwhile.
-        todo: Plan = await run_on_worker(services, plan_collection, session, target)
+        todo = await run_on_worker(services, plan_collection, session, target)
         if params.must_fit:
             _require_fit(todo)
         labels = await _read_victim_labels(services, session, todo, params.limit)

@@ -82,7 +82,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
     if wire is None:
         known = ", ".join(WIRE_FORMATS)
         raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
-    window: WireWindow = await run_on_worker(services, wire.parse, params.messages)
+    window = await run_on_worker(services, wire.parse, params.messages)
     session = await services.registry.open(_session_row(services, params))
     refuse_mirror(session)
     async with mutate(services, "messages.collect", params, session) as (session, tx):

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple
 
 import msgspec
 
@@ -22,6 +22,9 @@ from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.protocol.agents import CLIENT
 from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
 from ctxgc.stash.contract import Op, PutOp
+
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
 
 SAME_HOLDERS_MAX = 8
 """Sessions that are compared where a name stands in several."""
@@ -185,7 +188,9 @@ def call_digest(verb: str, params: Mutating) -> bytes:
     return blake2b(bare, digest_size=16).digest()
 
 
-async def run_on_worker(services: Services, function: Callable[..., Any], *arguments: Any) -> Any:
+async def run_on_worker(
+    services: Services, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments
+) -> _Result:
     """Run a function that is heavy on the processor beside the loop."""
     return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)
 

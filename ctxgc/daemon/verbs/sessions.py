@@ -131,8 +131,7 @@ async def read_window_slots(services: Services, session: Session) -> list[Slot]:
     }
     rows = await services.stash.rows(session.key, window)
     contents = await services.contents.get(session.key, window)
-    slots: list[Slot] = await run_on_worker(services, _render_slots, window, out, rows, contents)
-    return slots
+    return await run_on_worker(services, _render_slots, window, out, rows, contents)
 
 
 def _render_slots(

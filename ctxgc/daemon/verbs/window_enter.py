@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.config_sections import EntryConfig
-from ctxgc.core.elisions import Elision
+from ctxgc.core.elisions import Elision, may_elide
 from ctxgc.core.heap import KINDS
 from ctxgc.core.roots import is_protected
-from ctxgc.core.segment import Kind, Segment, SessionKey, Status, content_digest
+from ctxgc.core.segment import Kind, Segment, SessionKey, content_digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.entry_index import (
     NewResult,
@@ -89,8 +89,7 @@ async def find_entry_pointers(
     request = _Entry(services, session, lines, _Choice(has_references, said), calls, after)
     if sum(len(result.text) for result in results) <= INLINE_CHARS_MAX:
         return stored | request.find_pointers(results)
-    found: dict[str, tuple[Elision, ...]] = await run_on_worker(services, request.find_pointers, results)
-    return stored | found
+    return stored | await run_on_worker(services, request.find_pointers, results)
 
 
 def is_excepted(entry: EntryConfig, session: Session) -> bool:
@@ -102,19 +101,12 @@ def is_excepted(entry: EntryConfig, session: Session) -> bool:
 
 def _entering_texts(session: Session, segment: Segment) -> tuple[str, ...]:
     """The texts of a new call's result, if something else may stand in the place of their lines."""
-    return result_texts(segment) if may_elide(session, segment) else ()
+    return result_texts(segment) if may_elide_in(session, segment) else ()
 
 
-def may_elide(session: Session, segment: Segment) -> bool:
-    """Whether something else may stand in the place of lines of a call's result.
-
-    A failure is an outcome and stays whole, and so does what a person said, what the model called back, and what the
-    user protects.
-    """
-    facts = segment.facts
-    if segment.kind is not Kind.TOOL_CALL or segment.status is not Status.OK or segment.has_opaque:
-        return False
-    return not (facts.holds_words or facts.is_plan or facts.recalls or is_protected(segment, session.rules))
+def may_elide_in(session: Session, segment: Segment) -> bool:
+    """Whether something else may stand in the place of lines of a call's result, and the user does not protect it."""
+    return may_elide(segment) and not is_protected(segment, session.rules)
 
 
 class _Choice(NamedTuple):

@@ -56,11 +56,11 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     conflicting_digests,
     decode_new_segments,
     has_complete_segment,
-    keep_true_elisions,
+    prepare_new_segments,
     segment_digests,
     sent_digests,
 )
-from ctxgc.daemon.verbs.window_sync_shadow import prepare_in_shadow
+from ctxgc.daemon.verbs.window_sync_shadow import count_in_shadow
 from ctxgc.protocol.wire import EvictedReply, SyncReply, WindowReply, WindowSync
 from ctxgc.stash.contract import ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
@@ -149,8 +149,9 @@ async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> 
     if call.todo.admit or others:
         await session.ensure_text_index()
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
-    clocked = await keep_true_elisions(call.services, session, clocked, is_on=call.is_mode_on)
-    return await prepare_in_shadow(call.services, session, clocked)
+    ready = await prepare_new_segments(call.services, session, clocked, is_on=call.is_mode_on)
+    await count_in_shadow(call.services, session, ready)
+    return ready
 
 
 def _note_uneditable(call: _Sync) -> None:
@@ -170,11 +171,10 @@ async def _find_conflicts(call: _Sync, known: Sequence[RequestSegment]) -> dict[
 
 async def _match_digests_with_rows(call: _Sync, host: HostList) -> None:
     """Compare the digests that are new to the ledger with the rows: a session that slept starts with none."""
-    session = call.session
-    known = known_session(session)
+    known = known_session(call.session)
     digests = call_digests(host, known)
     doubtful = uncompared_slots(digests, known)
-    for row in await call.services.stash.rows(session.key, sorted(doubtful)) if doubtful else ():
+    for row in await call.services.stash.rows(call.session.key, sorted(doubtful)) if doubtful else ():
         if row.digest.hex() == digests[row.seq]:
             call.ledger.digests.note_comparison(row.seq, digests[row.seq], is_stored=True)
 

@@ -94,13 +94,23 @@ def _move_uneditable_to_skeleton(ready: PreparedSegment, given: RequestSegment) 
     )
 
 
-async def keep_true_elisions(
+async def prepare_new_segments(
+    services: Services, session: Session, given: Sequence[RequestSegment], *, is_on: bool
+) -> list[PreparedSegment]:
+    """Segments of a request, ready to be admitted, each with its true elisions."""
+    true = await _keep_true_elisions(services, session, given, is_on=is_on)
+    return await run_on_worker(services, prepare_segments, services.intake, true)
+
+
+async def _keep_true_elisions(
     services: Services, session: Session, given: Sequence[RequestSegment], *, is_on: bool
 ) -> list[RequestSegment]:
     """The segments with those elisions whose targets show the very lines: none in shadow, where results stay whole.
 
     A client speaks of what the request was made from, and the content under a target's id may be another by now.
     """
+    if not any(one.elisions for one in given):
+        return list(given)
     if not is_on:
         return [one._replace(elisions=()) for one in given]
     named = {elision.target for one in given for elision in one.elisions if elision.target}
@@ -109,7 +119,7 @@ async def keep_true_elisions(
     stored = await services.contents.get(session.key, sorted(slots))
     texts = {heap.ids[slot]: "".join(_texts(body)) for slot, (_, body) in stored.items()}
     new = {one.segment.id: "".join(_texts(one.segment.body)) for one in given if one.segment.id in named - texts.keys()}
-    return await run_on_worker(services, _with_true_elisions, given, texts | new)  # type: ignore[no-any-return]
+    return await run_on_worker(services, _with_true_elisions, given, texts | new)
 
 
 def _texts(body: Sequence[Piece]) -> list[str]:

@@ -1,7 +1,7 @@
 """Shortening in shadow, as requests come: no request changes, and the session counts.
 
-new segments ──prepare──▶ ──replies──▶ parts asked back
-                            └─long results──▶ what they would leave out
+new segments, prepared ──replies──▶ parts asked back
+                       └─long results──▶ what they would leave out
 """
 
 from __future__ import annotations
@@ -24,18 +24,14 @@ from ctxgc.daemon.sessions.entry_shortening import (
 from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.mutation import run_on_worker
-from ctxgc.daemon.verbs.window_enter import is_excepted, may_elide
-from ctxgc.daemon.verbs.window_sync_intake import RequestSegment, prepare_segments
+from ctxgc.daemon.verbs.window_enter import is_excepted, may_elide_in
 
 
-async def prepare_in_shadow(
-    services: Services, session: Session, clocked: Sequence[RequestSegment]
-) -> list[PreparedSegment]:
-    """New segments ready to be admitted; where shortening is in shadow, the session's counts know them too."""
-    ready: list[PreparedSegment] = await run_on_worker(services, prepare_segments, services.intake, clocked)
+async def count_in_shadow(services: Services, session: Session, ready: Sequence[PreparedSegment]) -> None:
+    """Count what shortening would do with segments that are not admitted yet, if shortening is in shadow."""
     entry, ledger = services.config.entry, session.ledger
     if entry.shorten != "shadow" or ledger is None or ledger.last_request is None or is_excepted(entry, session):
-        return ready
+        return
     shadow, before = ledger.shortened, ledger.shortened.counts
     for one in ready:
         if one.segment.kind in REPLY_KINDS:
@@ -55,11 +51,10 @@ async def prepare_in_shadow(
             shadow.add_result(one.segment.id, watched, saved_tokens)
     for name in ("saved_tokens", "asked_back_tokens"):
         services.counts[f"shortening_{name}"] += getattr(shadow.counts, name) - getattr(before, name)
-    return ready
 
 
 def _is_new_result(session: Session, one: PreparedSegment) -> bool:
-    return not one.redactions and may_elide(session, one.segment)
+    return not one.redactions and may_elide_in(session, one.segment)
 
 
 def _watch_result(result: NewResult, birth: BirthFacts, price: BirthPrice, intake: Intake) -> tuple[WatchedResult, int]:
