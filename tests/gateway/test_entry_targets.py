@@ -141,6 +141,20 @@ def test_a_call_id_that_a_rewind_freed_takes_no_pointer_of_its_first_use(stage, 
     assert sent["call_0_0"] == own["call_0_0"]
 
 
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_call_id_twice_in_a_list_leaves_the_first_result_as_it_went_upstream(stage, make):
+    session = Session(stage, make)
+    session.ask()
+    session.read(2, file_text("c", 0, 25), file_text("c", 20, 20))
+    session.read(101, file_text("a"))
+    first = results_of(session.agent.wire, session.sent[-1][1])["call_2_1"]
+    assert first != file_text("c", 20, 20)
+    session.read(2, file_text("c", 0, 25), file_text("c", 20, 20))
+
+    session.check()
+    assert results_of(session.agent.wire, session.sent[-1][1])["call_2_1"] == first
+
+
 SLICES = st.tuples(st.sampled_from("abc"), st.integers(0, 5).map(lambda n: 10 * n), st.integers(20, 70))
 STEPS = st.tuples(st.sampled_from([None, None, 0.2, 0.6]), st.integers(0, 5), st.lists(SLICES, min_size=1, max_size=2))
 

@@ -99,8 +99,11 @@ class EntryEditor:
         memo_end = len(memo.head) if memo else 0
         if tail is None or not _holds_tombstones(branch, tail, memo_end):
             return None
+        calls_before = {id_: place.digest for id_, place in head.calls_before(cut).items()}
+        if calls_before.keys() & tail.digests.keys():
+            return None  # Only the whole list tells the two uses of a call id apart.
         entering = entering_calls(tail.window, branch.carried)
-        calls = {id_: place.digest for id_, place in head.calls_before(cut).items()} | tail.digests
+        calls = calls_before | tail.digests
         await self._ask_pointers(call, branch, NewResults(calls, entering, head.project))
         if branch.head is not head or head.body is not body_before:
             return None  # Another request or answer has changed the list meanwhile: its places are not this body's.
