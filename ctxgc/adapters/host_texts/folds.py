@@ -7,7 +7,7 @@ agents put the user's reason behind a refusal.
 a list of text blocks: each block is the tool's own, a fold, or both
 
 A span of a result is the value of a text, or the text's beginning where a fold follows. A member beside the text in its
-block (a cache mark, citations, an unknown member) has no span, and every byte of the member is sent on unchanged.
+block (a cache breakpoint, citations, an unknown member) has no span, and every byte of the member is sent on unchanged.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ctxgc.core.provider_cache import UNMARKED, CacheEntry, anthropic_provider
+from ctxgc.core.provider_cache import SHARED_PREFIX, CacheEntry, anthropic_provider
 from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.shortening_shadow import ShadowCounts, ShadowedResults
 from ctxgc.core.trust import Trust
@@ -74,7 +74,7 @@ def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
         "account": account,
         "is_real": ledger.is_account_real,
         "model": provider.model,
-        "unmarked": provider.provider.name == UNMARKED.name,
+        "unmarked": provider.provider.name == SHARED_PREFIX.name,
         "lookback": provider.provider.lookback_blocks,
         "least": provider.provider.least_tokens,
         "frames": astuple(provider.frames),
@@ -121,7 +121,7 @@ def _restore_ledger(state: _PacingState) -> tuple[RequestLedger, RegretAccount]:
     provider = ProviderLedger()
     if state.model:
         provider.switch_model(state.model)
-        known = UNMARKED if state.unmarked else anthropic_provider(state.model)
+        known = SHARED_PREFIX if state.unmarked else anthropic_provider(state.model)
         provider.provider = replace(known, lookback_blocks=state.lookback, least_tokens=state.least)
         provider.frames = FrameCalibration(*state.frames)
     for prefix, life_s, used_s, billed_tokens in state.entries:

@@ -22,10 +22,10 @@ from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.provider_cache import (
     ANTHROPIC,
     BillLesson,
+    CacheBreakpoint,
     CacheEntry,
     Entries,
     Layer,
-    Mark,
     Part,
     Prompt,
     PromptPlace,
@@ -37,7 +37,7 @@ from ctxgc.core.provider_cache import (
     entries_after_request,
     findable_prefixes,
     learn_from_bill,
-    predict_marks,
+    predict_breakpoints,
     units_of,
 )
 from ctxgc.protocol.wire import SentCache
@@ -120,8 +120,11 @@ class ProviderLedger:
         self.provider = lesson.provider
         if lesson.is_explained and read_tokens and found.prefix is not None:
             self._add_anchor(found.prefix, read_tokens)
-        end, billed_tokens = max((place for place, _ in found.marked), default=None), read_tokens + written_tokens
-        if not self.provider.marks_max:
+        end, billed_tokens = (
+            max((place for place, _ in found.breakpoint_ends), default=None),
+            read_tokens + written_tokens,
+        )
+        if not self.provider.breakpoints_max:
             end, billed_tokens = request.prompt.end, billed_tokens + plain_tokens
         at = next((unit for unit in request.prompt.units if unit.end == end), None)
         if at is not None and billed_tokens:
@@ -169,13 +172,13 @@ class ProviderLedger:
         if self.request is None:
             return None
         entries: Entries = self._entries_after(self.request)
-        host = [mark for at, mark in enumerate(self.request.prompt.marks) if at != sent.own_mark]
+        host = [point for at, point in enumerate(self.request.prompt.breakpoints) if at != sent.own_mark]
         standing = count_system_blocks(units, sent, hidden)
-        marks = predict_marks(host, standing, self.added_blocks)
-        prompt = Prompt(tuple(units), marks)
-        is_free = sent.can_mark and 0 < len(host) < self.provider.marks_max
+        breakpoints = predict_breakpoints(host, standing, self.added_blocks)
+        prompt = Prompt(tuple(units), breakpoints)
+        is_free = sent.can_mark and 0 < len(host) < self.provider.breakpoints_max
         return CacheForecast(
-            findable_prefixes(self.provider, entries, prompt, now_s, is_mark_free=is_free), hidden, prompt
+            findable_prefixes(self.provider, entries, prompt, now_s, has_free_breakpoint=is_free), hidden, prompt
         )
 
     def billed_tokens_at(self, foretold: CacheForecast, place: PromptPlace) -> int:
@@ -189,7 +192,7 @@ class ProviderLedger:
 
 
 def count_system_blocks(units: Sequence[Unit], sent: SentCache, hidden: PromptPlace) -> int:
-    """Blocks of the prompt up to the end of the system prompt: marks there stand still."""
+    """Blocks of the prompt up to the end of the system prompt: breakpoints there stand still."""
     first = len(units) - len(sent.blocks)  # The hidden prefix may be a unit of its own.
     at = first + sent.system_segments - 1
     return units[at].end.blocks if sent.system_segments and 0 <= at < len(units) else hidden.blocks
@@ -230,8 +233,10 @@ def _hash_text(text: str) -> int:
     return crc32(text.encode())
 
 
-def prompt_marks(units: Sequence[Unit], sent: SentCache) -> tuple[Mark, ...]:
-    """The marks of a request, each behind the whole units in front."""
+def prompt_breakpoints(units: Sequence[Unit], sent: SentCache) -> tuple[CacheBreakpoint, ...]:
+    """The breakpoints of a request, each behind the whole units in front."""
     return tuple(
-        Mark(units[mark.segments].end.blocks, mark.life_s) for mark in sent.marks if mark.segments < len(units)
+        CacheBreakpoint(units[point.segments].end.blocks, point.life_s)
+        for point in sent.marks
+        if point.segments < len(units)
     )

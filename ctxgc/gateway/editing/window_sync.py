@@ -299,7 +299,7 @@ class WindowSyncer:
                 contents.window,
                 contents.digests,
                 call.edited_ids,
-                call.own_mark,
+                call.own_breakpoint,
                 elided=call.elided_ids,
             )
             branch.cache.record_request(prompt, contents.model, call.arrived_s, call.reply)
@@ -358,7 +358,7 @@ class WindowSyncer:
         contents = call.contents
         assert contents is not None
         tombstones = {} if branch.is_barred else tombstones
-        rule = branch.cache.next_mark_rule(time.monotonic()) if tombstones and not contents.obstacle else None
+        rule = branch.cache.next_breakpoint_rule(time.monotonic()) if tombstones and not contents.obstacle else None
         if not has_new and (not tombstones or (rule is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
