@@ -64,7 +64,7 @@ _JOIN = (
     + rb"|>(?=[^\s<>]{6,512}</)|\([ ]?(?="
     + _Q
     + rb")|:[ \t]{0,4}[|>][+-]?[ \t]{0,4}(?:\r?\n|\\{1,7}n)[ \t]{1,32}"
-    rb"|[:*](?P<marked>\*{1,2}:?[ \t]{0,4}|\*[ \t]{0,4})"
+    rb"|[:*](?P<bold>\*{1,2}:?[ \t]{0,4}|\*[ \t]{0,4})"
     + _DIGIT_NEAR
     + rb"|(?![ ][a-z(*])(?:"
     + _Q
@@ -222,7 +222,7 @@ def _is_part_of_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> boo
         return False
     if lowered.endswith((b"require", b"auth-"), 0, at):
         return False
-    if match["sign"] is None and match["spaces"] is None and not (match["said"] or match["marked"]):
+    if match["sign"] is None and match["spaces"] is None and not (match["said"] or match["bold"]):
         return True  # ``pass `shape=0` ``
     # `bypass = …`, `passing …`
     return suffix[:1].isalpha() or (lowered[at - 1 : at].isalpha() and data[at : at + 1] != b"P")
@@ -316,7 +316,7 @@ def _locate_bare_value(
 
 def _joint_kind(data: bytes, lowered: bytes, match: re.Match[bytes]) -> str:
     """How a value is joined to its name. A space joins an option, and what a command or a line of settings sets."""
-    if match["said"] or match["marked"]:
+    if match["said"] or match["bold"]:
         return "said"
     if match["near"] is None and match["spaces"] is None and match["listed"] is None:
         return "sign"

@@ -38,7 +38,7 @@ _GLUE = frozenset(b"\\%[;")
 _PLAIN_BEFORE = frozenset((b'"', b"'", b" ", b"\n", b"=", b","))
 _PLAIN_AFTER = frozenset((b'"', b"'", b" ", b"\n", b",", b")", b"(", b";"))
 """What joins a run to nothing else."""
-_AZURE_MARK = b"JQQJ99"
+_AZURE_SIGNATURE = b"JQQJ99"
 _AFTER_COLOUR = re.compile(rb"[0-9]{0,3}m")
 _HEAD_CHARS = 2
 """Characters of a left part that choose the forms to try."""
@@ -109,7 +109,7 @@ def find_issued_secrets(data: bytes) -> list[SecretSpan]:
         end = classes.find(b" ", at + RUN_CHARS)
         end = len(data) if end < 0 else end
         run = data[at:end]
-        if run.isalnum() and run[:_HEAD_CHARS] not in _FORMS and _AZURE_MARK not in run:
+        if run.isalnum() and run[:_HEAD_CHARS] not in _FORMS and _AZURE_SIGNATURE not in run:
             # One word, a digest as a rule: no form begins in it, and what lies around it joins it to none.
             is_plain = data[at - 1 : at] in _PLAIN_BEFORE and data[end : end + 1] in _PLAIN_AFTER
         else:
@@ -154,7 +154,7 @@ def _search_token_run(data: bytes, start: int, begin: int, end: int, spans: list
         at = _word_start(data, begun) if begun and data[begun - 1] in _GLUE else begun
         if forms := _FORMS.get(data[at : at + _HEAD_CHARS]):
             _match_forms(data, at, forms, spans)
-    if start == begin and window[-1:] not in (b".", b":") and b"-us" not in window and _AZURE_MARK not in window:
+    if start == begin and window[-1:] not in (b".", b":") and b"-us" not in window and _AZURE_SIGNATURE not in window:
         return
     if window.endswith(b".") and (at := data.find(b"eyJ", start, end)) >= 0:
         # The first part of a token reaches to the run's end, so a later `eyJ` of the run would end there too.

@@ -93,7 +93,7 @@ def is_strong_password(value: bytes) -> bool:
 
 
 def is_placeholder(value: bytes) -> bool:
-    """Whether a value only stands for a secret: a variable, a mark, an example."""
+    """Whether a value only stands for a secret: a variable, a redaction, an example."""
     return _PLACEHOLDER.match(value) is not None
 
 

@@ -20,7 +20,7 @@ USER_CHARS_MAX = 200
 URL_CHARS_MAX = 400
 """Of a URL before its `@`."""
 HOST_CHARS_MAX = 128
-"""Of a webhook's address before the word that marks it."""
+"""Of a webhook's address before the word that tells it."""
 NAME_CHARS_MAX = 40
 
 _URL = re.compile(

@@ -3,7 +3,7 @@
     free() ──glibc overwrites each chunk──▶ chunks          set once, at the start
     forget ──erased on disk──▶ drop caches ──▶ fill the free blocks of Python's own allocator ──▶ give pages back
 
-Freeing only marks a block as free. The text of the block stays until somebody else is given the block: for hours, in a
+Freeing only lists a block as free. The text of the block stays until somebody else is given the block: for hours, in a
 daemon that mostly waits. What is filled was free, and is freed again.
 """
 

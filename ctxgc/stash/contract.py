@@ -305,7 +305,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
+    """A segment of a search's result, without its content. `snippet` has matches between U+0002 and U+0003."""
 
     row: SegmentRow
     project: str

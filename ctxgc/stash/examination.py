@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import content_digest
-from ctxgc.stash import body_codec, newest_mark
+from ctxgc.stash import body_codec, newest_segment
 from ctxgc.stash.deadline import Deadline
 from ctxgc.stash.health import Examination
 from ctxgc.stash.reading import chunks
@@ -60,7 +60,7 @@ async def examine(read: RunOnReader, *, is_deep: bool) -> Examination:
 def _find_missing_newest(db: sqlite3.Connection) -> list[str]:
     """A sentence where the newest segments are missing; none where the rows cannot be read, which the pages say."""
     try:
-        return [*filter(None, [newest_mark.missing_sentence(db)])]
+        return [*filter(None, [newest_segment.missing_sentence(db)])]
     except sqlite3.OperationalError:  # Time was up.
         raise
     except sqlite3.DatabaseError:

@@ -6,7 +6,7 @@ Each slice commits with the place reached, so that a run that was broken off goe
 segments await erasing from the first commit on: whoever finishes the run, or the daemon, erases their old bytes.
 """
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import contextlib

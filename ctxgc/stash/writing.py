@@ -6,7 +6,7 @@
 Long puts arrive encoded (`encode_puts` runs on any thread), so that the writer only writes.
 """
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import sqlite3

@@ -79,7 +79,7 @@ class ClaudeTexts:
         return reading if reading.kind is Kind.ATTACHMENT else TextReading(Kind.SYSTEM, text)
 
     def read_text(self, text: str, *, is_meta: bool = False) -> TextReading:
-        """See `HostTexts.read_text`. `is_meta` is a transcript's mark of a skill's text; a request has no such mark."""
+        """See `HostTexts.read_text`. `is_meta` is a transcript's flag of a skill's text; a request has no such flag."""
         if text.startswith(SUMMARY_START):
             return TextReading(Kind.SUMMARY, text)
         if text.startswith(SKILL_START):

@@ -7,7 +7,7 @@
     <system-reminder>…</system-reminder>, and other synthetic texts     system
     a note of our plugin: a frame of past text                          system
 
-An export marks such texts as synthetic; a request has no such mark, and so only a text that fits word for word counts
+An export flags such texts as synthetic; a request has no such flag, and so only a text that fits word for word counts
 there.
 """
 
@@ -37,7 +37,7 @@ class OpenCodeTexts:
         """Of the file whose text comes next."""
 
     def read_text(self, text: str, *, is_synthetic: bool = False) -> TextReading:
-        """See `HostTexts.read_text`. `is_synthetic` is an export's mark of the host's own texts."""
+        """See `HostTexts.read_text`. `is_synthetic` is an export's flag of the host's own texts."""
         before, self._facts = self._facts, facts_of_mention(text, self.cwd)
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))

@@ -169,7 +169,7 @@ class CopilotCli(LineTranscript):
             kind, facts = Kind.ATTACHMENT, output_facts(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
         if source in ("", "user"):
             kind = Kind.USER
-            thread.builder.mark_calls_late()
+            thread.builder.flag_late_calls()
         thread.builder.admit_text(kind, Role.USER, text, Birth(thread.builder.turn, wall_s), facts=facts)
 
     def _take_system_message(self, thread: _Thread, text: str, wall_s: float) -> None:

@@ -164,7 +164,7 @@ class _SessionReader:
 
     def _admit_prompt(self, content: object, birth: Birth) -> list[str]:
         if any(as_text(part.get("text")).strip() for part in parts_of(content)):
-            self.builder.mark_calls_late()
+            self.builder.flag_late_calls()
         return self.content.admit_content(content, USER, birth)
 
     def _take_reply(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:

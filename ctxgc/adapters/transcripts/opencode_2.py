@@ -79,7 +79,7 @@ class _Version2Reader:
         return [self.builder.admit_text(kind, role, text, birth)] if text.strip() else []
 
     def _take_prompt(self, message: dict[str, Any], birth: Birth) -> None:
-        self.builder.mark_calls_late()
+        self.builder.flag_late_calls()
         self._admit_text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
         for file in map(as_dict, as_list(message.get("files"))):
             self.builder.admit_text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})

@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
         self._serve_backlog()
 
     def _cancel_call(self, request: Request) -> None:
-        """Mark the call as cancelled; the verb looks at the mark where the verb can still turn back."""
+        """Flag the call as cancelled; the verb looks at the flag where the verb can still turn back."""
         id = msgspec.json.decode(request.params, type=_CancelParams).id
         if id in self._in_flight:
             self._in_flight[id].is_cancelled = True

@@ -27,7 +27,7 @@ EDITED_BYTES_MAX = 32 * 2**20
 
 HOST_SUMMARIES = "compaction"
 """The name by which a user's policy allows items in which a host, or its server, has summed a session up."""
-_OBSTACLE_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
+_OBSTACLE_MEMBERS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
 
 
@@ -87,7 +87,7 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str], start: int = 0) -> Reaso
 
     The bytes up to `start` are known to have no sign of an obstacle.
     """
-    if all(body.find(mark, start) < 0 for mark in _OBSTACLE_MARKS):
+    if all(body.find(member, start) < 0 for member in _OBSTACLE_MEMBERS):
         return None
     try:
         return read_json(body, lambda text: _server_obstacle(text, text.members(text.extent), edits_allowed))
