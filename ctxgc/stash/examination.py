@@ -100,11 +100,11 @@ def find_damaged_bodies(db: sqlite3.Connection, rids: Sequence[int]) -> list[str
             row = db.execute(_BODY, (rid,)).fetchone()
             if row is None:
                 continue  # Forgotten meanwhile.
-            source, session, id_, stamp, frame = row
+            source, session, id_, stamp, content = row
             name = f"of segment {id_!r} of {source}:{session}"
-            if frame is not None and content_digest(*body_codec.decode_frame(frame, decompress)) == stamp:
+            if content is not None and content_digest(*body_codec.decode_content(content, decompress)) == stamp:
                 continue
-            troubles.append(f"the content {name} is {'damaged' if frame is not None else 'missing'}")
+            troubles.append(f"the content {name} is {'damaged' if content is not None else 'missing'}")
         except (sqlite3.DatabaseError, ValueError) as error:  # A UnicodeDecodeError is a ValueError.
             troubles.append(f"the content {name} cannot be read: {error}")
     return troubles

@@ -22,7 +22,7 @@ from ctxgc.core.block_texts import texts_in_blocks
 from ctxgc.core.frame import blank_frames
 from ctxgc.core.search.lexemes import STEMMER_VERSION, extra_index_words, fold, lexemes, normalize_nfc, stem
 from ctxgc.core.segment import Kind, Segment
-from ctxgc.stash.body_codec import FrameStart
+from ctxgc.stash.body_codec import ContentStart
 
 INDEX_VERSION = 6
 TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
@@ -63,7 +63,7 @@ class IndexEntry(NamedTuple):
     label: str
 
 
-def searchable_fields(segment: Segment | FrameStart) -> Searchable:
+def searchable_fields(segment: Segment | ContentStart) -> Searchable:
     """The searchable fields of a segment, without NUL and surrogates.
 
     Frames are left out: a text that was brought back is found where it is from.
@@ -109,7 +109,7 @@ def speaker_lexeme(word: str) -> str:
     return f"{word}:"
 
 
-def _label_lexemes(segment: Segment | FrameStart, text: str) -> Iterator[str]:
+def _label_lexemes(segment: Segment | ContentStart, text: str) -> Iterator[str]:
     if segment.kind in TURN_KINDS and (match := _SPEAKER.match(text)):
         yield speaker_lexeme(stem(fold(match[1])))
     if 0 < segment.wall_s < 2**33:

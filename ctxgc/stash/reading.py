@@ -172,7 +172,7 @@ def _decode_verified_body(
     key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: body_codec.Transform
 ) -> tuple[bytes, tuple[Piece, ...]]:
     try:
-        skeleton, body = body_codec.decode_frame(blob, decompress)
+        skeleton, body = body_codec.decode_content(blob, decompress)
         if content_digest(skeleton, body) == stamp:
             return skeleton, body
         trouble = "its digest differs"

@@ -144,8 +144,8 @@ class _RedactionRun:
             (last, SLICE_ROWS),
         ).fetchall():
             with self._transaction():
-                for rid, frame, sid, *values in rows:
-                    self._redact_segment(rid, sid, bytes(frame), values)
+                for rid, content, sid, *values in rows:
+                    self._redact_segment(rid, sid, bytes(content), values)
                 last = rows[-1][0]
                 if not self._is_dry:
                     schema.set_counter(self._db, CURSOR, last)
@@ -164,19 +164,19 @@ class _RedactionRun:
             maintenance.finish_erasing(self._db, _no_failpoint, rids)
         maintenance.checkpoint(self._db, _no_failpoint)
 
-    def _redact_segment(self, rid: int, sid: int, frame: bytes, values: list[object]) -> None:
+    def _redact_segment(self, rid: int, sid: int, content: bytes, values: list[object]) -> None:
         key = self._keys[sid]
         try:
-            framed = body_codec.decode_row(frame, self._decompress)
+            stored = body_codec.decode_row(content, self._decompress)
         except ValueError:
             return  # A damaged body is a repair's business, and nobody can read a secret out of it.
-        row = segment_row(key, [sid, *values], framed.segment.paths)
-        segment = replace(row.segment, skeleton=framed.segment.skeleton, body=framed.segment.body)
+        row = segment_row(key, [sid, *values], stored.segment.paths)
+        segment = replace(row.segment, skeleton=stored.segment.skeleton, body=stored.segment.body)
         row = replace(row, segment=segment)
         bare, count = self._clean_row(row)
         if bare.segment != row.segment or any(redact_text(elision.note) != elision.note for elision in row.elisions):
             bare = replace(bare, elisions=())  # Lines that a secret took away are counted no more.
-        if bare.segment == row.segment and bare.elisions == row.elisions and framed.key == key:
+        if bare.segment == row.segment and bare.elisions == row.elisions and stored.key == key:
             return
         if bare.segment != row.segment:
             self.report.segments += 1
@@ -186,7 +186,7 @@ class _RedactionRun:
         id_ = self._unused_name(bare.segment.id, row.segment.id, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
         bare = replace(bare, segment=replace(bare.segment, id=id_))
         self._writer.rewrite_content(
-            rid, sid, EncodedPut(bare, body_codec.encode_frame(bare, self._compress), index_entry(bare.segment))
+            rid, sid, EncodedPut(bare, body_codec.encode_content(bare, self._compress), index_entry(bare.segment))
         )
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
         labels = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))

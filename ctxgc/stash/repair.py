@@ -246,7 +246,7 @@ def _raise_unless_damage(error: Exception) -> None:
 
 def _is_body_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Transform) -> bool:
     try:
-        return blob is not None and content_digest(*body_codec.decode_frame(blob, decompress)) == stamp
+        return blob is not None and content_digest(*body_codec.decode_content(blob, decompress)) == stamp
     except ValueError:
         return False
 

@@ -299,7 +299,7 @@ def _indexed_text(run: _Search, rid: int) -> str:
     """The text of a segment as far as the index has it."""
     for (blob,) in run.db.execute("SELECT frame FROM body WHERE rid = ?", (rid,)):
         return index_text.searchable_fields(
-            body_codec.decode_frame_start(blob, 4 * index_text.INDEX_CHARS_MAX, run.decompress)
+            body_codec.decode_content_start(blob, 4 * index_text.INDEX_CHARS_MAX, run.decompress)
         ).text
     return ""
 
@@ -317,16 +317,16 @@ def _literal_bonus(run: _Search, out: Candidates, readable: index_text.Searchabl
     return bonus * out.weights.total if has_it else 0.0
 
 
-def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.FrameStart]:
+def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.ContentStart]:
     """The segments of some rids, of long ones the start."""
-    segments: dict[int, body_codec.FrameStart] = {}
+    segments: dict[int, body_codec.ContentStart] = {}
     if not rids:
         return segments
     decompress = run.decompress
     placeholders = ", ".join("?" * len(rids))
     for rid, blob in run.db.execute(f"SELECT rid, frame FROM body WHERE rid IN ({placeholders})", tuple(rids)):
         try:
-            segments[rid] = body_codec.decode_frame_start(blob, SCORED_CHARS_MAX, decompress)
+            segments[rid] = body_codec.decode_content_start(blob, SCORED_CHARS_MAX, decompress)
         except ValueError:
             run.notes.append("a segment could not be read; run `ctxgc doctor`")
     return segments

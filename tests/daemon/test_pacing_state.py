@@ -38,7 +38,7 @@ def test_distrust_the_account_and_the_entries_are_there_again():
     assert (resumed.trust, again, resumed.is_account_real) == (ledger.trust, account, True)
     assert resumed.provider.entries == session.ledger.entries
     assert resumed.provider.anchors == session.ledger.anchors
-    assert resumed.provider.frames == session.ledger.frames
+    assert resumed.provider.overhead == session.ledger.overhead
     assert resumed.provider.provider == session.ledger.provider
 
 

@@ -23,7 +23,7 @@ from ctxgc.core.shortening_shadow import ShadowCounts, ShadowedResults
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
-from ctxgc.tokens.frame_calibration import PRIOR_WEIGHT_MIN, FrameCalibration
+from ctxgc.tokens.overhead_calibration import PRIOR_WEIGHT_MIN, OverheadCalibration
 
 FORMAT = 1
 ENTRIES_STORED_MAX = 32
@@ -77,7 +77,7 @@ def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
         "unmarked": provider.provider.name == SHARED_PREFIX.name,
         "lookback": provider.provider.lookback_blocks,
         "least": provider.provider.least_tokens,
-        "frames": astuple(provider.frames),
+        "frames": astuple(provider.overhead),
         "blocks": [provider.end_blocks, provider.added_blocks],
         "entries": entries,
         "shortened": ledger.shortened.counts,
@@ -111,7 +111,7 @@ def _decode_state(pacing: str) -> _PacingState | None:
             or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state.numbers())
         ):
             return None
-        FrameCalibration(*state.frames).to_billed(1, 1)  # Sums of no observations may have no coefficients.
+        OverheadCalibration(*state.frames).to_billed(1, 1)  # Sums of no observations may have no coefficients.
     except (ValueError, RecursionError, ArithmeticError):
         return None
     return state
@@ -123,7 +123,7 @@ def _restore_ledger(state: _PacingState) -> tuple[RequestLedger, RegretAccount]:
         provider.switch_model(state.model)
         known = SHARED_PREFIX if state.unmarked else anthropic_provider(state.model)
         provider.provider = replace(known, lookback_blocks=state.lookback, least_tokens=state.least)
-        provider.frames = FrameCalibration(*state.frames)
+        provider.overhead = OverheadCalibration(*state.frames)
     for prefix, life_s, used_s, billed_tokens in state.entries:
         provider.entries[prefix] = CacheEntry(life_s, used_s)
         if billed_tokens != NO_BILL:

@@ -6,7 +6,7 @@
 
 Positions are raw tokens and blocks of the prompt, the hidden prefix included. Billed tokens are forecast from the
 nearest prefix with a known bill, so that only the difference is an estimate: by two coefficients, per raw token and per
-block (`tokens.frame_calibration`).
+block (`tokens.overhead_calibration`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ctxgc.core.provider_cache import (
     units_of,
 )
 from ctxgc.protocol.wire import SentCache
-from ctxgc.tokens.frame_calibration import FrameCalibration
+from ctxgc.tokens.overhead_calibration import OverheadCalibration
 
 ANCHORS_MAX = 4096
 """Prefixes whose bills are remembered."""
@@ -93,13 +93,13 @@ class ProviderLedger:
     """Blocks that the last request had more than the request before."""
     anchors: dict[Hashable, int] = field(default_factory=dict)
     """Billed tokens of prefixes."""
-    frames: FrameCalibration = field(default_factory=lambda: FrameCalibration.from_prior(""))
+    overhead: OverheadCalibration = field(default_factory=lambda: OverheadCalibration.from_prior(""))
 
     def switch_model(self, model: str) -> None:
         """Follow the session to a model: each model has a tokenizer and a cache of its own."""
         if model != self.model or self.provider is ANTHROPIC:
             self.model, self.provider = model, anthropic_provider(model)
-            self.anchors, self.frames = {}, FrameCalibration.from_prior(model)
+            self.anchors, self.overhead = {}, OverheadCalibration.from_prior(model)
 
     def settle_request(self, *, was_answered: bool) -> None:
         """The last request was answered, and has left its entries; or failed, and has left none."""
@@ -137,7 +137,7 @@ class ProviderLedger:
         known = self.anchors.get(found.prefix) if found.prefix is not None else None
         if known is not None and agrees_with_bill(known, read_tokens):
             return found.predict_bill().read
-        per_raw, _ = self.frames.coefficients
+        per_raw, _ = self.overhead.coefficients
         return int(read_tokens / per_raw)
 
     def _calibrate_billing(self, prompt: Prompt, end: Unit, billed_tokens: int) -> None:
@@ -145,7 +145,7 @@ class ProviderLedger:
         before = self._nearest_anchor(prompt.units, end.end)
         if before is not None and before.end < end.end:
             raw, blocks = end.end.tokens - before.end.tokens, end.end.blocks - before.end.blocks
-            self.frames = self.frames.observe(raw, blocks, billed_tokens - self.anchors[before.prefix])
+            self.overhead = self.overhead.observe(raw, blocks, billed_tokens - self.anchors[before.prefix])
 
     def _add_anchor(self, prefix: Hashable, tokens: int) -> None:
         self.anchors.pop(prefix, None)
@@ -185,7 +185,7 @@ class ProviderLedger:
         """Billed tokens of the prompt up to this place."""
         anchor = self._nearest_anchor(foretold.prompt.units, place)
         start, billed = (anchor.end, self.anchors[anchor.prefix]) if anchor else (PromptPlace(0, 0), 0)
-        per_raw, per_block = self.frames.coefficients
+        per_raw, per_block = self.overhead.coefficients
         return max(
             0, round(billed + per_raw * (place.tokens - start.tokens) + per_block * (place.blocks - start.blocks))
         )
