@@ -26,7 +26,7 @@ from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.numbered_lines import number_of, with_shift
 from ctxgc.core.redact import redact_text
 from ctxgc.core.segment import Address, Kind, Segment, Status
-from ctxgc.core.tombstone import size_label
+from ctxgc.core.tombstone import size_text
 
 POINTER_NOTE_BEGINS = "[ctxgc: lines "
 NOTE_CHARS_MAX = 2000
@@ -73,7 +73,7 @@ def may_elide(segment: Segment) -> bool:
     return not (facts.holds_words or facts.is_plan or facts.recalls)
 
 
-def run_label(lines: Sequence[str | None], first: int, count: int) -> str:
+def run_text(lines: Sequence[str | None], first: int, count: int) -> str:
     """The lines of a run in words, counted from 1: by the numbers that the lines bear, else by their order."""
     start, end = number_of(lines[first] or ""), number_of(lines[first + count - 1] or "")
     if start is not None and end is not None and end.value - start.value == count - 1:
@@ -92,7 +92,7 @@ def line_tombstone_note(address: Address, first: int, lines: int, tokens: int, *
     """The text in place of lines whose target was evicted."""
     run = f"{first + 1}-{first + lines}"
     way_back = f"ctxgc recall {address} --lines {run}" if can_recall else "make the call again"
-    return f"[evicted by ctxgc: lines {run}, {size_label(tokens)} tokens; get them back: {way_back}]"
+    return f"[evicted by ctxgc: lines {run}, {size_text(tokens)} tokens; get them back: {way_back}]"
 
 
 def lines_in_force(

@@ -30,7 +30,7 @@ from ctxgc.core.pacer import FAULT_CALL_TOKENS, FAULT_FIXED_TOKENS, TUNED, Price
 from ctxgc.core.reference import code_words, spoken_text
 from ctxgc.core.reuse import probability
 from ctxgc.core.segment import LINE_MAX, Access, Segment
-from ctxgc.core.tombstone import size_label
+from ctxgc.core.tombstone import size_text
 
 LINES_MIN = 80
 """A result of fewer lines stays whole."""
@@ -297,7 +297,7 @@ def hidden_note(run: HiddenRun, call: str, lines_before: int = 0) -> str:
     outline = f" ({run.outline})" if run.outline else ""
     recall = f"ctxgc recall {call} --lines {lines_before + first}-{lines_before + last}, or " if call else ""
     return (
-        f"{HIDDEN_NOTE_BEGINS}{first}-{last}, {size_label(run.tokens)} tokens{outline}; "
+        f"{HIDDEN_NOTE_BEGINS}{first}-{last}, {size_text(run.tokens)} tokens{outline}; "
         f"get them or a part: {recall}make the call again with a range]"
     )
 

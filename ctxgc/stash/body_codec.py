@@ -2,7 +2,7 @@
 
     zstd( length of facts, 4 bytes │ facts, JSON │ skeleton │ piece │ piece │ … )
 
-The facts repeat the segment's session, id and labels, so that a file of which only the body pages can be read is still
+The facts repeat the segment's session, id and facts, so that a file of which only the body pages can be read is still
 a stash.
 """
 
@@ -113,12 +113,12 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
 def _build_segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> Segment:
     try:
         place, born_turn = facts["at"]
-        labels = {name: facts[name] for name in facts.keys() & _DEFAULTS.keys()}
-        labels |= {name: tuple(labels[name]) for name in ("refs", "tags") if name in labels}
-        if "status" in labels:
-            labels["status"] = STATUSES[labels["status"]]
+        optional = {name: facts[name] for name in facts.keys() & _DEFAULTS.keys()}
+        optional |= {name: tuple(optional[name]) for name in ("refs", "tags") if name in optional}
+        if "status" in optional:
+            optional["status"] = STATUSES[optional["status"]]
         if "facts" in facts:
-            labels["facts"] = unpack_facts(facts["facts"])
+            optional["facts"] = unpack_facts(facts["facts"])
         return Segment(
             id=facts["id"],
             kind=KINDS[facts["kind"]],
@@ -128,7 +128,7 @@ def _build_segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ..
             skeleton=skeleton,
             body=body,
             paths=_unpack_paths(facts),
-            **labels,
+            **optional,
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an encoded content: {error!r}") from error

@@ -84,7 +84,9 @@ def searchable_fields(segment: Segment | ContentStart) -> Searchable:
     paths = tuple(
         "/".join(_normalize_text(use.path).rstrip("/").split("/")[-PATH_PARTS:]) for use in segment.paths[:PATHS_MAX]
     )
-    return Searchable(text, given[:INPUT_CHARS_MAX], tuple(dict.fromkeys(paths)), tuple(_label_lexemes(segment, text)))
+    return Searchable(
+        text, given[:INPUT_CHARS_MAX], tuple(dict.fromkeys(paths)), tuple(_speaker_and_date_lexemes(segment, text))
+    )
 
 
 def index_entry(segment: Segment) -> IndexEntry:
@@ -109,7 +111,7 @@ def speaker_lexeme(word: str) -> str:
     return f"{word}:"
 
 
-def _label_lexemes(segment: Segment | ContentStart, text: str) -> Iterator[str]:
+def _speaker_and_date_lexemes(segment: Segment | ContentStart, text: str) -> Iterator[str]:
     if segment.kind in TURN_KINDS and (match := _SPEAKER.match(text)):
         yield speaker_lexeme(stem(fold(match[1])))
     if 0 < segment.wall_s < 2**33:

@@ -8,8 +8,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import StorageFailed
-from ctxgc.core.labels import SHADOW
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, content_digest, legacy_session_number
 from ctxgc.stash import body_codec, columns
 from ctxgc.stash.contract import Collection, Edge, Eviction, Op, SegmentRow, SessionRow

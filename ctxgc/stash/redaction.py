@@ -189,8 +189,8 @@ class _RedactionRun:
             rid, sid, EncodedPut(bare, body_codec.encode_content(bare, self._compress), index_entry(bare.segment))
         )
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
-        labels = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
-        self._execute_unless_dry(f"UPDATE segment SET {sets} WHERE rid = ?", (*labels, *content_values(bare), rid))
+        names = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
+        self._execute_unless_dry(f"UPDATE segment SET {sets} WHERE rid = ?", (*names, *content_values(bare), rid))
         self._execute_unless_dry("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
 
     def _unused_name(self, name: str, before: str, query: str, owner: object) -> str:

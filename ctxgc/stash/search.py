@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ctxgc.core.labels import MATCH_START
+from ctxgc.core.display_texts import MATCH_START
 from ctxgc.core.search.positions import locate_in_text, make_query_lexemes
 from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, Term, looks_like_exclusion, parse_query
 from ctxgc.core.search.ranking import (

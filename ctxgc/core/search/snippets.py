@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from ctxgc.core.labels import MATCH_END, MATCH_START
+from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.search.lexemes import (
     SIGNED,
     blank_out_signs,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ctxgc.config_sections import PacerConfig
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.pacer_driver import hard_limit_tokens

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from ctxgc.adapters.facts.working_set import short_inputs
 from ctxgc.core.block_texts import texts_in_skeleton
+from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import ChosenLines, ExcerptSource, Frame, Packer, pack_lines, pack_matches, pack_neighbours
 from ctxgc.core.frame import render_frame, split_lines
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.labels import MATCH_END, MATCH_START
 from ctxgc.core.line_ranges import LineRange, query_words
 from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, legacy_session_number
 from ctxgc.core.tombstone import segment_label

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
+from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
 from ctxgc.core.regret_budget import PacerRequest, RegretAccount

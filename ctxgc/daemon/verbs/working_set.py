@@ -21,7 +21,7 @@ from ctxgc.core.line_ranges import LineRange, ranges_of_lines
 from ctxgc.core.masks import filter_table
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Kind
-from ctxgc.core.tombstone import size_label
+from ctxgc.core.tombstone import size_text
 from ctxgc.daemon.project_files import read_unchanged_file
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.excerpts import StoredSegment, excerpt_source, origin_facts_in_session
@@ -173,7 +173,7 @@ class SectionMaker:
                 continue  # An earlier working set, which a hook gave: no rule, and older than this one.
             # A rule without a file has no name but its first words.
             first = "" if one.row.segment.paths else next(filter(str.strip, texts), "")[:FIRST_CHARS]
-            name = f"{what}, {size_label(tokens)} tokens"
+            name = f"{what}, {size_text(tokens)} tokens"
             lines.setdefault(one.row.digest, f"{address} {name}: {first}" if first else f"{address} {name}")
         facts = ("by reference", "`ctxgc recall ADDRESS` brings one back")
         source = ExcerptSource(

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line

@@ -11,7 +11,7 @@ import base64
 import os
 import sys
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
     KINDS,

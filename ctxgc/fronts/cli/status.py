@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import CommandRefused, Shell, agent_window_tokens, refuse_usage

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from ctxgc.core.labels import MATCH_END, MATCH_START, SHADOW, tokens_text
+from ctxgc.core.display_texts import MATCH_END, MATCH_START, SHADOW, tokens_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

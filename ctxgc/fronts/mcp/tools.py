@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_text
+from ctxgc.core.display_texts import MATCH_END, MATCH_START, tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import frame_text
 from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage, require_no_cursor
