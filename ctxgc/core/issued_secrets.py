@@ -122,8 +122,8 @@ def find_issued_secrets(data: bytes) -> list[SecretSpan]:
             _search_token_run(data, start, at, end, spans)
         before, at = end, classes.find(_RUN, end)
     if b"PRIVATE KEY" in data:
-        for rule in _PRIVATE_KEYS:
-            spans += [SecretSpan(*match.span(), "private_key") for match in rule.finditer(data)]
+        for pattern in _PRIVATE_KEYS:
+            spans += [SecretSpan(*match.span(), "private_key") for match in pattern.finditer(data)]
         spans += _keys_without_head(data)
     if b"BEGIN OpenVPN" in data:
         spans += [SecretSpan(*match.span(1), "private_key") for match in _STATIC_KEY.finditer(data)]

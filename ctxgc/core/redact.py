@@ -2,8 +2,8 @@
 
     bytes ──issued, named──▶ spans ──merge──▶ «redacted:KIND» in their place ──again, until nothing is found──▶ bytes
 
-Pure, deterministic, and idempotent by construction: a redaction has no part that a rule takes for a secret. Credentials
-of an issuer's form are in `issued_secrets`, credentials that the text before them names in `named_secrets`.
+Pure, deterministic, and idempotent by construction: a redaction has no part that a pattern takes for a secret.
+Credentials of an issuer's form are in `issued_secrets`, credentials that the text before them names in `named_secrets`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def redact_text(text: str) -> str:
 
 
 def redact_base_id(id_: str) -> str:
-    """An id that takes ordinals, without secrets: with any ordinal behind it too, no rule finds a secret in it.
+    """An id that takes ordinals, without secrets: with any ordinal behind it too, no pattern finds a secret in it.
 
     `secret:~11` reads as a value that a name is given. Empty where no such id was found.
     """
@@ -191,7 +191,7 @@ def _redact_named_value(text: str, name: str) -> tuple[str, int]:
 
 
 def _is_redaction(data: bytes, span: SecretSpan) -> bool:
-    """Whether a span is a redaction already, whole or its kind: a rule that took redactions for secrets would never
+    """Whether a span is a redaction already, whole or its kind: a pattern that took redactions for secrets would never
     end."""
     start = data.rfind(_START, max(0, span.start - REDACTION_BYTES_MAX), span.start + len(_START))
     return start >= 0 and data.find(_END, start, span.end + len(_END)) + len(_END) >= span.end

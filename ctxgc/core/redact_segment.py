@@ -30,7 +30,7 @@ def redact_segment(segment: Segment) -> tuple[Segment, int]:
         return segment, 0
     facts = cleaned.facts
     if facts.attempt:
-        # Words of the call, changed beyond what a rule knows again: lower case hides an issuer's prefix.
+        # Words of the call, changed beyond what a pattern knows again: lower case hides an issuer's prefix.
         facts = facts._replace(attempt=cleaned.command or cleaned.id)
     return replace(cleaned, skeleton=skeleton, body=tuple(body), facts=facts), count
 
@@ -42,7 +42,7 @@ def redact_names(segment: Segment) -> Segment:
     clean = redact_texts(texts)
     if clean == texts:
         return segment
-    # A path may be a word of the command, alone: no rule finds a secret in it without the words around it.
+    # A path may be a word of the command, alone: no pattern finds a secret in it without the words around it.
     for secret, redaction in redactions_by_secret(segment.command).items():
         clean = [text.replace(secret, redaction) for text in clean]
     rest = iter(clean)

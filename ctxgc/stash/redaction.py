@@ -1,4 +1,5 @@
-"""Redaction of what is stored: a stash of before a rule, read row by row and written without its credentials.
+"""Redaction of what is stored: a stash from before a pattern was known, read row by row and written without its
+credentials.
 
     sessions, positions, op replies ──▶ segments by rid, a slice a transaction ──▶ index, file and WAL written anew
 

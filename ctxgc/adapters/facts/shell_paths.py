@@ -5,7 +5,7 @@
     rg -n 'word' src/a.rs             mention
     cat x > y                         read x, write y
 
-Rules, no shell: a command that is too clever yields fewer paths, never an error. Linear in the text.
+Heuristics, no shell: a command that is too clever yields fewer paths, never an error. Linear in the text.
 """
 
 from __future__ import annotations

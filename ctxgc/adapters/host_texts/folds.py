@@ -2,7 +2,7 @@
 agents put the user's reason behind a refusal.
 
     "output\\n\\n<system-reminder>\\nThe user sent a new message while you were working:\\n…\\n</system-reminder>"
-     └ the tool's own: may go         └ a fold: the user's words, or a rule; never edited
+     └ the tool's own: may go         └ a fold: the user's words, or an instruction; never edited
 
 a list of text blocks: each block is the tool's own, a fold, or both
 

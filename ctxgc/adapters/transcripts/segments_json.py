@@ -122,7 +122,8 @@ def _encode_bytes(data: bytes) -> dict[str, str]:
 def redact_id(id_: str, ids: Container[str]) -> str:
     """An id without a credential: of two ids that a redaction makes equal, the second gets an ordinal.
 
-    An id with a redaction counts too: an older segment of the same stash may have been stored before the rule.
+    An id with a redaction counts too: an older segment of the same stash may have been stored before the pattern was
+    known.
     """
     given = clean_name(id_)
     bare = redact_text(given)

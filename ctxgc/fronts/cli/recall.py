@@ -366,8 +366,8 @@ COMMANDS = {
     "rehydrate": CommandSpec(
         rehydrate,
         _add_rehydrate_arguments,
-        notes="A working set has rules by reference, pins, the last request, open plan items, files under edit, the "
-        "last decisions, the last error. A file is read from the disk if it is as the session left it.",
+        notes="A working set has instructions by reference, pins, the last request, open plan items, files under edit, "
+        "the last decisions, the last error. A file is read from the disk if it is as the session left it.",
     ),
     "forget": CommandSpec(forget, _add_forget_arguments, has_session=True, timeout_s=300.0),
     "backup": CommandSpec(backup, _add_backup_arguments, timeout_s=BACKUP_S),

@@ -1,6 +1,6 @@
 """The provider's cache of a branch, in the gateway's blocks: the place for a breakpoint of our own.
 
-    request, as sent ──note──▶ waits ──answered 200──▶ entries ──rule──▶ BreakpointRule ──▶ a breakpoint, or none
+    request ──note──▶ waits ──answered 200──▶ entries ──breakpoint_placer──▶ BreakpointPlacer ──▶ a breakpoint, or none
 
 The daemon keeps the same entries in tokens, for its decisions; the gateway keeps the entries in blocks, because a
 breakpoint is put between a request's arrival and its departure.
@@ -31,14 +31,14 @@ class ReplyOutcome(Protocol):
     is_answer: bool
 
 
-class BreakpointRule(NamedTuple):
-    """The rule for a breakpoint of our own in a request. A value: a worker may ask the rule."""
+class BreakpointPlacer(NamedTuple):
+    """Chooses the place for a breakpoint of our own in a request. A value: a worker may ask the placer."""
 
     provider: Provider
     entries: Entries
     now_s: float
     added_blocks: int = 0
-    """Blocks that the request will have more than the prompt that the rule is asked about."""
+    """Blocks that the request will have more than the prompt that the placer is asked about."""
 
     def choose_breakpoint(
         self, prompt: Prompt, standing_blocks: int, can_carry: Sequence[bool], tombstone_blocks: int
@@ -78,14 +78,14 @@ class BranchCache:
         if self._request is not None and self._request[2].is_answer:
             self._entries = entries_after_request(self._provider, self._entries, *self._request[:2])
 
-    def breakpoint_rule(self, now_s: float) -> BreakpointRule | None:
-        """The rule for a request that is here now."""
+    def breakpoint_placer(self, now_s: float) -> BreakpointPlacer | None:
+        """The placer for a request that is here now."""
         self._apply_last_request()
-        return None if self.is_barred else BreakpointRule(self._provider, self._entries, now_s)
+        return None if self.is_barred else BreakpointPlacer(self._provider, self._entries, now_s)
 
-    def next_breakpoint_rule(self, now_s: float) -> BreakpointRule | None:
-        """The rule for the request that comes next, if the last request is answered."""
+    def next_breakpoint_placer(self, now_s: float) -> BreakpointPlacer | None:
+        """The placer for the request that comes next, if the last request is answered."""
         if self.is_barred or self._request is None:
             return None
         entries = entries_after_request(self._provider, self._entries, *self._request[:2])
-        return BreakpointRule(self._provider, entries, now_s, self.added_blocks)
+        return BreakpointPlacer(self._provider, entries, now_s, self.added_blocks)

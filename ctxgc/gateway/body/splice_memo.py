@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ctxgc.adapters.contract import ElidedResult, StandIn, WireBlock
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.provider_cache import LONG_LIFE_S, CacheBreakpoint
-from ctxgc.gateway.body.branch_cache import BreakpointRule
+from ctxgc.gateway.body.branch_cache import BreakpointPlacer
 from ctxgc.gateway.body.prompt_layout import prompt_of_layout
 from ctxgc.gateway.body.request_body import BodyContents
 
@@ -108,9 +108,9 @@ def splice_edits(
     wire: str,
     contents: BodyContents,
     evicted: Mapping[str, EvictedBody],
-    rule: BreakpointRule | None = None,
+    placer: BreakpointPlacer | None = None,
 ) -> SplicedRequest:
-    """The body with these tombstones and the breakpoint that the rule wants; the same object if there is neither.
+    """The body with these tombstones and the breakpoint that the placer wants; the same object if there is neither.
 
     A segment without spans in this body (pending, signed, not text) stays whole, and so does another content under an
     evicted segment's id.
@@ -123,7 +123,7 @@ def splice_edits(
     ends = {id_: max(span.end for span in spans[id_]) for id_ in applicable}
     spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable) if applicable else body
     # A pointer stands from its first request on, and no cache loses bytes by it: our breakpoint is for tombstones.
-    own = _choose_own_breakpoint(contents, {id_: end for id_, end in ends.items() if id_ not in elided}, elided, rule)
+    own = _choose_own_breakpoint(contents, {id_: end for id_, end in ends.items() if id_ not in elided}, elided, placer)
     block = contents.layout.block_of_breakpoint(own) if own and contents.layout else None
     start = None if block is None else _breakpoint_offset(body, wire, contents, applicable, block, len(spliced))
     placed = OwnBreakpoint(own, start) if own and start is not None else None
@@ -159,13 +159,13 @@ def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnBr
 
 
 def _choose_own_breakpoint(
-    contents: BodyContents, ends: Mapping[str, int], elided: frozenset[str], rule: BreakpointRule | None
+    contents: BodyContents, ends: Mapping[str, int], elided: frozenset[str], placer: BreakpointPlacer | None
 ) -> CacheBreakpoint | None:
     layout = contents.layout
-    if rule is None or layout is None:
+    if placer is None or layout is None:
         return None
     prompt = prompt_of_layout(layout, contents.window, contents.digests, ends.keys(), elided=elided)
-    return rule.choose_breakpoint(
+    return placer.choose_breakpoint(
         prompt, layout.blocks_before_messages, layout.can_carry_breakpoints(), layout.blocks_up_to(ends.values())
     )
 

@@ -275,11 +275,11 @@ class RequestEditor:
             reason = contents.obstacle or reason
             branch = placement.branch
             has_breakpoint = placement.mode == "on" and not contents.obstacle
-            rule = branch.cache.breakpoint_rule(time.monotonic()) if has_breakpoint else None
+            placer = branch.cache.breakpoint_placer(time.monotonic()) if has_breakpoint else None
             if placement.mode == "on" and not contents.obstacle and self._settings().references_of(branch.agent):
                 await self._entry.enter_parsed(call, branch, contents)
             stand_ins = stand_ins_of(branch, contents, branch.tombstones)
-            body, memo, own, elided = splice_edits(call.body, call.wire, contents, stand_ins, rule)
+            body, memo, own, elided = splice_edits(call.body, call.wire, contents, stand_ins, placer)
             if memo is not None or elided:
                 branch.store_memo(memo)
                 ids = memo.ids if memo else frozenset[str]()

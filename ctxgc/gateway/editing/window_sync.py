@@ -358,13 +358,13 @@ class WindowSyncer:
         contents = call.contents
         assert contents is not None
         tombstones = {} if branch.is_barred else tombstones
-        rule = branch.cache.next_breakpoint_rule(time.monotonic()) if tombstones and not contents.obstacle else None
-        if not has_new and (not tombstones or (rule is None and branch.memo is not None)):
+        placer = branch.cache.next_breakpoint_placer(time.monotonic()) if tombstones and not contents.obstacle else None
+        if not has_new and (not tombstones or (placer is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
         memo, stand_ins = branch.memo, stand_ins_of(branch, contents, tombstones)
         spliced: SplicedRequest = await loop.run_in_executor(
-            self._workers.parser, splice_edits, call.body, call.wire, contents, stand_ins, rule
+            self._workers.parser, splice_edits, call.body, call.wire, contents, stand_ins, placer
         )
         if not branch.is_barred and (has_new or branch.memo is memo):  # Else a later request has a longer memo.
             branch.tombstones = tombstones
