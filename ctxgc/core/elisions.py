@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.numbered_lines import number_of, with_shift
+from ctxgc.core.numbered_lines import number_of, shift_number
 from ctxgc.core.redact import redact_text
 from ctxgc.core.segment import Address, Kind, Segment, Status
 from ctxgc.core.tombstone import size_text
@@ -187,7 +187,7 @@ def is_true(elision: Elision, lines: Sequence[str], target_lines: Sequence[str])
     """Whether a target shows the lines of an elision: following the pointer gives them, byte for byte."""
     there = target_lines[elision.target_first : elision.target_first + elision.lines]
     here = lines[elision.first : elision.first + elision.lines]
-    return len(here) == elision.lines and [with_shift(line, elision.shift) for line in there] == [*here]
+    return len(here) == elision.lines and [shift_number(line, elision.shift) for line in there] == [*here]
 
 
 def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str, str]) -> str:
@@ -204,7 +204,7 @@ def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str,
         lines += shown[at : at + gap]
         at += gap + 1
         target = bodies[elision.target].split("\n")[elision.target_first : elision.target_first + elision.lines]
-        lines += [with_shift(line, elision.shift) for line in target]
+        lines += [shift_number(line, elision.shift) for line in target]
     return "\n".join(lines + shown[at:])
 
 

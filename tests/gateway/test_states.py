@@ -285,7 +285,7 @@ def fails(*_, **__):
         (RequestEditor, "_triage"),
         (RequestEditor, "_triage_session"),
         (RequestEditor, "_new_call"),
-        (RequestEditor, "_edit_parsed"),
+        (RequestEditor, "_edit_from_contents"),
         (UsageScanner, "feed"),
     ],
 )

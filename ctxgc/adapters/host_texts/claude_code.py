@@ -22,11 +22,11 @@ from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.host_texts.wrappers import (
     TextReading,
     Wrapper,
+    interjected_words,
     most_protected_reading,
     output_facts,
     parse_wrappers,
     tag_text,
-    typed_words,
 )
 from ctxgc.core.segment import Access, Kind, PathUse
 
@@ -72,7 +72,7 @@ class ClaudeTexts:
 
     def read_fold(self, text: str) -> TextReading:
         """See `HostTexts.read_fold`. A reminder with a tag inside is no wrapper, and stays."""
-        words = typed_words(text)
+        words = interjected_words(text)
         if words is not None:
             return TextReading(Kind.USER, words)
         reading = self.read_text(text)
@@ -107,7 +107,7 @@ class ClaudeTexts:
         return TextReading(Kind.USER, text)
 
     def _read_reminder(self, inner: str, text: str) -> TextReading:
-        if (words := typed_words(inner)) is not None:
+        if (words := interjected_words(inner)) is not None:
             return TextReading(Kind.USER, words)
         facts = self._facts_of_shown_file(inner.strip())
         is_shown = facts is not None and not any(is_instruction_file(use.path) for use in facts.paths)

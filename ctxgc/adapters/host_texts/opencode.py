@@ -19,7 +19,7 @@ from typing import Any
 from ctxgc.adapters.facts.instruction_files import is_instruction_file
 from ctxgc.adapters.facts.result_words import find_folds
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
-from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, parse_wrappers, typed_words
+from ctxgc.adapters.host_texts.wrappers import TextReading, interjected_words, output_facts, parse_wrappers
 from ctxgc.core.frame import is_note
 from ctxgc.core.segment import Kind
 
@@ -47,7 +47,7 @@ class OpenCodeTexts:
         is_reminder = (
             {wrapper.tag for wrapper in parse_wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
         )
-        if is_reminder and (words := typed_words(text)) is not None:
+        if is_reminder and (words := interjected_words(text)) is not None:
             return TextReading(Kind.USER, words)
         is_ours = is_synthetic or is_reminder or is_note(text)
         return TextReading(Kind.SYSTEM if is_ours else Kind.USER, text)

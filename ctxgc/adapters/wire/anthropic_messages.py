@@ -17,7 +17,7 @@ from typing import Any
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.host_texts.dialects import host_texts_of
 from ctxgc.adapters.host_texts.folds import read_folded_result
-from ctxgc.adapters.host_texts.wrappers import typed_words
+from ctxgc.adapters.host_texts.wrappers import interjected_words
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.skeletons import locate_input_pieces
@@ -80,7 +80,7 @@ class AnthropicMessages:
         thinking, and so is evicted thinking, blank text, and blocks of other APIs. A window that starts with the
         assistant gets a user message in front, because the API wants one.
         """
-        shown = [line for line in lines_of(slots) if _is_rendered(line)]
+        shown = [line for line in lines_of(slots) if _can_render(line)]
         front = next((i for i, line in enumerate(shown) if not _is_system_text(line)), len(shown))
         system = [{"type": "text", "text": line.text} for line in shown[:front] if isinstance(line, SpokenText)]
         messages = _render_messages(shown[front:])
@@ -158,7 +158,7 @@ def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, bui
     said = text.string(extent)
     if kind is Kind.USER:
         builder.add_user_text(said, extent)
-    elif role is Role.SYSTEM and (words := typed_words(said)) is not None:
+    elif role is Role.SYSTEM and (words := interjected_words(said)) is not None:
         builder.add_text(Kind.USER, Role.USER, words, None)  # Some models get what the user typed as a system message.
     else:
         builder.add_text(kind, role, said, extent)
@@ -211,7 +211,7 @@ def _is_system_text(line: Line) -> bool:
     return isinstance(line, SpokenText) and line.role in (Role.SYSTEM, Role.DEVELOPER)
 
 
-def _is_rendered(line: Line) -> bool:
+def _can_render(line: Line) -> bool:
     if isinstance(line, Thought):
         return bool(line.signature)
     if isinstance(line, Opaque):

@@ -25,6 +25,7 @@ from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_in_shadow
 from ctxgc.daemon.sessions.elided_results import lines_of_elided_results
+from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
 from ctxgc.daemon.sessions.pacing_state import encode_pacing, resume_ledger
@@ -34,7 +35,6 @@ from ctxgc.daemon.sessions.request_ledger import (
     RequestLedger,
     UnpricedCollection,
     actual_cost,
-    simulate_eviction,
 )
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction

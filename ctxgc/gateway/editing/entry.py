@@ -218,7 +218,7 @@ def stand_ins_of(
     return {id_: EvictedBody(elided[id_], contents.digests[id_]) for id_ in editable} | dict(tombstones)
 
 
-def adopt_elided_results(branch: Branch, contents: BodyContents, sessions: Iterable[AgentSession]) -> None:
+def adopt_elisions_of_fork(branch: Branch, contents: BodyContents, sessions: Iterable[AgentSession]) -> None:
     """Take over the pointers of the session that a new session was forked from: the same results, under the same ids.
 
     The provider has cached them so; the fork's first request is read as that session's would be.

@@ -175,7 +175,7 @@ class RequestEditor:
                 outgoing, edit = entered
             else:
                 outgoing, edit = (
-                    self._edit_from_memo(call, match) if match and is_all else await self._edit_parsed(call)
+                    self._edit_from_memo(call, match) if match and is_all else await self._edit_from_contents(call)
                 )
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
@@ -261,7 +261,7 @@ class RequestEditor:
         edit = ForwardedEdit(match.memo.ids, match.branch, edited[1], match.memo.elided)
         return self._edited_request(call, edited[0], edit)
 
-    async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
+    async def _edit_from_contents(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
         reason = await self._wait_for_decision(call)
         contents, placement = call.contents, call.is_placed.value

@@ -27,7 +27,7 @@ from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.entry import (
     EntryEditor,
-    adopt_elided_results,
+    adopt_elisions_of_fork,
     stand_ins_of,
     take_elided_results,
 )
@@ -200,7 +200,7 @@ class WindowSyncer:
             self._fail_unread_call(call, Reason.SIDE_CALL)
             return
         branch = call.session.find_or_open_branch(contents, call.sub_agent)
-        adopt_elided_results(branch, contents, self._sessions.values())
+        adopt_elisions_of_fork(branch, contents, self._sessions.values())
         now_s = time.monotonic()
         ttl_s = self._settings().cache_life_s(contents.profile)
         # The request before this one wrote the cache; its time to live, if another gateway served it, was the same.
