@@ -158,7 +158,7 @@ class ElidedResult(NamedTuple):
 
 
 StandIn = Tombstone | ElidedResult
-"""What stands in the place of the host's own text in a request."""
+"""A stand-in for the host's own text in a request."""
 
 
 class Slot(NamedTuple):

@@ -45,7 +45,7 @@ class Elision(NamedTuple):
     target_first: int
     """The run's first line in the target."""
     shift: int
-    """What the line numbers of the target's lines have to be moved by to be the run's own."""
+    """Difference between the line numbers of the run and of the target's lines."""
     saved_tokens: int
     """Raw tokens of the run less those of the pointer."""
     note: str

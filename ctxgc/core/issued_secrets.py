@@ -2,8 +2,9 @@
 
     bytes ──translate──▶ runs of ≥ 20 token characters ──▶ words of each run ──left part?──▶ the whole form
 
-One expression of all forms would try each at every byte: 3 MB/s. Every form holds a long run of letters, digits, `-`
-and `_`, which `bytes.find` jumps to, and begins at the start of a word of that run: a thousandth of ordinary text.
+A single expression of all forms would try each form at every byte: 3 MB/s. Every form holds a long run of letters,
+digits, `-` and `_`, which `bytes.find` jumps to, and begins at the start of a word of that run: a thousandth of
+ordinary text.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ _TOKEN_CLASS = bytes(
 )
 _RUN = b"a" * RUN_CHARS
 _VARIED = re.compile(rb"[0-9]|[A-Z]{2}[a-z]|[a-z][A-Z]{2}|[A-Z][a-z][A-Z]|[A-Z]{12}")
-"""What random text has and most names lack: a digit, or capitals side by side."""
+"""A feature of random text that most names lack: a digit, or capitals side by side."""
 _WORD = re.compile(rb"[A-Za-z0-9]+")
 _JOINTS = frozenset(b".:~|!$/")
-"""What joins a left part to its run."""
+"""Signs between a left part and its run."""
 _SLASH, _BEFORE_SLASH = ord("/"), (b"/", b"0")
 _GLUE = frozenset(b"\\%[;")
-"""What may have a letter of its own between itself and the word."""
+"""Signs that may have a letter of their own before the word."""
 _PLAIN_BEFORE = frozenset((b'"', b"'", b" ", b"\n", b"=", b","))
 _PLAIN_AFTER = frozenset((b'"', b"'", b" ", b"\n", b",", b")", b"(", b";"))
-"""What joins a run to nothing else."""
+"""Signs that join a run to no other run."""
 _AZURE_SIGNATURE = b"JQQJ99"
 _AFTER_COLOUR = re.compile(rb"[0-9]{0,3}m")
 _HEAD_CHARS = 2

@@ -32,7 +32,7 @@ class CacheState(NamedTuple):
     ends: tuple[int, ...] | None = None
     """Where the prefixes end that the next request finds, ascending; `None`: every prefix up to `prefix_tokens`."""
     step_tokens: int = 1
-    """What is read of a prompt without entries is a multiple of this."""
+    """The tokens read of a prompt without entries are a multiple of this step."""
     hidden_tokens: int = 0
     """Tokens of the prompt before the window: steps are counted from the prompt's start."""
 

@@ -138,7 +138,7 @@ class Provider:
     considered_max: int = ENTRIES_MAX
     """Entries that a lookup considers, the deepest first."""
     step_tokens: int = 1
-    """What is read is a multiple of this."""
+    """The tokens that are read are a multiple of this step."""
     life_s: float = 0.0
     """The least life of an entry; 0: the provider has no cache."""
 

@@ -36,7 +36,7 @@ _SHELL_CODE = re.compile(
     rb"[A-Za-z_][\w.:-]*[(\[{<]|[(\[{/]|\.{1,2}/|[~]/|[A-Za-z]:\\|[\w.-]+\.[a-z]{2,4}$|[$]|.*(?:[$][({]|`[^`]*`|%[sd(])"
     rb"|[rbfu]?[\"']|@[a-z]+$"
 )
-"""What a shell reads as more than a text."""
+"""Signs that a shell reads as more than text."""
 _APP_PASSWORD = re.compile(rb"[a-z]{4}(?: [a-z]{4}){3}$")
 _NUMBER = re.compile(rb"[0-9]+$")
 _NAME = re.compile(rb"[A-Za-z_]\w*(?:(?:\.|->|::|-)\w+)*$")

@@ -92,7 +92,8 @@ class BirthFacts(NamedTuple):
     namings: int = 0
     """How many earlier segments named its file."""
     subject: str = ""
-    """What the call asks for: the files it reads, else its command. Whoever asks for the same again gets all of it."""
+    """The request of a call: the files that the call reads, else its command. Whoever asks for the same again gets all
+    of it."""
     said: frozenset[str] = frozenset()
     """Code words that user and model said within `SAID_TURNS`, the calls of this reply included."""
 
@@ -127,7 +128,7 @@ FITTED = PageWeights(
 
 
 class BirthPrice(NamedTuple):
-    """What a token left out saves, and what asking a page back costs."""
+    """The saving of a token that is left out, and the cost of asking a page back."""
 
     prices: Prices
     fault_price_tokens: float

@@ -73,7 +73,7 @@ _TYPE_NAME = re.compile(rb"::\w*$")
 
 
 def find_webhook(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
-    """What makes a webhook's address a secret."""
+    """The part of a webhook's address that makes the address a secret."""
     start = data.rfind(_SCHEME_END, max(0, found.start() - HOST_CHARS_MAX), found.start())
     hook = _HOOK.match(data, start) if start >= 0 else None
     return single_secret(*hook.span(1), "webhook_url") if hook else NO_SECRET

@@ -47,7 +47,8 @@ class SentCache(Params):
     """A request in the view of the provider's cache, with the edits and breakpoints of its sending."""
 
     settings: Annotated[list[Digest], Field(min_length=2, max_length=2)]
-    """What ends every entry when it changes (model, tools), and what ends those of the messages only."""
+    """Digests of the settings (model, tools) that end every entry on a change, and of the settings that end the entries
+    of the messages only."""
     hidden_blocks: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)] = 0
     """Blocks in front of the first segment: tools."""
     blocks: Annotated[list[Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)]], Field(max_length=WINDOW_SEGMENTS_MAX)]
@@ -57,7 +58,7 @@ class SentCache(Params):
     system_segments: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)] = 0
     """Segments of the system prompt: breakpoints up to there stand still."""
     own_mark: Annotated[int, Field(ge=-1, le=BREAKPOINTS_MAX)] = -1
-    """Which of the breakpoints is the gateway's own; -1: none."""
+    """Index of the gateway's own breakpoint among `marks`; -1: no own breakpoint."""
     can_mark: bool = False
     """Whether the gateway can put a breakpoint of its own into the next request."""
 

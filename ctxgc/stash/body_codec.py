@@ -40,7 +40,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class ContentStart(NamedTuple):
-    """What a search reads of a segment; of a long one the start."""
+    """The fields that a search reads of a segment; of a long segment the start."""
 
     kind: Kind
     wall_s: float

@@ -48,10 +48,10 @@ class FileWatch:
         self._may_shrink = False
         self._newest_rid = -1
         self.trouble: StashGone | None = None
-        """The first change that was somebody else's. It stays until the stash is opened anew."""
+        """The first change that was somebody else's. The trouble stays until the stash is opened anew."""
 
     def note_files(self) -> None:
-        """Take the files for right as they are: they have just been opened and written to."""
+        """Take the files for right as the files are: the writer has just opened the files and written to the files."""
         self._stats = self._read_stats()
 
     def run_guarded(

@@ -45,7 +45,7 @@ _SPEAKER = re.compile(r"\s*([^\W\d_][\w.'-]{0,30}):\s")
 
 
 class Searchable(NamedTuple):
-    """What a person would search of a segment, field by field, readable."""
+    """The texts that a person would search of a segment, field by field, readable."""
 
     text: str
     input: str = ""

@@ -61,7 +61,8 @@ def record_missing_segments(db: sqlite3.Connection, path: Path) -> None:
 
 
 def missing_sentence(db: sqlite3.Connection, path: Path | str = "") -> str:
-    """What was stored and is not in the file; empty where nothing is. `path`: of a file that no daemon has open."""
+    """A sentence on stored segments that are not in the file; empty without such segments. `path`: of a file that no
+    daemon has open."""
     note = read_newest_segment(path) if path else NewestSegment()
     missing = get_counter(db, MISSING) + max(0, note.rid - newest_rid(db))
     if not missing:

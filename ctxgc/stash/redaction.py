@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class RedactionReport:
-    """What a run found; of a dry run, what a run would redact."""
+    """Counts of a run; of a dry run, the secrets that a run would redact."""
 
     segments: int = 0
     secrets: int = 0

@@ -82,7 +82,7 @@ class _Search:
     """Terms that no segment of the scopes has that were looked in."""
     decompress: body_codec.Transform = field(default_factory=body_codec.make_decompressor)
     readable: dict[int, index_text.Searchable] = field(default_factory=dict)
-    """What was read to rank: the page shows snippets of it."""
+    """Segments that were read to rank: the page shows their snippets."""
 
     @property
     def page_end(self) -> int:

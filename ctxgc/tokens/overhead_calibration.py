@@ -21,7 +21,7 @@ PRIOR_OVERHEAD_TOKENS = 6.0
 PER_BLOCK_MAX = 60.0
 """A larger overhead is text that the raw count missed, not overhead."""
 PRIOR_RAW_TOKENS, PRIOR_BLOCKS = 2000.0, 20.0
-"""The prior counts as one observation of so much text alone, and one of so many empty blocks."""
+"""The prior counts as an observation of this much text alone, and an observation of this many empty blocks."""
 PRIOR_WEIGHT_MIN = 0.02
 """The prior never fades beyond this: bills of one shape alone leave the split between text and overhead undecided."""
 

@@ -24,7 +24,7 @@ HEAD_CHARS = 600
 TAIL_CHARS = 300
 
 _SIGNS = ("cell ID", "ession ID", "ession_id", "ESSION_ID")
-"""One of them stands where `_NUMBER` finds something; the search costs next to nothing."""
+"""A sign stands wherever `_NUMBER` finds a number; the search for signs costs next to nothing."""
 _BYTE_SIGNS = tuple(sign.encode() for sign in _SIGNS)
 _NUMBER = re.compile(r"\bcell ID (\w+)|\bsession[_ ]id\W{1,6}(\d+)", re.IGNORECASE)
 """In the host's words, in its JSON, or as a script of the model's prints it."""

@@ -32,7 +32,8 @@ NO_SESSION = "session"
 """The session of a file that does not begin with its start."""
 
 SKILL_SOURCE = "skill-"
-"""A user message in which the host shows a skill. What else it writes in the user's name are instructions, and stay."""
+"""A user message in which the host shows a skill. The host's other texts in the user's name are instructions, and
+stay."""
 
 _STARTS = ("session.start", "session.resume")
 _EXIT_CODE = re.compile(r"<shellId: [^<>\n]{1,200} completed with exit code (-?\d{1,10})>\s*$")

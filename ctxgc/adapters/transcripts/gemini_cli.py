@@ -98,7 +98,7 @@ class _SessionReader:
         """Messages of the history, in order."""
 
     def take_header(self, record: dict[str, Any]) -> None:
-        """What a header, or a change of the header, says of the session."""
+        """Take a header, or a change of the header: the project, the title, and the history."""
         folders = as_list(record.get("directories"))
         self.builder.note_session(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
         if isinstance(record.get("messages"), list):

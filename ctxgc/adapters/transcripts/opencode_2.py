@@ -146,7 +146,7 @@ class _Version2Reader:
 
 
 def _result_content(state: dict[str, Any]) -> object:
-    """What the model was told: the content's blocks, the old spelling's output, or the error."""
+    """The result as the model saw it: the content's blocks, the old spelling's output, or the error."""
     content, error = state.get("content"), state.get("error")
     if isinstance(content, list) and content:
         return content

@@ -52,7 +52,7 @@ VERSION = 1
 BUNDLE_VERSION = 2
 """A session whole, as `export` writes it: each line has its `row` too, and the last line a checksum."""
 FORGOTTEN_KEY, JOURNAL_KEY, END_KEY = "forgotten", "collection", "end"
-"""What the lines of a bundle hold that are no segments."""
+"""Keys of the lines of a bundle that are no segments."""
 
 SOURCE_DEFAULT = "client"
 

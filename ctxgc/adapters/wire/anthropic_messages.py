@@ -43,7 +43,7 @@ from ctxgc.core.provider_cache import LONG_LIFE_S, SHORT_LIFE_S
 from ctxgc.core.segment import Kind, Role
 
 NO_OUTPUT = "(no output)"
-"""What a failed call with an empty result renders as: the API takes no empty error."""
+"""The rendered result of a failed call with an empty result: the API takes no empty error."""
 
 BILLING_LINE = "x-anthropic-billing-header:"
 """The first block of a system prompt of Claude Code's. Its words are others in each request, and its maker's API takes

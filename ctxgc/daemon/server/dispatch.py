@@ -45,7 +45,7 @@ FOR_OPERATORS = frozenset(
         *("session.show", "session.list", "shutdown"),
     )
 )
-"""What `ctxgc status`, `doctor` and `down` need."""
+"""Verbs that `ctxgc status`, `doctor` and `down` need."""
 
 Handler = Callable[[Any, CallContext], Any]
 

@@ -1,4 +1,4 @@
-"""What a client is told of an exception: its own error, or `internal` for a bug of the daemon."""
+"""The client's view of an exception: its own error, or `internal` for a bug of the daemon."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class _PacingState(msgspec.Struct):
 
 
 def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
-    """What bills and requests have taught, as one short line. O(entries stored)."""
+    """The knowledge from bills and requests, as a short line. O(entries stored)."""
     provider = ledger.provider
     newest = list(islice(reversed(provider.entries.items()), ENTRIES_STORED_MAX))
     entries = [

@@ -60,7 +60,7 @@ class SentRequest(NamedTuple):
 
     prompt: Prompt
     hidden: PromptPlace
-    """What stands in front of the window."""
+    """The prefix in front of the window."""
     sent_s: float
     window: SentWindow | None = None
 

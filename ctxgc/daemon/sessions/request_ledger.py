@@ -106,11 +106,11 @@ class RequestLedger:
     is_off: bool = False
     """The gateway only passes this session's requests on."""
     trust: Trust = field(default_factory=Trust)
-    """What bills say of the model of the provider's cache."""
+    """The trust that bills give to the model of the provider's cache."""
     provider: ProviderLedger = field(default_factory=ProviderLedger)
-    """What the provider's cache holds of the session."""
+    """The session in the provider's cache."""
     shortened: ShadowedResults = field(default_factory=ShadowedResults)
-    """What shortening in shadow would have left out, and what would have been asked back."""
+    """Counts of shortening in shadow: lines that would be left out, and pages that would be asked back."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Billed tokens since the session woke: of all prompts, and read from the cache."""

@@ -246,7 +246,7 @@ def _block_texts(segment: ContentReply, only: str) -> str:
 
 
 def piece_bytes(piece: PieceReply) -> bytes:
-    """What a piece of a reply holds, as bytes."""
+    """A piece of a reply, as bytes."""
     if piece.data_b64 is not None:
         return base64.b64decode(piece.data_b64)
     return (piece.text or "").encode("utf-8", "surrogatepass")

@@ -231,7 +231,7 @@ def _departed_in_words(reply: ShowReply) -> str:
 
 
 def _shortening_in_words(reply: ShowReply) -> str:
-    """What `entry.shorten = "shadow"` has counted."""
+    """Counts of `entry.shorten = "shadow"`."""
     counts = reply.shortening
     if counts is None:
         return ""

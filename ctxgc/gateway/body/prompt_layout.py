@@ -29,7 +29,8 @@ class PromptLayout(NamedTuple):
     """The blocks of a request and the breakpoints of its host."""
 
     settings: tuple[str, str]
-    """What ends every entry when it changes, and what ends those of the messages only."""
+    """Digests of the settings that end every entry on a change, and of the settings that end the entries of the
+    messages only."""
     tool_blocks: int
     tool_bytes: int
     blocks: Sequence[WireBlock]

@@ -116,7 +116,7 @@ class Branch:
     """The list of the last request, where results are shortened at entry."""
     memo: SpliceMemo | None = None
     cache: BranchCache = field(default_factory=BranchCache)
-    """What the provider's cache holds of the branch."""
+    """The branch in the provider's cache."""
     reply: ReplyProgress | None = None
     """The reply to the window of `synced_ids`."""
     late_edit: LateEdit | None = None
