@@ -179,12 +179,12 @@ def _suggest_key(section: str, key: str) -> str:
 
 def _line_of_key(text: str, section: str, key: str) -> str:
     """`:LINE` of a key in a TOML text, or of its section, or empty: a hint for the eye, not a parser."""
-    mark, inside = "", False
+    place, inside = "", False
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].strip()
         if words.startswith("["):
             inside = words.strip("[] ") == section
-            mark = f":{number}" if inside else mark
+            place = f":{number}" if inside else place
         elif words.partition("=")[0].strip() in ((key,) if inside else (f"{section}.{key}", section)):
             return f":{number}"
-    return mark
+    return place

@@ -181,7 +181,7 @@ class RedactConfig(ConfigSection):
     """`[redact]`: credentials in admitted segments."""
 
     enabled: bool = True
-    """Whether secrets in content are replaced by a mark before anything is stored. Secrets in names always are."""
+    """Whether secrets in content are replaced by a redaction before anything is stored. Secrets in names always are."""
 
 
 class StashConfig(ConfigSection):

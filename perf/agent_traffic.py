@@ -1,6 +1,6 @@
 """Request traffic of real coding agents, generated: each request of a session in the exact shape that its agent sends.
 
-    work (what is called, and what comes back) ──▶ agent (its wire format, marks, headers) ──▶ requests, one a turn
+    work (calls and what comes back) ──▶ agent (its wire format, breakpoints, headers) ──▶ requests, one a turn
 
 Shapes were captured from Claude Code 2.1.332, OpenCode 1.18.33 and Codex 0.171.0. Every word is made from a seed.
 """
@@ -64,7 +64,7 @@ def round_three(turns: int, size_bytes: int = 8000) -> Iterator[Turn]:
 
 
 def parallel(turns: int, width: int = 12) -> Iterator[Turn]:
-    """Each turn reads the same twelve files at once: more blocks than a mark of the agent's looks back."""
+    """Each turn reads the same twelve files at once: more blocks than a breakpoint of the agent's looks back."""
     names = [f"{FOLDER}/src/m{at:02}.py" for at in range(width)]
     for _ in range(turns):
         yield [Call("Read", {"file_path": name}, numbered(words(4000, hash_of(name)).split("\n"))) for name in names]
@@ -156,8 +156,9 @@ class Work:
 
 
 class ClaudeCode:
-    """Claude Code 2.1.332: marks on the last two blocks of its system prompt and on its last block; an hour's life with
-    a login, five minutes with a key. The reminders behind the prompt come as a marked list once, then as a string."""
+    """Claude Code 2.1.332: breakpoints on the last two blocks of its system prompt and on its last block; an hour's
+    life with a login, five minutes with a key. The reminders behind the prompt come once as a list with a breakpoint,
+    then as a string."""
 
     path, wire = "/v1/messages?beta=true", "anthropic_messages"
     headers: ClassVar[Mapping[str, str]] = {
@@ -167,8 +168,8 @@ class ClaudeCode:
     }
     SYSTEM_BYTES, TOOL_BYTES, TOOLS, REMINDER_BYTES, ENVIRONMENT_BYTES = 14_000, 1_900, 11, 4_000, 12_000
 
-    def __init__(self, mark: dict[str, str]) -> None:
-        self.mark = mark
+    def __init__(self, point: dict[str, str]) -> None:
+        self.breakpoint = point
         names = ("Bash", "Read", "Edit", "Grep", "Write", "Glob", "Task", "Skill", "TodoWrite", "ToolSearch", "Agent")
         tools: list[dict[str, Any]] = [
             {"name": name, "description": words(self.TOOL_BYTES, 900 + at), "input_schema": {"type": "object"}}
@@ -177,8 +178,8 @@ class ClaudeCode:
         deferred = {"name": "DeferredToolPlaceholder", "description": "Deferred.", "input_schema": {"type": "object"}}
         system = [
             {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.332;"},
-            {"type": "text", "text": "You are an agent for software engineering.", "cache_control": mark},
-            {"type": "text", "text": words(self.SYSTEM_BYTES, 950), "cache_control": mark},
+            {"type": "text", "text": "You are an agent for software engineering.", "cache_control": point},
+            {"type": "text", "text": words(self.SYSTEM_BYTES, 950), "cache_control": point},
         ]
         ids = {"device_id": "d" * 64, "account_uuid": "", "session_id": SESSION}
         tail = {
@@ -198,10 +199,10 @@ class ClaudeCode:
         self.last: tuple[str, Any] = ("system", words(self.ENVIRONMENT_BYTES, 970))
 
     def request(self) -> Request:
-        """The next request, its last block marked."""
+        """The next request, with a breakpoint on its last block."""
         role, content = self.last
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        last = _message(role, [*blocks[:-1], blocks[-1] | {"cache_control": self.mark}])
+        last = _message(role, [*blocks[:-1], blocks[-1] | {"cache_control": self.breakpoint}])
         listed = ",".join([*self.settled, last])
         return Request(self.path, self.wire, f'{{"model":"claude-sonnet-5","messages":[{listed}],{self.tail}'.encode())
 
@@ -217,8 +218,8 @@ class ClaudeCode:
 
 
 class OpenCode:
-    """OpenCode 1.18.33 over Anthropic's API: marks on its system prompt and on the last block of each of the last two
-    messages."""
+    """OpenCode 1.18.33 over Anthropic's API: breakpoints on its system prompt and on the last block of each of the last
+    two messages."""
 
     path, wire = "/v1/messages", "anthropic_messages"
     headers: ClassVar[Mapping[str, str]] = {"x-session-affinity": OPENCODE_SESSION, "anthropic-version": "2023-06-01"}
@@ -239,11 +240,11 @@ class OpenCode:
         self.settled: list[str] = []
 
     def request(self) -> Request:
-        """The next request, the last blocks of its last two messages marked."""
-        marked = [
+        """The next request, with a breakpoint on the last block of each of its last two messages."""
+        newest = [
             _message(role, [*blocks[:-1], blocks[-1] | {"cache_control": SHORT}]) for role, blocks in self.messages
         ]
-        listed = ",".join([*self.settled, *marked])
+        listed = ",".join([*self.settled, *newest])
         return Request(self.path, self.wire, f'{self.head},"messages":[{listed}],{self.tail}'.encode())
 
     def take(self, number: int, turn: Turn) -> None:
@@ -259,7 +260,7 @@ class OpenCode:
 
 
 class Codex:
-    """Codex 0.171.0 with a key: no marks, the thread's id as the key of the cache, sealed reasoning."""
+    """Codex 0.171.0 with a key: no breakpoints, the thread's id as the key of the cache, sealed reasoning."""
 
     path, wire = "/v1/responses", "openai_responses"
     headers: ClassVar[Mapping[str, str]] = {"session-id": SESSION, "thread-id": SESSION}

@@ -6,8 +6,9 @@ Run: python -m perf.bench_bills [--json] [--record] [--only NAME]… [--entry wh
     requests ──▶ gateway, mode on ──▶ upstream              through: each after the sync of the one before
                     └──▶ ctxgcd, fresh for each session     `NAME_entry`: new results with pointers
 
-The upstream is the tests' own: it refuses what the real ones refuse and bills by marks, look-back and lives. Its clock
-stands, so that no cache goes cold. Work that is generated never misses what is gone: faults are in none of the numbers.
+The upstream is the tests' own: it refuses what the real ones refuse and bills by breakpoints, look-back and lives. Its
+clock stands, so that no cache goes cold. Work that is generated never misses what is gone: faults are in none of the
+numbers.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Session(NamedTuple):
         return requests_of(self.agent(), self.turns())
 
 
-def _claude(mark: dict[str, str], turns: Callable[[], Iterator[Turn]]) -> Session:
-    return Session(lambda: ClaudeCode(mark), turns)
+def _claude(point: dict[str, str], turns: Callable[[], Iterator[Turn]]) -> Session:
+    return Session(lambda: ClaudeCode(point), turns)
 
 
 SESSIONS = {

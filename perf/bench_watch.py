@@ -66,8 +66,8 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name, PrivateDaemon(timeout_s=900) as daemon:
         folder = Path(name)
 
-        def session(label: str, size_bytes: int) -> LiveSession:
-            return LiveSession(folder, label, size_bytes, one_session(label, chance, words, source))
+        def session(name: str, size_bytes: int) -> LiveSession:
+            return LiveSession(folder, name, size_bytes, one_session(name, chance, words, source))
 
         for number in range(IDLE // part):
             session(f"idle{number}", 2000)

@@ -55,12 +55,13 @@ their end, and to 103 % at any turn without faults. Generated work with a login 
 (`work_login` of `python -m perf.bench_bills`).
 """
 
-BILLS_NOTE = """A provider holds no beginning of a prompt but those that ended at a mark of an earlier request, and
-finds one only within twenty blocks of a mark of the next request ([the model](collector.md#when-the-pacer) is
+BILLS_NOTE = """A provider holds no beginning of a prompt but those that ended at a breakpoint of an earlier request,
+and finds one only within twenty blocks of a breakpoint of the next request ([the model](collector.md#when-the-pacer) is
 `provider_cache.py`; OpenAI shares beginnings in steps of 128 tokens). The replay bills by that model, doing nothing
-included, and the pacer asks the same model. The host marks its system prompt and the last block of each request; ctxgc
-adds one mark on the last tombstone. Every agent stands at its own provider's prices. A worst session is the dearest one
-at its end, a worst turn the most that any session had cost by any turn but its first six; faults are in both.
+included, and the pacer asks the same model. The host sets breakpoints on its system prompt and the last block of each
+request; ctxgc adds one breakpoint on the last tombstone. Every agent stands at its own provider's prices. A worst
+session is the dearest one at its end, a worst turn the most that any session had cost by any turn but its first six;
+faults are in both.
 
 """
 
@@ -144,7 +145,7 @@ MADE = """
 export CTXGC_CORPUS=…                                              # a folder with claude_code/ and codex/
 python -m perf.tune --json tune.json                               # fit, five folds: a minute or two
 ctxgc replay $CTXGC_CORPUS/claude_code $CTXGC_CORPUS/codex --json --price cache_5m   # the same with cache_1h, openai …
-python -m perf.bench_recordings --record                           # without our mark, and with an unaware pacer
+python -m perf.bench_recordings --record                           # without our breakpoint, and with an unaware pacer
 python -m perf.policy_page --take tune.json cache_5m.json …        # this page
 ```
 

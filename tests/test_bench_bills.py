@@ -30,14 +30,14 @@ def test_a_session_is_the_same_each_time_it_is_made(name):
     assert list(first_of(name).requests()) == list(first_of(name).requests())
 
 
-def marks_of(agent):
+def breakpoints_of(agent):
     last = list(requests_of(agent, round_three(TURNS)))[-1]
     prompt = prompt_of(last.wire, json.loads(last.body))
-    return [(mark.blocks - prompt.end.blocks, mark.life_s) for mark in prompt.marks], prompt
+    return [(point.blocks - prompt.end.blocks, point.life_s) for point in prompt.breakpoints], prompt
 
 
-def test_claude_code_marks_two_blocks_of_its_system_prompt_and_its_last_block():
-    (key, prompt), (login, _) = marks_of(ClaudeCode(SHORT)), marks_of(ClaudeCode(LONG))
+def test_claude_code_breakpoints_two_blocks_of_its_system_prompt_and_its_last_block():
+    (key, prompt), (login, _) = breakpoints_of(ClaudeCode(SHORT)), breakpoints_of(ClaudeCode(LONG))
 
     assert [place for place, _ in key] == [
         12 - prompt.end.blocks,
@@ -48,13 +48,13 @@ def test_claude_code_marks_two_blocks_of_its_system_prompt_and_its_last_block():
     assert {life_s for _, life_s in login} == {3600.0}
 
 
-def test_opencode_marks_its_system_prompt_and_the_last_block_of_each_of_its_last_two_messages():
-    marks, prompt = marks_of(OpenCode())
+def test_opencode_breakpoints_its_system_prompt_and_the_last_block_of_each_of_its_last_two_messages():
+    breakpoints, prompt = breakpoints_of(OpenCode())
 
-    assert [place for place, _ in marks] == [9 - prompt.end.blocks, -1, 0]
+    assert [place for place, _ in breakpoints] == [9 - prompt.end.blocks, -1, 0]
 
 
-def test_codex_sends_no_marks_and_its_thread_as_the_key_of_the_cache():
+def test_codex_sends_no_breakpoints_and_its_thread_as_the_key_of_the_cache():
     request = Codex().request()
 
     assert b"cache_control" not in request.body

@@ -199,7 +199,7 @@ def test_each_agent_with_a_transcript_has_one_name_in_configuration_and_adapters
         ("subscription", "cache_1h", PROFILES["subscription"]._replace(ttl_s=3600.0)),
     ],
 )
-def test_a_price_profile_that_the_user_sets_wins_over_the_marks_of_the_request(configured, requested, prices):
+def test_a_price_profile_that_the_user_sets_wins_over_the_breakpoints_of_the_request(configured, requested, prices):
     config = Config(pacer={"profile": configured})
 
     assert pacer_rules(config, requested).prices == prices

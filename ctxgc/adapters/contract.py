@@ -158,7 +158,7 @@ class ElidedResult(NamedTuple):
 
 
 StandIn = Tombstone | ElidedResult
-"""What stands in the place of the host's own text in a request."""
+"""A stand-in for the host's own text in a request."""
 
 
 class Slot(NamedTuple):
@@ -190,9 +190,9 @@ class WireBlock(NamedTuple):
     segments: int
     """Segments that have begun by the block's end."""
     lives_s: tuple[float, ...] = ()
-    """Lives of the cache marks on the block and inside the block."""
+    """Lives of the cache breakpoints on the block and inside the block."""
     may_carry: bool = False
-    """Whether the provider takes a cache mark on the block."""
+    """Whether the provider takes a cache breakpoint on the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class WireWindow:
     spans: Mapping[str, tuple[Span, ...]]
     skipped: Counter[str] = field(default_factory=Counter)
     blocks: tuple[WireBlock, ...] = ()
-    """The blocks of system prompt and messages, where the provider's cache has marks; else none."""
+    """The blocks of system prompt and messages, where the provider's cache has breakpoints; else none."""
 
     def can_elide(self, segment: Segment) -> bool:
         """Whether lines of a call's result may stand elsewhere: each of its texts has a span of its own."""

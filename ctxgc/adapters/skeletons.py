@@ -33,7 +33,7 @@ def split_input(value: object) -> tuple[object, tuple[Piece, ...]]:
     """Move long strings of a tool's input to the body: (the rest, pieces).
 
     A piece is named by its path, `input.KEY` or `input.edits.0.old_string`; a plain string as input, `input.text`. An
-    input with a `$piece` key of its own stays whole: the mark would be ambiguous.
+    input with a `$piece` key of its own stays whole: a placeholder would be ambiguous.
     """
     pieces: dict[str, Piece] = {}
     if isinstance(value, str):
@@ -147,7 +147,7 @@ def is_valid_piece_name(name: str) -> bool:
 
 
 class _AmbiguousInput(Exception):
-    """The input holds our own mark."""
+    """The input has a `$piece` key of its own."""
 
 
 def _split_value(value: object, name: str, pieces: dict[str, Piece]) -> object:

@@ -64,7 +64,7 @@ _JOIN = (
     + rb"|>(?=[^\s<>]{6,512}</)|\([ ]?(?="
     + _Q
     + rb")|:[ \t]{0,4}[|>][+-]?[ \t]{0,4}(?:\r?\n|\\{1,7}n)[ \t]{1,32}"
-    rb"|[:*](?P<marked>\*{1,2}:?[ \t]{0,4}|\*[ \t]{0,4})"
+    rb"|[:*](?P<bold>\*{1,2}:?[ \t]{0,4}|\*[ \t]{0,4})"
     + _DIGIT_NEAR
     + rb"|(?![ ][a-z(*])(?:"
     + _Q
@@ -87,7 +87,7 @@ _ELEMENT = (
     rb"""|(?:(?<=wpa_passphrase)|(?<=auth-pass)|(?<=change_password))"""
     rb"""[ \t]{1,4}["']?[^\s"'-][^\s"']{0,63}["']?[ \t]{1,4}(?=[^\s-])"""
 )
-"""What joins the name of a form's element to the text that was typed, and a command to the second of its words."""
+"""The joint of the name of a form's element to the text that was typed, and a command to the second of its words."""
 _PAIR = rb"""|\((?=\\{0,3}["'][^"'\n]{1,128}["'],)"""
 """A call of a user and a password."""
 _POETRY = rb"|(?<=pypi-token)\.[\w-]{1,40}[ ]{1,4}(?=[^\s-]{16})"
@@ -111,7 +111,7 @@ _KEY_WORDS = (
     *(b"application", b"subscription", b"functions", b"session", b"cipher", b"hmac", b"jwt", b"ssh", b"gpg", b"aes"),
     *(b"?", b"&", b"my"),
 )
-"""What makes a key a secret; a cache key or a primary key is none."""
+"""Words that make a key a secret; a cache key or a primary key is no secret."""
 _NO_VALUE = re.compile(
     rb"(?:.*[_-])?(?:ids?|names?|paths?|files?|filename|ur[il]s?|endpoints?|types?|counts?|len|length|size|limit|index|idx"
     rb"|budget|arn|version|refs?|field|ttl|expir[a-z]*|in|at|ms|digest|fingerprint|kind|policy|usage|max|min|pattern"
@@ -175,7 +175,7 @@ class _AssignedValue(NamedTuple):
     is_literal: bool
     """No language reads the value as a name, as between quotes or in an env file."""
     joint: str = "sign"
-    """What joins the value to its name: a `sign`, a command that sets values (`set`), a verb of
+    """The joint of value and name: a `sign`, a command that sets values (`set`), a verb of
     a sentence (`said`), or no more than nearness (`near`)."""
     is_shell: bool = False
     """A shell reads the value: brackets in it call nothing."""
@@ -222,7 +222,7 @@ def _is_part_of_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> boo
         return False
     if lowered.endswith((b"require", b"auth-"), 0, at):
         return False
-    if match["sign"] is None and match["spaces"] is None and not (match["said"] or match["marked"]):
+    if match["sign"] is None and match["spaces"] is None and not (match["said"] or match["bold"]):
         return True  # ``pass `shape=0` ``
     # `bypass = …`, `passing …`
     return suffix[:1].isalpha() or (lowered[at - 1 : at].isalpha() and data[at : at + 1] != b"P")
@@ -316,7 +316,7 @@ def _locate_bare_value(
 
 def _joint_kind(data: bytes, lowered: bytes, match: re.Match[bytes]) -> str:
     """How a value is joined to its name. A space joins an option, and what a command or a line of settings sets."""
-    if match["said"] or match["marked"]:
+    if match["said"] or match["bold"]:
         return "said"
     if match["near"] is None and match["spaces"] is None and match["listed"] is None:
         return "sign"

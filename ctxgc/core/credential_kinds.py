@@ -1,4 +1,4 @@
-"""Kinds of credentials that an issuer marks: the form of each, the source of the form, and the date of the last look.
+"""Kinds of credentials of an issuer's form: the form of each, the source of the form, and the date of the last look.
 
     kind             left parts      right part                      source
 

@@ -23,10 +23,10 @@ from typing import NamedTuple
 
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.numbered_lines import number_of, with_shift
+from ctxgc.core.numbered_lines import number_of, shift_number
 from ctxgc.core.redact import redact_text
 from ctxgc.core.segment import Address, Kind, Segment, Status
-from ctxgc.core.tombstone import size_label
+from ctxgc.core.tombstone import size_text
 
 POINTER_NOTE_BEGINS = "[ctxgc: lines "
 NOTE_CHARS_MAX = 2000
@@ -45,7 +45,7 @@ class Elision(NamedTuple):
     target_first: int
     """The run's first line in the target."""
     shift: int
-    """What the line numbers of the target's lines have to be moved by to be the run's own."""
+    """Difference between the line numbers of the run and of the target's lines."""
     saved_tokens: int
     """Raw tokens of the run less those of the pointer."""
     note: str
@@ -73,7 +73,7 @@ def may_elide(segment: Segment) -> bool:
     return not (facts.holds_words or facts.is_plan or facts.recalls)
 
 
-def run_label(lines: Sequence[str | None], first: int, count: int) -> str:
+def run_text(lines: Sequence[str | None], first: int, count: int) -> str:
     """The lines of a run in words, counted from 1: by the numbers that the lines bear, else by their order."""
     start, end = number_of(lines[first] or ""), number_of(lines[first + count - 1] or "")
     if start is not None and end is not None and end.value - start.value == count - 1:
@@ -92,7 +92,7 @@ def line_tombstone_note(address: Address, first: int, lines: int, tokens: int, *
     """The text in place of lines whose target was evicted."""
     run = f"{first + 1}-{first + lines}"
     way_back = f"ctxgc recall {address} --lines {run}" if can_recall else "make the call again"
-    return f"[evicted by ctxgc: lines {run}, {size_label(tokens)} tokens; get them back: {way_back}]"
+    return f"[evicted by ctxgc: lines {run}, {size_text(tokens)} tokens; get them back: {way_back}]"
 
 
 def lines_in_force(
@@ -187,7 +187,7 @@ def is_true(elision: Elision, lines: Sequence[str], target_lines: Sequence[str])
     """Whether a target shows the lines of an elision: following the pointer gives them, byte for byte."""
     there = target_lines[elision.target_first : elision.target_first + elision.lines]
     here = lines[elision.first : elision.first + elision.lines]
-    return len(here) == elision.lines and [with_shift(line, elision.shift) for line in there] == [*here]
+    return len(here) == elision.lines and [shift_number(line, elision.shift) for line in there] == [*here]
 
 
 def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str, str]) -> str:
@@ -204,7 +204,7 @@ def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str,
         lines += shown[at : at + gap]
         at += gap + 1
         target = bodies[elision.target].split("\n")[elision.target_first : elision.target_first + elision.lines]
-        lines += [with_shift(line, elision.shift) for line in target]
+        lines += [shift_number(line, elision.shift) for line in target]
     return "\n".join(lines + shown[at:])
 
 

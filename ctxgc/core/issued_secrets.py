@@ -2,8 +2,9 @@
 
     bytes ──translate──▶ runs of ≥ 20 token characters ──▶ words of each run ──left part?──▶ the whole form
 
-One expression of all forms would try each at every byte: 3 MB/s. Every form holds a long run of letters, digits, `-`
-and `_`, which `bytes.find` jumps to, and begins at the start of a word of that run: a thousandth of ordinary text.
+A single expression of all forms would try each form at every byte: 3 MB/s. Every form holds a long run of letters,
+digits, `-` and `_`, which `bytes.find` jumps to, and begins at the start of a word of that run: a thousandth of
+ordinary text.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ _TOKEN_CLASS = bytes(
 )
 _RUN = b"a" * RUN_CHARS
 _VARIED = re.compile(rb"[0-9]|[A-Z]{2}[a-z]|[a-z][A-Z]{2}|[A-Z][a-z][A-Z]|[A-Z]{12}")
-"""What random text has and most names lack: a digit, or capitals side by side."""
+"""A feature of random text that most names lack: a digit, or capitals side by side."""
 _WORD = re.compile(rb"[A-Za-z0-9]+")
 _JOINTS = frozenset(b".:~|!$/")
-"""What joins a left part to its run."""
+"""Signs between a left part and its run."""
 _SLASH, _BEFORE_SLASH = ord("/"), (b"/", b"0")
 _GLUE = frozenset(b"\\%[;")
-"""What may have a letter of its own between itself and the word."""
+"""Signs that may have a letter of their own before the word."""
 _PLAIN_BEFORE = frozenset((b'"', b"'", b" ", b"\n", b"=", b","))
 _PLAIN_AFTER = frozenset((b'"', b"'", b" ", b"\n", b",", b")", b"(", b";"))
-"""What joins a run to nothing else."""
-_AZURE_MARK = b"JQQJ99"
+"""Signs that join a run to no other run."""
+_AZURE_SIGNATURE = b"JQQJ99"
 _AFTER_COLOUR = re.compile(rb"[0-9]{0,3}m")
 _HEAD_CHARS = 2
 """Characters of a left part that choose the forms to try."""
@@ -109,7 +110,7 @@ def find_issued_secrets(data: bytes) -> list[SecretSpan]:
         end = classes.find(b" ", at + RUN_CHARS)
         end = len(data) if end < 0 else end
         run = data[at:end]
-        if run.isalnum() and run[:_HEAD_CHARS] not in _FORMS and _AZURE_MARK not in run:
+        if run.isalnum() and run[:_HEAD_CHARS] not in _FORMS and _AZURE_SIGNATURE not in run:
             # One word, a digest as a rule: no form begins in it, and what lies around it joins it to none.
             is_plain = data[at - 1 : at] in _PLAIN_BEFORE and data[end : end + 1] in _PLAIN_AFTER
         else:
@@ -122,8 +123,8 @@ def find_issued_secrets(data: bytes) -> list[SecretSpan]:
             _search_token_run(data, start, at, end, spans)
         before, at = end, classes.find(_RUN, end)
     if b"PRIVATE KEY" in data:
-        for rule in _PRIVATE_KEYS:
-            spans += [SecretSpan(*match.span(), "private_key") for match in rule.finditer(data)]
+        for pattern in _PRIVATE_KEYS:
+            spans += [SecretSpan(*match.span(), "private_key") for match in pattern.finditer(data)]
         spans += _keys_without_head(data)
     if b"BEGIN OpenVPN" in data:
         spans += [SecretSpan(*match.span(1), "private_key") for match in _STATIC_KEY.finditer(data)]
@@ -154,7 +155,7 @@ def _search_token_run(data: bytes, start: int, begin: int, end: int, spans: list
         at = _word_start(data, begun) if begun and data[begun - 1] in _GLUE else begun
         if forms := _FORMS.get(data[at : at + _HEAD_CHARS]):
             _match_forms(data, at, forms, spans)
-    if start == begin and window[-1:] not in (b".", b":") and b"-us" not in window and _AZURE_MARK not in window:
+    if start == begin and window[-1:] not in (b".", b":") and b"-us" not in window and _AZURE_SIGNATURE not in window:
         return
     if window.endswith(b".") and (at := data.find(b"eyJ", start, end)) >= 0:
         # The first part of a token reaches to the run's end, so a later `eyJ` of the run would end there too.

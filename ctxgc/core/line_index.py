@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from ctxgc.core.numbered_lines import content_of, shift_between, with_shift
+from ctxgc.core.numbered_lines import content_of, shift_between, shift_number
 
 RUN_LINES_MIN = 3
 RUN_CHARS_MIN = 220
@@ -144,7 +144,7 @@ class LineIndex:
         longest = min(len(lines) - at, len(old_lines) - first)
         while count < longest:
             new, old = lines[at + count], old_lines[first + count]
-            if old is None or (old if not shift else with_shift(old, shift)) != new:
+            if old is None or (old if not shift else shift_number(old, shift)) != new:
                 break
             chars += len(new) + 1
             count += 1

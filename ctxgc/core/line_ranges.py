@@ -41,7 +41,7 @@ class LineRange(NamedTuple):
 
 
 def query_words(query: str, snippets: Iterable[str] = ()) -> tuple[str, ...]:
-    """The words that lines are looked for by: a query's words, and the words that the search's snippets mark."""
+    """The words that lines are looked for by: a query's words, and the words that the search's snippets highlight."""
     words = dict.fromkeys(word for text in (query, *snippets) for word in _WORD.findall(text.lower()))
     # A letter of the alphabet is in every line.
     return tuple(word for word in words if len(word) > 1 or not word.isascii()) or tuple(words)

@@ -1,9 +1,9 @@
 """Secrets that the text around them names: assignments, commands, headers, addresses, and files of known layouts.
 
-    bytes ──each rule's literal──▶ anchored expression ──▶ value ──judge──▶ span
+    bytes ──each pattern's literal──▶ anchored expression ──▶ value ──judge──▶ span
 
-Every rule begins with a literal that the engine finds at memory speed. Names are searched in a lower-cased copy, which
-has the same offsets and costs less than ignoring case. The rules of a family are in a module of their own:
+Every pattern begins with a literal that the engine finds at memory speed. Names are searched in a lower-cased copy,
+which has the same offsets and costs less than ignoring case. The patterns of a family are in a module of their own:
 `assigned_secrets`, `command_secrets`, `web_secrets`.
 """
 
@@ -76,7 +76,7 @@ _FOREIGN_NAMES = tuple(
 """The ends of a password's names in Chinese, Russian, Japanese, Korean and Spanish."""
 _JWK = re.compile(rb"""\\{0,3}"(?:d|p|q|dp|dq|qi|k)\\{0,3}"[ ]?:[ ]?\\{0,3}"([A-Za-z0-9_-]{20,})""")
 _K_WORDS = re.compile(rb"k(?:(?<=hook)|ie(?<=cookie))")
-"""Words of two rules that one search finds: a search costs more than what it finds."""
+"""Words of two patterns that one search finds: a search costs more than what it finds."""
 _JWK_SIGN = re.compile(rb'kty(?<="kty)')
 _MANIFEST = re.compile(rb"kind\\{0,3}\"?: ?\\{0,3}\"?secret(?:[\"\s\\]|$)")
 _MANIFEST_LINES = re.compile(rb"^([ ]*)(?:string)?data:[ \t]*\n((?:\1[ ]+[^\n]*\n?)+)", re.MULTILINE | re.IGNORECASE)
@@ -94,9 +94,9 @@ def find_named_secrets(data: bytes) -> list[SecretSpan]:
             spans += [SecretSpan(*m.span(1), "secret") for m in name.finditer(data) if _is_password(m[1])]
     if len(data) <= SHORT_CHARS and not _ANY.search(lowered):
         return spans
-    for rule, secrets_of in _RULES:
+    for pattern, secrets_of in _PATTERNS:
         passed_over = 0
-        for match in rule.finditer(lowered):
+        for match in pattern.finditer(lowered):
             # A long value that is none is judged once, however many names stand in it.
             if match.start() >= passed_over:
                 secrets, passed_over = secrets_of(data, lowered, match)
@@ -175,17 +175,17 @@ def _find_manifest_values(data: bytes, lowered: bytes, match: re.Match[bytes]) -
     end = min(match.end() + MANIFEST_CHARS_MAX, len(data)) if end < 0 else end
     part = _unescape_spaces(data[start:end])
     spans: list[SecretSpan] = []
-    for rule, group in ((_MANIFEST_LINES, 2), (_MANIFEST_OBJECT, 1)):
-        for block in rule.finditer(part):
+    for pattern, group in ((_MANIFEST_LINES, 2), (_MANIFEST_OBJECT, 1)):
+        for block in pattern.finditer(part):
             values = _MANIFEST_VALUE.finditer(part, *block.span(group))
             places = [value.span(1) for value in values if not is_placeholder(value[1])]
             spans += [SecretSpan(start + first, start + last, "secret") for first, last in places]
     return spans, end
 
 
-_RULES: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]], Outcome]], ...] = (
-    *((rule, find_password) for rule in PASSWORDS),
-    *((rule, find_key) for rule in KEYS),
+_PATTERNS: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]], Outcome]], ...] = (
+    *((pattern, find_password) for pattern in PASSWORDS),
+    *((pattern, find_key) for pattern in KEYS),
     (_LOGIN, _find_login_secret),
     (_K_WORDS, _find_webhook_or_cookies),
     (AT_SIGN, find_address_password),
@@ -195,7 +195,7 @@ _RULES: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]],
     (SCHEME, find_authorization),
     (SIGNATURE, find_signature),
     (CALLBACK, find_callback),
-    *((rule, _find_pgpass_password) for rule in _PGPASS),
+    *((pattern, _find_pgpass_password) for pattern in _PGPASS),
     (_MNEMONIC, _find_mnemonic),
     (_PHRASE_SIGN, _find_recovery_phrase),
     (_JWK_SIGN, _find_jwk_members),
@@ -206,4 +206,4 @@ _ANY = re.compile(
     rb"pass|pwd?|psk|identified by|secret|token|cred|key|login|hook|@|[ \"'\[-]-[a-z]|auth|bearer|basic|cookie|sig"
     rb"|code=|mnemonic|phrase|kind|kty|432:|:\*:|\|"
 )
-"""A literal of each rule."""
+"""A literal of each pattern."""

@@ -1,6 +1,6 @@
 """Lines of a tool's result, and the line numbers that readers of files put in front of them.
 
-"     7→def f():"  ──content_of──▶ "def f():"      ──with_shift(+3)──▶ "    10→def f():"
+"     7→def f():"  ──content_of──▶ "def f():"      ──shift_number(+3)──▶ "    10→def f():"
 
 A file read twice shows the same lines under other numbers once lines were put in before: the contents are equal, and
 every number differs by the same shift.
@@ -48,7 +48,7 @@ def content_of(line: str) -> str:
     return line if found is None else line[found.end() :]
 
 
-def with_shift(line: str, shift: int) -> str:
+def shift_number(line: str, shift: int) -> str:
     """The line with its number moved by `shift`; the same line where no number stands, or the number stays."""
     number = number_of(line) if shift else None
     return line if number is None else number.render(shift) + content_of(line)

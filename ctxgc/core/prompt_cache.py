@@ -6,9 +6,9 @@
     ├─── is read ───┤─ what stays of this is written ┤
 
 The pacer and the replay ask `CacheState.read_tokens` alone, so a better model of the cache changes this file alone. A
-provider's cache holds entries, each of which ends at a mark of an earlier request, lives for a while, and is found only
-near a mark of the next request (`core.provider_cache`). Without known marks, a request reads every prefix of the last
-request, in the provider's steps, as long as the cache is warm.
+provider's cache holds entries, each of which ends at a breakpoint of an earlier request, lives for a while, and is
+found only near a breakpoint of the next request (`core.provider_cache`). Without known breakpoints, a request reads
+every prefix of the last request, in the provider's steps, as long as the cache is warm.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CacheState(NamedTuple):
     ends: tuple[int, ...] | None = None
     """Where the prefixes end that the next request finds, ascending; `None`: every prefix up to `prefix_tokens`."""
     step_tokens: int = 1
-    """What is read of a prompt without entries is a multiple of this."""
+    """The tokens read of a prompt without entries are a multiple of this step."""
     hidden_tokens: int = 0
     """Tokens of the prompt before the window: steps are counted from the prompt's start."""
 

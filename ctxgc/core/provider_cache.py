@@ -4,13 +4,14 @@
                                                     │
     request, to be sent ──────────────findable──────┴──▶ Readable ──bill(edit)──▶ tokens read, written, plain
 
-    Anthropic   an entry stands at each mark of a request, for five minutes or an hour from its last use. A later
-                request finds it where everything before is the same and a mark of its own stands at most twenty
-                positions on, the marked block counted as the first.
-    OpenAI      the beginning that two requests share is read in steps of 128 tokens, from 1,024 on. No marks.
-    unmarked    the beginning that two requests share, to the token, in Anthropic's wire format. No marks are needed.
-    OpenAI,     breakpoints as marks: the last four of a request are written, the latest eighty entries are considered,
-    marked      however far back they lie.
+    Anthropic   an entry stands at each breakpoint of a request, for five minutes or an hour from its last use. A later
+                request finds it where everything before is the same and a breakpoint of its own stands at most twenty
+                positions on, the block of the breakpoint counted as the first.
+    OpenAI      the beginning that two requests share is read in steps of 128 tokens, from 1,024 on. No breakpoints.
+    shared      the beginning that two requests share, to the token, in Anthropic's wire format. No breakpoints are
+    prefix      needed.
+    OpenAI,     the prefixes up to a request's last four breakpoints are written; the latest eighty entries are
+    breakpoints considered, however far back the entries lie.
 
 Positions are blocks and tokens of the prompt in the provider's order (tools, system, messages). An entry dies by itself
 where an edit, another model, other tools or another system prompt change a byte before its end: the entry's prefix then
@@ -30,12 +31,12 @@ from typing import NamedTuple
 
 SHORT_LIFE_S, LONG_LIFE_S = 300.0, 3600.0
 """Lives that Anthropic's API sells; the long one is written at a price of its own."""
-OPENAI_LIFE_S, OPENAI_MARKED_LIFE_S = 300.0, 1800.0
+OPENAI_LIFE_S, OPENAI_BREAKPOINT_LIFE_S = 300.0, 1800.0
 """OpenAI keeps an unused prefix for five to ten minutes, and a breakpoint of the newest models for thirty."""
-MARKS_MAX = 4
+BREAKPOINTS_MAX = 4
 LOOKBACK_BLOCKS = 20
-"""Positions that a mark looks at, its own block first. A run of tool calls or of results may count as one position: the
-model counts blocks, which loses no money where a provider looks further, and learns from the bill."""
+"""Positions that a breakpoint looks at, its own block first. A run of tool calls or of results may count as one
+position: the model counts blocks, which loses no money where a provider looks further, and learns from the bill."""
 LEAST_MIN_TOKENS, LEAST_MAX_TOKENS = 1024, 4096
 STEP_TOKENS = 128
 CONSIDERED_MAX = 80
@@ -63,18 +64,19 @@ class Unit(NamedTuple):
     end: PromptPlace
 
 
-class Mark(NamedTuple):
-    """A mark of where to cache. `blocks` counts the prompt's blocks up to and with the marked block."""
+class CacheBreakpoint(NamedTuple):
+    """A cache breakpoint. `blocks` counts the prompt's blocks up to and with the breakpoint's own."""
 
     blocks: int
     life_s: float = SHORT_LIFE_S
 
 
 class Prompt(NamedTuple):
-    """A request as a cache sees it. Marks stand in the provider's order; a predicted mark may lie beyond the end."""
+    """A request as a cache sees it. Breakpoints stand in the provider's order; a predicted breakpoint may lie beyond
+    the end."""
 
     units: Sequence[Unit]
-    marks: Sequence[Mark] = ()
+    breakpoints: Sequence[CacheBreakpoint] = ()
 
     @property
     def end(self) -> PromptPlace:
@@ -93,7 +95,7 @@ class Part(NamedTuple):
 
 
 _SETTING = -1
-"""Marks a setting in a prefix: a number, so that prefixes of numbers are the same in every process."""
+"""Sets a setting apart in a prefix: a number, so that prefixes of numbers are the same in every process."""
 
 
 class Layer(NamedTuple):
@@ -129,25 +131,27 @@ class Provider:
     least_tokens: int = LEAST_MIN_TOKENS
     """A shorter prefix is not cached."""
     lookback_blocks: int = 0
-    """Positions that a mark looks at, its own block first; 0: no limit."""
-    marks_max: int = 0
-    """Marks that a request may have, or of which entries are written; 0: the provider caches without marks."""
+    """Positions that a breakpoint looks at, its own block first; 0: no limit."""
+    breakpoints_max: int = 0
+    """Breakpoints that a request may have, or of which entries are written; 0: the provider caches without
+    breakpoints."""
     considered_max: int = ENTRIES_MAX
     """Entries that a lookup considers, the deepest first."""
     step_tokens: int = 1
-    """What is read is a multiple of this."""
+    """The tokens that are read are a multiple of this step."""
     life_s: float = 0.0
     """The least life of an entry; 0: the provider has no cache."""
 
 
-ANTHROPIC = Provider("anthropic", lookback_blocks=LOOKBACK_BLOCKS, marks_max=MARKS_MAX, life_s=SHORT_LIFE_S)
+ANTHROPIC = Provider("anthropic", lookback_blocks=LOOKBACK_BLOCKS, breakpoints_max=BREAKPOINTS_MAX, life_s=SHORT_LIFE_S)
 OPENAI = Provider("openai", step_tokens=STEP_TOKENS, life_s=OPENAI_LIFE_S)
-OPENAI_MARKED = Provider(
-    "openai_marked", marks_max=MARKS_MAX, considered_max=CONSIDERED_MAX, life_s=OPENAI_MARKED_LIFE_S
+OPENAI_BREAKPOINTS = Provider(
+    "openai_marked", breakpoints_max=BREAKPOINTS_MAX, considered_max=CONSIDERED_MAX, life_s=OPENAI_BREAKPOINT_LIFE_S
 )
 UNCACHED = Provider("uncached")
-UNMARKED = Provider("unmarked", life_s=SHORT_LIFE_S)
-"""A provider that speaks Anthropic's wire format and reads the beginning that two requests share, marked or not."""
+SHARED_PREFIX = Provider("unmarked", life_s=SHORT_LIFE_S)
+"""A provider that speaks Anthropic's wire format and reads the beginning that two requests share, with breakpoints or
+without."""
 
 _LEAST_TOKENS = (
     (re.compile(r"opus-4-[5-9]|haiku-4"), 4096),
@@ -183,8 +187,8 @@ def entries_after_request(
 ) -> dict[Hashable, CacheEntry]:
     """The entries after this request was sent at `now_s` and answered with 200. O(entries + units).
 
-    The entry that the request read is used again, and so is each entry under a mark of the request. An entry older than
-    its life leaves the model, however warm the session is.
+    The entry that the request read is used again, and so is each entry under a breakpoint of the request. An entry
+    older than its life leaves the model, however warm the session is.
     """
     alive = {prefix: entry for prefix, entry in entries.items() if entry.is_alive(now_s)}
     found = findable_prefixes(provider, alive, prompt, now_s).prefix
@@ -199,11 +203,13 @@ def entries_after_request(
 def _written_units(provider: Provider, prompt: Prompt) -> list[tuple[Unit, float]]:
     """The units at whose ends an answered request leaves entries, and the lives of these."""
     long_enough = [unit for unit in prompt.units if unit.end.tokens >= provider.least_tokens]
-    if not provider.marks_max:
+    if not provider.breakpoints_max:
         return [(unit, provider.life_s) for unit in long_enough] if provider.life_s else []
     unit_at = {unit.end.blocks: unit for unit in long_enough}
-    marks = prompt.marks[-provider.marks_max :]
-    return [(unit_at[mark.blocks], max(mark.life_s, provider.life_s)) for mark in marks if mark.blocks in unit_at]
+    breakpoints = prompt.breakpoints[-provider.breakpoints_max :]
+    return [
+        (unit_at[point.blocks], max(point.life_s, provider.life_s)) for point in breakpoints if point.blocks in unit_at
+    ]
 
 
 class Edit(NamedTuple):
@@ -222,7 +228,7 @@ class PromptBill(NamedTuple):
     read: int
     written: int
     plain: int
-    """Behind the last mark, or too short to be cached."""
+    """Behind the last breakpoint, or too short to be cached."""
     long_written: int = 0
     """The part of `written` that is written for an hour."""
 
@@ -237,8 +243,8 @@ class ReadablePrefixes(NamedTuple):
     prefix: Hashable | None
     """Of the deepest place."""
     end: PromptPlace
-    marked: tuple[tuple[PromptPlace, float], ...]
-    """The ends of the request's marks with their lives, in the prompt's order."""
+    breakpoint_ends: tuple[tuple[PromptPlace, float], ...]
+    """The ends of the request's breakpoints with their lives, in the prompt's order."""
 
     def deepest_place_before(self, start: PromptPlace) -> PromptPlace:
         """The deepest place that an edit from `start` on leaves readable. O(log entries)."""
@@ -254,11 +260,11 @@ class ReadablePrefixes(NamedTuple):
         """The request's bill with this edit. O(log entries)."""
         start, freed = edit or (self.end, 0)
         read, end = self.read_tokens(start), self.end.tokens - freed
-        if not self.provider.marks_max:
+        if not self.provider.breakpoints_max:
             is_cached = bool(self.provider.life_s) and end >= self.provider.least_tokens
             return PromptBill(read, end - read, 0) if is_cached else PromptBill(0, 0, end)
         cached = long = read
-        for place, life_s in self.marked:
+        for place, life_s in self.breakpoint_ends:
             tokens = place.tokens - (freed if place > start else 0)
             if tokens >= self.provider.least_tokens:
                 cached = max(cached, tokens)
@@ -267,37 +273,44 @@ class ReadablePrefixes(NamedTuple):
 
 
 def findable_prefixes(
-    provider: Provider, entries: Entries, prompt: Prompt, now_s: float, *, is_mark_free: bool = False
+    provider: Provider, entries: Entries, prompt: Prompt, now_s: float, *, has_free_breakpoint: bool = False
 ) -> ReadablePrefixes:
-    """The prefixes of `prompt` that a request with its marks finds at `now_s`. O(units + entries found).
+    """The prefixes of `prompt` that a request with its breakpoints finds at `now_s`. O(units + entries found).
 
-    `is_mark_free`: a mark of our own can be put where any entry is found. Then no look-back bounds the search.
+    `has_free_breakpoint`: a breakpoint of our own can be put where any entry is found. Then no look-back bounds the
+    search.
     """
     found: list[Unit] = []
     if entries:
         found = [unit for unit in prompt.units if unit.prefix in entries and entries[unit.prefix].is_alive(now_s)]
-    if provider.lookback_blocks and not is_mark_free:
-        found = [unit for unit in found if _is_within_lookback(unit.end.blocks, prompt.marks, provider.lookback_blocks)]
+    if provider.lookback_blocks and not has_free_breakpoint:
+        found = [
+            unit for unit in found if _is_within_lookback(unit.end.blocks, prompt.breakpoints, provider.lookback_blocks)
+        ]
     found = found[-provider.considered_max :]
-    marked = tuple((_mark_position(mark, prompt), mark.life_s) for mark in prompt.marks)
+    ends = tuple((_breakpoint_place(point, prompt), point.life_s) for point in prompt.breakpoints)
     deepest = found[-1].prefix if found else None
-    return ReadablePrefixes(provider, tuple(unit.end for unit in found), deepest, prompt.end, marked)
+    return ReadablePrefixes(provider, tuple(unit.end for unit in found), deepest, prompt.end, ends)
 
 
-def _is_within_lookback(blocks: int, marks: Sequence[Mark], lookback_blocks: int) -> bool:
-    return any(0 <= mark.blocks - blocks < lookback_blocks for mark in marks)
+def _is_within_lookback(blocks: int, breakpoints: Sequence[CacheBreakpoint], lookback_blocks: int) -> bool:
+    return any(0 <= point.blocks - blocks < lookback_blocks for point in breakpoints)
 
 
-def _mark_position(mark: Mark, prompt: Prompt) -> PromptPlace:
-    """Where a mark stands; a mark that is predicted behind the prompt's end covers all of the prompt."""
-    at = bisect_right(prompt.units, mark.blocks, key=lambda unit: unit.end.blocks)
+def _breakpoint_place(point: CacheBreakpoint, prompt: Prompt) -> PromptPlace:
+    """Where a breakpoint stands; a breakpoint that is predicted behind the prompt's end covers all of the prompt."""
+    at = bisect_right(prompt.units, point.blocks, key=lambda unit: unit.end.blocks)
     return prompt.units[at - 1].end if at else START
 
 
-def predict_marks(marks: Iterable[Mark], standing_blocks: int, added_blocks: int) -> tuple[Mark, ...]:
-    """The places of a host's marks after this many more blocks: marks on the messages move on with the end."""
+def predict_breakpoints(
+    breakpoints: Iterable[CacheBreakpoint], standing_blocks: int, added_blocks: int
+) -> tuple[CacheBreakpoint, ...]:
+    """The places of a host's breakpoints after this many more blocks: breakpoints on the messages move on with the
+    end."""
     return tuple(
-        mark._replace(blocks=mark.blocks + added_blocks) if mark.blocks > standing_blocks else mark for mark in marks
+        point._replace(blocks=point.blocks + added_blocks) if point.blocks > standing_blocks else point
+        for point in breakpoints
     )
 
 
@@ -313,13 +326,13 @@ def learn_from_bill(
 ) -> BillLesson:
     """Hold the billed read tokens of a request, sent at `now_s` with these entries alive, against the model.
 
-    A bill that read from the cache for a request without marks is of a provider that needs none (`UNMARKED`).
-    A bill that read an entry which lies too far back for the model widens the look-back; a bill never narrows it, for a
-    provider may also have dropped an entry. A bill that read less than the least length, or nothing where the model
-    found a short prefix, moves the least length. All other disagreement is left to the caller.
+    A bill that read from the cache for a request without breakpoints is of a provider that needs none
+    (`SHARED_PREFIX`). A bill that read an entry which lies too far back for the model widens the look-back; a bill
+    never narrows it, for a provider may also have dropped an entry. A bill that read less than the least length, or
+    nothing where the model found a short prefix, moves the least length. All other disagreement is left to the caller.
     """
-    if provider.marks_max and not prompt.marks and billed_read_tokens:
-        return BillLesson(UNMARKED, True)
+    if provider.breakpoints_max and not prompt.breakpoints and billed_read_tokens:
+        return BillLesson(SHARED_PREFIX, True)
     found = findable_prefixes(provider, entries, prompt, now_s)
     expected = found.predict_bill().read
     if agrees_with_bill(expected, billed_read_tokens):
@@ -330,13 +343,13 @@ def learn_from_bill(
         least = next(2**power for power in (11, 12) if 2**power > expected)
         return BillLesson(replace(provider, least_tokens=least), True)
     if provider.lookback_blocks and billed_read_tokens > expected:
-        beyond = findable_prefixes(provider, entries, prompt, now_s, is_mark_free=True).places
+        beyond = findable_prefixes(provider, entries, prompt, now_s, has_free_breakpoint=True).places
         distances = [
-            mark.blocks - place.blocks + 1
+            point.blocks - place.blocks + 1
             for place in beyond
             if agrees_with_bill(place.tokens, billed_read_tokens)
-            for mark in prompt.marks
-            if mark.blocks >= place.blocks
+            for point in prompt.breakpoints
+            if point.blocks >= place.blocks
         ]
         if distances:
             return BillLesson(replace(provider, lookback_blocks=min(distances)), True)

@@ -36,7 +36,7 @@ _SHELL_CODE = re.compile(
     rb"[A-Za-z_][\w.:-]*[(\[{<]|[(\[{/]|\.{1,2}/|[~]/|[A-Za-z]:\\|[\w.-]+\.[a-z]{2,4}$|[$]|.*(?:[$][({]|`[^`]*`|%[sd(])"
     rb"|[rbfu]?[\"']|@[a-z]+$"
 )
-"""What a shell reads as more than a text."""
+"""Signs that a shell reads as more than text."""
 _APP_PASSWORD = re.compile(rb"[a-z]{4}(?: [a-z]{4}){3}$")
 _NUMBER = re.compile(rb"[0-9]+$")
 _NAME = re.compile(rb"[A-Za-z_]\w*(?:(?:\.|->|::|-)\w+)*$")
@@ -93,7 +93,7 @@ def is_strong_password(value: bytes) -> bool:
 
 
 def is_placeholder(value: bytes) -> bool:
-    """Whether a value only stands for a secret: a variable, a mark, an example."""
+    """Whether a value only stands for a secret: a variable, a redaction, an example."""
     return _PLACEHOLDER.match(value) is not None
 
 

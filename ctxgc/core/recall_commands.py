@@ -2,8 +2,8 @@
 
     Bash: ctxgc recall '#6'  ──▶ slot 6, and if that is a recall itself, what it brought back
 
-A tombstone of the copy names the original: else each recall would be evicted to a mark that names the recall, and the
-way back would grow by a command each time.
+A tombstone of the copy names the original: else each recall would be evicted to a tombstone that names the recall, and
+the way back would grow by a command each time.
 """
 
 from __future__ import annotations

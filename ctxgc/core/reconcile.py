@@ -209,7 +209,7 @@ def _departure_reason(host: HostList, session: KnownSession, places: Mapping[int
 
 
 class Stamp(NamedTuple):
-    """The mark of a content. A redacted content differs from a text that spells the redaction's mark."""
+    """The digest of a content. A redacted content differs from a text that spells the redaction."""
 
     digest: bytes
     is_redacted: bool

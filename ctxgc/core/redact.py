@@ -2,8 +2,8 @@
 
     bytes ──issued, named──▶ spans ──merge──▶ «redacted:KIND» in their place ──again, until nothing is found──▶ bytes
 
-Pure, deterministic, and idempotent by construction: a mark holds nothing that a rule takes for a secret. What an issuer
-marks is in `issued_secrets`, what the text before it names in `named_secrets`.
+Pure, deterministic, and idempotent by construction: a redaction has no part that a pattern takes for a secret.
+Credentials of an issuer's form are in `issued_secrets`, credentials that the text before them names in `named_secrets`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ctxgc.core.named_secrets import find_named_secrets
 from ctxgc.core.secret_span import SecretSpan
 
 NAME_BYTES_MIN = 6
-"""No credential is shorter, its name or its issuer's mark included."""
-MARK_START = "«redacted:"
-"""The start of the mark that stands in a secret's place."""
-_MARK = MARK_START.encode()
-_MARK_END = "»".encode()
-MARK_BYTES_MAX = 64
-"""No mark is longer."""
+"""No credential is shorter, its name or its issuer's prefix included."""
+REDACTION_START = "«redacted:"
+"""The start of a redaction, the text that stands in a secret's place."""
+_START = REDACTION_START.encode()
+_END = "»".encode()
+REDACTION_BYTES_MAX = 64
+"""No redaction is longer."""
 NUMBER_MIN = 100_000
 """No shorter number is a password."""
 ARGUMENTS_BYTES_MAX = 65_536
@@ -37,7 +37,7 @@ ARGUMENT_NAMES = ("args", "arguments", "argv", "params")
 BASE_ID_CHARS_MAX = 480
 """Of a call id in a segment's id: with an ordinal or a digest behind it the id has to fit a name of the protocol."""
 BASE_ID_ROUNDS_MAX = 8
-"""A cut to the bound may leave half a mark, which is judged again."""
+"""A cut to the bound may leave half a redaction, which is judged again."""
 _ENDS = ("~2", "~98765", "~8f3a2c9d71e6b04f~1")
 """Ends of ids: an ordinal, a long one, and a digest's with an ordinal. The last reads as a secret wherever any does."""
 
@@ -64,7 +64,7 @@ def redact_text(text: str) -> str:
 
 
 def redact_base_id(id_: str) -> str:
-    """An id that takes ordinals, without secrets: with any ordinal behind it too, no rule finds a secret in it.
+    """An id that takes ordinals, without secrets: with any ordinal behind it too, no pattern finds a secret in it.
 
     `secret:~11` reads as a value that a name is given. Empty where no such id was found.
     """
@@ -85,17 +85,17 @@ def redact_texts(texts: Iterable[str]) -> list[str]:
     return texts if not find_secrets(_encode_text(joined)) else list(map(redact_text, texts))
 
 
-def secret_marks(text: str) -> dict[str, str]:
-    """The mark of each secret of a text, by the secret, for names that repeat words of the text."""
+def redactions_by_secret(text: str) -> dict[str, str]:
+    """The redaction of each secret of a text, by the secret, for names that repeat words of the text."""
     data = _encode_text(text)
-    found = {_decode_text(data[span.start : span.end]): f"{MARK_START}{span.kind}»" for span in find_secrets(data)}
-    return {secret: mark for secret, mark in found.items() if len(secret) >= NAME_BYTES_MIN}
+    found = {_decode_text(data[span.start : span.end]): f"{REDACTION_START}{span.kind}»" for span in find_secrets(data)}
+    return {secret: redaction for secret, redaction in found.items() if len(secret) >= NAME_BYTES_MIN}
 
 
 def find_secrets(data: bytes) -> list[SecretSpan]:
     """Where secrets lie, in order and without overlap; where two overlap, the earlier names the whole."""
     return _merge_spans(
-        [span for span in find_issued_secrets(data) + find_named_secrets(data) if not _is_mark(data, span)]
+        [span for span in find_issued_secrets(data) + find_named_secrets(data) if not _is_redaction(data, span)]
     )
 
 
@@ -190,10 +190,11 @@ def _redact_named_value(text: str, name: str) -> tuple[str, int]:
     return (_decode_text(data) if count else text), count
 
 
-def _is_mark(data: bytes, span: SecretSpan) -> bool:
-    """Whether a span is a mark already, whole or its kind: a rule that took marks for secrets would never end."""
-    start = data.rfind(_MARK, max(0, span.start - MARK_BYTES_MAX), span.start + len(_MARK))
-    return start >= 0 and data.find(_MARK_END, start, span.end + len(_MARK_END)) + len(_MARK_END) >= span.end
+def _is_redaction(data: bytes, span: SecretSpan) -> bool:
+    """Whether a span is a redaction already, whole or its kind: a pattern that took redactions for secrets would never
+    end."""
+    start = data.rfind(_START, max(0, span.start - REDACTION_BYTES_MAX), span.start + len(_START))
+    return start >= 0 and data.find(_END, start, span.end + len(_END)) + len(_END) >= span.end
 
 
 def _merge_spans(spans: list[SecretSpan]) -> list[SecretSpan]:
@@ -210,7 +211,7 @@ def _replace_spans(data: bytes, spans: list[SecretSpan]) -> bytes:
     parts: list[bytes] = []
     at = 0
     for span in spans:
-        parts += (data[at : span.start], f"{MARK_START}{span.kind}»".encode())
+        parts += (data[at : span.start], f"{REDACTION_START}{span.kind}»".encode())
         at = span.end
     return b"".join((*parts, data[at:]))
 

@@ -1,21 +1,21 @@
 """A segment without credentials: the content, and every name beside the content.
 
 A name is redacted alike wherever it stands, so that a reference, a tombstone or a client's next call still meets the
-segment: the mark is the name from the first write on.
+segment: the redaction is the name from the first write on.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ctxgc.core.redact import redact, redact_json, redact_text, redact_texts, secret_marks
+from ctxgc.core.redact import redact, redact_json, redact_text, redact_texts, redactions_by_secret
 from ctxgc.core.segment import COMMAND_CHARS_MAX, PathUse, Piece, Segment
 
 
 def redact_segment(segment: Segment) -> tuple[Segment, int]:
     """A segment without secrets, and how many its skeleton and body held. The same object if there was none.
 
-    The skeleton stays canonical JSON: its strings are redacted one by one, so a mark never breaks the syntax.
+    The skeleton stays canonical JSON: its strings are redacted one by one, so a redaction never breaks the syntax.
     """
     skeleton, count = redact_json(segment.skeleton)
     body: list[Piece] = []
@@ -30,7 +30,7 @@ def redact_segment(segment: Segment) -> tuple[Segment, int]:
         return segment, 0
     facts = cleaned.facts
     if facts.attempt:
-        # Words of the call, changed beyond what a rule knows again: lower case hides an issuer's mark.
+        # Words of the call, changed beyond what a pattern knows again: lower case hides an issuer's prefix.
         facts = facts._replace(attempt=cleaned.command or cleaned.id)
     return replace(cleaned, skeleton=skeleton, body=tuple(body), facts=facts), count
 
@@ -42,9 +42,9 @@ def redact_names(segment: Segment) -> Segment:
     clean = redact_texts(texts)
     if clean == texts:
         return segment
-    # A path may be a word of the command, alone: no rule finds a secret in it without the words around it.
-    for secret, mark in secret_marks(segment.command).items():
-        clean = [text.replace(secret, mark) for text in clean]
+    # A path may be a word of the command, alone: no pattern finds a secret in it without the words around it.
+    for secret, redaction in redactions_by_secret(segment.command).items():
+        clean = [text.replace(secret, redaction) for text in clean]
     rest = iter(clean)
     id_, tool, reply, task, command, attempt, recalls = (next(rest) for _ in names)
     return replace(

@@ -215,7 +215,7 @@ class CallFacts(NamedTuple):
     is_delegation: bool = False
     """The call starts a sub-agent."""
     holds_words: bool = False
-    """The result holds a person's words or rules of the project: the call stays whole."""
+    """The result holds a person's words or instructions of the project: the call stays whole."""
 
 
 NO_FACTS = CallFacts()

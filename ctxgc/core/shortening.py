@@ -30,7 +30,7 @@ from ctxgc.core.pacer import FAULT_CALL_TOKENS, FAULT_FIXED_TOKENS, TUNED, Price
 from ctxgc.core.reference import code_words, spoken_text
 from ctxgc.core.reuse import probability
 from ctxgc.core.segment import LINE_MAX, Access, Segment
-from ctxgc.core.tombstone import size_label
+from ctxgc.core.tombstone import size_text
 
 LINES_MIN = 80
 """A result of fewer lines stays whole."""
@@ -92,7 +92,8 @@ class BirthFacts(NamedTuple):
     namings: int = 0
     """How many earlier segments named its file."""
     subject: str = ""
-    """What the call asks for: the files it reads, else its command. Whoever asks for the same again gets all of it."""
+    """The request of a call: the files that the call reads, else its command. Whoever asks for the same again gets all
+    of it."""
     said: frozenset[str] = frozenset()
     """Code words that user and model said within `SAID_TURNS`, the calls of this reply included."""
 
@@ -127,7 +128,7 @@ FITTED = PageWeights(
 
 
 class BirthPrice(NamedTuple):
-    """What a token left out saves, and what asking a page back costs."""
+    """The saving of a token that is left out, and the cost of asking a page back."""
 
     prices: Prices
     fault_price_tokens: float
@@ -297,7 +298,7 @@ def hidden_note(run: HiddenRun, call: str, lines_before: int = 0) -> str:
     outline = f" ({run.outline})" if run.outline else ""
     recall = f"ctxgc recall {call} --lines {lines_before + first}-{lines_before + last}, or " if call else ""
     return (
-        f"{HIDDEN_NOTE_BEGINS}{first}-{last}, {size_label(run.tokens)} tokens{outline}; "
+        f"{HIDDEN_NOTE_BEGINS}{first}-{last}, {size_text(run.tokens)} tokens{outline}; "
         f"get them or a part: {recall}make the call again with a range]"
     )
 

@@ -17,7 +17,7 @@ _BEGINS = "[evicted by ctxgc:"
 LONG_COMMAND = "a long command"
 
 
-def path_label(use: PathUse) -> str:
+def path_text(use: PathUse) -> str:
     """A path with its lines: `src/a.py:10-40`; a whole file without."""
     if use.last_line == LINE_MAX:
         return use.path if use.first_line == 1 else f"{use.path}:{use.first_line}-"
@@ -42,7 +42,7 @@ def segment_label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str
         return _truncate_end(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
     more = f" +{len(touched) - 1}" if len(touched) > 1 and is_tool_call else ""
     head = _truncate_end(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_tool_call else ": ")
-    path = _replace_unprintable(path_label(touched[0]))
+    path = _replace_unprintable(path_text(touched[0]))
     return (
         head + _truncate_start(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
     )
@@ -65,7 +65,7 @@ def _truncate_start(text: str, chars_max: int, bytes_max: int) -> str:
     return "…" + text[1 - chars_max :].encode()[3 - bytes_max :].decode("utf-8", "ignore")
 
 
-def size_label(tokens: int) -> str:
+def size_text(tokens: int) -> str:
     """Tokens in the tombstone's short form: `940`, `3.2k`, `41k`."""
     if tokens < 1000:
         return str(tokens)
@@ -101,7 +101,7 @@ def tombstone_affixes(address: Address, *, can_recall: bool = True) -> tuple[str
 def tombstone_words(segment: Segment, body_tokens: int) -> str:
     """The segment's own part of its tombstone: label and size."""
     label = _balance_brackets(segment_label(segment, TOMBSTONE_LABEL_BYTES_MAX))
-    return f" {label}, {size_label(body_tokens)} tokens"
+    return f" {label}, {size_text(body_tokens)} tokens"
 
 
 def _balance_brackets(text: str) -> str:

@@ -20,7 +20,7 @@ USER_CHARS_MAX = 200
 URL_CHARS_MAX = 400
 """Of a URL before its `@`."""
 HOST_CHARS_MAX = 128
-"""Of a webhook's address before the word that marks it."""
+"""Of a webhook's address before the word that tells it."""
 NAME_CHARS_MAX = 40
 
 _URL = re.compile(
@@ -73,7 +73,7 @@ _TYPE_NAME = re.compile(rb"::\w*$")
 
 
 def find_webhook(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
-    """What makes a webhook's address a secret."""
+    """The part of a webhook's address that makes the address a secret."""
     start = data.rfind(_SCHEME_END, max(0, found.start() - HOST_CHARS_MAX), found.start())
     hook = _HOOK.match(data, start) if start >= 0 else None
     return single_secret(*hook.span(1), "webhook_url") if hook else NO_SECRET

@@ -3,8 +3,8 @@
     free() ──glibc overwrites each chunk──▶ chunks          set once, at the start
     forget ──erased on disk──▶ drop caches ──▶ fill the free blocks of Python's own allocator ──▶ give pages back
 
-Freeing only marks a block as free. The text of the block stays until somebody else is given the block: for hours, in a
-daemon that mostly waits. What is filled was free, and is freed again.
+Freeing only lists a block as free. The text of the block stays until somebody else is given the block: for hours, in a
+daemon that mostly waits. Filled blocks were free, and are freed again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`ctxgcd --redact`: credentials that a stash kept from before a rule, found and redacted while no daemon runs."""
+"""`ctxgcd --redact`: credentials from before a pattern was known, found and redacted while no daemon runs."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec.structs import asdict
 
 from ctxgc.core.collector import Plan, Victim, freeable_tokens
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
-from ctxgc.core.labels import tokens_text
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
 from ctxgc.core.tombstone import segment_label

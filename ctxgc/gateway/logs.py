@@ -37,7 +37,7 @@ class DiscreetFormatter(logging.Formatter):
         return f"{record.levelname} {said}" + (f"\n{raised}" if raised else "")
 
     def formatException(self, ei: _Raised) -> str:
-        """The kinds of an exception and of its causes, each with its frames."""
+        """The kinds of an exception and of its causes, each with its traceback."""
         lines: list[str] = []
         error, seen = ei[1], set[int]()
         while error is not None and id(error) not in seen:

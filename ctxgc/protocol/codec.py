@@ -1,10 +1,10 @@
-"""The codec of `ctxgc/1`: bytes to frames and back, without a socket, a clock or a loop.
+"""The codec of `ctxgc/1`: bytes to requests and back, without a socket, a clock or a loop.
 
     bytes ──LineSplitter──▶ lines ──Decoder──▶ Request | Batch | Refusal
     bytes ◀── append_result, encode_error, encode_event, encode_gap
 
-A frame is the same however the stream was cut. A faulty line becomes a `Refusal` to send back; a refusal that `closes`
-is the last frame of its connection. Params stay raw JSON: each verb validates its own.
+A line is decoded alike however the stream was cut. A faulty line becomes a `Refusal` to send back; a refusal that
+`closes` is the last line of its connection. Params stay raw JSON: each verb validates its own.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Batch(Struct):
     items: list[Request | Refusal]
 
 
-Frame = Request | Batch | Refusal
+ClientLine = Request | Batch | Refusal
 
 
 class ErrorData(Struct, omit_defaults=True):
@@ -120,7 +120,7 @@ class _AnyId(Struct):
 
 _decode_request = msgspec.json.Decoder(Request).decode
 _RAWS = msgspec.json.Decoder(Raw)
-# An array of four million numbers fits a frame: no object must be built for items beyond a batch.
+# An array of four million numbers fits a line: no object must be built for items beyond a batch.
 _HEADS = msgspec.json.Decoder(
     msgspec.defstruct("_Head", [(f"item_{i}", Raw, None) for i in range(BATCH_MAX + 1)], array_like=True)
 )
@@ -176,7 +176,7 @@ class LineSplitter:
 
 
 class Decoder:
-    """The server's half: a stream of bytes to frames. Raises on no bytes of a client."""
+    """The server's half: a stream of bytes to requests. Raises on no bytes of a client."""
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_DEFAULT) -> None:
         self._frame_bytes_max = frame_bytes_max
@@ -186,34 +186,34 @@ class Decoder:
         self._is_first_line = True
         self.is_closed = False
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """Frames completed by `data`. A line without a newline is never executed."""
+    def feed(self, data: bytes) -> list[ClientLine]:
+        """Lines completed by `data`. A line without a newline is never executed."""
         if self.is_closed or not data:
             return []
         if self._is_first_read:
             self._is_first_read = False
             if data[0] not in TEXT_FIRST_BYTES:
                 return [self._close_stream(BadLine(WHO_WE_ARE, hint=TRY_PING))]
-        frames: list[Frame] = []
+        decoded: list[ClientLine] = []
         for line in self._lines.feed(data):
-            frame = self._decode_line(line)
-            if frame is not None:
-                frames.append(frame)
+            parsed = self._decode_line(line)
+            if parsed is not None:
+                decoded.append(parsed)
                 if self.is_closed:
-                    return frames
+                    return decoded
         if self._lines.is_too_long:
             text = f"a line is longer than {self._frame_bytes_max} bytes"
-            frames.append(self._close_stream(FrameTooLarge(text, hint="send large text with segment.add_file")))
-        return frames
+            decoded.append(self._close_stream(FrameTooLarge(text, hint="send large text with segment.add_file")))
+        return decoded
 
-    def _decode_line(self, line: bytes) -> Frame | None:
+    def _decode_line(self, line: bytes) -> ClientLine | None:
         try:
-            frame = _decode_frame(line)
+            parsed = _parse_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return self._refuse_bad_line(line, error) if line.strip() else None
         self._bad_lines_in_row = 0
         self._is_first_line = False
-        return frame
+        return parsed
 
     def _refuse_bad_line(self, line: bytes, error: Exception) -> Refusal:
         is_first, self._is_first_line = self._is_first_line, False
@@ -232,8 +232,9 @@ class Decoder:
         return Refusal(error, closes=True)
 
 
-def _decode_frame(line: bytes) -> Frame:
-    """A line's frame. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError for a line that is not JSON."""
+def _parse_line(line: bytes) -> ClientLine:
+    """A client's line, parsed. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError for a line that is not
+    JSON."""
     try:
         if not line.isascii():
             line.decode()  # Skipping over raw params checks escapes, numbers and nesting, but not UTF-8.
@@ -252,8 +253,8 @@ def _decode_frame(line: bytes) -> Frame:
 
 
 def _decode_batch_item(line: bytes) -> Request | Refusal:
-    frame = _decode_frame(line)
-    return Refusal(BadRequest("a batch holds requests, not batches")) if isinstance(frame, Batch) else frame
+    parsed = _parse_line(line)
+    return Refusal(BadRequest("a batch holds requests, not batches")) if isinstance(parsed, Batch) else parsed
 
 
 def _valid_id(line: bytes) -> Id | None:

@@ -137,7 +137,7 @@ class SegmentAddMany(MutatingSession):
 
 
 class SegmentAddFile(MutatingSession):
-    """Admit a file's text as one segment: for text beyond the frame limit."""
+    """Admit a file's text as one segment: for text beyond the bound of a line."""
 
     opened: ClassVar[frozenset[str]] = frozenset({"path"})
     path: AbsolutePath

@@ -35,7 +35,7 @@ class StashRecall(MutatingSession):
 
 
 class SessionRehydrate(OfSession):
-    """A working set for a new or compacted session, in a frame: rules by reference, pins, open plan items, files
+    """A working set for a new or compacted session, in a frame: instructions by reference, pins, open plan items, files
     under edit, last decisions, the last error. Changes nothing."""
 
     budget_tokens: Annotated[int, Field(ge=1, le=RECALL_TOKENS_MAX)] = 3000

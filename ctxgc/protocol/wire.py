@@ -16,8 +16,8 @@ from ctxgc.protocol.replies.reply import Reply
 WINDOW_SEGMENTS_MAX = 100_000
 
 DIGEST_CHARS_MAX = 64
-MARKS_MAX = 64
-"""Cache marks of a request. Providers take fewer, and refuse what is more."""
+BREAKPOINTS_MAX = 64
+"""Cache breakpoints of a request. Providers take fewer, and refuse what is more."""
 
 Digest = Annotated[str, Field(max_length=DIGEST_CHARS_MAX)]
 GatewayMode = Literal["shadow", "on", "off"]
@@ -36,39 +36,40 @@ class Usage(Params):
 
 
 class SentMark(Params):
-    """A cache mark of a request as sent."""
+    """A cache breakpoint of a request as sent."""
 
     segments: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)]
-    """Segments of `ids` that are whole in front of the mark; 0: the mark stands on the hidden prefix."""
+    """Segments of `ids` that are whole in front of the breakpoint; 0: the breakpoint stands on the hidden prefix."""
     life_s: Annotated[float, Field(ge=0, le=86_400)]
 
 
 class SentCache(Params):
-    """A request in the view of the provider's cache, with the edits and marks of its sending."""
+    """A request in the view of the provider's cache, with the edits and breakpoints of its sending."""
 
     settings: Annotated[list[Digest], Field(min_length=2, max_length=2)]
-    """What ends every entry when it changes (model, tools), and what ends those of the messages only."""
+    """Digests of the settings (model, tools) that end every entry on a change, and of the settings that end the entries
+    of the messages only."""
     hidden_blocks: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)] = 0
     """Blocks in front of the first segment: tools."""
     blocks: Annotated[list[Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)]], Field(max_length=WINDOW_SEGMENTS_MAX)]
     """For each of `ids` the blocks that it consists of."""
-    marks: Annotated[list[SentMark], Field(max_length=MARKS_MAX)]
-    """In the order of the prompt, a mark of the gateway's own among them."""
+    marks: Annotated[list[SentMark], Field(max_length=BREAKPOINTS_MAX)]
+    """In the order of the prompt, a breakpoint of the gateway's own among them."""
     system_segments: Annotated[int, Field(ge=0, le=WINDOW_SEGMENTS_MAX)] = 0
-    """Segments of the system prompt: marks up to there stand still."""
-    own_mark: Annotated[int, Field(ge=-1, le=MARKS_MAX)] = -1
-    """Which of the marks is the gateway's own; -1: none."""
+    """Segments of the system prompt: breakpoints up to there stand still."""
+    own_mark: Annotated[int, Field(ge=-1, le=BREAKPOINTS_MAX)] = -1
+    """Index of the gateway's own breakpoint among `marks`; -1: no own breakpoint."""
     can_mark: bool = False
-    """Whether the gateway can put a mark of its own into the next request."""
+    """Whether the gateway can put a breakpoint of its own into the next request."""
 
 
 class SentBefore(Params):
-    """The edits and marks of a request whose `window.sync` came too early."""
+    """The edits and breakpoints of a request whose `window.sync` came too early."""
 
     edited: Annotated[list[Name], Field(max_length=WINDOW_SEGMENTS_MAX)]
     """Ids whose tombstones stood in the request."""
-    marks: Annotated[list[SentMark], Field(max_length=MARKS_MAX)]
-    """Marks that the upstream took, in the order of the prompt; segments are counted in that request's `ids`."""
+    marks: Annotated[list[SentMark], Field(max_length=BREAKPOINTS_MAX)]
+    """Breakpoints that the upstream took, in the order of the prompt; segments are counted in that request's `ids`."""
 
 
 class WindowSync(Params):

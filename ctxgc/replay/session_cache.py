@@ -6,7 +6,7 @@
 
     MarkedCache   Anthropic: entries at the marks of earlier requests, found near a mark. The host marks its system
                   prompt and the last block of each request, as Claude Code does; ctxgc marks one block more
-                  (`core.own_mark`).
+                  (`core.own_breakpoint`).
     PrefixCache   OpenAI: the common beginning of two requests, in steps. With a step of one token and no least length
                   it is the ideal cache, which every edit finds as far as it lies behind: no provider bills so, but the
                   first versions of this replay did.
@@ -24,13 +24,13 @@ from itertools import count
 from operator import attrgetter
 from typing import NamedTuple, Protocol, overload
 
-from ctxgc.core.own_mark import choose_own_mark
+from ctxgc.core.own_breakpoint import choose_own_breakpoint
 from ctxgc.core.pacer import Prices
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.provider_cache import (
     ANTHROPIC,
+    CacheBreakpoint,
     Entries,
-    Mark,
     Prompt,
     PromptBill,
     PromptPlace,
@@ -200,7 +200,9 @@ class MarkedCache:
     def cache_state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """The pacer's view of the window."""
         prompt = self._prompt_with_host_marks(layout)
-        found = findable_prefixes(self._provider, self._entries, prompt, self._now_s, is_mark_free=self._has_own_mark)
+        found = findable_prefixes(
+            self._provider, self._entries, prompt, self._now_s, has_free_breakpoint=self._has_own_mark
+        )
         # Below the first entry nothing is read, and not even what stands before the window.
         nothing = window_tokens - prompt_tokens
         ends = (nothing, *map(layout.window_tokens_before, found.places))
@@ -226,16 +228,16 @@ class MarkedCache:
         system, end = layout.ends[0], layout.ends[-1]
         self._add_unit(system)
         self._add_unit(end)
-        marks = (Mark(system.blocks, self._life_s), Mark(end.blocks, self._life_s))
+        marks = (CacheBreakpoint(system.blocks, self._life_s), CacheBreakpoint(end.blocks, self._life_s))
         return Prompt(self._units, marks)
 
     def _add_own_mark(self, prompt: Prompt, layout: Layout) -> Prompt:
         last = layout.tombstone_blocks or None
-        own = choose_own_mark(self._provider, self._entries, prompt, layout, last, self._now_s)
+        own = choose_own_breakpoint(self._provider, self._entries, prompt, layout, last, self._now_s)
         if own is None:
             return prompt
         self._add_unit(layout.piece_end(own.blocks))
-        return Prompt(self._units, sorted((*prompt.marks, own)))
+        return Prompt(self._units, sorted((*prompt.breakpoints, own)))
 
     def _add_unit(self, place: PromptPlace) -> None:
         at = bisect_left(self._units, place, key=_END)
@@ -245,6 +247,6 @@ class MarkedCache:
 
 def session_cache(rules: CacheRules, prices: Prices) -> SessionCache:
     """The cache of a session that is billed by these rules and prices."""
-    if rules.provider is None or not rules.provider.marks_max:
+    if rules.provider is None or not rules.provider.breakpoints_max:
         return PrefixCache(rules.provider)
     return MarkedCache(rules.provider, prices.ttl_s, has_own_mark=rules.has_own_mark)

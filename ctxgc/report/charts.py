@@ -146,7 +146,7 @@ def window_chart(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
     for number in range(round(high / step) + 1):
         at = _px(y(number * step))
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
-        parts.append(_text_svg(left - 8, y(number * step), _thousands_label(number * step), "end", "tick"))
+        parts.append(_text_svg(left - 8, y(number * step), _thousands_text(number * step), "end", "tick"))
     for cut in cuts:
         at = _px(x(cut))
         title = "<title>the host compacted its window here</title>"
@@ -155,7 +155,7 @@ def window_chart(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
     for number in range(int(max(turns - 1, 0) / turn_step) + 1):
         parts.append(_text_svg(x(number * turn_step), bottom + 16, f"{number * turn_step:g}", "middle", "tick"))
     parts.append(_text_svg(right, bottom + 34, "turn", "end", "axis"))
-    ends = _spread_labels({name: y(line[-1]) for name, line in windows.items() if line}, 16)
+    ends = _spread_names({name: y(line[-1]) for name, line in windows.items() if line}, 16)
     for number, (name, line) in enumerate(windows.items()):
         if not line:
             continue
@@ -175,7 +175,7 @@ def _downsample_line(line: Sequence[int]) -> list[tuple[int, int]]:
     ]
 
 
-def _spread_labels(places: Mapping[str, float], gap: float) -> dict[str, float]:
+def _spread_names(places: Mapping[str, float], gap: float) -> dict[str, float]:
     """Places moved down until no two are closer than a gap."""
     positions: dict[str, float] = {}
     last = -gap
@@ -211,7 +211,7 @@ def _text_svg(x: float, y: float, text: str, anchor: str, style: str) -> str:
     return f'<text class="{style}" {place}>{escape(text)}</text>'
 
 
-def _thousands_label(tokens: float) -> str:
+def _thousands_text(tokens: float) -> str:
     return f"{tokens / 1000:g} k" if tokens else "0"
 
 

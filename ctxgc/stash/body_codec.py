@@ -1,8 +1,8 @@
-"""The frame: a segment's content on disk. Bodies alone can rebuild every row.
+"""The encoded content of a segment, as the stash's `body` rows have it. Bodies alone can rebuild every row.
 
     zstd( length of facts, 4 bytes │ facts, JSON │ skeleton │ piece │ piece │ … )
 
-The facts repeat the segment's session, id and labels, so that a file of which only the body pages can be read is still
+The facts repeat the segment's session, id and facts, so that a file of which only the body pages can be read is still
 a stash.
 """
 
@@ -39,8 +39,8 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-class FrameStart(NamedTuple):
-    """What a search reads of a segment; of a long one the start."""
+class ContentStart(NamedTuple):
+    """The fields that a search reads of a segment; of a long segment the start."""
 
     kind: Kind
     wall_s: float
@@ -59,8 +59,8 @@ def make_decompressor() -> Transform:
     return zstandard.ZstdDecompressor().decompress
 
 
-def encode_frame(row: SegmentRow, compress: Transform) -> bytes:
-    """The frame of a segment's content."""
+def encode_content(row: SegmentRow, compress: Transform) -> bytes:
+    """A segment's content, encoded."""
     segment = row.segment
     facts: dict[str, Any] = {
         "key": row.key,
@@ -84,15 +84,15 @@ def encode_frame(row: SegmentRow, compress: Transform) -> bytes:
     return compress(b"".join([*parts, *(piece.data for piece in segment.body)]))
 
 
-def decode_frame(blob: bytes, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
-    """Skeleton and body of a frame. Raises `ValueError` for bytes that are no frame."""
-    _facts, skeleton, body = _open_frame(blob, decompress)
+def decode_content(blob: bytes, decompress: Transform) -> tuple[bytes, tuple[Piece, ...]]:
+    """Skeleton and body of an encoded content. Raises `ValueError` for other bytes."""
+    _facts, skeleton, body = _decompress_content(blob, decompress)
     return skeleton, body
 
 
 def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
-    """The whole segment of a frame, as first admitted. Raises `ValueError` for bytes that are no frame."""
-    facts, skeleton, body = _open_frame(blob, decompress)
+    """The whole segment of an encoded content, as first admitted. Raises `ValueError` for other bytes."""
+    facts, skeleton, body = _decompress_content(blob, decompress)
     try:
         source, session = facts["key"]
         skeleton_tokens, tombstone_tokens = facts["tokens"]
@@ -107,18 +107,18 @@ def decode_row(blob: bytes, decompress: Transform) -> SegmentRow:
             redactions=facts.get("redactions", 0),
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not a frame: {error!r}") from error
+        raise ValueError(f"not an encoded content: {error!r}") from error
 
 
 def _build_segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> Segment:
     try:
         place, born_turn = facts["at"]
-        labels = {name: facts[name] for name in facts.keys() & _DEFAULTS.keys()}
-        labels |= {name: tuple(labels[name]) for name in ("refs", "tags") if name in labels}
-        if "status" in labels:
-            labels["status"] = STATUSES[labels["status"]]
+        optional = {name: facts[name] for name in facts.keys() & _DEFAULTS.keys()}
+        optional |= {name: tuple(optional[name]) for name in ("refs", "tags") if name in optional}
+        if "status" in optional:
+            optional["status"] = STATUSES[optional["status"]]
         if "facts" in facts:
-            labels["facts"] = unpack_facts(facts["facts"])
+            optional["facts"] = unpack_facts(facts["facts"])
         return Segment(
             id=facts["id"],
             kind=KINDS[facts["kind"]],
@@ -128,29 +128,30 @@ def _build_segment(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ..
             skeleton=skeleton,
             body=body,
             paths=_unpack_paths(facts),
-            **labels,
+            **optional,
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not a frame: {error!r}") from error
+        raise ValueError(f"not an encoded content: {error!r}") from error
 
 
-def decode_frame_start(blob: bytes, bytes_max: int, decompress: Transform) -> FrameStart:
-    """What a search reads of a frame; of a long frame only about the first `bytes_max` bytes are decompressed."""
+def decode_content_start(blob: bytes, bytes_max: int, decompress: Transform) -> ContentStart:
+    """What a search reads of an encoded content; of a long one only about the first `bytes_max` bytes are
+    decompressed."""
     if zstandard.frame_content_size(blob) <= bytes_max:
-        return _build_start(*_open_frame(blob, decompress))
+        return _build_start(*_decompress_content(blob, decompress))
     try:
         raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
     except zstandard.ZstdError as error:
-        raise ValueError(f"not a frame: {error}") from error
-    facts, skeleton, body = _split_frame(raw)
+        raise ValueError(f"not an encoded content: {error}") from error
+    facts, skeleton, body = _split_content(raw)
     return _build_start(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
 
 
-def _build_start(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> FrameStart:
+def _build_start(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> ContentStart:
     try:
-        return FrameStart(KINDS[facts["kind"]], facts.get("wall_s", 0.0), skeleton, body, _unpack_paths(facts))
+        return ContentStart(KINDS[facts["kind"]], facts.get("wall_s", 0.0), skeleton, body, _unpack_paths(facts))
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not a frame: {error!r}") from error
+        raise ValueError(f"not an encoded content: {error!r}") from error
 
 
 def _unpack_paths(facts: dict[str, Any]) -> tuple[PathUse, ...]:
@@ -159,19 +160,19 @@ def _unpack_paths(facts: dict[str, Any]) -> tuple[PathUse, ...]:
     return tuple(PathUse(p, Access(a), first, last) for p, a, first, last in facts["paths"])
 
 
-def _open_frame(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
+def _decompress_content(blob: bytes, decompress: Transform) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
     try:
         raw = decompress(blob)
-    except (zstandard.ZstdError, TypeError) as error:  # A damaged row may hold anything where its frame was.
-        raise ValueError(f"not a frame: {error}") from error
-    facts, skeleton, body = _split_frame(raw)
+    except (zstandard.ZstdError, TypeError) as error:  # A damaged row may hold anything where its content was.
+        raise ValueError(f"not an encoded content: {error}") from error
+    facts, skeleton, body = _split_content(raw)
     if [len(skeleton), *(len(piece.data) for piece in body)] != _content_lengths(facts):
-        raise ValueError("not a frame: the content is shorter than its facts say")
+        raise ValueError("not an encoded content: the content is shorter than its facts say")
     return facts, skeleton, body
 
 
-def _split_frame(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
-    """The parts of a frame, as far as `raw` goes."""
+def _split_content(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
+    """The parts of a decompressed content, as far as `raw` goes."""
     start = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little")
     try:
         facts = json.loads(raw[_LENGTH_BYTES:start].decode())  # Of bytes it would guess the encoding.
@@ -182,7 +183,7 @@ def _split_frame(raw: bytes) -> tuple[dict[str, Any], bytes, tuple[Piece, ...]]:
             body.append(Piece(name, raw[at : at + size]))
             at += size
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not a frame: {error!r}") from error
+        raise ValueError(f"not an encoded content: {error!r}") from error
     return facts, skeleton, tuple(body)
 
 

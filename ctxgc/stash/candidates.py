@@ -9,7 +9,7 @@ many segments are counted in the candidates' texts alone, unless a query has no 
 index only as quoted words. Runs on a reader connection's thread.
 """
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import json
@@ -22,7 +22,7 @@ from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term
 from ctxgc.core.search.ranking import NEAR, PATH_WEIGHT, PHRASE_BONUS, SAID_WEIGHT, TermWeights, idf
 from ctxgc.stash.filters import SearchScope
 from ctxgc.stash.index_text import TURN_KINDS, may_end_a_path, speaker_lexeme
-from ctxgc.stash.newest_mark import newest_rid
+from ctxgc.stash.newest_segment import newest_rid
 from ctxgc.stash.postings import DATED_COLUMNS, POSTINGS_MAX, TEXT_COLUMNS, WORD_COLUMNS, PostingsLookup
 
 POSTINGS_SUM_MAX = 24_000
@@ -362,9 +362,9 @@ def read_places(db: sqlite3.Connection, rids: Iterable[int], out: Candidates) ->
     missing = [rid for rid in rids if rid not in out.places]
     if not missing:
         return
-    marks = ", ".join("?" * len(missing))
+    placeholders = ", ".join("?" * len(missing))
     at: dict[int, set[int]] = {}
-    for sid, seq, kind in db.execute(f"SELECT sid, seq, kind FROM segment WHERE rid IN ({marks})", missing):
+    for sid, seq, kind in db.execute(f"SELECT sid, seq, kind FROM segment WHERE rid IN ({placeholders})", missing):
         first, last = (len(NEAR), CALLS_AFTER) if kind in _TURNS else (CALLS_AFTER, 0)
         at.setdefault(sid, set()).update(range(seq - first, seq + last + 1))
     runs = [[sid, first, last] for sid, seqs in at.items() for first, last in _seq_runs(sorted(seqs))]

@@ -1,7 +1,7 @@
 """Pages of a stash file, read without SQLite: where its tables' rows lie, and bodies that no table leads to.
 
     root ──▶ interior pages of type 0x05 ──▶ leaves ──▶ the rowids of each: where to go on behind a broken page
-    page of type 0x0d ──▶ cells ──▶ records (NULL, blob) whose blob is a zstd frame ──▶ (rid, frame)
+    page of type 0x0d ──▶ cells ──▶ records (NULL, blob) whose blob is a zstd frame ──▶ (rid, content)
 
 A leaf page is readable with its overflow pages alone. Freed pages were zeroed (`secure_delete`), so no forgotten text
 comes back this way. Source: SQLite's file format, sqlite.org/fileformat2.html §1.6.
@@ -106,7 +106,7 @@ def _leaf_rowids(data: bytes) -> tuple[int, ...]:
 
 
 def carve_bodies(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(rid, frame) of every whole body in the file, in page order; broken cells are left out.
+    """(rid, content) of every whole body in the file, in page order; broken cells are left out.
 
     O(pages with data): holes are passed over, and no page is an overflow page of more than a few cells.
     """

@@ -47,10 +47,10 @@ SESSION_COLUMNS = (
 )
 
 encode_json = json.JSONEncoder(separators=(",", ":")).encode
-"""One encoder: `json.dumps` with other separators makes an encoder at each call."""
+"""A shared encoder: `json.dumps` with other separators makes an encoder at each call."""
 
 STORED_KINDS = {kind: kind.value for kind in Kind} | {Kind.TOOL_CALL: TOOL_CALL_BEFORE}
-"""Names of kinds in rows, frames and the index. A tool call keeps its older name there: no row is ever migrated."""
+"""Names of kinds in rows, contents and the index. A tool call keeps its older name there: no row is ever migrated."""
 KINDS = {kind.value: kind for kind in Kind} | {name: kind for kind, name in STORED_KINDS.items()}
 ROLES = {role.value: role for role in Role}
 STATUSES = {status.value: status for status in Status}

@@ -96,7 +96,7 @@ class SessionRow:
     faults: int = 0
     """Recalls so far."""
     pacing: str = ""
-    """What the pacer has learned, as the daemon writes it (`daemon.sessions.pacing_state`)."""
+    """The pacer's knowledge, as the daemon writes the state (`daemon.sessions.pacing_state`)."""
     closed: bool = False
     forgotten: bool = False
     """The whole session is forgotten: no transcript brings its title, task and project back."""
@@ -305,7 +305,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A segment of a search's result, without its content. `snippet` marks matches with U+0002 and U+0003."""
+    """A segment of a search's result, without its content. `snippet` has matches between U+0002 and U+0003."""
 
     row: SegmentRow
     project: str

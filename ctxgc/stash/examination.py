@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import content_digest
-from ctxgc.stash import body_codec, newest_mark
+from ctxgc.stash import body_codec, newest_segment
 from ctxgc.stash.deadline import Deadline
 from ctxgc.stash.health import Examination
 from ctxgc.stash.reading import chunks
@@ -60,7 +60,7 @@ async def examine(read: RunOnReader, *, is_deep: bool) -> Examination:
 def _find_missing_newest(db: sqlite3.Connection) -> list[str]:
     """A sentence where the newest segments are missing; none where the rows cannot be read, which the pages say."""
     try:
-        return [*filter(None, [newest_mark.missing_sentence(db)])]
+        return [*filter(None, [newest_segment.missing_sentence(db)])]
     except sqlite3.OperationalError:  # Time was up.
         raise
     except sqlite3.DatabaseError:
@@ -100,11 +100,11 @@ def find_damaged_bodies(db: sqlite3.Connection, rids: Sequence[int]) -> list[str
             row = db.execute(_BODY, (rid,)).fetchone()
             if row is None:
                 continue  # Forgotten meanwhile.
-            source, session, id_, stamp, frame = row
+            source, session, id_, stamp, content = row
             name = f"of segment {id_!r} of {source}:{session}"
-            if frame is not None and content_digest(*body_codec.decode_frame(frame, decompress)) == stamp:
+            if content is not None and content_digest(*body_codec.decode_content(content, decompress)) == stamp:
                 continue
-            troubles.append(f"the content {name} is {'damaged' if frame is not None else 'missing'}")
+            troubles.append(f"the content {name} is {'damaged' if content is not None else 'missing'}")
         except (sqlite3.DatabaseError, ValueError) as error:  # A UnicodeDecodeError is a ValueError.
             troubles.append(f"the content {name} cannot be read: {error}")
     return troubles

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ctxgc.core.errors import StashGone
-from ctxgc.stash import newest_mark
+from ctxgc.stash import newest_segment
 from ctxgc.stash.schema import WAL_BYTES_MAX
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ _REPAIR = "`ctxgc down`, then `ctxgc doctor --repair` saves what can be read"
 _RESTART = "`ctxgc down`, then `ctxgc up`; `ctxgc doctor` says whether anything is missing"
 
 
-class FileMark(NamedTuple):
+class FileStat(NamedTuple):
     """A file's identity and size."""
 
     device: int
@@ -44,15 +44,15 @@ class FileWatch:
         self._path = str(path)
         self._wal = f"{path}-wal"
         self._shm = f"{path}-shm"
-        self._marks: dict[str, FileMark] = {}
+        self._stats: dict[str, FileStat] = {}
         self._may_shrink = False
         self._newest_rid = -1
         self.trouble: StashGone | None = None
-        """The first change that was somebody else's. It stays until the stash is opened anew."""
+        """The first change that was somebody else's. The trouble stays until the stash is opened anew."""
 
-    def mark_files(self) -> None:
-        """Take the files for right as they are: they have just been opened and written to."""
-        self._marks = self._read_marks()
+    def note_files(self) -> None:
+        """Take the files for right as the files are: the writer has just opened the files and written to the files."""
+        self._stats = self._read_stats()
 
     def run_guarded(
         self, db: sqlite3.Connection, operation: Callable[[sqlite3.Connection], T], *, shrinks: bool = False
@@ -66,23 +66,23 @@ class FileWatch:
         try:
             return operation(db)
         finally:
-            self._marks = self._require_unchanged(db, has_written=True)
-            if (rid := newest_mark.newest_rid(db)) != self._newest_rid:
-                newest_mark.write_mark(self._path, rid)
+            self._stats = self._require_unchanged(db, has_written=True)
+            if (rid := newest_segment.newest_rid(db)) != self._newest_rid:
+                newest_segment.write_newest_segment(self._path, rid)
                 self._newest_rid = rid
 
     def forbid_shrinking(self) -> None:
         """Note the file's final size: no later operation shrinks the file."""
         self._may_shrink = False
 
-    def _read_marks(self) -> dict[str, FileMark]:
-        marks = {path: _read_mark(path) for path in (self._path, self._wal, self._shm)}
-        return {path: mark for path, mark in marks.items() if mark is not None}
+    def _read_stats(self) -> dict[str, FileStat]:
+        stats = {path: _read_stat(path) for path in (self._path, self._wal, self._shm)}
+        return {path: stat for path, stat in stats.items() if stat is not None}
 
-    def _require_unchanged(self, db: sqlite3.Connection, *, has_written: bool = False) -> dict[str, FileMark]:
+    def _require_unchanged(self, db: sqlite3.Connection, *, has_written: bool = False) -> dict[str, FileStat]:
         """The files now. Raises `StashGone` from the first change of somebody else's on."""
-        now = self._read_marks()
-        if self.trouble is None and self._marks:
+        now = self._read_stats()
+        if self.trouble is None and self._stats:
             self.trouble = self._find_change(now, has_written=has_written)
             if self.trouble is not None and not self._is_truncated(self._path, now):
                 self._checkpoint_wal(db, now)
@@ -90,8 +90,8 @@ class FileWatch:
             raise self.trouble
         return now
 
-    def _find_change(self, now: dict[str, FileMark], *, has_written: bool) -> StashGone | None:
-        for path, known in self._marks.items():
+    def _find_change(self, now: dict[str, FileStat], *, has_written: bool) -> StashGone | None:
+        for path, known in self._stats.items():
             if path not in now or now[path][:2] != known[:2]:
                 what = "was replaced by another file" if path in now else "was removed"
                 hint = _PUT_BACK if path == self._path else _RESTART
@@ -102,21 +102,21 @@ class FileWatch:
                 return _stash_gone_error(f"{path} was cut short while the daemon ran, from {known.size} bytes", _REPAIR)
         return None
 
-    def _is_truncated(self, path: str, now: dict[str, FileMark]) -> bool:
-        if path not in now or path not in self._marks or path == self._shm:
+    def _is_truncated(self, path: str, now: dict[str, FileStat]) -> bool:
+        if path not in now or path not in self._stats or path == self._shm:
             return False
-        before, size = self._marks[path].size, now[path].size
+        before, size = self._stats[path].size, now[path].size
         if path == self._path:
             return size < before and not self._may_shrink
         # SQLite itself cuts the WAL down to its limit, and to nothing in a checkpoint of ours.
         return size < min(before, WAL_BYTES_MAX) and not self._may_shrink
 
-    def _checkpoint_wal(self, db: sqlite3.Connection, now: dict[str, FileMark]) -> None:
+    def _checkpoint_wal(self, db: sqlite3.Connection, now: dict[str, FileStat]) -> None:
         """Move what the WAL holds into the open file.
 
         Of a WAL that was removed nothing is lost then; and a WAL that was ours is not applied to a file that is not.
         """
-        if now.get(self._wal, self._marks[self._wal])[:2] == self._marks[self._wal][:2]:
+        if now.get(self._wal, self._stats[self._wal])[:2] == self._stats[self._wal][:2]:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -125,12 +125,12 @@ def _stash_gone_error(what: str, hint: str) -> StashGone:
     return StashGone(f"{what}: nothing more is stored, so that nothing is lost unnoticed", hint=hint)
 
 
-def _read_mark(path: str) -> FileMark | None:
+def _read_stat(path: str) -> FileStat | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return FileMark(status.st_dev, status.st_ino, status.st_size)
+    return FileStat(status.st_dev, status.st_ino, status.st_size)
 
 
 def _is_wal(path: str, size: int) -> bool:

@@ -1,6 +1,6 @@
 """Filters of a search, as SQL over `segment AS s` and as index tokens that bound the index scan."""
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import sqlite3

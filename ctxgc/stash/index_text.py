@@ -22,7 +22,7 @@ from ctxgc.core.block_texts import texts_in_blocks
 from ctxgc.core.frame import blank_frames
 from ctxgc.core.search.lexemes import STEMMER_VERSION, extra_index_words, fold, lexemes, normalize_nfc, stem
 from ctxgc.core.segment import Kind, Segment
-from ctxgc.stash.body_codec import FrameStart
+from ctxgc.stash.body_codec import ContentStart
 
 INDEX_VERSION = 6
 TOKENIZER_VERSION = INDEX_VERSION * 10**9 + sum(
@@ -45,7 +45,7 @@ _SPEAKER = re.compile(r"\s*([^\W\d_][\w.'-]{0,30}):\s")
 
 
 class Searchable(NamedTuple):
-    """What a person would search of a segment, field by field, readable."""
+    """The texts that a person would search of a segment, field by field, readable."""
 
     text: str
     input: str = ""
@@ -63,7 +63,7 @@ class IndexEntry(NamedTuple):
     label: str
 
 
-def searchable_fields(segment: Segment | FrameStart) -> Searchable:
+def searchable_fields(segment: Segment | ContentStart) -> Searchable:
     """The searchable fields of a segment, without NUL and surrogates.
 
     Frames are left out: a text that was brought back is found where it is from.
@@ -84,7 +84,9 @@ def searchable_fields(segment: Segment | FrameStart) -> Searchable:
     paths = tuple(
         "/".join(_normalize_text(use.path).rstrip("/").split("/")[-PATH_PARTS:]) for use in segment.paths[:PATHS_MAX]
     )
-    return Searchable(text, given[:INPUT_CHARS_MAX], tuple(dict.fromkeys(paths)), tuple(_label_lexemes(segment, text)))
+    return Searchable(
+        text, given[:INPUT_CHARS_MAX], tuple(dict.fromkeys(paths)), tuple(_speaker_and_date_lexemes(segment, text))
+    )
 
 
 def index_entry(segment: Segment) -> IndexEntry:
@@ -109,7 +111,7 @@ def speaker_lexeme(word: str) -> str:
     return f"{word}:"
 
 
-def _label_lexemes(segment: Segment | FrameStart, text: str) -> Iterator[str]:
+def _speaker_and_date_lexemes(segment: Segment | ContentStart, text: str) -> Iterator[str]:
     if segment.kind in TURN_KINDS and (match := _SPEAKER.match(text)):
         yield speaker_lexeme(stem(fold(match[1])))
     if 0 < segment.wall_s < 2**33:

@@ -8,7 +8,7 @@ of words that are all common is looked for among the newest segments first: the 
 all. What a user typed reaches the index only as quoted words.
 """
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import json

@@ -1,6 +1,6 @@
 """Reading: rows of the tables as values. Every function in here runs on a reader connection's thread."""
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import json
@@ -8,8 +8,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import StorageFailed
-from ctxgc.core.labels import SHADOW
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, content_digest, legacy_session_number
 from ctxgc.stash import body_codec, columns
 from ctxgc.stash.contract import Collection, Edge, Eviction, Op, SegmentRow, SessionRow
@@ -126,24 +126,24 @@ def rows_with_project_and_title(db: sqlite3.Connection, rids: Sequence[int]) -> 
     """Segments without content, and the project and title of each segment's session."""
     rows_with_project_and_title: dict[int, tuple[SegmentRow, str, str]] = {}
     for chunk in chunks(rids):
-        marks = ", ".join("?" * len(chunk))
+        placeholders = ", ".join("?" * len(chunk))
         uses: dict[int, list[PathUse]] = defaultdict(list)
         for rid, *use in db.execute(
             "SELECT u.rid, p.path, u.access, u.first_line, u.last_line FROM path_use AS u"
-            f" JOIN path AS p ON p.pid = u.pid WHERE u.rid IN ({marks}) ORDER BY u.rid, u.n",
+            f" JOIN path AS p ON p.pid = u.pid WHERE u.rid IN ({placeholders}) ORDER BY u.rid, u.n",
             chunk,
         ):
             uses[rid].append(_path_use_of_row(*use))
         edges: dict[int, list[Edge]] = defaultdict(list)
         for rid, target, kind in db.execute(
             "SELECT s.rid, r.target, r.kind FROM segment AS s JOIN reference AS r ON r.sid = s.sid AND r.seq = s.seq"
-            f" WHERE s.rid IN ({marks})",
+            f" WHERE s.rid IN ({placeholders})",
             chunk,
         ):
             edges[rid].append(Edge(target, kind))
         for rid, source, name, project, title, *row in db.execute(
             f"SELECT s.rid, e.source, e.session, e.project, e.title, {_SEGMENT} FROM segment AS s"
-            f" JOIN session AS e ON e.sid = s.sid WHERE s.rid IN ({marks})",
+            f" JOIN session AS e ON e.sid = s.sid WHERE s.rid IN ({placeholders})",
             chunk,
         ):
             key = SessionKey(source, name)
@@ -158,10 +158,10 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
     contents: dict[int, tuple[bytes, tuple[Piece, ...]]] = {}
     decompress = body_codec.make_decompressor()
     for chunk in chunks(seqs if sid is not None else ()):
-        marks = ", ".join("?" * len(chunk))
+        placeholders = ", ".join("?" * len(chunk))
         for seq, id_, stamp, blob in db.execute(
             "SELECT s.seq, s.id, s.digest, b.frame FROM segment AS s JOIN body AS b ON b.rid = s.rid"
-            f" WHERE s.sid = ? AND s.seq IN ({marks})",
+            f" WHERE s.sid = ? AND s.seq IN ({placeholders})",
             (sid, *chunk),
         ):
             contents[seq] = _decode_verified_body(key, id_, stamp, blob, decompress)
@@ -172,7 +172,7 @@ def _decode_verified_body(
     key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: body_codec.Transform
 ) -> tuple[bytes, tuple[Piece, ...]]:
     try:
-        skeleton, body = body_codec.decode_frame(blob, decompress)
+        skeleton, body = body_codec.decode_content(blob, decompress)
         if content_digest(skeleton, body) == stamp:
             return skeleton, body
         trouble = "its digest differs"

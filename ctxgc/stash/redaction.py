@@ -1,4 +1,5 @@
-"""Redaction of what is stored: a stash of before a rule, read row by row and written without its credentials.
+"""Redaction of what is stored: a stash from before a pattern was known, read row by row and written without its
+credentials.
 
     sessions, positions, op replies ──▶ segments by rid, a slice a transaction ──▶ index, file and WAL written anew
 
@@ -6,7 +7,7 @@ Each slice commits with the place reached, so that a run that was broken off goe
 segments await erasing from the first commit on: whoever finishes the run, or the daemon, erases their old bytes.
 """
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import contextlib
@@ -38,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class RedactionReport:
-    """What a run found; of a dry run, what a run would redact."""
+    """Counts of a run; of a dry run, the secrets that a run would redact."""
 
     segments: int = 0
     secrets: int = 0
@@ -144,8 +145,8 @@ class _RedactionRun:
             (last, SLICE_ROWS),
         ).fetchall():
             with self._transaction():
-                for rid, frame, sid, *values in rows:
-                    self._redact_segment(rid, sid, bytes(frame), values)
+                for rid, content, sid, *values in rows:
+                    self._redact_segment(rid, sid, bytes(content), values)
                 last = rows[-1][0]
                 if not self._is_dry:
                     schema.set_counter(self._db, CURSOR, last)
@@ -164,19 +165,19 @@ class _RedactionRun:
             maintenance.finish_erasing(self._db, _no_failpoint, rids)
         maintenance.checkpoint(self._db, _no_failpoint)
 
-    def _redact_segment(self, rid: int, sid: int, frame: bytes, values: list[object]) -> None:
+    def _redact_segment(self, rid: int, sid: int, content: bytes, values: list[object]) -> None:
         key = self._keys[sid]
         try:
-            framed = body_codec.decode_row(frame, self._decompress)
+            stored = body_codec.decode_row(content, self._decompress)
         except ValueError:
             return  # A damaged body is a repair's business, and nobody can read a secret out of it.
-        row = segment_row(key, [sid, *values], framed.segment.paths)
-        segment = replace(row.segment, skeleton=framed.segment.skeleton, body=framed.segment.body)
+        row = segment_row(key, [sid, *values], stored.segment.paths)
+        segment = replace(row.segment, skeleton=stored.segment.skeleton, body=stored.segment.body)
         row = replace(row, segment=segment)
         bare, count = self._clean_row(row)
         if bare.segment != row.segment or any(redact_text(elision.note) != elision.note for elision in row.elisions):
             bare = replace(bare, elisions=())  # Lines that a secret took away are counted no more.
-        if bare.segment == row.segment and bare.elisions == row.elisions and framed.key == key:
+        if bare.segment == row.segment and bare.elisions == row.elisions and stored.key == key:
             return
         if bare.segment != row.segment:
             self.report.segments += 1
@@ -186,11 +187,11 @@ class _RedactionRun:
         id_ = self._unused_name(bare.segment.id, row.segment.id, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
         bare = replace(bare, segment=replace(bare.segment, id=id_))
         self._writer.rewrite_content(
-            rid, sid, EncodedPut(bare, body_codec.encode_frame(bare, self._compress), index_entry(bare.segment))
+            rid, sid, EncodedPut(bare, body_codec.encode_content(bare, self._compress), index_entry(bare.segment))
         )
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
-        labels = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
-        self._execute_unless_dry(f"UPDATE segment SET {sets} WHERE rid = ?", (*labels, *content_values(bare), rid))
+        names = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
+        self._execute_unless_dry(f"UPDATE segment SET {sets} WHERE rid = ?", (*names, *content_values(bare), rid))
         self._execute_unless_dry("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
 
     def _unused_name(self, name: str, before: str, query: str, owner: object) -> str:

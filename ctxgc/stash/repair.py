@@ -20,7 +20,7 @@ from typing import Any
 
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey, State, content_digest
-from ctxgc.stash import body_codec, files, newest_mark, schema
+from ctxgc.stash import body_codec, files, newest_segment, schema
 from ctxgc.stash.carving import Leaf, carve_bodies, table_leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
 from ctxgc.stash.examination import TROUBLES_MAX, body_rids, find_damaged_bodies, find_damaged_pages
@@ -61,7 +61,7 @@ def check_stash(path: Path) -> Examination:
     try:
         with contextlib.closing(_connect(path, "ro")) as db:
             troubles += find_damaged_pages(db)
-            troubles += filter(None, [newest_mark.missing_sentence(db, path)])
+            troubles += filter(None, [newest_segment.missing_sentence(db, path)])
             rids = body_rids(db, is_sample=False)
             bad_bodies = find_damaged_bodies(db, rids)
     except _UNREADABLE as error:
@@ -87,7 +87,7 @@ def repair_stash(path: Path) -> RepairReport:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    for beside in ("-wal", "-shm", newest_mark.SUFFIX):
+    for beside in ("-wal", "-shm", newest_segment.SUFFIX):
         Path(f"{path}{beside}").unlink(missing_ok=True)
     new.replace(path)
     return RepairReport(backup, segments, bodies, rebuilt, lost, missing, was_sound)
@@ -107,15 +107,15 @@ def _salvage_file(old_path: Path, new_path: Path) -> tuple[int, int, int, int, s
                 _copy_table(old, old_path, new, table)
             rebuilt = _restore_bodies(new, _readable_rows(old, old_path, "body"))
             with contextlib.suppress(*_UNREADABLE):
-                schema.set_counter(new, newest_mark.MISSING, schema.get_counter(old, newest_mark.MISSING))
+                schema.set_counter(new, newest_segment.MISSING, schema.get_counter(old, newest_segment.MISSING))
         rebuilt += _restore_bodies(new, carve_bodies(old_path))
         # A row without a body would promise content that is gone.
         gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
         lost = new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
         new.execute(f"DELETE FROM segment WHERE rid IN ({gone})")  # noqa: S608 - a constant
         schema.start_reindexing(new)
-        missing = newest_mark.missing_sentence(new, old_path)
-        schema.set_counter(new, newest_mark.MISSING, 0)
+        missing = newest_segment.missing_sentence(new, old_path)
+        schema.set_counter(new, newest_segment.MISSING, 0)
         new.execute("COMMIT")
         counts = "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM body)"
         return (*new.execute(counts).fetchone(), rebuilt, lost, missing)
@@ -131,11 +131,11 @@ def _copy_table(old: sqlite3.Connection, old_path: Path, new: sqlite3.Connection
     names = ", ".join(name if name in had else has[name] for name in columns)
     into = f"{table} ({', '.join(columns)})"
     for row in _readable_rows(old, old_path, table, names):
-        marks = ", ".join("?" * len(row))
+        placeholders = ", ".join("?" * len(row))
         with contextlib.suppress(sqlite3.IntegrityError, ValueError, TypeError, KeyError):
             if table == "segment":
                 segment_row(_NOBODY, row[1:])
-            new.execute(f"INSERT OR IGNORE INTO {into} VALUES ({marks})", row)  # noqa: S608 - our own names
+            new.execute(f"INSERT OR IGNORE INTO {into} VALUES ({placeholders})", row)  # noqa: S608 - our own names
 
 
 def _column_defaults(db: sqlite3.Connection, table: str) -> dict[str, str]:
@@ -178,8 +178,8 @@ def _rebuild_row(new: sqlite3.Connection, prepared: EncodedPut) -> int:
     row = replace(prepared.row, touched_turn=prepared.row.segment.born_turn)
     new.execute("INSERT OR IGNORE INTO session (source, session) VALUES (?, ?)", row.key)
     sid = new.execute("SELECT sid FROM session WHERE source = ? AND session = ?", row.key).fetchone()[0]
-    marks = ", ".join("?" * len(COLUMNS))
-    sql = f"INSERT OR IGNORE INTO segment ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608 - constants
+    placeholders = ", ".join("?" * len(COLUMNS))
+    sql = f"INSERT OR IGNORE INTO segment ({', '.join(COLUMNS)}) VALUES ({placeholders})"  # noqa: S608 - constants
     cursor = new.execute(sql, segment_values(sid, row))
     if not cursor.rowcount:
         return 0
@@ -246,7 +246,7 @@ def _raise_unless_damage(error: Exception) -> None:
 
 def _is_body_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Transform) -> bool:
     try:
-        return blob is not None and content_digest(*body_codec.decode_frame(blob, decompress)) == stamp
+        return blob is not None and content_digest(*body_codec.decode_content(blob, decompress)) == stamp
     except ValueError:
         return False
 

@@ -20,7 +20,7 @@ from ctxgc.core.errors import Incompatible, StashDamaged
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 
 APPLICATION_ID = 0x63747867
-"""`ctxg`: the mark of our files."""
+"""`ctxg`: the application id of the stash's files."""
 
 WAL_PAGES_MAX = 4000
 WAL_BYTES_MAX = 64 * 2**20
@@ -220,7 +220,7 @@ def set_counter(connection: sqlite3.Connection, name: str, value: int) -> None:
 
 
 def start_reindexing(connection: sqlite3.Connection) -> None:
-    """Empty the index and mark every body as not indexed; maintenance fills the index in slices, newest first."""
+    """Empty the index and flag every body as not indexed; maintenance fills the index in slices, newest first."""
     # Zeroing a gigabyte of pages would keep an old stash from opening; erasing writes the file anew anyway.
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("DROP TABLE IF EXISTS search_word")

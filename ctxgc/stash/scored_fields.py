@@ -8,7 +8,7 @@ from ctxgc.core.search.lexemes import extra_index_words, lexemes
 from ctxgc.core.search.positions import NO_POSITIONS, locate_in_text, locate_lexemes
 from ctxgc.core.search.ranking import Fields, TermWeights
 from ctxgc.stash import index_text
-from ctxgc.stash.body_codec import FrameStart
+from ctxgc.stash.body_codec import ContentStart
 
 SCORED_CHARS_MAX = 32_768
 """The part of a candidate's text that counts for its score."""
@@ -37,7 +37,7 @@ def read_fields(
     )
 
 
-def last_spoken_text(segments: Iterator[FrameStart]) -> str:
+def last_spoken_text(segments: Iterator[ContentStart]) -> str:
     """The end of what a model said, from the last segment backward."""
     said = ""
     for segment in segments:

@@ -9,7 +9,7 @@ The order depends on the query alone and not on the page, so that pages do not r
 connection's thread.
 """
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import sqlite3
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ctxgc.core.labels import MATCH_START
+from ctxgc.core.display_texts import MATCH_START
 from ctxgc.core.search.positions import locate_in_text, make_query_lexemes
 from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, Term, looks_like_exclusion, parse_query
 from ctxgc.core.search.ranking import (
@@ -29,7 +29,7 @@ from ctxgc.core.search.ranking import (
     TermWeights,
     score_candidate,
 )
-from ctxgc.core.search.snippets import Marks, Snippet, make_snippet
+from ctxgc.core.search.snippets import HighlightTerms, Snippet, make_snippet
 from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather_candidates, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
@@ -82,7 +82,7 @@ class _Search:
     """Terms that no segment of the scopes has that were looked in."""
     decompress: body_codec.Transform = field(default_factory=body_codec.make_decompressor)
     readable: dict[int, index_text.Searchable] = field(default_factory=dict)
-    """What was read to rank: the page shows snippets of it."""
+    """Segments that were read to rank: the page shows their snippets."""
 
     @property
     def page_end(self) -> int:
@@ -299,7 +299,7 @@ def _indexed_text(run: _Search, rid: int) -> str:
     """The text of a segment as far as the index has it."""
     for (blob,) in run.db.execute("SELECT frame FROM body WHERE rid = ?", (rid,)):
         return index_text.searchable_fields(
-            body_codec.decode_frame_start(blob, 4 * index_text.INDEX_CHARS_MAX, run.decompress)
+            body_codec.decode_content_start(blob, 4 * index_text.INDEX_CHARS_MAX, run.decompress)
         ).text
     return ""
 
@@ -317,16 +317,16 @@ def _literal_bonus(run: _Search, out: Candidates, readable: index_text.Searchabl
     return bonus * out.weights.total if has_it else 0.0
 
 
-def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.FrameStart]:
+def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.ContentStart]:
     """The segments of some rids, of long ones the start."""
-    segments: dict[int, body_codec.FrameStart] = {}
+    segments: dict[int, body_codec.ContentStart] = {}
     if not rids:
         return segments
     decompress = run.decompress
-    marks = ", ".join("?" * len(rids))
-    for rid, blob in run.db.execute(f"SELECT rid, frame FROM body WHERE rid IN ({marks})", tuple(rids)):
+    placeholders = ", ".join("?" * len(rids))
+    for rid, blob in run.db.execute(f"SELECT rid, frame FROM body WHERE rid IN ({placeholders})", tuple(rids)):
         try:
-            segments[rid] = body_codec.decode_frame_start(blob, SCORED_CHARS_MAX, decompress)
+            segments[rid] = body_codec.decode_content_start(blob, SCORED_CHARS_MAX, decompress)
         except ValueError:
             run.notes.append("a segment could not be read; run `ctxgc doctor`")
     return segments
@@ -336,12 +336,12 @@ def _build_hits(run: _Search, page: Sequence[RankedCandidate]) -> list[Hit]:
     rows = reading.rows_with_project_and_title(run.db, [each.rid for each in page])
     segments = _read_segments(run, {each.rid for each in page if each.rid not in run.readable})
     run.readable |= {rid: index_text.searchable_fields(segment) for rid, segment in segments.items()}
-    hits, marks = [], Marks(run.wanted)
+    hits, terms = [], HighlightTerms(run.wanted)
     for each in page:
         if each.rid not in rows or each.rid not in run.readable:
             continue  # Forgotten since.
         row, project, title = rows[each.rid]
-        shown = _choose_snippet(run, each.rid, marks)
+        shown = _choose_snippet(run, each.rid, terms)
         hits.append(
             Hit(
                 row=row,
@@ -356,16 +356,16 @@ def _build_hits(run: _Search, page: Sequence[RankedCandidate]) -> list[Hit]:
     return hits
 
 
-def _choose_snippet(run: _Search, rid: int, marks: Marks) -> Snippet:
+def _choose_snippet(run: _Search, rid: int, terms: HighlightTerms) -> Snippet:
     """Where most words stand: in the text, in what the call was asked, or far behind in a long text."""
     readable = run.readable[rid]
-    shown = make_snippet(readable.text, run.wanted, marks)
+    shown = make_snippet(readable.text, run.wanted, terms)
     if MATCH_START in shown.text or not run.wanted.terms:
         return shown
-    if MATCH_START in (asked := make_snippet(readable.input, run.wanted, marks)).text:
+    if MATCH_START in (asked := make_snippet(readable.input, run.wanted, terms)).text:
         return asked
     if len(readable.text) >= WHOLE_CHARS_MAX:
-        return make_snippet(_indexed_text(run, rid), run.wanted, marks)
+        return make_snippet(_indexed_text(run, rid), run.wanted, terms)
     return shown
 
 

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from ctxgc.core.errors import CtxgcError, ReadOnly, ShuttingDown, StashGone, StorageFailed
 from ctxgc.core.segment import Piece, SessionKey
-from ctxgc.stash import files, maintenance, newest_mark, reading, schema
+from ctxgc.stash import files, maintenance, newest_segment, reading, schema
 from ctxgc.stash.backup import write_backup
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow
 from ctxgc.stash.db_thread import DbThread
@@ -120,7 +120,7 @@ class SqliteStash:
         self._group = GroupCommit(self._commit)
         loops = [self._group.run(), self._maintain()]
         if self._is_on_disk:
-            self._watch.mark_files()
+            self._watch.note_files()
             loops.append(self._watch_files())
         # In no group: the end of one loop must not end group commit. close() ends all of them.
         self._tasks = [asyncio.create_task(loop) for loop in loops]
@@ -252,7 +252,7 @@ class SqliteStash:
             schema.start_reindexing(db)
         schema.set_counter(db, "is_clean", 0)
         if self._is_on_disk:
-            newest_mark.record_missing_segments(db, self.path)
+            newest_segment.record_missing_segments(db, self.path)
         db.execute("COMMIT")
         self._writer = Writer(db, self._fail)
 

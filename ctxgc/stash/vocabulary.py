@@ -51,7 +51,7 @@ class Vocabulary:
         """Whether a segment of these sessions has a term, in some columns of the index or in any."""
         return self._count_segments(term, 1, columns) > 0
 
-    def is_word_start(self, lexeme: str) -> bool:
+    def is_proper_prefix(self, lexeme: str) -> bool:
         """Whether lexemes begin with a word that is none itself. A numbered word begins no other, but a hash does."""
         if len(lexeme) < START_MIN or (lexeme[-1].isdigit() and not _HASH_START.fullmatch(lexeme)):
             return False
@@ -117,7 +117,7 @@ def nearest_terms(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[
         if len(run) > 1:
             if any(is_spaceless(lexeme[0]) for lexeme in run):
                 nearest[term] = tuple(Term(((lexeme,),), text=lexeme) for lexeme in run)
-        elif words.is_word_start(run[0]):
+        elif words.is_proper_prefix(run[0]):
             nearest[term] = (Term((run,), is_prefix=True, text=f"{run[0]}*"),)
         elif left and (lexeme := words.nearest_lexeme(run[0], fold(term.text))):
             nearest[term] = (Term(((lexeme,),), text=lexeme),)

@@ -6,7 +6,7 @@
 Long puts arrive encoded (`encode_puts` runs on any thread), so that the writer only writes.
 """
 
-# ruff: noqa: S608 - every value is bound; only constants and question marks are spliced into SQL
+# ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
 from __future__ import annotations
 
 import sqlite3
@@ -60,10 +60,10 @@ Failpoint = Callable[[str], None]
 
 
 class EncodedPut(NamedTuple):
-    """A `Put` with the costly part done: the content's frame, and the row of the index."""
+    """A `Put` with the costly part done: the encoded content, and the row of the index."""
 
     row: SegmentRow
-    frame: bytes
+    content: bytes
     entry: index_text.IndexEntry
 
 
@@ -78,7 +78,7 @@ def encode_puts(mutations: Sequence[Mutation]) -> list[Mutation | EncodedPut]:
 
 def _encode_put(mutation: Put, compress: body_codec.Transform) -> EncodedPut:
     entry = index_text.index_entry(mutation.row.segment)
-    return EncodedPut(mutation.row, body_codec.encode_frame(mutation.row, compress), entry)
+    return EncodedPut(mutation.row, body_codec.encode_content(mutation.row, compress), entry)
 
 
 class Writer:
@@ -204,7 +204,7 @@ class Writer:
         """Insert the body, the paths and, where the index has come to the row, the index entry."""
         segment = mutation.row.segment
         self._fail("body")
-        self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.frame))
+        self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.content))
         self._fail("index")
         if rid >= self._unindexed_below:
             tags = index_text.index_tags(sid, STORED_KINDS[segment.kind], segment.tool)
@@ -220,7 +220,7 @@ class Writer:
             )
 
     def _remove_content(self, rid: int, sid: int) -> None:
-        """Delete the body, the postings and the paths. For an unreadable frame the whole index starts anew."""
+        """Delete the body, the postings and the paths. For unreadable content the whole index starts anew."""
         self._fail("unindex")
         row = self._db.execute(
             "SELECT frame, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)
@@ -228,7 +228,7 @@ class Writer:
         self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
         if row is not None and rid >= self._unindexed_below:
             try:
-                # The frame's own facts: the index entry was made from exactly these.
+                # The content's own facts: the index entry was made from exactly these.
                 entry = index_text.index_entry(body_codec.decode_row(row[0], body_codec.make_decompressor()).segment)
             except ValueError:
                 start_reindexing(self._db)

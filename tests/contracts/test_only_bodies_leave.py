@@ -180,9 +180,9 @@ def text(said, **beside):
     return {"type": "text", "text": said, **beside}
 
 
-MARK, HOUR = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
+BREAKPOINT, HOUR = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
 PARTS = [
-    ([text("1", cache_control=MARK)], [text(GONE.text, cache_control=MARK)]),
+    ([text("1", cache_control=BREAKPOINT)], [text(GONE.text, cache_control=BREAKPOINT)]),
     ([text("1"), text("2", cache_control=HOUR)], [text(GONE.text), text(GONE.marker, cache_control=HOUR)]),
     (
         [text("1", citations=[{"cited_text": "1"}]), text("")],
@@ -193,9 +193,9 @@ PARTS = [
 
 
 @pytest.mark.parametrize(("parts", "left"), PARTS)
-def test_a_mark_beside_an_evicted_result_stays_in_every_api(parts, left):
+def test_a_breakpoint_beside_an_evicted_result_stays_in_every_api(parts, left):
     use = {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "Bash", "input": {}}]}
-    result = {"type": "tool_result", "tool_use_id": "a", "cache_control": MARK}
+    result = {"type": "tool_result", "tool_use_id": "a", "cache_control": BREAKPOINT}
     call = {"id": "a", "type": "function", "function": {"name": "bash", "arguments": "{}"}}
     said = {"role": "assistant", "content": None, "tool_calls": [call]}
     function = {"type": "function_call", "call_id": "a", "name": "bash", "arguments": "{}"}
@@ -215,8 +215,8 @@ def as_input(parts):
     return [part | {"type": "input_text"} for part in parts]
 
 
-def test_citations_and_a_mark_beside_what_the_model_said_stay_when_its_text_goes():
-    said = text("so", citations=[{"cited_text": "w"}], cache_control=MARK)
+def test_citations_and_a_breakpoint_beside_what_the_model_said_stay_when_its_text_goes():
+    said = text("so", citations=[{"cited_text": "w"}], cache_control=BREAKPOINT)
     data = json.dumps([{"role": "assistant", "content": [said]}]).encode()
 
     for wire in (WIRE_FORMATS["anthropic_messages"], WIRE_FORMATS["openai_chat"]):

@@ -610,7 +610,7 @@ async def test_pages_follow_each_other_without_gap_or_repeat(stash):
         assert sorted(seen) == list(range(25))
 
 
-async def test_a_hit_says_where_it_is_from_and_marks_what_matched(stash):
+async def test_a_hit_says_where_it_is_from_and_highlights_what_matched(stash):
     await stash.apply(
         [PutSession(SessionRow(key=KEY, project="/p")), put(0, "x " * 500 + "the Needle\x02\nhere " + "y " * 500)]
     )

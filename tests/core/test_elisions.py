@@ -27,7 +27,7 @@ from ctxgc.core.line_index import (
     RUN_LINES_MIN,
     LineIndex,
 )
-from ctxgc.core.numbered_lines import content_of, number_of, with_shift
+from ctxgc.core.numbered_lines import content_of, number_of, shift_number
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import POINTED, find_roots
 from ctxgc.core.rules import Rules
@@ -109,13 +109,13 @@ def test_runs_that_overlap_or_leave_the_result_are_refused(runs):
 @given(texts(), st.integers(0, 500))
 def test_a_shift_moves_the_number_of_a_line_and_nothing_else(text, shift):
     for line in text.split("\n"):
-        moved = with_shift(line, shift)
+        moved = shift_number(line, shift)
         assert content_of(moved) == content_of(line)
         if number_of(line) is None:
             assert moved == line
         else:
             assert number_of(moved).value == number_of(line).value + shift
-            assert with_shift(line, 0) == line
+            assert shift_number(line, 0) == line
 
 
 ELISIONS = st.lists(

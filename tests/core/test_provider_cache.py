@@ -13,14 +13,14 @@ from ctxgc.core.provider_cache import (
     LONG_LIFE_S,
     LOOKBACK_BLOCKS,
     OPENAI,
-    OPENAI_MARKED,
+    OPENAI_BREAKPOINTS,
+    SHARED_PREFIX,
     SHORT_LIFE_S,
     START,
     UNCACHED,
-    UNMARKED,
+    CacheBreakpoint,
     Edit,
     Layer,
-    Mark,
     Part,
     Prompt,
     PromptBill,
@@ -31,7 +31,7 @@ from ctxgc.core.provider_cache import (
     learn_from_bill,
     units_of,
 )
-from tests.gateway.cached_prompt import refusal_of_marks, text_blocks
+from tests.gateway.cached_prompt import refusal_of_breakpoints, text_blocks
 
 MANY = settings(max_examples=400, deadline=None)
 
@@ -51,7 +51,7 @@ class Documented:
         self.kept = []
         """Of each entry: the blocks of its prefix, its life, the time of its last use."""
 
-    def bill(self, blocks, marks, now_s):
+    def bill(self, blocks, breakpoints, now_s):
         """Tokens read, written, plain and written for an hour; what was read."""
         sums = [0, *accumulate(block.tokens for block in blocks)]
         if self.rules.name == "uncached":
@@ -59,8 +59,8 @@ class Documented:
         if self.rules.name == "openai":
             return self._bill_prefix(blocks, sums, now_s)
         hits = []
-        for mark in marks:
-            positions = range(mark.blocks, 0, -1)
+        for point in breakpoints:
+            positions = range(point.blocks, 0, -1)
             for at in positions[:20] if self.rules.name == "anthropic" else positions:
                 hits += [entry for entry in self.kept if entry[0] == blocks[:at] and now_s - entry[2] <= entry[1]]
         if self.rules.name == "openai_marked":
@@ -68,8 +68,11 @@ class Documented:
             hits = [entry for entry in alive if entry[0] == blocks[: len(entry[0])]]
         hit = max(hits, key=lambda entry: len(entry[0]), default=None)
         read = sums[len(hit[0])] if hit else 0
-        # "A" is the token count at the hit, "B" at the last mark of an hour behind it, "C" at the last mark.
-        ends = [(sums[mark.blocks], mark.life_s) for mark in marks if sums[mark.blocks] >= self.rules.least_tokens]
+        # "A" is the token count at the hit, "B" at the last breakpoint of an hour behind it, "C" at the last
+        # breakpoint.
+        ends = [
+            (sums[point.blocks], point.life_s) for point in breakpoints if sums[point.blocks] >= self.rules.least_tokens
+        ]
         hour = max([read, *(end for end, life in ends if life == 3600)])
         last = max([read, *(end for end, _ in ends)])
         return PromptBill(read, last - read, sums[-1] - last, hour - read), hit
@@ -83,17 +86,17 @@ class Documented:
         read = common // 128 * 128 if common >= 1024 else 0
         return (PromptBill(read, sums[-1] - read, 0) if sums[-1] >= 1024 else PromptBill(0, 0, sums[-1])), None
 
-    def answer(self, blocks, marks, now_s):
-        """The request was answered: its marks leave entries, and what it read lives on."""
-        _, hit = self.bill(blocks, marks, now_s)
+    def answer(self, blocks, breakpoints, now_s):
+        """The request was answered: its breakpoints leave entries, and what it read lives on."""
+        _, hit = self.bill(blocks, breakpoints, now_s)
         if hit:
             hit[2] = now_s
         if self.rules.name == "openai":
             self.kept.append([blocks, 300.0, now_s])
             return
-        for mark in marks[-4:]:
-            prefix = blocks[: mark.blocks]
-            life_s = max(mark.life_s, 1800.0) if self.rules.name == "openai_marked" else mark.life_s
+        for point in breakpoints[-4:]:
+            prefix = blocks[: point.blocks]
+            life_s = max(point.life_s, 1800.0) if self.rules.name == "openai_marked" else point.life_s
             same = [entry for entry in self.kept if entry[0] == prefix and now_s - entry[2] <= entry[1]]
             if sum(block.tokens for block in prefix) >= self.rules.least_tokens:
                 for entry in same:
@@ -107,9 +110,9 @@ class Step(NamedTuple):
     grown: list[int]
     edited: list[int]
     """Places, in thousandths of the prompt, whose bodies leave or come back."""
-    marked: list[int]
+    breakpoints: list[int]
     hours: int
-    """How many of the marks, from the first on, have the long life."""
+    """How many of the breakpoints, from the first on, have the long life."""
     gap_s: float
     is_answered: bool
     is_other_model: bool
@@ -119,13 +122,13 @@ steps = st.builds(
     Step,
     grown=st.lists(st.sampled_from([3, 40, 130, 700, 1500]), max_size=9),
     edited=st.lists(st.integers(0, 999), max_size=2),
-    marked=st.lists(st.sampled_from([0, 100, 300, 500, 700, 900, 999, 999, 1000]), max_size=6),
+    breakpoints=st.lists(st.sampled_from([0, 100, 300, 500, 700, 900, 999, 999, 1000]), max_size=6),
     hours=st.integers(0, 4),
     gap_s=st.sampled_from([0.0, 4.0, 290.0, 310.0, 1700.0, 3700.0]),
     is_answered=st.sampled_from([True, True, True, False]),
     is_other_model=st.sampled_from([False] * 9 + [True]),
 )
-providers = st.sampled_from([ANTHROPIC, anthropic_provider("claude-opus-4-5"), OPENAI, OPENAI_MARKED, UNCACHED])
+providers = st.sampled_from([ANTHROPIC, anthropic_provider("claude-opus-4-5"), OPENAI, OPENAI_BREAKPOINTS, UNCACHED])
 
 
 def requests_of(history, may_return=True):
@@ -144,13 +147,15 @@ def requests_of(history, may_return=True):
             number += 1
             blocks.append(Block(f"block {number}", tokens))
         model, now_s = model + step.is_other_model, now_s + step.gap_s
-        counts = sorted({max(1, len(blocks) * each // 1000) for each in step.marked})
-        marks = [Mark(at, LONG_LIFE_S if n < step.hours else SHORT_LIFE_S) for n, at in enumerate(counts)]
-        yield before, edited, tuple(blocks), marks, model, now_s, step.is_answered
+        counts = sorted({max(1, len(blocks) * each // 1000) for each in step.breakpoints})
+        breakpoints = [
+            CacheBreakpoint(at, LONG_LIFE_S if n < step.hours else SHORT_LIFE_S) for n, at in enumerate(counts)
+        ]
+        yield before, edited, tuple(blocks), breakpoints, model, now_s, step.is_answered
 
 
-def prompt_of(blocks, marks=(), model=0):
-    return Prompt(units_of([Layer([Part(block.text, block.tokens) for block in blocks], model)]), marks)
+def prompt_of(blocks, breakpoints=(), model=0):
+    return Prompt(units_of([Layer([Part(block.text, block.tokens) for block in blocks], model)]), breakpoints)
 
 
 def named(blocks, model):
@@ -163,50 +168,53 @@ def named(blocks, model):
 @given(providers, st.lists(steps, max_size=14))
 def test_the_model_reads_and_writes_what_the_documentation_says_to_the_token(provider, history):
     simulated, entries = Documented(provider), {}
-    for _, _, blocks, marks, model, now_s, is_answered in requests_of(history):
-        prompt, real = prompt_of(blocks, marks, model), named(blocks, model)
+    for _, _, blocks, breakpoints, model, now_s, is_answered in requests_of(history):
+        prompt, real = prompt_of(blocks, breakpoints, model), named(blocks, model)
 
         assert (
-            findable_prefixes(provider, entries, prompt, now_s).predict_bill() == simulated.bill(real, marks, now_s)[0]
+            findable_prefixes(provider, entries, prompt, now_s).predict_bill()
+            == simulated.bill(real, breakpoints, now_s)[0]
         )
 
         if is_answered:
             entries = entries_after_request(provider, entries, prompt, now_s)
-            simulated.answer(real, marks, now_s)
+            simulated.answer(real, breakpoints, now_s)
 
 
 @pytest.mark.slow
 @MANY
-@given(st.sampled_from([ANTHROPIC, OPENAI, OPENAI_MARKED]), st.lists(steps, min_size=1, max_size=14))
+@given(st.sampled_from([ANTHROPIC, OPENAI, OPENAI_BREAKPOINTS]), st.lists(steps, min_size=1, max_size=14))
 def test_an_edit_is_foretold_to_the_token_before_it_is_made(provider, history):
     simulated, entries = Documented(provider), {}
     for before, edited, blocks, _, model, now_s, is_answered in requests_of(history, may_return=False):
-        marks = [Mark(1), Mark(len(blocks))]
+        breakpoints = [CacheBreakpoint(1), CacheBreakpoint(len(blocks))]
         first = next((at for at, pair in enumerate(zip(before, edited, strict=True)) if pair[0] != pair[1]), None)
         as_it_was = (*before, *blocks[len(before) :])
         sums = [0, *accumulate(block.tokens for block in as_it_was)]
         freed = sums[-1] - sum(block.tokens for block in blocks)
         edit = None if first is None else Edit(PromptPlace(first, sums[first]), freed)
 
-        foretold = findable_prefixes(provider, entries, prompt_of(as_it_was, marks, model), now_s).predict_bill(edit)
+        foretold = findable_prefixes(provider, entries, prompt_of(as_it_was, breakpoints, model), now_s).predict_bill(
+            edit
+        )
 
-        assert foretold == simulated.bill(named(blocks, model), marks, now_s)[0]
+        assert foretold == simulated.bill(named(blocks, model), breakpoints, now_s)[0]
         if is_answered:
-            entries = entries_after_request(provider, entries, prompt_of(blocks, marks, model), now_s)
-            simulated.answer(named(blocks, model), marks, now_s)
+            entries = entries_after_request(provider, entries, prompt_of(blocks, breakpoints, model), now_s)
+            simulated.answer(named(blocks, model), breakpoints, now_s)
 
 
-def grown(turns, blocks_a_turn, marks_of=lambda end: [Mark(1), Mark(end)]):
+def grown(turns, blocks_a_turn, breakpoints_of=lambda end: [CacheBreakpoint(1), CacheBreakpoint(end)]):
     """Entries and the last request of a session whose every turn adds as many blocks of 500 tokens."""
     entries, prompt = {}, None
     for turn in range(1, turns + 1):
         blocks = [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(turn * blocks_a_turn))]
-        prompt = prompt_of(blocks, marks_of(len(blocks)))
+        prompt = prompt_of(blocks, breakpoints_of(len(blocks)))
         entries = entries_after_request(ANTHROPIC, entries, prompt, float(turn))
     return entries, prompt
 
 
-def test_an_edit_behind_the_reach_of_the_last_mark_leaves_only_the_system_prompt_cached():
+def test_an_edit_behind_the_reach_of_the_last_breakpoint_leaves_only_the_system_prompt_cached():
     entries, prompt = grown(20, 3)
     place = PromptPlace(31, 2000 + 30 * 500)
 
@@ -215,63 +223,81 @@ def test_an_edit_behind_the_reach_of_the_last_mark_leaves_only_the_system_prompt
     )
 
 
-def test_a_mark_of_our_own_finds_the_entry_in_front_of_the_edit():
+def test_a_breakpoint_of_our_own_finds_the_entry_in_front_of_the_edit():
     entries, prompt = grown(20, 3)
     place = PromptPlace(31, 2000 + 30 * 500)
 
-    found = findable_prefixes(ANTHROPIC, entries, prompt, 21.0, is_mark_free=True)
+    found = findable_prefixes(ANTHROPIC, entries, prompt, 21.0, has_free_breakpoint=True)
 
     assert found.predict_bill(Edit(place, 400)) == PromptBill(17_000, 14_600, 0)
 
 
 def test_a_turn_of_more_blocks_than_the_look_back_misses_its_own_cache():
     entries, prompt = grown(4, LOOKBACK_BLOCKS)
-    wider = prompt_of([Block("system", 2000), *(Block(f"b{n}", 500) for n in range(100))], [Mark(1), Mark(101)])
+    wider = prompt_of(
+        [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(100))], [CacheBreakpoint(1), CacheBreakpoint(101)]
+    )
 
     assert findable_prefixes(ANTHROPIC, entries, wider, 5.0).predict_bill().read == 2000
-    assert findable_prefixes(ANTHROPIC, entries, wider, 5.0, is_mark_free=True).predict_bill().read == prompt.end.tokens
+    assert (
+        findable_prefixes(ANTHROPIC, entries, wider, 5.0, has_free_breakpoint=True).predict_bill().read
+        == prompt.end.tokens
+    )
 
 
 def test_an_entry_that_nothing_uses_leaves_however_warm_the_session_is():
     parts = [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(60))]
-    entries = entries_after_request(ANTHROPIC, {}, prompt_of(parts[:11], [Mark(1), Mark(11)]), 0.0)
+    entries = entries_after_request(
+        ANTHROPIC, {}, prompt_of(parts[:11], [CacheBreakpoint(1), CacheBreakpoint(11)]), 0.0
+    )
     for now_s in (200.0, 400.0):
-        entries = entries_after_request(ANTHROPIC, entries, prompt_of(parts, [Mark(1), Mark(61)]), now_s)
+        entries = entries_after_request(
+            ANTHROPIC, entries, prompt_of(parts, [CacheBreakpoint(1), CacheBreakpoint(61)]), now_s
+        )
 
-    found = findable_prefixes(ANTHROPIC, entries, prompt_of(parts, [Mark(1)]), 401.0, is_mark_free=True)
+    found = findable_prefixes(
+        ANTHROPIC, entries, prompt_of(parts, [CacheBreakpoint(1)]), 401.0, has_free_breakpoint=True
+    )
 
     assert [place.blocks for place in found.places] == [1, 61]
 
 
-def test_a_mark_that_stands_keeps_its_entry_alive():
+def test_a_breakpoint_that_stands_keeps_its_entry_alive():
     parts = [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(60))]
     entries = {}
     for now_s in (0.0, 200.0, 400.0):
-        entries = entries_after_request(ANTHROPIC, entries, prompt_of(parts, [Mark(11), Mark(61)]), now_s)
+        entries = entries_after_request(
+            ANTHROPIC, entries, prompt_of(parts, [CacheBreakpoint(11), CacheBreakpoint(61)]), now_s
+        )
 
-    assert findable_prefixes(ANTHROPIC, entries, prompt_of(parts, [Mark(11)]), 600.0).predict_bill().read == 7000
+    assert (
+        findable_prefixes(ANTHROPIC, entries, prompt_of(parts, [CacheBreakpoint(11)]), 600.0).predict_bill().read
+        == 7000
+    )
 
 
-def test_what_is_read_lives_on_from_that_time_where_no_mark_stands_on_it():
+def test_what_is_read_lives_on_from_that_time_where_no_breakpoint_stands_on_it():
     shared = [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(10))]
-    entries = entries_after_request(ANTHROPIC, {}, prompt_of(shared, [Mark(11)]), 0.0)
-    entries = entries_after_request(ANTHROPIC, entries, prompt_of([*shared, Block("one", 500)], [Mark(12)]), 200.0)
+    entries = entries_after_request(ANTHROPIC, {}, prompt_of(shared, [CacheBreakpoint(11)]), 0.0)
+    entries = entries_after_request(
+        ANTHROPIC, entries, prompt_of([*shared, Block("one", 500)], [CacheBreakpoint(12)]), 200.0
+    )
 
-    other = prompt_of([*shared, Block("another", 500)], [Mark(12)])
+    other = prompt_of([*shared, Block("another", 500)], [CacheBreakpoint(12)])
 
     assert findable_prefixes(ANTHROPIC, entries, other, 400.0).predict_bill().read == 7000
 
 
-def test_a_short_mark_does_not_shorten_the_life_of_an_entry_that_was_written_for_an_hour():
-    prompt = prompt_of([Block("system", 2000)], [Mark(1)])
-    entries = entries_after_request(ANTHROPIC, {}, prompt._replace(marks=[Mark(1, LONG_LIFE_S)]), 0.0)
+def test_a_short_breakpoint_does_not_shorten_the_life_of_an_entry_that_was_written_for_an_hour():
+    prompt = prompt_of([Block("system", 2000)], [CacheBreakpoint(1)])
+    entries = entries_after_request(ANTHROPIC, {}, prompt._replace(breakpoints=[CacheBreakpoint(1, LONG_LIFE_S)]), 0.0)
     entries = entries_after_request(ANTHROPIC, entries, prompt, 100.0)
 
     assert findable_prefixes(ANTHROPIC, entries, prompt, 3000.0).predict_bill().read == 2000
 
 
-def test_an_edit_behind_a_mark_frees_nothing_of_what_the_mark_covers():
-    prompt = prompt_of([Block("system", 2000), Block("a", 3000), Block("b", 3000)], [Mark(1)])
+def test_an_edit_behind_a_breakpoint_frees_nothing_of_what_the_breakpoint_covers():
+    prompt = prompt_of([Block("system", 2000), Block("a", 3000), Block("b", 3000)], [CacheBreakpoint(1)])
 
     assert findable_prefixes(ANTHROPIC, {}, prompt, 0.0).predict_bill(Edit(PromptPlace(2, 5000), 2900)) == PromptBill(
         0, 2000, 3100
@@ -281,9 +307,9 @@ def test_an_edit_behind_a_mark_frees_nothing_of_what_the_mark_covers():
 def test_openais_breakpoints_are_looked_up_among_the_latest_eighty_however_far_back():
     parts, entries = [Block(f"b{n}", 1200) for n in range(100)], {}
     for at in range(1, 101):
-        entries = entries_after_request(OPENAI_MARKED, entries, prompt_of(parts, [Mark(at)]), 0.0)
+        entries = entries_after_request(OPENAI_BREAKPOINTS, entries, prompt_of(parts, [CacheBreakpoint(at)]), 0.0)
 
-    found = findable_prefixes(OPENAI_MARKED, entries, prompt_of(parts, []), 1.0)
+    found = findable_prefixes(OPENAI_BREAKPOINTS, entries, prompt_of(parts, []), 1.0)
 
     assert [place.blocks for place in found.places] == list(range(21, 101))
 
@@ -291,9 +317,11 @@ def test_openais_breakpoints_are_looked_up_among_the_latest_eighty_however_far_b
 def test_of_more_than_four_breakpoints_openai_writes_the_last_four():
     parts = [Block(f"b{n}", 1200) for n in range(6)]
 
-    entries = entries_after_request(OPENAI_MARKED, {}, prompt_of(parts, [Mark(at) for at in range(1, 7)]), 0.0)
+    entries = entries_after_request(
+        OPENAI_BREAKPOINTS, {}, prompt_of(parts, [CacheBreakpoint(at) for at in range(1, 7)]), 0.0
+    )
 
-    assert [place.blocks for place in findable_prefixes(OPENAI_MARKED, entries, prompt_of(parts), 1.0).places] == [
+    assert [place.blocks for place in findable_prefixes(OPENAI_BREAKPOINTS, entries, prompt_of(parts), 1.0).places] == [
         3,
         4,
         5,
@@ -304,7 +332,9 @@ def test_of_more_than_four_breakpoints_openai_writes_the_last_four():
 def test_thinking_and_tool_choice_end_the_messages_entries_and_not_the_system_prompts():
     def asked(model="m", tool_choice="auto"):
         layers = [Layer([Part("tool", 900)], model), Layer([Part("system", 900)])]
-        return Prompt(units_of([*layers, Layer([Part("hello", 900)], tool_choice)]), [Mark(2), Mark(3)])
+        return Prompt(
+            units_of([*layers, Layer([Part("hello", 900)], tool_choice)]), [CacheBreakpoint(2), CacheBreakpoint(3)]
+        )
 
     entries = entries_after_request(ANTHROPIC, {}, asked(), 0.0)
     read = [
@@ -327,18 +357,20 @@ def test_a_bare_string_and_one_text_block_are_the_same_prompt():
     assert text_blocks("hello") == text_blocks([{"type": "text", "text": "hello"}])
 
 
-def test_a_fifth_mark_and_a_long_life_behind_a_short_one_are_refused():
-    four = [Mark(at) for at in range(1, 5)]
+def test_a_fifth_breakpoint_and_a_long_life_behind_a_short_one_are_refused():
+    four = [CacheBreakpoint(at) for at in range(1, 5)]
 
-    assert refusal_of_marks(ANTHROPIC, [*four, Mark(9)])
-    assert refusal_of_marks(ANTHROPIC, [Mark(1), Mark(2, LONG_LIFE_S)])
-    assert not refusal_of_marks(ANTHROPIC, four)
-    assert not refusal_of_marks(ANTHROPIC, [Mark(1, LONG_LIFE_S), Mark(2, LONG_LIFE_S), Mark(3)])
+    assert refusal_of_breakpoints(ANTHROPIC, [*four, CacheBreakpoint(9)])
+    assert refusal_of_breakpoints(ANTHROPIC, [CacheBreakpoint(1), CacheBreakpoint(2, LONG_LIFE_S)])
+    assert not refusal_of_breakpoints(ANTHROPIC, four)
+    assert not refusal_of_breakpoints(
+        ANTHROPIC, [CacheBreakpoint(1, LONG_LIFE_S), CacheBreakpoint(2, LONG_LIFE_S), CacheBreakpoint(3)]
+    )
 
 
 def test_what_is_read_never_grows_with_an_earlier_edit():
     entries, prompt = grown(30, 2)
-    found = findable_prefixes(ANTHROPIC, entries, prompt, 31.0, is_mark_free=True)
+    found = findable_prefixes(ANTHROPIC, entries, prompt, 31.0, has_free_breakpoint=True)
 
     reads = [found.read_tokens(unit.end) for unit in prompt.units]
 
@@ -361,7 +393,9 @@ def test_the_model_forgets_the_least_recently_used_entries_beyond_its_bound():
 
 def test_a_bill_that_read_a_lost_entry_widens_the_look_back_to_it():
     entries, prompt = grown(4, LOOKBACK_BLOCKS + 5)
-    wider = prompt_of([Block("system", 2000), *(Block(f"b{n}", 500) for n in range(125))], [Mark(1), Mark(126)])
+    wider = prompt_of(
+        [Block("system", 2000), *(Block(f"b{n}", 500) for n in range(125))], [CacheBreakpoint(1), CacheBreakpoint(126)]
+    )
 
     lesson = learn_from_bill(ANTHROPIC, entries, wider, 5.0, prompt.end.tokens)
 
@@ -389,7 +423,7 @@ def test_a_bill_as_the_model_has_it_teaches_nothing():
 
 
 def test_a_least_length_above_the_models_is_learned_and_one_below_it_too():
-    prompt = prompt_of([Block("system", 2500)], [Mark(1)])
+    prompt = prompt_of([Block("system", 2500)], [CacheBreakpoint(1)])
     entries = entries_after_request(ANTHROPIC, {}, prompt, 0.0)
 
     longer = learn_from_bill(ANTHROPIC, entries, prompt, 1.0, 0)
@@ -399,16 +433,16 @@ def test_a_least_length_above_the_models_is_learned_and_one_below_it_too():
     assert shorter.provider.least_tokens == 2500
 
 
-def test_a_bill_that_read_for_a_request_without_marks_is_of_a_provider_that_reads_what_two_requests_share():
+def test_a_bill_that_read_for_a_request_without_breakpoints_is_of_a_provider_that_reads_what_two_requests_share():
     _, prompt = grown(9, 3)
-    unmarked = prompt._replace(marks=())
+    bare = prompt._replace(breakpoints=())
 
-    lesson = learn_from_bill(ANTHROPIC, {}, unmarked, 10.0, 9_000)
-    entries = entries_after_request(lesson.provider, {}, unmarked, 10.0)
+    lesson = learn_from_bill(ANTHROPIC, {}, bare, 10.0, 9_000)
+    entries = entries_after_request(lesson.provider, {}, bare, 10.0)
 
-    assert lesson == (UNMARKED, True)
-    assert findable_prefixes(UNMARKED, entries, unmarked, 11.0).predict_bill().read == prompt.end.tokens
-    assert learn_from_bill(ANTHROPIC, {}, unmarked, 10.0, 0) == (ANTHROPIC, True)
+    assert lesson == (SHARED_PREFIX, True)
+    assert findable_prefixes(SHARED_PREFIX, entries, bare, 11.0).predict_bill().read == prompt.end.tokens
+    assert learn_from_bill(ANTHROPIC, {}, bare, 10.0, 0) == (ANTHROPIC, True)
 
 
 def test_a_bill_that_nothing_explains_says_so_and_teaches_nothing():

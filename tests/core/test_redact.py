@@ -45,7 +45,7 @@ SEEDS = st.integers(0, 10**6)
 
 @given(seed=SEEDS)
 @settings(max_examples=10)
-def test_what_an_issuer_marked_as_a_secret_is_gone_wherever_it_stands(seed):
+def test_a_credential_of_an_issuers_form_is_gone_wherever_it_stands(seed):
     kept = []
     for kind, secret in issued(seed).items():
         if kind.startswith("bitcoin") and not looks_random(secret.encode()):
@@ -75,17 +75,17 @@ def test_what_the_text_before_it_names_as_a_secret_is_gone(seed):
 
 
 @pytest.mark.parametrize("kind", ["secret", "password", "url_password"])
-def test_no_rule_takes_the_mark_of_a_secret_for_a_secret(kind):
-    """Each such mark would be marked again, without end."""
-    mark = f"«redacted:{kind}»".encode()
-    contexts = [context.format(mark.decode()).encode() for context, _ in named(7).values()]
+def test_no_rule_takes_a_redaction_for_a_secret(kind):
+    """Each such redaction would be redacted again, without end."""
+    redaction = f"«redacted:{kind}»".encode()
+    contexts = [context.format(redaction.decode()).encode() for context, _ in named(7).values()]
 
-    marked = [context[span.start : span.end] for context in contexts for span in find_secrets(context)]
+    secrets = [context[span.start : span.end] for context in contexts for span in find_secrets(context)]
 
-    assert not [part for part in marked if part in mark]
+    assert not [part for part in secrets if part in redaction]
 
 
-def test_an_issuers_mark_proves_a_key_of_letters_alone():
+def test_an_issuers_signature_proves_a_key_of_letters_alone():
     key = "glpat-" + "pyCtdrzkrN" + "zzLwlcNuyT"
 
     assert redact_text(f"the key {key} here") == "the key «redacted:gitlab_token» here"
@@ -380,11 +380,11 @@ def canonical(value):
 def shape(value):
     if isinstance(value, dict):
         return {key: shape(part) for key, part in value.items()}
-    # A number that is a password becomes a mark.
+    # A number that is a password becomes a redaction.
     return list(map(shape, value)) if isinstance(value, list) else str if type(value) is int else type(value)
 
 
-def test_a_call_id_that_is_a_credential_names_its_segments_by_the_mark_at_every_use():
+def test_a_call_id_that_is_a_credential_names_its_segments_by_the_redaction_at_every_use():
     names = IdAllocator()
 
     ids = [

@@ -82,7 +82,7 @@ def test_a_rarer_word_weighs_more_and_no_word_less_than_nothing():
 
 
 @given(any_text, any_text)
-def test_any_text_is_cut_into_a_snippet_of_one_line_with_its_marks_in_pairs(query, text):
+def test_any_text_is_cut_into_a_snippet_of_one_line_with_highlights_in_pairs(query, text):
     shown = make_snippet(text, parse_query(query))
 
     assert shown.text.count("\x02") == shown.text.count("\x03")
@@ -99,7 +99,7 @@ def test_the_snippet_shows_where_most_words_stand_and_says_which_lines_these_are
     assert (shown.first_line, text.split("\n")[shown.first_line - 1]) == (102, "a page fault")
 
 
-def test_a_word_inside_a_camel_case_word_and_a_word_with_its_sign_are_marked():
+def test_a_word_inside_a_camel_case_word_and_a_word_with_its_sign_are_highlighted():
     assert make_snippet("calls getUserName()", parse_query("user")).text == "calls \x02getUserName\x03()"
     assert make_snippet("git commit --no-verify", parse_query("--no-verify")).text == "git commit \x02--no-verify\x03"
     assert make_snippet("数据库连接", parse_query("据库")).text == "数\x02据库\x03连接"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.provider_cache import UNMARKED, Prompt
+from ctxgc.core.provider_cache import SHARED_PREFIX, Prompt
 from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, is_readable_pacing, resume_ledger
@@ -38,7 +38,7 @@ def test_distrust_the_account_and_the_entries_are_there_again():
     assert (resumed.trust, again, resumed.is_account_real) == (ledger.trust, account, True)
     assert resumed.provider.entries == session.ledger.entries
     assert resumed.provider.anchors == session.ledger.anchors
-    assert resumed.provider.frames == session.ledger.frames
+    assert resumed.provider.overhead == session.ledger.overhead
     assert resumed.provider.provider == session.ledger.provider
 
 
@@ -64,7 +64,7 @@ def test_what_a_provider_was_learned_to_be_is_known_again():
 
     resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
 
-    assert resumed.provider.provider == session.ledger.provider == UNMARKED
+    assert resumed.provider.provider == session.ledger.provider == SHARED_PREFIX
 
 
 @pytest.mark.slow

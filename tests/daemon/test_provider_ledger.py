@@ -2,7 +2,7 @@
 
 from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.provider_cache import Prompt
-from ctxgc.daemon.sessions.provider_ledger import ProviderLedger, SentRequest, prompt_marks, prompt_units
+from ctxgc.daemon.sessions.provider_ledger import ProviderLedger, SentRequest, prompt_breakpoints, prompt_units
 from ctxgc.protocol.wire import SentCache, SentMark
 from tests.core.test_heap import an_entry
 
@@ -10,7 +10,7 @@ BODY = 2000
 
 
 class Session:
-    """A session of one slot a turn, whose host marks the end of each request."""
+    """A session of one slot a turn, whose host breakpoints the end of each request."""
 
     def __init__(self, blocks=2, can_mark=False):
         self.heap, self.ledger, self.blocks, self.can_mark, self.now_s = Heap(), ProviderLedger(), blocks, can_mark, 0.0
@@ -33,7 +33,7 @@ class Session:
         self.now_s += 1
         self.ledger.settle_request(was_answered=was_answered)
         units, hidden = prompt_units(self.heap, self.ids, self.ids, self.sent(), 3000, None)
-        self.ledger.note_request(SentRequest(Prompt(units, prompt_marks(units, self.sent())), hidden, self.now_s))
+        self.ledger.note_request(SentRequest(Prompt(units, prompt_breakpoints(units, self.sent())), hidden, self.now_s))
 
     def cache(self):
         units, hidden = prompt_units(self.heap, self.ids, self.ids, self.sent(), 3000, None)
@@ -56,7 +56,7 @@ def test_an_edit_reads_up_to_the_last_request_that_ended_in_front_of_it():
     assert cache.read_tokens(10) == 0
 
 
-def test_entries_further_back_than_a_mark_looks_are_read_only_with_a_mark_of_our_own():
+def test_entries_further_back_than_a_breakpoint_looks_are_read_only_with_a_breakpoint_of_our_own():
     far = 2 * (BODY + 10)
 
     assert asked(20).cache().read_tokens(far) == 0

@@ -101,7 +101,7 @@ def kept_on_disk(folder):
     decompress = body_codec.make_decompressor()
     with contextlib.closing(sqlite3.connect(folder / "stash.sqlite3")) as db:
         for skeleton, body in (
-            body_codec.decode_frame(blob, decompress) for (blob,) in db.execute("SELECT frame FROM body")
+            body_codec.decode_content(blob, decompress) for (blob,) in db.execute("SELECT frame FROM body")
         ):
             parts += [skeleton, *(part for piece in body for part in (piece.name.encode(), piece.data))]
     return b"\0".join(parts)

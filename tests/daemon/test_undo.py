@@ -138,7 +138,7 @@ async def test_the_first_of_a_thousand_collections_still_has_its_reason_its_line
     )  # fmt: skip
     key = SessionKey("client", "s")
     await bench.stash.apply([PutCollection(key, replace(later, id=n)) for n in range(2, 1203)])
-    bench.services.registry.peek(key).mark_stale()
+    bench.services.registry.peek(key).invalidate()
 
     why = await bench.call("heap.why", **session, id="call0")
     log = await bench.call("heap.log", **session, collection=1)

@@ -59,7 +59,7 @@ def test_not_one_request_of_a_long_session_is_refused(worked):
     assert len(through.model.requests) == len(alone.requests) > TURNS
 
 
-def test_a_request_differs_from_what_the_agent_sent_in_evicted_bodies_and_one_cache_mark_alone(worked):
+def test_a_request_differs_from_what_the_agent_sent_in_evicted_bodies_and_one_cache_breakpoint_alone(worked):
     through, _ = worked
     pairs = through.pairs()
     edited = [pair for pair in pairs if pair[0] != pair[1]]
@@ -67,20 +67,20 @@ def test_a_request_differs_from_what_the_agent_sent_in_evicted_bodies_and_one_ca
     assert len(edited) >= EDITED_MIN
     for sent, arrived in edited:
         found = list(changes(json.loads(sent), json.loads(arrived)))
-        assert found.count(OWN_MARK) <= 1
-        assert set(found) <= {TOMBSTONE, OWN_MARK}
+        assert found.count(OWN_BREAKPOINT) <= 1
+        assert set(found) <= {TOMBSTONE, OWN_BREAKPOINT}
     first = pairs.index(edited[0])
     assert all(sent == arrived for sent, arrived in pairs[:first])
 
 
-TOMBSTONE, OWN_MARK, OTHER = "a tombstone", "a cache mark", "something else"
+TOMBSTONE, OWN_BREAKPOINT, OTHER = "a tombstone", "a cache breakpoint", "something else"
 
 
 def changes(before, after):
     """What stands now where a request differs from the one that the agent sent."""
     if isinstance(before, dict) and isinstance(after, dict):
         if after.keys() - before.keys():
-            yield OWN_MARK if after.keys() - before.keys() == {"cache_control"} else OTHER
+            yield OWN_BREAKPOINT if after.keys() - before.keys() == {"cache_control"} else OTHER
         for key in before:
             yield from changes(before[key], after[key]) if key in after else [OTHER]
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):

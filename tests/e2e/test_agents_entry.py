@@ -103,7 +103,7 @@ def test_the_bill_with_pointers_is_far_lower_than_without(entered, capsys):
     assert with_ < COST_MAX * without
 
 
-def test_a_request_differs_from_what_the_agent_sent_in_stand_ins_and_one_cache_mark_alone(entered):
+def test_a_request_differs_from_what_the_agent_sent_in_stand_ins_and_one_cache_breakpoint_alone(entered):
     through, _ = entered
     for sent, arrived in through.pairs():
         if sent != arrived:

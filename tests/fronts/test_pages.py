@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.roots import ROOTS
 from ctxgc.core.segment import Departure, EdgeKind
 from ctxgc.fronts.cli import terminal

@@ -17,7 +17,7 @@ def file_text(number, size=4000):
 
 
 class ClaudeAgent:
-    """Keeps the list, as Claude Code does: only the newest user block has the mark of where to cache."""
+    """Keeps the list, as Claude Code does: only the newest user block has the cache breakpoint."""
 
     wire, path = "anthropic_messages", "/v1/messages"
 

@@ -1,9 +1,9 @@
-"""A request's body as a provider's cache sees it: units in the order of the prompt, and marks with their lives.
+"""A request's body as a provider's cache sees it: units in the order of the prompt, and breakpoints with their lives.
 
     Anthropic   tools (deferred ones are no part of the prompt) ─▶ system ─▶ messages, each block a unit
-    others      tools ─▶ instructions ─▶ items, each part of an item a unit; no marks
+    others      tools ─▶ instructions ─▶ items, each part of an item a unit; no breakpoints
 
-A bare string and one text block are the same unit, and a mark is no part of one.
+A bare string and one text block are the same unit, and a breakpoint is no part of one.
 """
 
 import json
@@ -14,8 +14,8 @@ from ctxgc.core.provider_cache import (
     LONG_LIFE_S,
     OPENAI,
     SHORT_LIFE_S,
+    CacheBreakpoint,
     Layer,
-    Mark,
     Part,
     Prompt,
     anthropic_provider,
@@ -28,7 +28,7 @@ NO_PROMPT = {"id", "status", "internal_chat_message_metadata_passthrough"}
 """Of an item: what its API does not show the model."""
 BILLING_LINE = "x-anthropic-billing-header:"
 """The first block of a system prompt of Claude Code's: its maker's API takes it off, other words in each request."""
-UNMARKABLE = {"thinking", "redacted_thinking"}
+NO_BREAKPOINT_BLOCKS = {"thinking", "redacted_thinking"}
 
 
 def text_blocks(content):
@@ -36,20 +36,20 @@ def text_blocks(content):
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def refusal_of_marks(provider, marks):
-    """Why the provider refuses a request with these marks; empty if the provider takes the request."""
+def refusal_of_breakpoints(provider, breakpoints):
+    """Why the provider refuses a request with these breakpoints; empty if the provider takes the request."""
     if provider.name != ANTHROPIC.name:
         return ""
-    if len(marks) > provider.marks_max:
-        return f"more than {provider.marks_max} blocks with cache_control"
-    lives = [mark.life_s for mark in sorted(marks, key=lambda mark: mark.blocks)]
+    if len(breakpoints) > provider.breakpoints_max:
+        return f"more than {provider.breakpoints_max} blocks with cache_control"
+    lives = [point.life_s for point in sorted(breakpoints, key=lambda point: point.blocks)]
     if lives != sorted(lives, reverse=True):
-        return "a mark with a longer life stands behind one with a shorter life"
+        return "a breakpoint with a longer life stands behind one with a shorter life"
     return ""
 
 
 class Block(NamedTuple):
-    """One unit of a prompt: its bytes, and the lives of the marks on it or inside it."""
+    """One unit of a prompt: its bytes, and the lives of the breakpoints on it or inside it."""
 
     data: bytes
     lives: list[float]
@@ -58,7 +58,7 @@ class Block(NamedTuple):
 
     @property
     def may_carry(self):
-        return self.kind not in UNMARKABLE and not self.is_blank
+        return self.kind not in NO_BREAKPOINT_BLOCKS and not self.is_blank
 
 
 def layers_of(wire, asked):
@@ -99,7 +99,7 @@ def _block(around, part):
 
 
 def prompt_of(wire, asked):
-    """The prompt with its marks. Raises `AssertionError` for a mark that the API refuses."""
+    """The prompt with its breakpoints. Raises `AssertionError` for a breakpoint that the API refuses."""
     layers = layers_of(wire, asked)
     blocks = [block for _, layer in layers for block in layer]
     units = units_of(
@@ -110,11 +110,11 @@ def prompt_of(wire, asked):
         return Prompt(units)
     for block in blocks:
         assert block.may_carry or not block.lives, f"cache_control on a block of type {block.kind!r}, or a blank one"
-    marks = [Mark(at, life_s) for at, block in enumerate(blocks, 1) for life_s in block.lives]
+    breakpoints = [CacheBreakpoint(at, life_s) for at, block in enumerate(blocks, 1) for life_s in block.lives]
     if isinstance(asked.get("cache_control"), dict):  # The API puts this one on the last block that may carry it.
         last = max((at for at, block in enumerate(blocks, 1) if block.may_carry), default=0)
-        marks.append(Mark(last, life_of(asked["cache_control"])))
-    return Prompt(units, sorted(marks, key=lambda mark: mark.blocks))
+        breakpoints.append(CacheBreakpoint(last, life_of(asked["cache_control"])))
+    return Prompt(units, sorted(breakpoints, key=lambda point: point.blocks))
 
 
 def provider_of(wire, model):
@@ -123,19 +123,19 @@ def provider_of(wire, model):
 
 
 def lives_of(value):
-    """The lives of all marks in a value, in the order of its bytes."""
+    """The lives of all breakpoints in a value, in the order of its bytes."""
     if isinstance(value, dict):
         own = [life_of(value["cache_control"])] if isinstance(value.get("cache_control"), dict) else []
         return own + [life_s for part in value.values() for life_s in lives_of(part)]
     return [life_s for part in value for life_s in lives_of(part)] if isinstance(value, list) else []
 
 
-def life_of(mark):
-    return LONG_LIFE_S if mark.get("ttl") == "1h" else SHORT_LIFE_S
+def life_of(point):
+    return LONG_LIFE_S if point.get("ttl") == "1h" else SHORT_LIFE_S
 
 
 def plain(value):
-    """A value without its marks."""
+    """A value without its breakpoints."""
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items() if key != "cache_control"}
     return [plain(part) for part in value] if isinstance(value, list) else value

@@ -89,7 +89,7 @@ class TokenUpstream(Upstream):
 
     def _bill(self, wire, asked, session):
         chain, read, total = json.dumps(asked.get("model")).encode(), 0, 0
-        # Rendered without marks: as if its agent had set them well.
+        # Rendered without breakpoints: as if its agent had set them well.
         for unit in (block.data for _, layer in layers_of(wire, asked) for block in layer):
             name = blake2b(unit, digest_size=16).digest()
             if name not in self.sizes:

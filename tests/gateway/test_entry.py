@@ -23,7 +23,7 @@ from tests.gateway.upstream import ANSWERS
 AGENTS = [ClaudeAgent, ChatAgent, ResponsesAgent]
 LIMIT_TOKENS = 6000
 TOMBSTONE, LINES_TOMBSTONE = "[evicted by ctxgc: ", "[evicted by ctxgc: lines "
-MARK = re.compile(rb', ?"cache_control": ?\{[^}]*\}')
+BREAKPOINT = re.compile(rb', ?"cache_control": ?\{[^}]*\}')
 
 
 def file_text(name, first=0, lines=60, edited=()):
@@ -65,8 +65,8 @@ def results_of(wire, body):
 
 
 def list_of(body):
-    """The request's list without marks of the cache, which move on."""
-    value = json.loads(MARK.sub(b"", body))
+    """The request's list without breakpoints of the cache, which move on."""
+    value = json.loads(BREAKPOINT.sub(b"", body))
     return value.get("messages", value.get("input"))
 
 

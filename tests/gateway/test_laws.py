@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.gateway.body.splice_memo import LONG_MARK, SHORT_MARK
+from ctxgc.gateway.body.splice_memo import LONG_CACHE_CONTROL, SHORT_CACHE_CONTROL
 from tests.contracts import conversations, wire_rules
 from tests.effort import effort
 from tests.gateway.agent import ChatAgent, ClaudeAgent, ResponsesAgent
@@ -38,14 +38,15 @@ def outside(body, spans):
 
 
 def is_edited_only_in(got, parts):
-    """Whether `got` is these parts, in this order, with anything between them, and at most one mark of our own."""
-    places = [at for mark in (SHORT_MARK, LONG_MARK) for at in places_of(mark, got)]
-    unmarked = [got[: at.start()] + got[at.end() :] for at in places]
-    return any(is_made_of(one, parts) for one in [got, *unmarked])
+    """Whether `got` is these parts, in this order, with anything between them, and at most one breakpoint of our
+    own."""
+    places = [at for point in (SHORT_CACHE_CONTROL, LONG_CACHE_CONTROL) for at in places_of(point, got)]
+    bare = [got[: at.start()] + got[at.end() :] for at in places]
+    return any(is_made_of(one, parts) for one in [got, *bare])
 
 
-def places_of(mark, got):
-    return re.finditer(re.escape(mark), got)
+def places_of(point, got):
+    return re.finditer(re.escape(point), got)
 
 
 def is_made_of(got, parts):

@@ -10,7 +10,7 @@ from yarl import URL
 
 from ctxgc.config import BadConfig, Config
 from ctxgc.gateway.billing.usage import UsageScanner
-from ctxgc.gateway.body.splice_memo import SHORT_MARK
+from ctxgc.gateway.body.splice_memo import SHORT_CACHE_CONTROL
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.http import upstream
@@ -57,18 +57,18 @@ def test_a_session_is_edited_again_if_nobody_could_say_whose_fault_a_refusal_was
     assert b"[evicted" in stage.ask(MESSAGES, agent.body())
 
 
-def test_after_a_refused_mark_the_edits_stand_and_the_session_goes_on_without_marks(stage):
+def test_after_a_refused_breakpoint_the_edits_stand_and_the_session_goes_on_without_breakpoints(stage):
     agent = collected(stage)
     stage.upstream.script = [400]
     sent = len(stage.upstream.received)
 
     stage.ask(MESSAGES, agent.body())
-    marked, unmarked = [received.body for received in stage.upstream.received[sent:]]
+    first, again = [received.body for received in stage.upstream.received[sent:]]
     agent.run(1, 6)
     later = stage.ask(MESSAGES, agent.body())
 
-    assert marked.replace(SHORT_MARK, b"", 1) == unmarked
-    assert b"[evicted" in unmarked
+    assert first.replace(SHORT_CACHE_CONTROL, b"", 1) == again
+    assert b"[evicted" in again
     assert b"[evicted" in later
     assert later.count(b"cache_control") == agent.body().count(b"cache_control")
     assert stage.daemon.mode == "on"
@@ -86,7 +86,7 @@ def test_a_request_refused_both_times_is_answered_as_it_was_sent_on(stage):
 
     assert reply.status == 400
     assert b"no credit left" in reply.body
-    assert len(stage.upstream.refused) == 3  # With the mark, without the mark, and as the agent wrote it.
+    assert len(stage.upstream.refused) == 3  # With the breakpoint, without the breakpoint, and as the agent wrote it.
 
 
 def test_the_bill_of_a_request_that_was_sent_again_as_it_came_teaches_nothing(stage):
@@ -285,7 +285,7 @@ def fails(*_, **__):
         (RequestEditor, "_triage"),
         (RequestEditor, "_triage_session"),
         (RequestEditor, "_new_call"),
-        (RequestEditor, "_edit_parsed"),
+        (RequestEditor, "_edit_from_contents"),
         (UsageScanner, "feed"),
     ],
 )
@@ -383,10 +383,10 @@ def test_the_window_that_a_run_asks_for_reaches_the_daemon_and_not_the_upstream(
     assert not [name for one in stage.upstream.received for name, _ in one.headers if name.lower() == "x-ctxgc-window"]
 
 
-@pytest.mark.parametrize(("mark", "profile"), [(b"", "openai"), (b'"cache_control": {"type": "ephemeral"}, ', None)])
-def test_an_openai_api_has_a_cache_of_its_own_unless_the_body_marks_for_another(mark, profile, stage):
+@pytest.mark.parametrize(("point", "profile"), [(b"", "openai"), (b'"cache_control": {"type": "ephemeral"}, ', None)])
+def test_an_openai_api_has_a_cache_of_its_own_unless_the_body_breakpoints_for_another(point, profile, stage):
     body = ResponsesAgent().run(3).body()
 
-    stage.ask(RESPONSES, b"{" + mark + body[1:], headers=OPENAI)
+    stage.ask(RESPONSES, b"{" + point + body[1:], headers=OPENAI)
 
     assert stage.daemon.told[-1].get("profile") == profile

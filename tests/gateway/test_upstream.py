@@ -75,20 +75,20 @@ def test_a_signed_turn_that_lost_its_thinking_or_was_edited_is_refused():
     assert "signature" in refusal(ANTHROPIC, edited)
 
 
-def test_a_mark_of_where_to_cache_is_no_edit_of_a_signed_turn():
-    marked = asked()
-    marked["messages"][3]["content"][-1]["cache_control"] = {"type": "ephemeral"}
+def test_a_breakpoint_of_where_to_cache_is_no_edit_of_a_signed_turn():
+    made = asked()
+    made["messages"][3]["content"][-1]["cache_control"] = {"type": "ephemeral"}
 
-    assert sign(marked["messages"][3]["content"]) == sign(asked()["messages"][3]["content"])
-    assert refusal(ANTHROPIC, marked) is None
+    assert sign(made["messages"][3]["content"]) == sign(asked()["messages"][3]["content"])
+    assert refusal(ANTHROPIC, made) is None
 
 
-def test_more_than_four_marks_of_where_to_cache_are_refused():
-    marked = asked(turns=8)
-    for message in marked["messages"][0:8:2]:
+def test_more_than_four_breakpoints_of_where_to_cache_are_refused():
+    made = asked(turns=8)
+    for message in made["messages"][0:8:2]:
         message["content"][-1]["cache_control"] = {"type": "ephemeral"}
 
-    assert "cache_control" in refusal(ANTHROPIC, marked)
+    assert "cache_control" in refusal(ANTHROPIC, made)
 
 
 def test_a_turn_under_encrypted_reasoning_is_taken_as_it_was_or_refused():
@@ -115,11 +115,11 @@ def as_is(made, number):
     pass
 
 
-def unmarked(value, number):
+def without_breakpoints(value, number):
     if isinstance(value, dict):
         value.pop("cache_control", None)
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        unmarked(part, number)
+        without_breakpoints(part, number)
 
 
 def renamed(made, number):
@@ -138,7 +138,12 @@ def sorted_tools(made, number):
 
 @pytest.mark.parametrize(
     ("wire", "mutate"),
-    [(ANTHROPIC, unmarked), (RESPONSES, recalled), (ANTHROPIC, sorted_tools), *((wire, renamed) for wire in AGENTS)],
+    [
+        (ANTHROPIC, without_breakpoints),
+        (RESPONSES, recalled),
+        (ANTHROPIC, sorted_tools),
+        *((wire, renamed) for wire in AGENTS),
+    ],
 )
 def test_what_spoils_the_cache_is_billed(wire, mutate):
     assert cost(wire, mutate) > 2 * cost(wire, as_is)

@@ -1,4 +1,4 @@
-"""The upstream of the other tests bills as the real ones do: by marks, look-back, lives and least length."""
+"""The upstream of the other tests bills as the real ones do: by breakpoints, look-back, lives and least length."""
 
 import json
 
@@ -13,10 +13,10 @@ ANTHROPIC, RESPONSES = "anthropic_messages", "openai_responses"
 SHORT, LONG = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
 
 
-def asked(turns=6, mark=SHORT, **more):
-    """A request of an agent that marks its system prompt and its last block."""
+def asked(turns=6, point=SHORT, **more):
+    """A request of an agent with breakpoints on its system prompt and its last block."""
     made = json.loads(ClaudeAgent().run(turns).body(**more))
-    made["system"][-1]["cache_control"] = made["messages"][-1]["content"][-1]["cache_control"] = mark
+    made["system"][-1]["cache_control"] = made["messages"][-1]["content"][-1]["cache_control"] = point
     return made
 
 
@@ -52,9 +52,9 @@ def test_a_bare_string_and_one_text_block_are_the_same_prompt():
     assert billed(made, bare) == billed(made, made)
 
 
-@pytest.mark.parametrize(("mark", "life_s"), [(SHORT, 300.0), (LONG, 3600.0)])
-def test_an_entry_lives_for_its_time_to_live_from_its_last_use_and_no_longer(mark, life_s):
-    upstream, made = Upstream(), asked(mark=mark)
+@pytest.mark.parametrize(("point", "life_s"), [(SHORT, 300.0), (LONG, 3600.0)])
+def test_an_entry_lives_for_its_time_to_live_from_its_last_use_and_no_longer(point, life_s):
+    upstream, made = Upstream(), asked(point=point)
     reads = []
     for gap_s in (0.0, life_s, life_s, life_s + 1.0):
         upstream.now_s += gap_s
@@ -65,14 +65,14 @@ def test_an_entry_lives_for_its_time_to_live_from_its_last_use_and_no_longer(mar
 
 def test_what_is_written_for_an_hour_costs_more_than_for_five_minutes():
     short, long = Upstream(), Upstream()
-    billed(asked(mark=SHORT), upstream=short)
-    billed(asked(mark=LONG), upstream=long)
+    billed(asked(point=SHORT), upstream=short)
+    billed(asked(point=LONG), upstream=long)
 
     assert short.bills["s"].cost == pytest.approx(1.25 * short.bills["s"].written)
     assert long.bills["s"].cost == pytest.approx(2.0 * long.bills["s"].written)
 
 
-def test_a_top_level_mark_is_a_mark_on_the_last_block_and_one_of_the_four():
+def test_a_top_level_breakpoint_is_a_breakpoint_on_the_last_block_and_one_of_the_four():
     made = asked()
     del made["messages"][-1]["content"][-1]["cache_control"]
     above = made | {"cache_control": SHORT}
@@ -86,9 +86,9 @@ def test_a_top_level_mark_is_a_mark_on_the_last_block_and_one_of_the_four():
 
 
 def test_a_long_life_behind_a_short_one_is_refused_in_the_order_of_the_prompt():
-    made = asked(mark=SHORT)
+    made = asked(point=SHORT)
     made["system"][-1]["cache_control"] = LONG
-    turned = asked(mark=LONG)
+    turned = asked(point=LONG)
     turned["system"][-1]["cache_control"] = SHORT
     # The bytes may put messages before the system prompt: that is not the order of the prompt.
     bytewise = {key: made[key] for key in ("model", "messages", "system", "tools")}
@@ -99,7 +99,7 @@ def test_a_long_life_behind_a_short_one_is_refused_in_the_order_of_the_prompt():
 
 
 @pytest.mark.parametrize("block", [{"type": "thinking", "thinking": "x"}, {"type": "text", "text": " "}])
-def test_a_mark_on_a_block_that_may_not_carry_one_is_refused(block):
+def test_a_breakpoint_on_a_block_that_may_not_carry_one_is_refused(block):
     made = asked()
     made["messages"].append({"role": "user", "content": [block | {"cache_control": SHORT}]})
 
@@ -117,7 +117,7 @@ def test_a_prefix_below_the_least_length_of_its_model_is_not_cached(model, least
     assert billed(one(least + 50), one(least + 50)).read > least
 
 
-def test_more_blocks_than_the_look_back_since_the_last_mark_are_not_found():
+def test_more_blocks_than_the_look_back_since_the_last_breakpoint_are_not_found():
     def one(count):
         blocks = [{"type": "text", "text": f"{number} " * 400} for number in range(count)]
         blocks[-1]["cache_control"] = SHORT

@@ -1,9 +1,9 @@
 """A model's API that refuses what the real ones refuse, and bills as they do.
 
     request ──valid?──▶ 400, with the reason        orphaned pairs; signed turns edited or without their thinking;
-                                                    tools that change or go; marks of where to cache that are too many,
+                                                    tools that change or go; cache breakpoints that are too many,
                                                     out of order, or where none may stand
-            ──bill────▶ by marks, look-back and lives, as `ctxgc.core.provider_cache` has it of this API
+            ──bill────▶ by breakpoints, look-back and lives, as `ctxgc.core.provider_cache` has it of this API
             ──answer──▶ a stream or a JSON body     the next tool call, until the session has run its turns
 
 Behaviours that a test asks for come as the header `x-test`. Everything received is kept, byte for byte.
@@ -24,7 +24,7 @@ from aiohttp import web
 from ctxgc.core.provider_cache import LONG_LIFE_S, entries_after_request, findable_prefixes
 from ctxgc.gateway.body.content_coding import brotli
 from tests.contracts import wire_rules
-from tests.gateway.cached_prompt import ANTHROPIC_WIRE, plain, prompt_of, provider_of, refusal_of_marks
+from tests.gateway.cached_prompt import ANTHROPIC_WIRE, plain, prompt_of, provider_of, refusal_of_breakpoints
 
 FORMATS = {
     "/v1/messages": "anthropic_messages",
@@ -53,7 +53,7 @@ class Bill:
     read: int = 0
     written: int = 0
     plain: int = 0
-    """Behind the last mark of where to cache, or of an API that sells writes at the price of input."""
+    """Behind the last cache breakpoint, or of an API that sells writes at the price of input."""
     long_written: int = 0
     """The part of `written` that is kept for an hour."""
 
@@ -147,7 +147,7 @@ class Upstream:
         # A title and the like are asked for without any, under the same id: but whoever has called has tools.
         assert tools or not any(is_call(item) for item in items), "calls without tools"
         assert not tools or self._tools.setdefault(session, tools) == tools, "the tools changed"
-        why = refusal_of_marks(provider_of(wire, asked.get("model") or ""), self._prompt(wire, asked).marks)
+        why = refusal_of_breakpoints(provider_of(wire, asked.get("model") or ""), self._prompt(wire, asked).breakpoints)
         assert not why, why
         check_seals(items)
         for message in items:

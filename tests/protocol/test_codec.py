@@ -1,4 +1,4 @@
-"""The codec: the same frames however a stream is cut, and one clear refusal for each kind of bad input."""
+"""The codec: the same requests however a stream is cut, and one clear refusal for each kind of bad input."""
 
 import json
 import os
@@ -38,19 +38,19 @@ calls = st.tuples(
 )
 
 
-def plain(frame):
-    """A frame as a value that compares."""
-    if isinstance(frame, Request):
-        return (frame.id, frame.method, json.loads(bytes(frame.params)))
-    if isinstance(frame, Batch):
-        return [plain(item) for item in frame.items]
-    return (frame.id, frame.error.number, str(frame.error), frame.closes)
+def plain(each):
+    """A each as a value that compares."""
+    if isinstance(each, Request):
+        return (each.id, each.method, json.loads(bytes(each.params)))
+    if isinstance(each, Batch):
+        return [plain(item) for item in each.items]
+    return (each.id, each.error.number, str(each.error), each.closes)
 
 
 def decode(stream: bytes, cuts=()):
     decoder = Decoder()
     places = sorted({0, len(stream), *cuts})
-    return [frame for a, b in pairwise(places) for frame in decoder.feed(stream[a:b])]
+    return [each for a, b in pairwise(places) for each in decoder.feed(stream[a:b])]
 
 
 def with_peak(act):
@@ -63,9 +63,9 @@ def with_peak(act):
 
 
 def refusal(line: bytes) -> Refusal:
-    [frame] = decode(line)
-    assert isinstance(frame, Refusal)
-    return frame
+    [each] = decode(line)
+    assert isinstance(each, Refusal)
+    return each
 
 
 @given(st.lists(calls, max_size=5), st.data())
@@ -73,7 +73,7 @@ def test_requests_survive_any_cut_of_the_stream(sent, data):
     stream = b"".join(encode_request(*call) for call in sent)
     cuts = data.draw(st.sets(st.integers(0, len(stream))))
 
-    received = [plain(frame) for frame in decode(stream, cuts)]
+    received = [plain(each) for each in decode(stream, cuts)]
 
     assert received == [(id, method, params) for id, method, params in sent]
 
@@ -105,29 +105,29 @@ def test_an_unparsable_line_is_refused_and_the_next_one_served():
 
 
 def test_sixteen_unparsable_lines_in_a_row_close_the_connection():
-    frames = decode(b"nonsense\n" * (BAD_LINES_MAX + 5) + GOOD)
+    decoded = decode(b"nonsense\n" * (BAD_LINES_MAX + 5) + GOOD)
 
-    assert [frame.closes for frame in frames] == [False] * (BAD_LINES_MAX - 1) + [True]
+    assert [each.closes for each in decoded] == [False] * (BAD_LINES_MAX - 1) + [True]
 
 
 def test_a_good_line_between_bad_ones_starts_the_count_anew():
-    frames = decode((b"nonsense\n" * (BAD_LINES_MAX - 1) + GOOD) * 3)
+    decoded = decode((b"nonsense\n" * (BAD_LINES_MAX - 1) + GOOD) * 3)
 
-    assert not any(isinstance(frame, Refusal) and frame.closes for frame in frames)
+    assert not any(isinstance(each, Refusal) and each.closes for each in decoded)
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"x" * 100 + b"\n" + GOOD])
 def test_a_line_over_the_limit_closes_whether_or_not_it_ends(ending):
     decoder = Decoder(frame_bytes_max=100)
 
-    frames = [*decoder.feed(GOOD), *decoder.feed(b"x" * 101 + ending), *decoder.feed(GOOD)]
+    decoded = [*decoder.feed(GOOD), *decoder.feed(b"x" * 101 + ending), *decoder.feed(GOOD)]
 
-    assert [type(frame) for frame in frames] == [Request, Refusal]
-    assert (frames[1].error.number, frames[1].closes) == (-32011, True)
+    assert [type(each) for each in decoded] == [Request, Refusal]
+    assert (decoded[1].error.number, decoded[1].closes) == (-32011, True)
 
 
 def test_a_line_of_exactly_the_limit_is_served():
-    assert [type(frame) for frame in Decoder(len(GOOD) - 1).feed(GOOD)] == [Request]
+    assert [type(each) for each in Decoder(len(GOOD) - 1).feed(GOOD)] == [Request]
 
 
 def test_a_line_without_its_newline_is_never_executed():
@@ -171,10 +171,10 @@ def test_deep_nesting_is_refused_and_the_connection_stays(opening):
     "shape", [b'{"id":1,"method":"x","params":{"a":%b}}\n', b'[{"id":1,"method":"x","params":{"a":%b}}]\n']
 )
 def test_what_is_not_json_in_params_is_refused_before_any_verb_sees_it(shape, value):
-    frames = decode(shape.replace(b"%b", value))
+    decoded = decode(shape.replace(b"%b", value))
 
-    assert frames
-    assert {frame.error.number for frame in frames} == {-32700}
+    assert decoded
+    assert {each.error.number for each in decoded} == {-32700}
 
 
 @pytest.mark.parametrize(
@@ -335,5 +335,5 @@ def test_no_bytes_make_the_decoder_raise_or_depend_on_the_cut():
 @effort(300)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_never_raise(stream):
-    for frame in decode(stream):
-        assert isinstance(frame, Request | Batch | Refusal)
+    for each in decode(stream):
+        assert isinstance(each, Request | Batch | Refusal)

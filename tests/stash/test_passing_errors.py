@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ctxgc.stash import newest_mark
+from ctxgc.stash import newest_segment
 from ctxgc.stash import sqlite as stash_sqlite
 from tests.stash.samples import KEY, put, sqlite_in
 
@@ -37,7 +37,7 @@ async def test_an_error_in_the_look_at_the_files_is_shown_and_ends_no_write(stas
         raise error("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(newest_mark, "newest_rid", fail)
+        patch.setattr(newest_segment, "newest_rid", fail)
         await wait_for_look_error(stash, is_there=True)
 
     async with asyncio.timeout(ANSWERED_S):

@@ -54,7 +54,7 @@ def test_what_is_rebuilt_from_a_body_alone_has_its_facts():
     row = stored(0, "text", kind=Kind.TOOL_CALL, command="cat a.py", facts=facts)
 
     rebuilt = body_codec.decode_row(
-        body_codec.encode_frame(row, body_codec.make_compressor()), body_codec.make_decompressor()
+        body_codec.encode_content(row, body_codec.make_compressor()), body_codec.make_decompressor()
     )
 
     assert rebuilt.segment == row.segment

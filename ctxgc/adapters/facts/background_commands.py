@@ -18,13 +18,13 @@ from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import COMMAND_CHARS_MAX
 
 COMMANDS_MAX = 256
-POLL_MARK = "…"
+POLL_PREFIX = "…"
 """Before a command of which a call has the rest: a poll is no other attempt."""
 HEAD_CHARS = 600
 TAIL_CHARS = 300
 
 _SIGNS = ("cell ID", "ession ID", "ession_id", "ESSION_ID")
-"""One of them stands where `_NUMBER` finds something; the search costs next to nothing."""
+"""A sign stands wherever `_NUMBER` finds a number; the search for signs costs next to nothing."""
 _BYTE_SIGNS = tuple(sign.encode() for sign in _SIGNS)
 _NUMBER = re.compile(r"\bcell ID (\w+)|\bsession[_ ]id\W{1,6}(\d+)", re.IGNORECASE)
 """In the host's words, in its JSON, or as a script of the model's prints it."""
@@ -49,7 +49,7 @@ class BackgroundCommands:
         command = self._commands.get(number, "")
         if not command:
             return facts
-        command = f"{POLL_MARK}{command}"[:COMMAND_CHARS_MAX]
+        command = f"{POLL_PREFIX}{command}"[:COMMAND_CHARS_MAX]
         return replace(facts, command=command, call=derive_call_facts(tool, command, facts.paths))
 
     def note_running_commands(self, command: str, texts: Iterable[str]) -> None:
@@ -60,7 +60,7 @@ class BackgroundCommands:
             for part in (text[:HEAD_CHARS], text[max(HEAD_CHARS, len(text) - TAIL_CHARS) :]):
                 for number in _NUMBER.finditer(part) if any(sign in part for sign in _SIGNS) else ():
                     key = f"cell {number[1]}" if number[1] else number[2]
-                    self._commands[key] = command.removeprefix(POLL_MARK)
+                    self._commands[key] = command.removeprefix(POLL_PREFIX)
         drop_oldest(self._commands, COMMANDS_MAX)
 
 

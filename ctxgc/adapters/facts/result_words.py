@@ -1,8 +1,8 @@
-"""A person's words, and rules of a project, that an agent puts into a tool's result.
+"""A person's words, and instructions of a project, that an agent puts into a tool's result.
 
     "output\\n\\n<system-reminder>\\nThe user sent a new message …"       a fold: what an agent puts behind the output
     "The user rejected … To tell you how to proceed, the user said:\\n…"   the reason of a refusal
-    "output\\n\\n--- Newly Discovered Project Context ---\\n…"             rules of a folder, behind a file of it
+    "output\\n\\n--- Newly Discovered Project Context ---\\n…"             instructions of a folder, behind a file of it
     "… approved your plan …\\n\\n## Approved Plan (edited by user):\\n…"   a proposal as the user changed it
     whatever a tool returns that asks the user                            the answer
 
@@ -39,8 +39,8 @@ EDITED = re.compile(
     re.MULTILINE,
 )
 """How agents begin a proposal (a plan, a file's text) as the user changed the proposal before accepting it."""
-RULES_START, RULES_END = "--- Newly Discovered Project Context ---", "--- End Project Context ---"
-"""Lines around the rules of a folder that Gemini CLI puts behind a file's text."""
+INSTRUCTIONS_START, INSTRUCTIONS_END = "--- Newly Discovered Project Context ---", "--- End Project Context ---"
+"""Lines around the instructions of a folder that Gemini CLI puts behind a file's text."""
 
 _OPEN, _CLOSE = "<system-reminder>", "</system-reminder>"
 _TYPED = re.compile(rf"(?:^|(?<=\n)){_OPEN}\s*(?:{'|'.join(map(re.escape, TYPED_STARTS))})")
@@ -69,7 +69,7 @@ _REMARK_END = "</feedback>"
 _JSON_REASON = re.compile(r'\s*\{\s*"status"\s*:\s*"\w+"\s*,(?:\s*"message"\s*:\s*"[^"]*"\s*,)?\s*"feedback"\s*:\s*"')
 _EDITED_SIGNS = ("by user)", "by the user)", "The user made the following", "User modified the `")
 _SIGNS = (
-    *(b"<system-reminder>", b"</feedback>", b'"feedback"', RULES_END.encode()),
+    *(b"<system-reminder>", b"</feedback>", b'"feedback"', INSTRUCTIONS_END.encode()),
     *(sign.encode() for sign in _EDITED_SIGNS),
 )
 _SPEAKER = re.compile(rb"user|human|operator|been answered", re.IGNORECASE)
@@ -104,7 +104,7 @@ def find_folds(text: str) -> int:
         _find_reason(text),
         _find_fold_head(text),
         _find_edit_notice(text),
-        _find_rules(text),
+        _find_instructions(text),
         _find_reminders(text),
     )
     return min((start for start in starts if start >= 0), default=-1)
@@ -130,10 +130,10 @@ def _find_edit_notice(text: str) -> int:
     return edited.start() if edited else -1
 
 
-def _find_rules(text: str) -> int:
-    if not text.rstrip().endswith(RULES_END):
+def _find_instructions(text: str) -> int:
+    if not text.rstrip().endswith(INSTRUCTIONS_END):
         return -1
-    return 0 if text.startswith(f"{RULES_START}\n") else text.find(f"\n{RULES_START}\n") + 1 or -1
+    return 0 if text.startswith(f"{INSTRUCTIONS_START}\n") else text.find(f"\n{INSTRUCTIONS_START}\n") + 1 or -1
 
 
 def _find_reminders(text: str) -> int:

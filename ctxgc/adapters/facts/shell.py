@@ -2,7 +2,7 @@
 
     cd /w && cat a.py | head -20 > b     Pipe([cd /w])  &&  Pipe([cat a.py], [head -20, to b])
 
-Rules, no shell: a line that is too clever yields fewer words, never an error. Linear in the text.
+Heuristics, no shell: a line that is too clever yields fewer words, never an error. Linear in the text.
 """
 
 from __future__ import annotations

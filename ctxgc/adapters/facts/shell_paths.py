@@ -5,7 +5,7 @@
     rg -n 'word' src/a.rs             mention
     cat x > y                         read x, write y
 
-Rules, no shell: a command that is too clever yields fewer paths, never an error. Linear in the text.
+Heuristics, no shell: a command that is too clever yields fewer paths, never an error. Linear in the text.
 """
 
 from __future__ import annotations
@@ -152,21 +152,21 @@ def _path_uses_of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[in
     if at >= len(words):
         return [], None
     verb = posixpath.basename(words[at])
-    rest, marks = words[at + 1 :], quoted[at + 1 :]
+    rest, are_quoted = words[at + 1 :], quoted[at + 1 :]
     if verb == "git":
         return [PathUse(path, Access.MENTION) for path in _git_paths(rest, cwd)], None
     if verb in SHELLS:
-        inner = next((word for word, is_quoted in zip(rest, marks, strict=True) if is_quoted), "")
+        inner = next((word for word, is_quoted in zip(rest, are_quoted, strict=True) if is_quoted), "")
         return list(files_of_command(inner, cwd).paths), None
     if verb in ("cp", "mv") and len(rest) >= 2:
-        operands = [resolve_path(word, cwd) for word in _file_operands(verb, rest, marks)]
+        operands = [resolve_path(word, cwd) for word in _file_operands(verb, rest, are_quoted)]
         return [PathUse(path, Access.READ) for path in operands[:-1]] + [
             PathUse(path, Access.WRITE) for path in operands[-1:]
         ], None
     if verb not in READERS and verb not in MENTIONERS and verb not in WRITERS:
         return [], None
     lines, access = _lines_and_access(verb, rest)
-    paths = [resolve_path(word, cwd) for word in _file_operands(verb, rest, marks)]
+    paths = [resolve_path(word, cwd) for word in _file_operands(verb, rest, are_quoted)]
     first, last = lines or (1, LINE_MAX)
     if access is not Access.READ:
         first, last = 1, LINE_MAX
@@ -216,12 +216,12 @@ def _parse_line_number(digits: str) -> int:
     return min(int(digits[:12]), LINE_MAX) or 1
 
 
-def _file_operands(verb: str, rest: list[str], marks: list[bool]) -> Iterator[str]:
+def _file_operands(verb: str, rest: list[str], are_quoted: list[bool]) -> Iterator[str]:
     """The words that are files: no flags, no values of flags, not the script or pattern that comes first."""
     awaits_script = verb in SCRIPT_FIRST
     takes_value = VALUE_FLAGS.get(verb, frozenset())
     is_value = False
-    for word, is_quoted in zip(rest, marks, strict=True):
+    for word, is_quoted in zip(rest, are_quoted, strict=True):
         if is_value:
             is_value = False
         elif word.startswith("-") and not is_quoted:

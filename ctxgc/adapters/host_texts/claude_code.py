@@ -2,13 +2,13 @@
 
     <system-reminder> a file shown, a changed file, selected lines, diagnostics  ─▶ attachment, by name
                       the user sent a new message while you were working          ─▶ user: the words alone
-                      anything else (CLAUDE.md, rules, listings, hooks, todos)    ─▶ system, a shown file of rules too
+                      anything else (CLAUDE.md, memory, listings, hooks, todos)   ─▶ system, a shown CLAUDE.md too
     <bash-stdout>, <local-command-stdout>, <task-notification>                    ─▶ attachment, by its command or task
     a skill's text, where the skill was just launched                             ─▶ attachment, `skill: NAME`
     other tags of its own ─▶ system                                        all else ─▶ user
 
-An unknown reminder stays: rules come in many shapes, and a new shape must not leave the window. A text in a place where
-Claude Code cannot have written is the user's.
+An unknown reminder stays: instructions come in many shapes, and a new shape must not leave the window. A text in a
+place where Claude Code cannot have written is the user's.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import json
 import re
 from typing import Any
 
-from ctxgc.adapters.facts.rule_files import is_rule_file
+from ctxgc.adapters.facts.instruction_files import is_instruction_file
 from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.host_texts.wrappers import (
     TextReading,
     Wrapper,
+    interjected_words,
     most_protected_reading,
     output_facts,
     parse_wrappers,
     tag_text,
-    typed_words,
 )
 from ctxgc.core.segment import Access, Kind, PathUse
 
@@ -72,14 +72,14 @@ class ClaudeTexts:
 
     def read_fold(self, text: str) -> TextReading:
         """See `HostTexts.read_fold`. A reminder with a tag inside is no wrapper, and stays."""
-        words = typed_words(text)
+        words = interjected_words(text)
         if words is not None:
             return TextReading(Kind.USER, words)
         reading = self.read_text(text)
         return reading if reading.kind is Kind.ATTACHMENT else TextReading(Kind.SYSTEM, text)
 
     def read_text(self, text: str, *, is_meta: bool = False) -> TextReading:
-        """See `HostTexts.read_text`. `is_meta` is a transcript's mark of a skill's text; a request has no such mark."""
+        """See `HostTexts.read_text`. `is_meta` is a transcript's flag of a skill's text; a request has no such flag."""
         if text.startswith(SUMMARY_START):
             return TextReading(Kind.SUMMARY, text)
         if text.startswith(SKILL_START):
@@ -107,10 +107,10 @@ class ClaudeTexts:
         return TextReading(Kind.USER, text)
 
     def _read_reminder(self, inner: str, text: str) -> TextReading:
-        if (words := typed_words(inner)) is not None:
+        if (words := interjected_words(inner)) is not None:
             return TextReading(Kind.USER, words)
         facts = self._facts_of_shown_file(inner.strip())
-        is_shown = facts is not None and not any(is_rule_file(use.path) for use in facts.paths)
+        is_shown = facts is not None and not any(is_instruction_file(use.path) for use in facts.paths)
         return TextReading(Kind.ATTACHMENT, text, facts) if facts and is_shown else TextReading(Kind.SYSTEM, text)
 
     def _facts_of_shown_file(self, said: str) -> Facts | None:

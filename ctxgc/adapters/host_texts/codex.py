@@ -91,7 +91,7 @@ class CodexTexts:
 
 
 class ResponsesTexts(UnknownAgentTexts):
-    """The texts of an unknown agent, over Responses: a goal in Codex's form marks the agent as Codex."""
+    """The texts of an unknown agent, over Responses: a goal in Codex's form tells that the agent is Codex."""
 
     def read_text(self, text: str) -> TextReading:
         """See `HostTexts.read_text`."""

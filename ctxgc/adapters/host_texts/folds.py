@@ -2,12 +2,12 @@
 agents put the user's reason behind a refusal.
 
     "output\\n\\n<system-reminder>\\nThe user sent a new message while you were working:\\n…\\n</system-reminder>"
-     └ the tool's own: may go         └ a fold: the user's words, or a rule; never edited
+     └ the tool's own: may go         └ a fold: the user's words, or an instruction; never edited
 
 a list of text blocks: each block is the tool's own, a fold, or both
 
 A span of a result is the value of a text, or the text's beginning where a fold follows. A member beside the text in its
-block (a cache mark, citations, an unknown member) has no span, and every byte of the member is sent on unchanged.
+block (a cache breakpoint, citations, an unknown member) has no span, and every byte of the member is sent on unchanged.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     Called the Read tool with the following input: {"filePath": …}     attachment, by the file's name
     <path>FILE</path> …                                                 attachment, where that file was just named
-    the same of a file of rules, or with rules of its folder behind     system
+    the same of a file of instructions, or with those of its folder     system
     a reminder that the user sent the following message                 user: the words alone
     <system-reminder>…</system-reminder>, and other synthetic texts     system
     a note of our plugin: a frame of past text                          system
 
-An export marks such texts as synthetic; a request has no such mark, and so only a text that fits word for word counts
+An export flags such texts as synthetic; a request has no such flag, and so only a text that fits word for word counts
 there.
 """
 
@@ -16,10 +16,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ctxgc.adapters.facts.instruction_files import is_instruction_file
 from ctxgc.adapters.facts.result_words import find_folds
-from ctxgc.adapters.facts.rule_files import is_rule_file
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
-from ctxgc.adapters.host_texts.wrappers import TextReading, output_facts, parse_wrappers, typed_words
+from ctxgc.adapters.host_texts.wrappers import TextReading, interjected_words, output_facts, parse_wrappers
 from ctxgc.core.frame import is_note
 from ctxgc.core.segment import Kind
 
@@ -37,17 +37,17 @@ class OpenCodeTexts:
         """Of the file whose text comes next."""
 
     def read_text(self, text: str, *, is_synthetic: bool = False) -> TextReading:
-        """See `HostTexts.read_text`. `is_synthetic` is an export's mark of the host's own texts."""
+        """See `HostTexts.read_text`. `is_synthetic` is an export's flag of the host's own texts."""
         before, self._facts = self._facts, facts_of_mention(text, self.cwd)
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
         if before is not None and (is_synthetic or _is_mentioned_file(text, before)):
-            is_rule = is_rule_file(before.paths[0].path) or find_folds(text) >= 0
-            return TextReading(Kind.SYSTEM if is_rule else Kind.ATTACHMENT, text, before)
+            is_instruction = is_instruction_file(before.paths[0].path) or find_folds(text) >= 0
+            return TextReading(Kind.SYSTEM if is_instruction else Kind.ATTACHMENT, text, before)
         is_reminder = (
             {wrapper.tag for wrapper in parse_wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False
         )
-        if is_reminder and (words := typed_words(text)) is not None:
+        if is_reminder and (words := interjected_words(text)) is not None:
             return TextReading(Kind.USER, words)
         is_ours = is_synthetic or is_reminder or is_note(text)
         return TextReading(Kind.SYSTEM if is_ours else Kind.USER, text)

@@ -72,7 +72,7 @@ class UnknownAgentTexts:
 
     def read_fold(self, text: str) -> TextReading:
         """See `HostTexts.read_fold`."""
-        words = typed_words(text)
+        words = interjected_words(text)
         return TextReading(Kind.SYSTEM, text) if words is None else TextReading(Kind.USER, words)
 
     def note_call(self, tool: str, value: Any) -> None:
@@ -99,7 +99,7 @@ def parse_wrappers(text: str) -> list[Wrapper]:
     return parts
 
 
-def typed_words(text: str) -> str | None:
+def interjected_words(text: str) -> str | None:
     """The words that the user typed while the model worked, as the reason of a refusal, or in place of a proposal,
     without the host's words around; `None` for any other text."""
     said = text.strip()

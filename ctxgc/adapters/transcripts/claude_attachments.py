@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ctxgc.adapters.facts.rule_files import is_rule_file
+from ctxgc.adapters.facts.instruction_files import is_instruction_file
 from ctxgc.adapters.facts.shell_paths import resolve_path
 from ctxgc.adapters.facts.tool_facts import Facts
 from ctxgc.adapters.host_texts.claude_code import ClaudeTexts, skill_facts
@@ -19,7 +19,7 @@ from ctxgc.adapters.json_values import as_count, as_dict, as_text, block_text, c
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse
 
 SHOWN = frozenset({"file", "edited_text_file", "invoked_skills"})
-"""Attachments that show a file or a skill, and so may go. Rules, memory, listings and what hooks say stay."""
+"""Attachments that show a file or a skill, and so may go. Instructions, memory, listings and what hooks say stay."""
 
 
 def read_attachment(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) -> TextReading | None:
@@ -36,7 +36,7 @@ def read_attachment(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) ->
     facts = Facts((_path_use(path, attachment, cwd),)) if path and path.isprintable() else Facts()
     if kind == "invoked_skills":
         facts = skill_facts([as_text(as_dict(item).get("name")) for item in attachment["skills"]])
-    return TextReading(Kind.ATTACHMENT if kind in SHOWN and not is_rule_file(path) else Kind.SYSTEM, text, facts)
+    return TextReading(Kind.ATTACHMENT if kind in SHOWN and not is_instruction_file(path) else Kind.SYSTEM, text, facts)
 
 
 def _is_user_prompt(attachment: dict[str, Any]) -> bool:

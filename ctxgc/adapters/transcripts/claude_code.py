@@ -214,7 +214,7 @@ class ClaudeCode(LineTranscript):
         said = [(block, session.texts.read_text(block_text(block) or "", is_meta=is_meta)) for block in rest]
         is_prompt = not is_meta and any(reading.kind is Kind.USER for _, reading in said)
         if is_prompt:
-            builder.mark_calls_late()
+            builder.flag_late_calls()
         if said and not has_result and session.last_uuid:
             self._take_fork(session, above, is_prompt=is_prompt)
         for block, reading in said:

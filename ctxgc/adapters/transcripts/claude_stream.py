@@ -101,7 +101,7 @@ class ClaudeStream(LineTranscript):
             elif text is not None:
                 reading = session.texts.read_text(text)
                 if reading.words.strip():
-                    builder.mark_calls_late()
+                    builder.flag_late_calls()
                     builder.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
             else:
                 self._take_opaque_block(builder, block, Kind.USER, Role.USER, birth)

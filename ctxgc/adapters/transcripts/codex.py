@@ -228,7 +228,7 @@ class Codex(SingleSessionLines):
             text = block_text(block)
             kind, _, facts = speaker or self._texts.read_text(text or "")
             if kind is Kind.USER:
-                self._ensure_session().mark_calls_late()
+                self._ensure_session().flag_late_calls()
             if text is None and not as_text(as_dict(block).get("type")):
                 self._skip_record("malformed")
             elif text is None:

@@ -32,7 +32,8 @@ NO_SESSION = "session"
 """The session of a file that does not begin with its start."""
 
 SKILL_SOURCE = "skill-"
-"""A user message in which the host shows a skill. What else it writes in the user's name are rules, and stay."""
+"""A user message in which the host shows a skill. The host's other texts in the user's name are instructions, and
+stay."""
 
 _STARTS = ("session.start", "session.resume")
 _EXIT_CODE = re.compile(r"<shellId: [^<>\n]{1,200} completed with exit code (-?\d{1,10})>\s*$")
@@ -169,7 +170,7 @@ class CopilotCli(LineTranscript):
             kind, facts = Kind.ATTACHMENT, output_facts(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
         if source in ("", "user"):
             kind = Kind.USER
-            thread.builder.mark_calls_late()
+            thread.builder.flag_late_calls()
         thread.builder.admit_text(kind, Role.USER, text, Birth(thread.builder.turn, wall_s), facts=facts)
 
     def _take_system_message(self, thread: _Thread, text: str, wall_s: float) -> None:

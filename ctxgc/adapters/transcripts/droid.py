@@ -93,7 +93,7 @@ class Droid(SingleSessionLines):
         else:
             texts = [text for block in content_blocks(content) if (text := block_text(block))]
             if any(text.strip() and not _is_host_reminder(text) for text in texts):
-                builder.mark_calls_late()
+                builder.flag_late_calls()
             birth = Birth(builder.turn, wall_s)
         for block in content_blocks(content):
             self._take_block(builder, as_dict(block), Role(role), birth)

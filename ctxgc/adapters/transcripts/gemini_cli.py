@@ -97,8 +97,8 @@ class _SessionReader:
         self._messages: dict[str, _GeminiMessage] = {}
         """Messages of the history, in order."""
 
-    def take_session_facts(self, record: dict[str, Any]) -> None:
-        """What a header, or a change of the header, says of the session."""
+    def take_header(self, record: dict[str, Any]) -> None:
+        """Take a header, or a change of the header: the project, the title, and the history."""
         folders = as_list(record.get("directories"))
         self.builder.note_session(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
         if isinstance(record.get("messages"), list):
@@ -164,7 +164,7 @@ class _SessionReader:
 
     def _admit_prompt(self, content: object, birth: Birth) -> list[str]:
         if any(as_text(part.get("text")).strip() for part in parts_of(content)):
-            self.builder.mark_calls_late()
+            self.builder.flag_late_calls()
         return self.content.admit_content(content, USER, birth)
 
     def _take_reply(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:
@@ -286,9 +286,9 @@ class GeminiCli(LineTranscript):
         if isinstance(record.get("$rewindTo"), str):
             self._ensure_reader().rewind(record["$rewindTo"])
         elif isinstance(record.get("$set"), dict):
-            self._ensure_reader().take_session_facts(record["$set"])
+            self._ensure_reader().take_header(record["$set"])
         elif "projectHash" in record:
-            self._ensure_reader(clean_name(as_text(record.get("sessionId")))).take_session_facts(record)
+            self._ensure_reader(clean_name(as_text(record.get("sessionId")))).take_header(record)
         elif "content" in record:
             self._ensure_reader().take_message(record)
         else:
@@ -325,7 +325,7 @@ class GeminiCliDocument(DocumentTranscript):
             raise BadTranscript("no list of messages in this document")
         self.records = len(messages)
         if "messages" in holder:
-            reader.take_session_facts({key: value for key, value in holder.items() if key != "messages"})
+            reader.take_header({key: value for key, value in holder.items() if key != "messages"})
             for message in messages:
                 reader.take_message(as_dict(message))
         else:

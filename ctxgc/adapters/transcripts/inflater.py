@@ -133,9 +133,9 @@ class Inflater:
         if not self._is_looked_at and plain:
             self._is_looked_at = True
             if found := _UTF_16.match(plain):
-                mark = found[0]
-                is_little = mark == codecs.BOM_UTF16_LE or mark[:1] in b"[{"
-                name = "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-16-le"
+                bom = found[0]
+                is_little = bom == codecs.BOM_UTF16_LE or bom[:1] in b"[{"
+                name = "utf-16" if bom in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-16-le"
                 name = name if name == "utf-16" or is_little else "utf-16-be"
                 self._utf16 = codecs.getincrementaldecoder(name)("replace")
         if self._utf16 is None:

@@ -173,7 +173,7 @@ class _MessageReader:
 
     def _admit_prompt_text(self, reading: TextReading, is_synthetic: bool, wall_s: float) -> None:
         if not is_synthetic:
-            self.builder.mark_calls_late()
+            self.builder.flag_late_calls()
         # What a person typed is theirs, however it looks.
         kind = reading.kind if is_synthetic else Kind.USER
         facts = reading.facts if is_synthetic else NO_CALL_FACTS

@@ -79,7 +79,7 @@ class _Version2Reader:
         return [self.builder.admit_text(kind, role, text, birth)] if text.strip() else []
 
     def _take_prompt(self, message: dict[str, Any], birth: Birth) -> None:
-        self.builder.mark_calls_late()
+        self.builder.flag_late_calls()
         self._admit_text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
         for file in map(as_dict, as_list(message.get("files"))):
             self.builder.admit_text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
@@ -146,7 +146,7 @@ class _Version2Reader:
 
 
 def _result_content(state: dict[str, Any]) -> object:
-    """What the model was told: the content's blocks, the old spelling's output, or the error."""
+    """The result as the model saw it: the content's blocks, the old spelling's output, or the error."""
     content, error = state.get("content"), state.get("error")
     if isinstance(content, list) and content:
         return content

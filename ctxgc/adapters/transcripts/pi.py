@@ -163,7 +163,7 @@ class Pi(SingleSessionLines):
         message = as_dict(record.get("message"))
         role = message.get("role")
         if role == "user":
-            self._ensure_session().mark_calls_late()
+            self._ensure_session().flag_late_calls()
             self._take_texts(message.get("content"), Kind.USER, wall_s)
         elif role == "assistant":
             self._take_reply(message, as_text(record.get("id")), wall_s)

@@ -157,7 +157,7 @@ class QwenCode(LineTranscript):
         is_typed = as_text(record.get("subtype")) in TYPED_SUBTYPES
         is_host = not is_typed or as_text(record.get("provenance")) in HOST_PROVENANCES
         if kind == "user" and is_said and not is_host:
-            builder.mark_calls_late()
+            builder.flag_late_calls()
         node.ids += session.content.admit_content(content, HOST if is_host else USER, Birth(builder.turn, wall_s), cwd)
 
     def _take_reply(self, session: _QwenSession, record: dict[str, Any], node: _QwenRecord, wall_s: float) -> None:

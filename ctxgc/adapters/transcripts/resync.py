@@ -35,7 +35,7 @@ FAILURE_CHARS = 64
 """An attempt that fails costs at least as much as decoding this; a nest too deep, that many times this."""
 
 _START = re.compile(r'\{\s*"(?:[^"\\]|\\.){0,200}"\s*:')
-_MARK = re.compile(r'[{}\[\]"]')
+_BRACKET = re.compile(r'[{}\[\]"]')
 _IN_STRING = re.compile(r'["\\]')
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -139,8 +139,8 @@ class Nesting:
     def scan_brackets(self, text: str) -> bool:
         """Go on over `text`; whether the object may be closed now."""
         at, is_closed = 0, False
-        while (mark := (_IN_STRING if self._is_in_string else _MARK).search(text, at)) is not None:
-            at, char = mark.end(), mark[0]
+        while (found := (_IN_STRING if self._is_in_string else _BRACKET).search(text, at)) is not None:
+            at, char = found.end(), found[0]
             if char == "\\":
                 at += 1
             elif char == '"':

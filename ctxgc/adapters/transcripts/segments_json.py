@@ -30,7 +30,7 @@ from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth, is_valid
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, parse_json_object
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.redact import redact_text, redact_texts
+from ctxgc.core.redact import REDACTION_START, redact_text, redact_texts
 from ctxgc.core.segment import (
     COMMAND_CHARS_MAX,
     LINE_MAX,
@@ -52,12 +52,11 @@ VERSION = 1
 BUNDLE_VERSION = 2
 """A session whole, as `export` writes it: each line has its `row` too, and the last line a checksum."""
 FORGOTTEN_KEY, JOURNAL_KEY, END_KEY = "forgotten", "collection", "end"
-"""What the lines of a bundle hold that are no segments."""
+"""Keys of the lines of a bundle that are no segments."""
 
 SOURCE_DEFAULT = "client"
 
 SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-REDACTION_MARK = "«redacted:"
 _E = TypeVar("_E", bound=StrEnum)
 
 _NAMED = re.compile(rb'\s*\{\s*(?:"\w+"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)*?"format"\s*:\s*"ctxgc-segments"')
@@ -121,16 +120,17 @@ def _encode_bytes(data: bytes) -> dict[str, str]:
 
 
 def redact_id(id_: str, ids: Container[str]) -> str:
-    """An id without a credential: of two ids that a mark makes equal, the second gets an ordinal.
+    """An id without a credential: of two ids that a redaction makes equal, the second gets an ordinal.
 
-    An id with a mark counts too: an older segment of the same stash may have been stored before the rule.
+    An id with a redaction counts too: an older segment of the same stash may have been stored before the pattern was
+    known.
     """
     given = clean_name(id_)
     bare = redact_text(given)
     bare = sanitize_call_id(bare) if bare != given else bare
-    is_marked = bare != given or REDACTION_MARK in given
+    is_redacted = bare != given or REDACTION_START in given
     number, unused = 1, bare
-    while is_marked and unused in ids:
+    while is_redacted and unused in ids:
         number += 1
         unused = tool_call_id(bare, number)
     return unused

@@ -160,7 +160,7 @@ class SessionBuilder(SegmentBuilder):
         open_calls = (call_id for call_id, draft in self._open_calls() if draft.skeleton.get("name") == tool)
         return next(open_calls, "")
 
-    def mark_calls_late(self) -> None:
+    def flag_late_calls(self) -> None:
         """A user text arrives: an open call will hardly get a result."""
         for _, draft in self._open_calls():
             draft.is_late = True
@@ -173,7 +173,7 @@ class SessionBuilder(SegmentBuilder):
 
     def drop_open_calls(self) -> None:
         """The window is another window: no result is awaited any more, and no call stays open."""
-        self.mark_calls_late()
+        self.flag_late_calls()
         self.end_late_calls()
         for lone in list(self._lone):
             self._admit_lone_result(lone)

@@ -17,7 +17,7 @@ from typing import Any
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.host_texts.dialects import host_texts_of
 from ctxgc.adapters.host_texts.folds import read_folded_result
-from ctxgc.adapters.host_texts.wrappers import typed_words
+from ctxgc.adapters.host_texts.wrappers import interjected_words
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.skeletons import locate_input_pieces
@@ -38,12 +38,12 @@ from ctxgc.adapters.wire.rendering import (
 )
 from ctxgc.adapters.wire.signatures import is_signed
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.own_mark import MARKABLE
+from ctxgc.core.own_breakpoint import BREAKPOINT_BLOCKS
 from ctxgc.core.provider_cache import LONG_LIFE_S, SHORT_LIFE_S
 from ctxgc.core.segment import Kind, Role
 
 NO_OUTPUT = "(no output)"
-"""What a failed call with an empty result renders as: the API takes no empty error."""
+"""The rendered result of a failed call with an empty result: the API takes no empty error."""
 
 BILLING_LINE = "x-anthropic-billing-header:"
 """The first block of a system prompt of Claude Code's. Its words are others in each request, and its maker's API takes
@@ -54,7 +54,7 @@ _OPAQUE_OF_RESULT = frozenset({"image", "document", "search_result", "tool_refer
 _OPAQUE_OF_ASSISTANT = frozenset({"redacted_thinking"})
 _SIGNABLE = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
 """Blocks of the model itself; other blocks hold what servers returned, sealed or not."""
-_MARK = b'"cache_control"'
+_CACHE_CONTROL = b'"cache_control"'
 _BLANK = b'" \\nrt'
 """Characters of a JSON string of white space. A word of these letters alone is taken for blank: no harm is done."""
 
@@ -80,7 +80,7 @@ class AnthropicMessages:
         thinking, and so is evicted thinking, blank text, and blocks of other APIs. A window that starts with the
         assistant gets a user message in front, because the API wants one.
         """
-        shown = [line for line in lines_of(slots) if _is_rendered(line)]
+        shown = [line for line in lines_of(slots) if _can_render(line)]
         front = next((i for i, line in enumerate(shown) if not _is_system_text(line)), len(shown))
         system = [{"type": "text", "text": line.text} for line in shown[:front] if isinstance(line, SpokenText)]
         messages = _render_messages(shown[front:])
@@ -158,7 +158,7 @@ def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, bui
     said = text.string(extent)
     if kind is Kind.USER:
         builder.add_user_text(said, extent)
-    elif role is Role.SYSTEM and (words := typed_words(said)) is not None:
+    elif role is Role.SYSTEM and (words := interjected_words(said)) is not None:
         builder.add_text(Kind.USER, Role.USER, words, None)  # Some models get what the user typed as a system message.
     else:
         builder.add_text(kind, role, said, extent)
@@ -187,30 +187,31 @@ def _parse_assistant_content(text: JsonText, content: Extent, builder: ListBuild
 
 
 def _end_block(text: JsonText, block: str, extent: Extent, fields: dict[str, Extent], builder: ListBuilder) -> None:
-    """Note the block with its cache marks: a mark on a part of a result counts as a mark on the result."""
-    lives_s = cache_mark_lives(text, fields.get("cache_control"))
+    """Note the block with its cache breakpoints: a breakpoint on a part of a result counts as a breakpoint on the
+    result."""
+    lives_s = breakpoint_lives(text, fields.get("cache_control"))
     content = fields.get("content")
     is_list = block == "tool_result" and content is not None and text.first_byte(content) == b"["
-    if is_list and content is not None and _MARK in text.raw_bytes(content):
+    if is_list and content is not None and _CACHE_CONTROL in text.raw_bytes(content):
         parts = [text.members(part) for part in text.elements(content) if text.first_byte(part) == b"{"]
-        lives_s += tuple(life_s for part in parts for life_s in cache_mark_lives(text, part.get("cache_control")))
+        lives_s += tuple(life_s for part in parts for life_s in breakpoint_lives(text, part.get("cache_control")))
     is_blank = block == "text" and ("text" not in fields or not text.raw_bytes(fields["text"]).strip(_BLANK))
-    has_room = "cache_control" not in fields or bool(lives_s)  # A null in its place leaves no room for a mark.
-    builder.end_block(extent, lives_s, may_carry=block in MARKABLE and has_room and not is_blank)
+    has_room = "cache_control" not in fields or bool(lives_s)  # A null in its place leaves no room for a breakpoint.
+    builder.end_block(extent, lives_s, may_carry=block in BREAKPOINT_BLOCKS and has_room and not is_blank)
 
 
-def cache_mark_lives(text: JsonText, mark: Extent | None) -> tuple[float, ...]:
-    """The life of a `cache_control`; empty without one: only an object is a mark."""
-    if mark is None or text.first_byte(mark) != b"{":
+def breakpoint_lives(text: JsonText, cache_control: Extent | None) -> tuple[float, ...]:
+    """The life of a `cache_control`; empty without one: only an object is a breakpoint."""
+    if cache_control is None or text.first_byte(cache_control) != b"{":
         return ()
-    return (LONG_LIFE_S if text.string(text.members(mark).get("ttl")) == "1h" else SHORT_LIFE_S,)
+    return (LONG_LIFE_S if text.string(text.members(cache_control).get("ttl")) == "1h" else SHORT_LIFE_S,)
 
 
 def _is_system_text(line: Line) -> bool:
     return isinstance(line, SpokenText) and line.role in (Role.SYSTEM, Role.DEVELOPER)
 
 
-def _is_rendered(line: Line) -> bool:
+def _can_render(line: Line) -> bool:
     if isinstance(line, Thought):
         return bool(line.signature)
     if isinstance(line, Opaque):

@@ -77,7 +77,7 @@ class OpenAiChat:
         reply that speaks again after a call renders as two messages, so that order is kept. A failed call shows in its
         text only.
         """
-        shown = [line for line in lines_of(slots) if _is_rendered(line)]
+        shown = [line for line in lines_of(slots) if _can_render(line)]
         messages: list[dict[str, Any]] = []
         left = len(shown)
         for group in _group_by_message(shown):
@@ -184,7 +184,7 @@ def _parse_custom_call(text: JsonText, custom: Extent, call_id: str, builder: Li
     builder.add_call(call_id, text.string(fields.get("name")), text.string(said), lambda: places, is_text=True)
 
 
-def _is_rendered(line: Line) -> bool:
+def _can_render(line: Line) -> bool:
     if isinstance(line, Opaque):
         return line.role is Role.USER and isinstance(line.block, dict) and line.block.get("type") in _OPAQUE_OF_USER
     return not isinstance(line, Thought)

@@ -109,7 +109,7 @@ class OpenAiResponses:
         blocks of other APIs. Inputs that are free text render as calls of a custom tool. A failed call shows in its
         text.
         """
-        shown = [line for line in lines_of(slots) if _is_rendered(line)]
+        shown = [line for line in lines_of(slots) if _can_render(line)]
         items: list[dict[str, Any]] = []
         left = len(shown)
         for group in group_replies(shown):
@@ -272,7 +272,7 @@ def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run:
         run.builder.join_folded_result(call_id, FoldedResult())
 
 
-def _is_rendered(line: Line) -> bool:
+def _can_render(line: Line) -> bool:
     if isinstance(line, Opaque):
         return line.role is Role.USER and _item_type(line.block) in _OPAQUE_OF_USER
     return not isinstance(line, Thought)

@@ -1,4 +1,5 @@
-"""Signatures in a turn of the model: marks by which a server knows its own thinking again, under any provider's names.
+"""Signatures in a turn of the model: strings by which a server knows its own thinking again, under any provider's
+names.
 
 A turn with a signature is never edited: the server may refuse the turn, or drop the thinking. Members with names that a
 model or a tool chose are passed over: a call's input may have a member `signature`, and a quoted page is no thinking.

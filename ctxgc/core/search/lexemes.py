@@ -64,7 +64,7 @@ def _combining_mark_ranges() -> str:
     return general + india + "\u200d"
 
 
-MARKS = _combining_mark_ranges()
+COMBINING_MARKS = _combining_mark_ranges()
 SPACELESS = (
     "\u2e80-\u2fdf\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff",
     "\u3040-\u309f",
@@ -87,11 +87,13 @@ _ASCII_RUN = re.compile(r"[\x00-\x7f]+")
 _PLAIN = bytes(ord(chr(at).lower()) if at < 128 and chr(at).isalnum() else ord(" ") for at in range(256))
 """Words of ASCII in lower case with spaces between them: five times as fast as the pattern."""
 _TOKEN = re.compile(
-    f"(?P<word>{_LETTER}+(?:[{MARKS}]+{_LETTER}*)*)"
+    f"(?P<word>{_LETTER}+(?:[{COMBINING_MARKS}]+{_LETTER}*)*)"
     f"|(?P<run>{'|'.join(f'[{script}]+' for script in SPACELESS)})"
     f"|(?P<emoji>[{EMOJI}])"
 )
-_FOREIGN = re.compile(f"[^\\W\x00-\x7f]|[{EMOJI}{MARKS}{''.join(SPACELESS)}]")  # Newer letters are none to Python.
+_FOREIGN = re.compile(
+    f"[^\\W\x00-\x7f]|[{EMOJI}{COMBINING_MARKS}{''.join(SPACELESS)}]"
+)  # Newer letters are none to Python.
 _RUN_END = re.compile("|".join(f"[{script}](?![{script}])" for script in SPACELESS))
 _NOT_INDEXED = re.compile(r"[\x00-/:-@\[-`{-\x7f]+")
 

@@ -1,4 +1,4 @@
-"""Snippets: where in a text a query is answered, with its matches marked.
+"""Snippets: where in a text a query is answered, with its matches highlighted.
 
 text, query ──matches──▶ places of the query's words
              ──snippet──▶ the characters around the place where most words stand
@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from ctxgc.core.labels import MATCH_END, MATCH_START
+from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.search.lexemes import (
     SIGNED,
     blank_out_signs,
@@ -43,8 +43,8 @@ class Match(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Marks:
-    """What of a query is marked in a text: made once for all snippets of a page."""
+class HighlightTerms:
+    """The words of a query that a snippet highlights: made once for all snippets of a page."""
 
     query: SearchQuery
 
@@ -80,13 +80,13 @@ class Snippet(NamedTuple):
     last_line: int = 1
 
 
-def find_matches(text: str, marks: Marks) -> list[Match]:
+def find_matches(text: str, terms: HighlightTerms) -> list[Match]:
     """Where a text has words of a query, in order; the first `MATCHES_MAX` places."""
-    sought = marks.query_lexemes
+    sought = terms.query_lexemes
     if not text or not sought.lexemes:
         return []
-    found = _match_words(text, sought) if has_ascii_words(text) else _match_runs(text, sought, marks.pairs_min)
-    if marks.has_signed:
+    found = _match_words(text, sought) if has_ascii_words(text) else _match_runs(text, sought, terms.pairs_min)
+    if terms.has_signed:
         signed = SIGNED.finditer(text)
         found += (Match(m.start(), m.end(), m[0].lower()) for m in signed if m[0].lower() in sought.lexemes)
         found.sort()
@@ -157,11 +157,11 @@ def _range_worth(found: Sequence[Match], bigrams: frozenset[tuple[str, str]]) ->
     return worth + RUN_BONUS * len(runs & bigrams)
 
 
-def make_snippet(text: str, query: SearchQuery, marks: Marks | None = None) -> Snippet:
+def make_snippet(text: str, query: SearchQuery, terms: HighlightTerms | None = None) -> Snippet:
     """The characters around the place where most of a query's words stand; the head of the text if none does."""
-    marks = marks or Marks(query)
-    found = find_matches(text, marks)
-    first, last = _densest_window(found, marks.bigrams)
+    terms = terms or HighlightTerms(query)
+    found = find_matches(text, terms)
+    first, last = _densest_window(found, terms.bigrams)
     low = found[first].start if found else 0
     start = max(0, low - SNIPPET_CHARS // 4)
     end = min(len(text), start + SNIPPET_CHARS)
@@ -197,5 +197,5 @@ def _densest_window(found: Sequence[Match], bigrams: frozenset[tuple[str, str]])
 
 
 def _flatten_text(text: str) -> str:
-    """One line, and no control characters that could be taken for marks or drive a terminal."""
+    """One line, and no control characters that could be taken for a highlight or drive a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

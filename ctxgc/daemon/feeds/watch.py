@@ -388,7 +388,7 @@ def _file_of_change(path: str) -> str:
 
 
 def _log_and_describe_bug(error: Exception) -> str:
-    """A bug's type without its message, which may quote a session's text. The frames go to the log."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("watching failed with %s\n%s", type(error).__qualname__, frames)
+    """A bug's type without its message, which may quote a session's text. The traceback goes to the log."""
+    traces = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("watching failed with %s\n%s", type(error).__qualname__, traces)
     return f"reading failed inside the daemon ({type(error).__qualname__}); its log says where"

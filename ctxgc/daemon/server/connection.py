@@ -1,4 +1,4 @@
-"""A client's connection: frames in, answers out, both bounded.
+"""A client's connection: lines in, answers out, both bounded.
 
     bytes ─Decoder─▶ backlog ──room?──▶ Dispatch ──answer────────▶ one write per read
                         │ no                └──awaitable──▶ task ─▶ a write when it is done
@@ -6,7 +6,7 @@
 
     open ──a refusal that closes, end of input──▶ ending ──nothing in flight──▶ closed
 
-All frames of a read are parsed, called and answered before other work runs: no task per request, one write per read.
+All lines of a read are parsed, called and answered before other work runs: no task per request, one write per read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ctxgc.daemon.events import Subscription
 from ctxgc.daemon.rpc import SLOW_S, CallContext, SlowCall
 from ctxgc.daemon.server.hub import Hub
 from ctxgc.daemon.server.refusals import client_error
-from ctxgc.protocol.codec import Batch, Decoder, Frame, Refusal, Request, append_result, encode_batch, encode_error
+from ctxgc.protocol.codec import Batch, ClientLine, Decoder, Refusal, Request, append_result, encode_batch, encode_error
 
 CANCEL = "$/cancel"
 
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._decoder = Decoder(hub.limits.frame_bytes_max)
-        self._backlog: deque[Frame] = deque()
+        self._backlog: deque[ClientLine] = deque()
         self._in_flight: dict[object, CallContext] = {}
         self._transport: asyncio.Transport
         self._received_s = 0.0
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         self.choked_s = time.monotonic()
 
     def resume_writing(self) -> None:
-        """The client has read: go on with the frames that wait."""
+        """The client has read: go on with the lines that wait."""
         self.choked_s = math.inf
         if self._cut_off_timer is not None:
             self._cut_off_timer.cancel()
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         while self._backlog and self._can_start_request():
             # Each round fills the room, so that one which leaves a backlog has choked the transport (and is called
             # again by `resume_writing`), has filled what may be in flight (by the end of a task), or goes on here.
-            out = self._serve_frames(hub.limits.unsent_bytes_max - transport.get_write_buffer_size())
+            out = self._serve_lines(hub.limits.unsent_bytes_max - transport.get_write_buffer_size())
             self._write(out)
         has_room = self._can_start_request()
         if has_room is not self._is_reading:
@@ -154,26 +154,26 @@ class Connection(asyncio.Protocol):
             and self._long_replies < limits.long_replies_max
         )
 
-    def _serve_frames(self, room_bytes: int) -> bytearray:
-        """Serve frames until their answers exceed the room or too many are in flight."""
+    def _serve_lines(self, room_bytes: int) -> bytearray:
+        """Serve lines until their answers exceed the room or too many are in flight."""
         out = bytearray()
         backlog = self._backlog
         started_s = time.monotonic()
         while backlog and len(out) <= room_bytes and self._can_start_request():
-            frame = backlog.popleft()
-            if type(frame) is Request:
-                settling = self._serve_request(frame, out, started_s)
+            line = backlog.popleft()
+            if type(line) is Request:
+                settling = self._serve_request(line, out, started_s)
                 if settling is not None:
                     self._hub.run_task(self._write_awaited_answer(settling))
                 ended_s = time.monotonic()
                 if ended_s - started_s >= SLOW_S:
-                    self._note_slow_call(frame, ended_s - started_s)
+                    self._note_slow_call(line, ended_s - started_s)
                 started_s = ended_s
-            elif isinstance(frame, Batch):
-                self._serve_batch(frame, out)
-            elif isinstance(frame, Refusal):
-                out += self._encode_error(frame.id, frame.error)
-                self._is_ending = self._is_ending or frame.closes
+            elif isinstance(line, Batch):
+                self._serve_batch(line, out)
+            elif isinstance(line, Refusal):
+                out += self._encode_error(line.id, line.error)
+                self._is_ending = self._is_ending or line.closes
         return out
 
     def _serve_request(self, request: Request, out: bytearray, now_s: float) -> Coroutine[Any, Any, bytes] | None:
@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
         self._serve_backlog()
 
     def _cancel_call(self, request: Request) -> None:
-        """Mark the call as cancelled; the verb looks at the mark where the verb can still turn back."""
+        """Flag the call as cancelled; the verb looks at the flag where the verb can still turn back."""
         id = msgspec.json.decode(request.params, type=_CancelParams).id
         if id in self._in_flight:
             self._in_flight[id].is_cancelled = True

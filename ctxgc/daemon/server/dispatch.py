@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from ctxgc.core.errors import BadParams, Busy, UnknownVerb
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.rpc import CallContext
+from ctxgc.daemon.rpc_params import decode_and_redact_params
 from ctxgc.daemon.server.refusals import client_error
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
@@ -28,7 +29,7 @@ from ctxgc.daemon.verbs.mutation import answer_repeated_call
 from ctxgc.daemon.verbs.rehydrate import rehydrate
 from ctxgc.daemon.verbs.tx import first_validation_problem, transact
 from ctxgc.protocol.messages import VERBS, SegmentGet
-from ctxgc.protocol.params import Mutating, Params, decode_and_redact_params
+from ctxgc.protocol.params import Mutating, Params
 from ctxgc.protocol.replies.daemon import BackgroundReply
 
 ANSWERS_BYTES_MAX = 16 * 2**20
@@ -44,7 +45,7 @@ FOR_OPERATORS = frozenset(
         *("session.show", "session.list", "shutdown"),
     )
 )
-"""What `ctxgc status`, `doctor` and `down` need."""
+"""Verbs that `ctxgc status`, `doctor` and `down` need."""
 
 Handler = Callable[[Any, CallContext], Any]
 

@@ -1,4 +1,4 @@
-"""What a client is told of an exception: its own error, or `internal` for a bug of the daemon."""
+"""The client's view of an exception: its own error, or `internal` for a bug of the daemon."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def client_error(method: str, error: Exception) -> CtxgcError:
     if isinstance(error, OSError):
         return translate_os_error(error, method)
     # The message of a foreign exception may quote what was being worked on: a session's text is never logged.
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s failed with %s\n%s", method, type(error).__qualname__, frames)
+    traces = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s failed with %s\n%s", method, type(error).__qualname__, traces)
     return CtxgcError(f"{method} failed inside the daemon", hint="its log says where")

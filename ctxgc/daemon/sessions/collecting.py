@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal_reason, restore, sweep
+from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules, Prices, effects_of_eviction, effects_of_return
 from ctxgc.core.prompt_cache import WARM, CacheState
 from ctxgc.core.segment import Renderer, State

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.heap import DEPARTED, FORGOTTEN, Heap
-from ctxgc.core.labels import tokens_text
 from ctxgc.core.masks import filter_table, mask_positions
 
 _IS_DEPARTED = filter_table(lambda state: state == DEPARTED)

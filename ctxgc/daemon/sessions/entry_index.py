@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.core import line_index
 from ctxgc.core.bounded_dict import drop_oldest
-from ctxgc.core.elisions import Elision, pointer_note, run_label, run_places
+from ctxgc.core.elisions import Elision, pointer_note, run_places, run_text
 from ctxgc.core.heap import KINDS, OPAQUE, PENDING, RESIDENT
 from ctxgc.core.line_index import LineIndex, Run
 from ctxgc.core.segment import Kind, Piece, Segment, SessionKey
@@ -173,5 +173,5 @@ def find_elisions(
 
 def _note_of_run(lines: SessionLines, run: Run, own: Sequence[str], calls_above: int) -> str:
     shown = lines.index.lines_of(run.target)
-    there = run_label(shown, run.target_first, run.lines)
-    return pointer_note(run_label(own, run.first, run.lines), there, lines.labels[run.target], calls_above)
+    there = run_text(shown, run.target_first, run.lines)
+    return pointer_note(run_text(own, run.first, run.lines), there, lines.labels[run.target], calls_above)

@@ -69,11 +69,11 @@ class Intake:
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)
         markers = (max(len(pieces) - 1, 0) + count_further_texts(segment.skeleton)) * PIECE_MARKER_TOKENS
-        frame, opaque_tokens = split_opaque(segment.skeleton)
+        text, opaque_tokens = split_opaque(segment.skeleton)
         return PreparedSegment(
             segment=segment,
             digest=content_digest(segment.skeleton, segment.body),
-            skeleton_tokens=count(frame) + opaque_tokens,
+            skeleton_tokens=count(text) + opaque_tokens,
             pieces=pieces,
             tombstone_tokens=self._tombstone_affix_tokens + count(tombstone_words(segment, body_tokens)) + markers,
             redactions=redactions,

@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ctxgc.config_sections import PacerConfig
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.pacer import PacerRules, due_tokens
 from ctxgc.core.segment import Renderer
+from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
 from ctxgc.daemon.sessions.pacer_driver import hard_limit_tokens
-from ctxgc.daemon.sessions.request_ledger import simulate_eviction
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.replies.sessions import NextCollectionReply
 

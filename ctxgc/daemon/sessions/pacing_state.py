@@ -17,13 +17,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ctxgc.core.provider_cache import UNMARKED, CacheEntry, anthropic_provider
+from ctxgc.core.provider_cache import SHARED_PREFIX, CacheEntry, anthropic_provider
 from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.shortening_shadow import ShadowCounts, ShadowedResults
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
-from ctxgc.tokens.frame_calibration import PRIOR_WEIGHT_MIN, FrameCalibration
+from ctxgc.tokens.overhead_calibration import PRIOR_WEIGHT_MIN, OverheadCalibration
 
 FORMAT = 1
 ENTRIES_STORED_MAX = 32
@@ -61,7 +61,7 @@ class _PacingState(msgspec.Struct):
 
 
 def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
-    """What bills and requests have taught, as one short line. O(entries stored)."""
+    """The knowledge from bills and requests, as a short line. O(entries stored)."""
     provider = ledger.provider
     newest = list(islice(reversed(provider.entries.items()), ENTRIES_STORED_MAX))
     entries = [
@@ -74,10 +74,10 @@ def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
         "account": account,
         "is_real": ledger.is_account_real,
         "model": provider.model,
-        "unmarked": provider.provider.name == UNMARKED.name,
+        "unmarked": provider.provider.name == SHARED_PREFIX.name,
         "lookback": provider.provider.lookback_blocks,
         "least": provider.provider.least_tokens,
-        "frames": astuple(provider.frames),
+        "frames": astuple(provider.overhead),
         "blocks": [provider.end_blocks, provider.added_blocks],
         "entries": entries,
         "shortened": ledger.shortened.counts,
@@ -111,7 +111,7 @@ def _decode_state(pacing: str) -> _PacingState | None:
             or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state.numbers())
         ):
             return None
-        FrameCalibration(*state.frames).to_billed(1, 1)  # Sums of no observations may have no coefficients.
+        OverheadCalibration(*state.frames).to_billed(1, 1)  # Sums of no observations may have no coefficients.
     except (ValueError, RecursionError, ArithmeticError):
         return None
     return state
@@ -121,9 +121,9 @@ def _restore_ledger(state: _PacingState) -> tuple[RequestLedger, RegretAccount]:
     provider = ProviderLedger()
     if state.model:
         provider.switch_model(state.model)
-        known = UNMARKED if state.unmarked else anthropic_provider(state.model)
+        known = SHARED_PREFIX if state.unmarked else anthropic_provider(state.model)
         provider.provider = replace(known, lookback_blocks=state.lookback, least_tokens=state.least)
-        provider.frames = FrameCalibration(*state.frames)
+        provider.overhead = OverheadCalibration(*state.frames)
     for prefix, life_s, used_s, billed_tokens in state.entries:
         provider.entries[prefix] = CacheEntry(life_s, used_s)
         if billed_tokens != NO_BILL:

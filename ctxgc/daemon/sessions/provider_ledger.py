@@ -6,7 +6,7 @@
 
 Positions are raw tokens and blocks of the prompt, the hidden prefix included. Billed tokens are forecast from the
 nearest prefix with a known bill, so that only the difference is an estimate: by two coefficients, per raw token and per
-block (`tokens.frame_calibration`).
+block (`tokens.overhead_calibration`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.provider_cache import (
     ANTHROPIC,
     BillLesson,
+    CacheBreakpoint,
     CacheEntry,
     Entries,
     Layer,
-    Mark,
     Part,
     Prompt,
     PromptPlace,
@@ -37,11 +37,11 @@ from ctxgc.core.provider_cache import (
     entries_after_request,
     findable_prefixes,
     learn_from_bill,
-    predict_marks,
+    predict_breakpoints,
     units_of,
 )
 from ctxgc.protocol.wire import SentCache
-from ctxgc.tokens.frame_calibration import FrameCalibration
+from ctxgc.tokens.overhead_calibration import OverheadCalibration
 
 ANCHORS_MAX = 4096
 """Prefixes whose bills are remembered."""
@@ -60,7 +60,7 @@ class SentRequest(NamedTuple):
 
     prompt: Prompt
     hidden: PromptPlace
-    """What stands in front of the window."""
+    """The prefix in front of the window."""
     sent_s: float
     window: SentWindow | None = None
 
@@ -93,13 +93,13 @@ class ProviderLedger:
     """Blocks that the last request had more than the request before."""
     anchors: dict[Hashable, int] = field(default_factory=dict)
     """Billed tokens of prefixes."""
-    frames: FrameCalibration = field(default_factory=lambda: FrameCalibration.from_prior(""))
+    overhead: OverheadCalibration = field(default_factory=lambda: OverheadCalibration.from_prior(""))
 
     def switch_model(self, model: str) -> None:
         """Follow the session to a model: each model has a tokenizer and a cache of its own."""
         if model != self.model or self.provider is ANTHROPIC:
             self.model, self.provider = model, anthropic_provider(model)
-            self.anchors, self.frames = {}, FrameCalibration.from_prior(model)
+            self.anchors, self.overhead = {}, OverheadCalibration.from_prior(model)
 
     def settle_request(self, *, was_answered: bool) -> None:
         """The last request was answered, and has left its entries; or failed, and has left none."""
@@ -120,8 +120,11 @@ class ProviderLedger:
         self.provider = lesson.provider
         if lesson.is_explained and read_tokens and found.prefix is not None:
             self._add_anchor(found.prefix, read_tokens)
-        end, billed_tokens = max((place for place, _ in found.marked), default=None), read_tokens + written_tokens
-        if not self.provider.marks_max:
+        end, billed_tokens = (
+            max((place for place, _ in found.breakpoint_ends), default=None),
+            read_tokens + written_tokens,
+        )
+        if not self.provider.breakpoints_max:
             end, billed_tokens = request.prompt.end, billed_tokens + plain_tokens
         at = next((unit for unit in request.prompt.units if unit.end == end), None)
         if at is not None and billed_tokens:
@@ -134,7 +137,7 @@ class ProviderLedger:
         known = self.anchors.get(found.prefix) if found.prefix is not None else None
         if known is not None and agrees_with_bill(known, read_tokens):
             return found.predict_bill().read
-        per_raw, _ = self.frames.coefficients
+        per_raw, _ = self.overhead.coefficients
         return int(read_tokens / per_raw)
 
     def _calibrate_billing(self, prompt: Prompt, end: Unit, billed_tokens: int) -> None:
@@ -142,7 +145,7 @@ class ProviderLedger:
         before = self._nearest_anchor(prompt.units, end.end)
         if before is not None and before.end < end.end:
             raw, blocks = end.end.tokens - before.end.tokens, end.end.blocks - before.end.blocks
-            self.frames = self.frames.observe(raw, blocks, billed_tokens - self.anchors[before.prefix])
+            self.overhead = self.overhead.observe(raw, blocks, billed_tokens - self.anchors[before.prefix])
 
     def _add_anchor(self, prefix: Hashable, tokens: int) -> None:
         self.anchors.pop(prefix, None)
@@ -169,27 +172,27 @@ class ProviderLedger:
         if self.request is None:
             return None
         entries: Entries = self._entries_after(self.request)
-        host = [mark for at, mark in enumerate(self.request.prompt.marks) if at != sent.own_mark]
+        host = [point for at, point in enumerate(self.request.prompt.breakpoints) if at != sent.own_mark]
         standing = count_system_blocks(units, sent, hidden)
-        marks = predict_marks(host, standing, self.added_blocks)
-        prompt = Prompt(tuple(units), marks)
-        is_free = sent.can_mark and 0 < len(host) < self.provider.marks_max
+        breakpoints = predict_breakpoints(host, standing, self.added_blocks)
+        prompt = Prompt(tuple(units), breakpoints)
+        is_free = sent.can_mark and 0 < len(host) < self.provider.breakpoints_max
         return CacheForecast(
-            findable_prefixes(self.provider, entries, prompt, now_s, is_mark_free=is_free), hidden, prompt
+            findable_prefixes(self.provider, entries, prompt, now_s, has_free_breakpoint=is_free), hidden, prompt
         )
 
     def billed_tokens_at(self, foretold: CacheForecast, place: PromptPlace) -> int:
         """Billed tokens of the prompt up to this place."""
         anchor = self._nearest_anchor(foretold.prompt.units, place)
         start, billed = (anchor.end, self.anchors[anchor.prefix]) if anchor else (PromptPlace(0, 0), 0)
-        per_raw, per_block = self.frames.coefficients
+        per_raw, per_block = self.overhead.coefficients
         return max(
             0, round(billed + per_raw * (place.tokens - start.tokens) + per_block * (place.blocks - start.blocks))
         )
 
 
 def count_system_blocks(units: Sequence[Unit], sent: SentCache, hidden: PromptPlace) -> int:
-    """Blocks of the prompt up to the end of the system prompt: marks there stand still."""
+    """Blocks of the prompt up to the end of the system prompt: breakpoints there stand still."""
     first = len(units) - len(sent.blocks)  # The hidden prefix may be a unit of its own.
     at = first + sent.system_segments - 1
     return units[at].end.blocks if sent.system_segments and 0 <= at < len(units) else hidden.blocks
@@ -230,8 +233,10 @@ def _hash_text(text: str) -> int:
     return crc32(text.encode())
 
 
-def prompt_marks(units: Sequence[Unit], sent: SentCache) -> tuple[Mark, ...]:
-    """The marks of a request, each behind the whole units in front."""
+def prompt_breakpoints(units: Sequence[Unit], sent: SentCache) -> tuple[CacheBreakpoint, ...]:
+    """The breakpoints of a request, each behind the whole units in front."""
     return tuple(
-        Mark(units[mark.segments].end.blocks, mark.life_s) for mark in sent.marks if mark.segments < len(units)
+        CacheBreakpoint(units[point.segments].end.blocks, point.life_s)
+        for point in sent.marks
+        if point.segments < len(units)
     )

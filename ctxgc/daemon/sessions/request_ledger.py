@@ -10,12 +10,10 @@ bill was missed keeps no actual cost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ctxgc.core.heap import EVICTED, RESIDENT, Heap
+from ctxgc.core.heap import RESIDENT, Heap
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.shortening_shadow import ShadowedResults
 from ctxgc.core.trust import Trust, is_contradicted
@@ -108,11 +106,11 @@ class RequestLedger:
     is_off: bool = False
     """The gateway only passes this session's requests on."""
     trust: Trust = field(default_factory=Trust)
-    """What bills say of the model of the provider's cache."""
+    """The trust that bills give to the model of the provider's cache."""
     provider: ProviderLedger = field(default_factory=ProviderLedger)
-    """What the provider's cache holds of the session."""
+    """The session in the provider's cache."""
     shortened: ShadowedResults = field(default_factory=ShadowedResults)
-    """What shortening in shadow would have left out, and what would have been asked back."""
+    """Counts of shortening in shadow: lines that would be left out, and pages that would be asked back."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Billed tokens since the session woke: of all prompts, and read from the cache."""
@@ -137,18 +135,6 @@ class RequestLedger:
     def cache_hit_rate(self) -> float:
         """Part of the prompt tokens that the cache served."""
         return round(self.cached_tokens / self.prompt_tokens, 4) if self.prompt_tokens else 0.0
-
-
-@contextmanager
-def simulate_eviction(heap: Heap, slots: Collection[int]) -> Iterator[None]:
-    """Let the heap count resident bodies as evicted inside the block, which must not wait."""
-    for slot in slots:
-        heap.set_state(slot, EVICTED)
-    try:
-        yield
-    finally:
-        for slot in slots:
-            heap.set_state(slot, RESIDENT)
 
 
 def actual_cost(

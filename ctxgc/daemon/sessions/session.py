@@ -205,7 +205,7 @@ class Session:
         async with self._lock:
             await self.refresh_if_stale()
 
-    def mark_stale(self) -> None:
+    def invalidate(self) -> None:
         """Rebuild memory before the next look: the rows hold less after a forget, and memory must not hold more."""
         self._is_stale = True
 

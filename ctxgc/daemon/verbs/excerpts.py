@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from ctxgc.adapters.facts.working_set import short_inputs
 from ctxgc.core.block_texts import texts_in_skeleton
+from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import ChosenLines, ExcerptSource, Frame, Packer, pack_lines, pack_matches, pack_neighbours
 from ctxgc.core.frame import render_frame, split_lines
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.labels import MATCH_END, MATCH_START
 from ctxgc.core.line_ranges import LineRange, query_words
 from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, legacy_session_number
 from ctxgc.core.tombstone import segment_label
@@ -260,7 +260,7 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
         hint = "; ".join(result.notes) or "try fewer or other words"
         raise NotFound(f"nothing found for {params.query!r}", hint=hint)
     stored = await _stored_hits(services, result)
-    words = query_words(params.query, (mark for hit in result.hits for mark in _marked_words(hit.snippet)))
+    words = query_words(params.query, (word for hit in result.hits for word in _highlighted_words(hit.snippet)))
     orders = _order_of_use(stored)
     size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
@@ -298,8 +298,8 @@ async def _stored_hits(services: Services, result: SearchResult) -> dict[int, St
     }
 
 
-def _marked_words(snippet: str) -> list[str]:
-    """The words that a snippet marks: the spellings in the text of what the query asked for."""
+def _highlighted_words(snippet: str) -> list[str]:
+    """The words that a snippet highlights: the spellings in the text of what the query asked for."""
     return [part.partition(MATCH_END)[0] for part in snippet.split(MATCH_START)[1:]]
 
 

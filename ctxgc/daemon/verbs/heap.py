@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.errors import NotFound, OverBudget
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, Proof
-from ctxgc.core.labels import tokens_text
 from ctxgc.core.mark import path_from_root
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.roots import ROOTS, find_roots

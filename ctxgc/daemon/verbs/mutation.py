@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple
 
 import msgspec
 
+from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import BadParams, Conflict, NotFound
-from ctxgc.core.labels import SHADOW
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Renderer, SessionKey, parse_address
 from ctxgc.daemon.services import Services

@@ -163,7 +163,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         services.contents.drop(session.key, slots)
         tx.on_commit(lambda: services.contents.drop(session.key, slots))
         # Word index, sizes, tags: memory must hold no more of it than the row does.
-        tx.on_commit(session.mark_stale)
+        tx.on_commit(session.invalidate)
         tx.on_commit(services.has_forgotten.set)
         sentence = _forget_sentence(len(slots), len(named) - len(slots), is_whole=is_whole)
         pending = len(slots) + is_whole

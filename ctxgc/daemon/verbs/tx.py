@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ctxgc.core.errors import BadParams
+from ctxgc.daemon.rpc_params import redact_params
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import build_segments
 from ctxgc.daemon.sessions.session import Session
@@ -17,7 +18,7 @@ from ctxgc.daemon.verbs.mutation import mutate, writable_session
 from ctxgc.daemon.verbs.segments import apply_add, apply_pins, apply_refs, apply_tags, apply_touch, prepare_segments
 from ctxgc.daemon.verbs.sessions import apply_settings
 from ctxgc.protocol.messages import VERBS, NewSegment, SegmentAdd, Tx
-from ctxgc.protocol.params import MutatingSession, Params, redact_params
+from ctxgc.protocol.params import MutatingSession, Params
 from ctxgc.protocol.replies.daemon import TxReply
 from ctxgc.protocol.replies.reply import Reply
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.adapters.contract import Tombstone
+from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.labels import SHADOW
 from ctxgc.core.pacer import PacerRules
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
 from ctxgc.core.regret_budget import PacerRequest, RegretAccount
@@ -25,6 +25,7 @@ from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_in_shadow
 from ctxgc.daemon.sessions.elided_results import lines_of_elided_results
+from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
 from ctxgc.daemon.sessions.pacing_state import encode_pacing, resume_ledger
@@ -34,7 +35,6 @@ from ctxgc.daemon.sessions.request_ledger import (
     RequestLedger,
     UnpricedCollection,
     actual_cost,
-    simulate_eviction,
 )
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction

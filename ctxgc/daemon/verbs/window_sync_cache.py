@@ -1,9 +1,10 @@
 """The provider's cache in a `window.sync`: the request as sent, and the tokens that the next request will read.
 
-    `cache` (marks, blocks), edited ids ──note_sent_request──▶ ProviderLedger ──CacheView.of──▶ CacheState ──▶ pacer
+    breakpoints, blocks, edited ids ──note_sent_request──▶ ProviderLedger ──CacheView.of──▶ CacheState ──▶ pacer
                                                                                           └──▶ predicted_read ──▶ reply
 
-A gateway that tells no marks gets the older model: the whole prefix of the request is cached, in the provider's steps.
+A gateway that tells no breakpoints gets the older model: the whole prefix of the request is cached, in the provider's
+steps.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from ctxgc.daemon.sessions.provider_ledger import (
     ProviderLedger,
     SentRequest,
     SentWindow,
-    prompt_marks,
+    prompt_breakpoints,
     prompt_units,
 )
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.wire import SentBefore, SentCache, WindowSync
 
-MARKED_WIRE = "anthropic_messages"
-"""The wire format whose cache has marks; the others' caches share a prefix in steps."""
+BREAKPOINT_WIRE = "anthropic_messages"
+"""The wire format whose cache has breakpoints; the others' caches share a prefix in steps."""
 
 
 def note_sent_request(session: Session, params: WindowSync, out: Collection[int]) -> None:
@@ -38,7 +39,7 @@ def note_sent_request(session: Session, params: WindowSync, out: Collection[int]
         return
     ledger.provider.switch_model(params.model or session.row.model)
     units, hidden = _prompt_units(session, params, sent, out)
-    prompt = Prompt(units, prompt_marks(units, sent))
+    prompt = Prompt(units, prompt_breakpoints(units, sent))
     window = SentWindow(params.ids, params.digests, sent)
     ledger.provider.note_request(SentRequest(prompt, hidden, ledger.last_request_s, window))
 
@@ -57,12 +58,13 @@ def amend_last_request(session: Session, was_sent: SentBefore) -> None:
     ids, digests, sent = request.window
     sent = sent.model_copy(update={"marks": was_sent.marks, "own_mark": -1})
     units, _ = prompt_units(heap, ids, digests, sent, request.hidden.tokens, out)
-    ledger.provider.request = request._replace(prompt=Prompt(units, prompt_marks(units, sent)))
+    ledger.provider.request = request._replace(prompt=Prompt(units, prompt_breakpoints(units, sent)))
 
 
 def is_uncached(params: WindowSync, ledger: RequestLedger) -> bool:
-    """Whether nothing of the session is cached: the request has no marks, and the provider caches at marks alone."""
-    return params.cache is not None and not params.cache.marks and bool(ledger.provider.provider.marks_max)
+    """Whether nothing of the session is cached: the request has no breakpoints, and the provider caches at breakpoints
+    alone."""
+    return params.cache is not None and not params.cache.marks and bool(ledger.provider.provider.breakpoints_max)
 
 
 class CacheView(NamedTuple):
@@ -86,7 +88,7 @@ class CacheView(NamedTuple):
             foretold = ledger.provider.forecast(sent, units, hidden, ledger.last_request_s)
             if foretold is not None:
                 return cls(session, foretold.cache_state, ledger.provider, foretold)
-        steps = 1 if params.format == MARKED_WIRE else STEP_TOKENS
+        steps = 1 if params.format == BREAKPOINT_WIRE else STEP_TOKENS
         window_tokens, hidden_tokens = session.heap.resident_tokens, _raw_hidden_tokens(session)
         return cls(session, CacheState(window_tokens, step_tokens=steps, hidden_tokens=hidden_tokens))
 

@@ -21,18 +21,18 @@ from ctxgc.core.line_ranges import LineRange, ranges_of_lines
 from ctxgc.core.masks import filter_table
 from ctxgc.core.redact import redact
 from ctxgc.core.segment import Kind
-from ctxgc.core.tombstone import size_label
+from ctxgc.core.tombstone import size_text
 from ctxgc.daemon.project_files import read_unchanged_file
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.excerpts import StoredSegment, excerpt_source, origin_facts_in_session
 
-RULES, REQUEST, PIN = "standing instructions", "last request", "pinned"
+INSTRUCTIONS, REQUEST, PIN = "standing instructions", "last request", "pinned"
 PLAN, FILE, DECISION, ERROR = "open plan items", "file under edit", "last decision", "last error"
-SHARES = {REQUEST: 0.15, PLAN: 0.2, ERROR: 0.15, FILE: 0.35, DECISION: 0.3, PIN: 0.3, RULES: 0.1}
+SHARES = {REQUEST: 0.15, PLAN: 0.2, ERROR: 0.15, FILE: 0.35, DECISION: 0.3, PIN: 0.3, INSTRUCTIONS: 0.1}
 """By section, in order of need: the part of the budget that the section takes at most while others wait."""
-SEGMENTS_MAX = {REQUEST: 1, PLAN: 8, ERROR: 1, FILE: 6, DECISION: 3, PIN: 8, RULES: 12}
+SEGMENTS_MAX = {REQUEST: 1, PLAN: 8, ERROR: 1, FILE: 6, DECISION: 3, PIN: 8, INSTRUCTIONS: 12}
 """By section: the number of segments, or of files."""
-FRAME_ORDER = (RULES, PIN, REQUEST, PLAN, FILE, DECISION, ERROR)
+FRAME_ORDER = (INSTRUCTIONS, PIN, REQUEST, PLAN, FILE, DECISION, ERROR)
 """The order of the frame: what the agent needs first is nearest to its next words."""
 FIRST_CHARS = 80
 """Shown of the first line of a standing instruction."""
@@ -86,7 +86,7 @@ def _flag_table(flag: int) -> bytes:
 _NONE = bytes(256)
 _KINDS_OF = {
     REQUEST: _kind_table(Kind.USER),
-    RULES: _kind_table(Kind.SYSTEM),
+    INSTRUCTIONS: _kind_table(Kind.SYSTEM),
     DECISION: _kind_table(Kind.ASSISTANT),
     PLAN: _kind_table(Kind.PLAN),
 }
@@ -105,7 +105,7 @@ def _section_of(heap: Heap, slot: int) -> str:
         return "" if slot in heap.proofs else ERROR
     if kind is Kind.ASSISTANT:
         return DECISION if heap.body[slot] >= DECISION_TOKENS_MIN else ""
-    return {Kind.USER: REQUEST, Kind.SYSTEM: RULES}.get(kind, "")
+    return {Kind.USER: REQUEST, Kind.SYSTEM: INSTRUCTIONS}.get(kind, "")
 
 
 class SectionMaker:
@@ -129,8 +129,8 @@ class SectionMaker:
         sections: list[Section] = []
         for name in SHARES:
             stored = [self._stored[slot] for slot in chosen.slots[name] if slot in self._stored]
-            if name == RULES:
-                sections += self._rules_sections(stored)
+            if name == INSTRUCTIONS:
+                sections += self._instructions_sections(stored)
             elif name == FILE:
                 files = [(path, self._stored[slot]) for path, slot in chosen.files.items() if slot in self._stored]
                 sections += [self._file_section(path, one, SHARES[FILE] / len(files)) for path, one in files]
@@ -163,23 +163,23 @@ class SectionMaker:
             return split_lines(piece.text for piece in stored.content[1])
         return open_plan_items(call_input(*stored.content))
 
-    def _rules_sections(self, stored: Sequence[StoredSegment]) -> list[Section]:
+    def _instructions_sections(self, stored: Sequence[StoredSegment]) -> list[Section]:
         lines: dict[bytes, str] = {}
         for one in stored:
             tokens = sum(tokens for _, _, tokens in one.row.pieces)
             address, _, what = origin_facts_in_session(one)
             texts = split_lines(piece.text for piece in one.content[1])
             if any(HEAD in text for text in texts):
-                continue  # An earlier working set, which a hook gave: no rule, and older than this one.
-            # A rule without a file has no name but its first words.
+                continue  # An earlier working set, which a hook gave: no instruction, and older than this one.
+            # An instruction without a file has no name but its first words.
             first = "" if one.row.segment.paths else next(filter(str.strip, texts), "")[:FIRST_CHARS]
-            name = f"{what}, {size_label(tokens)} tokens"
+            name = f"{what}, {size_text(tokens)} tokens"
             lines.setdefault(one.row.digest, f"{address} {name}: {first}" if first else f"{address} {name}")
         facts = ("by reference", "`ctxgc recall ADDRESS` brings one back")
         source = ExcerptSource(
-            key=self._add_origin(None), title=RULES, facts=facts, lines=list(lines.values()), order=(0,)
+            key=self._add_origin(None), title=INSTRUCTIONS, facts=facts, lines=list(lines.values()), order=(0,)
         )
-        return [self._build_section(RULES, source, SHARES[RULES])]
+        return [self._build_section(INSTRUCTIONS, source, SHARES[INSTRUCTIONS])]
 
     def _file_section(self, path: str, stored: StoredSegment, share: float) -> Section:
         """The lines of a file around its last change, from the disk; else the lines that the change put in."""

@@ -172,7 +172,7 @@ def build_parser(name: str, spec: CommandSpec) -> argparse.ArgumentParser:
 
 
 def escape_literal_words(parser: argparse.ArgumentParser, spec: CommandSpec, argv: list[str]) -> list[str]:
-    """The words of a command, with a mark before words that only look like options."""
+    """The words of a command, with a prefix before words that only look like options."""
     if not spec.literal:
         return argv
     options = [option for action in parser._actions for option in action.option_strings]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.recall import print_hits
 from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
@@ -153,7 +153,7 @@ def gateways_as_json(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]
 
 
 def print_running_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
-    """That gateways go on without the daemon."""
+    """A sentence: gateways go on without the daemon."""
     for gateway in running:
         page.print_line(f"a gateway still runs at {printable_line(gateway['url'])} (pid {gateway['pid']}): {STILL}")
 

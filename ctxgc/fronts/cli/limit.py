@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
 from ctxgc.fronts.cli.context import WATCHED_HINT, CommandRefused, Shell, agent_window_tokens, is_only_watched

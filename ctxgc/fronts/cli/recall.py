@@ -11,7 +11,7 @@ import base64
 import os
 import sys
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
     KINDS,
@@ -246,7 +246,7 @@ def _block_texts(segment: ContentReply, only: str) -> str:
 
 
 def piece_bytes(piece: PieceReply) -> bytes:
-    """What a piece of a reply holds, as bytes."""
+    """A piece of a reply, as bytes."""
     if piece.data_b64 is not None:
         return base64.b64decode(piece.data_b64)
     return (piece.text or "").encode("utf-8", "surrogatepass")
@@ -366,8 +366,8 @@ COMMANDS = {
     "rehydrate": CommandSpec(
         rehydrate,
         _add_rehydrate_arguments,
-        notes="A working set has rules by reference, pins, the last request, open plan items, files under edit, the "
-        "last decisions, the last error. A file is read from the disk if it is as the session left it.",
+        notes="A working set has instructions by reference, pins, the last request, open plan items, files under edit, "
+        "the last decisions, the last error. A file is read from the disk if it is as the session left it.",
     ),
     "forget": CommandSpec(forget, _add_forget_arguments, has_session=True, timeout_s=300.0),
     "backup": CommandSpec(backup, _add_backup_arguments, timeout_s=BACKUP_S),

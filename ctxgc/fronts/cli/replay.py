@@ -58,7 +58,7 @@ def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:
         "--mark",
         choices=("own", "none"),
         default="own",
-        help="own (default): with the gateway's own cache mark, as it ships; none: with the host's alone",
+        help="own (default): with the gateway's own cache breakpoint, as it ships; none: with the host's alone",
     )
     parser.add_argument(
         "--entry",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import own_sessions, progress, terminal
 from ctxgc.fronts.cli.commands import KINDS, STATES, CommandSpec, parse_count, parse_kind, parse_positive_number
 from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window_tokens, print_change, refuse_usage

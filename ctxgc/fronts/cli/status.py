@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from ctxgc.core.labels import tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import gateway_status, terminal
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import CommandRefused, Shell, agent_window_tokens, refuse_usage
@@ -231,7 +231,7 @@ def _departed_in_words(reply: ShowReply) -> str:
 
 
 def _shortening_in_words(reply: ShowReply) -> str:
-    """What `entry.shorten = "shadow"` has counted."""
+    """Counts of `entry.shorten = "shadow"`."""
     counts = reply.shortening
     if counts is None:
         return ""

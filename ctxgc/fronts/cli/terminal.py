@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from ctxgc.core.labels import MATCH_END, MATCH_START, SHADOW, tokens_text
+from ctxgc.core.display_texts import MATCH_END, MATCH_START, SHADOW, tokens_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ class Page:
 
 
 def _crop_to_first_match(text: str, width: int) -> str:
-    """At most so many characters of a snippet, the first match a third of the way in; marks are not counted."""
+    """At most so many characters of a snippet, the first match a third of the way in; control characters are not
+    counted."""
     if len(text) <= width:
         return text
     start = min(max(text.find(MATCH_START) - width // 3, 0), len(text) - width)

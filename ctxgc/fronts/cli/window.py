@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ctxgc.core.labels import SHADOW, tokens_text
+from ctxgc.core.display_texts import SHADOW, tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
     KINDS,

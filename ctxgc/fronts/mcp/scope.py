@@ -90,8 +90,8 @@ class Scope:
             return ("",)
         if not (distinct := _unredacted_folders(self._projects)):
             raise OutOfScope(
-                "the path of this project has a credential, which ctxgc stores as a mark: sessions of another folder"
-                " may have the same mark, so no session is shown; rename the folder, or set mcp.projects to all"
+                "the path of this project has a credential, which ctxgc stores redacted: sessions of another folder"
+                " may be stored alike, so no session is shown; rename the folder, or set mcp.projects to all"
             )
         return distinct
 
@@ -192,10 +192,11 @@ class Scope:
 
 
 def _unredacted_folders(folders: Iterable[str]) -> tuple[str, ...]:
-    """The folders whose name is stored as it is: the mark of a credential is the same in the name of many folders."""
-    from ctxgc.core.redact import MARK_START, redact_text  # Not on the way to the first reply.
+    """The folders whose name is stored as it is: the redaction of a credential is the same in the name of many
+    folders."""
+    from ctxgc.core.redact import REDACTION_START, redact_text  # Not on the way to the first reply.
 
-    return tuple(folder for folder in folders if MARK_START not in folder and redact_text(folder) == folder)
+    return tuple(folder for folder in folders if REDACTION_START not in folder and redact_text(folder) == folder)
 
 
 def _path_variants(folders: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ctxgc.core.labels import MATCH_END, MATCH_START, tokens_text
+from ctxgc.core.display_texts import MATCH_END, MATCH_START, tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import frame_text
 from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, BadMessage, require_no_cursor
@@ -155,10 +155,10 @@ def validate_arguments(arguments: Any, schema: dict[str, Any]) -> str:
     if missing := [name for name in schema["required"] if name not in arguments]:
         return f"`{missing[0]}` is missing"
     for name, value in arguments.items():
-        rule = schema["properties"].get(name)
-        if rule is None:
+        expected = schema["properties"].get(name)
+        if expected is None:
             return f"there is no argument `{name[:50]}`; there are {', '.join(schema['properties'])}"
-        if fault := _validate_value(value, rule):
+        if fault := _validate_value(value, expected):
             return f"`{name}` {fault}"
     return ""
 
@@ -167,25 +167,25 @@ def _convert_whole_floats(arguments: Any, schema: dict[str, Any]) -> Any:
     """The arguments with 5 for 5.0: some clients know one kind of number, and so does JSON Schema."""
     if not isinstance(arguments, dict):
         return arguments
-    whole = {name for name, rule in schema["properties"].items() if rule["type"] == "integer"}
+    whole = {name for name, expected in schema["properties"].items() if expected["type"] == "integer"}
     return {
         name: int(value) if name in whole and isinstance(value, float) and value.is_integer() else value
         for name, value in arguments.items()
     }
 
 
-def _validate_value(value: Any, rule: dict[str, Any]) -> str:
-    if rule["type"] == "string":
+def _validate_value(value: Any, expected: dict[str, Any]) -> str:
+    if expected["type"] == "string":
         if not isinstance(value, str) or not value.strip():
             return "is a text that is not empty"
-        return "" if len(value) <= rule["maxLength"] else f"has {rule['maxLength']} characters at most"
-    if rule["type"] == "integer":
-        least, most = rule.get("minimum", 0), rule.get("maximum", 2**40)
+        return "" if len(value) <= expected["maxLength"] else f"has {expected['maxLength']} characters at most"
+    if expected["type"] == "integer":
+        least, most = expected.get("minimum", 0), expected.get("maximum", 2**40)
         is_number = isinstance(value, int) and not isinstance(value, bool)
         return "" if is_number and least <= value <= most else f"is a whole number from {least} to {most}"
-    if not isinstance(value, list) or not rule["minItems"] <= len(value) <= rule["maxItems"]:
-        return f"is a list of {rule['minItems']} to {rule['maxItems']} texts"
-    return next(filter(None, (_validate_value(item, rule["items"]) for item in value)), "")
+    if not isinstance(value, list) or not expected["minItems"] <= len(value) <= expected["maxItems"]:
+        return f"is a list of {expected['minItems']} to {expected['maxItems']} texts"
+    return next(filter(None, (_validate_value(item, expected["items"]) for item in value)), "")
 
 
 class Tools:

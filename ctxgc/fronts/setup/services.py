@@ -24,7 +24,7 @@ from ctxgc.protocol import discovery
 
 COMMAND_S = 60.0
 SYSTEMD, LAUNCHD = "systemd", "launchd"
-LABELS = {"ctxgc.daemon": ("ctxgcd",), "ctxgc.gateway": ("ctxgc", "gateway", "--no-spawn")}
+LAUNCHD_AGENTS = {"ctxgc.daemon": ("ctxgcd",), "ctxgc.gateway": ("ctxgc", "gateway", "--no-spawn")}
 """The agents of launchd: label, program and arguments."""
 HANDED_ON = ("XDG_CONFIG_HOME", "XDG_STATE_HOME")
 """Variables that name folders: the services must find the same ones."""
@@ -94,14 +94,14 @@ def service_files(host: Host, init_system: str) -> list[tuple[Path, str]]:
     if init_system == LAUNCHD:
         discovery.socket_path("", host.environment)  # Raises where the path is too long for the system.
         folder = home / "Library" / "LaunchAgents"
-        return [(folder / f"{label}.plist", _launchd_plist(host, label)) for label in LABELS]
+        return [(folder / f"{label}.plist", _launchd_plist(host, label)) for label in LAUNCHD_AGENTS]
     config = host.environment.get("XDG_CONFIG_HOME", "")
     folder = (Path(config) if config.startswith("/") else home / ".config") / "systemd" / "user"
     return [(folder / Path(name).name, _systemd_unit(host, packaged_text(name))) for name in UNITS]
 
 
 def _launchd_plist(host: Host, label: str) -> str:
-    program, *arguments = LABELS[label]
+    program, *arguments = LAUNCHD_AGENTS[label]
     log = os.path.join(discovery.state_home(host.environment), "ctxgc", f"{label}.log")
     values = {
         "Label": label,
@@ -177,9 +177,9 @@ def _start_commands(host: Host, init_system: str) -> list[list[str]]:
     domain = f"gui/{host.uid}"
     folder = Path(discovery.home_folder(host.environment)) / "Library" / "LaunchAgents"
     return [
-        *(["launchctl", "bootout", f"{domain}/{label}"] for label in LABELS),
+        *(["launchctl", "bootout", f"{domain}/{label}"] for label in LAUNCHD_AGENTS),
         *before,
-        *(["launchctl", "bootstrap", domain, str(folder / f"{label}.plist")] for label in LABELS),
+        *(["launchctl", "bootstrap", domain, str(folder / f"{label}.plist")] for label in LAUNCHD_AGENTS),
     ]
 
 
@@ -190,5 +190,5 @@ def stop_services(host: Host, init_system: str) -> None:
             ["systemctl", "--user", "disable", "--now", "ctxgc-gateway.service", "ctxgcd.socket", "ctxgcd.service"]
         )
     else:
-        for label in LABELS:
+        for label in LAUNCHD_AGENTS:
             host.run(["launchctl", "bootout", f"gui/{host.uid}/{label}"])

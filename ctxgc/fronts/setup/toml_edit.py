@@ -61,8 +61,8 @@ def set_key(text: str, key: str, value: str) -> str:
             raise Uneditable(f"`{key}` is not set by a line of its own")
         fresh = text.replace(line, _replace_line_value(line, key, encode_toml_value(value)), 1)
     else:
-        mark = BOM if text.startswith(BOM) else ""
-        fresh = f"{mark}{key} = {encode_toml_value(value)}{_newline_of(text)}{text.removeprefix(BOM)}"
+        bom = BOM if text.startswith(BOM) else ""
+        fresh = f"{bom}{key} = {encode_toml_value(value)}{_newline_of(text)}{text.removeprefix(BOM)}"
     return _require_parsed_value(fresh, before | {key: value})
 
 

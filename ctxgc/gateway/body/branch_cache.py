@@ -1,9 +1,9 @@
-"""The provider's cache of a branch, in the gateway's blocks: the place for a mark of our own.
+"""The provider's cache of a branch, in the gateway's blocks: the place for a breakpoint of our own.
 
-    request, as sent ──note──▶ waits ──answered 200──▶ entries ──rule──▶ MarkRule ──▶ a mark, or none
+    request ──note──▶ waits ──answered 200──▶ entries ──breakpoint_placer──▶ BreakpointPlacer ──▶ a breakpoint, or none
 
-The daemon keeps the same entries in tokens, for its decisions; the gateway keeps the entries in blocks, because a mark
-is put between a request's arrival and its departure.
+The daemon keeps the same entries in tokens, for its decisions; the gateway keeps the entries in blocks, because a
+breakpoint is put between a request's arrival and its departure.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ctxgc.core.own_mark import choose_own_mark
+from ctxgc.core.own_breakpoint import choose_own_breakpoint
 from ctxgc.core.provider_cache import (
     ANTHROPIC,
+    CacheBreakpoint,
     Entries,
-    Mark,
     Prompt,
     Provider,
     anthropic_provider,
     entries_after_request,
-    predict_marks,
+    predict_breakpoints,
 )
 
 
@@ -31,22 +31,24 @@ class ReplyOutcome(Protocol):
     is_answer: bool
 
 
-class MarkRule(NamedTuple):
-    """The rule for a mark of our own in a request. A value: a worker may ask the rule."""
+class BreakpointPlacer(NamedTuple):
+    """Chooses the place for a breakpoint of our own in a request. A value: a worker may ask the placer."""
 
     provider: Provider
     entries: Entries
     now_s: float
     added_blocks: int = 0
-    """Blocks that the request will have more than the prompt that the rule is asked about."""
+    """Blocks that the request will have more than the prompt that the placer is asked about."""
 
-    def choose_mark(
+    def choose_breakpoint(
         self, prompt: Prompt, standing_blocks: int, can_carry: Sequence[bool], tombstone_blocks: int
-    ) -> Mark | None:
-        """Our mark for the prompt beside the host's marks; `None`: no mark."""
-        marks = predict_marks(prompt.marks, standing_blocks, self.added_blocks)
-        prompt = prompt._replace(marks=marks)
-        return choose_own_mark(self.provider, self.entries, prompt, can_carry, tombstone_blocks or None, self.now_s)
+    ) -> CacheBreakpoint | None:
+        """Our breakpoint for the prompt beside the host's breakpoints; `None`: no breakpoint."""
+        breakpoints = predict_breakpoints(prompt.breakpoints, standing_blocks, self.added_blocks)
+        prompt = prompt._replace(breakpoints=breakpoints)
+        return choose_own_breakpoint(
+            self.provider, self.entries, prompt, can_carry, tombstone_blocks or None, self.now_s
+        )
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class BranchCache:
     """The entries of a branch. Belongs to the gateway's loop."""
 
     is_barred: bool = False
-    """Whether the upstream refused a mark of ours: the session goes on without."""
+    """Whether the upstream refused a breakpoint of ours: the session goes on without."""
     _model: str | None = None
     _provider: Provider = ANTHROPIC
     _entries: Entries = field(default_factory=dict)
@@ -76,14 +78,14 @@ class BranchCache:
         if self._request is not None and self._request[2].is_answer:
             self._entries = entries_after_request(self._provider, self._entries, *self._request[:2])
 
-    def mark_rule(self, now_s: float) -> MarkRule | None:
-        """The rule for a request that is here now."""
+    def breakpoint_placer(self, now_s: float) -> BreakpointPlacer | None:
+        """The placer for a request that is here now."""
         self._apply_last_request()
-        return None if self.is_barred else MarkRule(self._provider, self._entries, now_s)
+        return None if self.is_barred else BreakpointPlacer(self._provider, self._entries, now_s)
 
-    def next_mark_rule(self, now_s: float) -> MarkRule | None:
-        """The rule for the request that comes next, if the last request is answered."""
+    def next_breakpoint_placer(self, now_s: float) -> BreakpointPlacer | None:
+        """The placer for the request that comes next, if the last request is answered."""
         if self.is_barred or self._request is None:
             return None
         entries = entries_after_request(self._provider, self._entries, *self._request[:2])
-        return MarkRule(self._provider, entries, now_s, self.added_blocks)
+        return BreakpointPlacer(self._provider, entries, now_s, self.added_blocks)

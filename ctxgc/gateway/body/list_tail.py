@@ -4,8 +4,8 @@
     body now      [ a, b, c, e, f ] …       begins with the bytes up to the cut behind b
                           └──parse──▶ c, e, f alone, with their places in the whole body
 
-Hosts move their cache marks from one message to the next, so that the last messages of a request differ in the request
-after: of several cuts the last one counts up to which the bytes are the same.
+Hosts move their cache breakpoints from one message to the next, so that the last messages of a request differ in the
+request after: of several cuts the last one counts up to which the bytes are the same.
 """
 
 from __future__ import annotations

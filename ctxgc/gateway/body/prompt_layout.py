@@ -1,10 +1,10 @@
-"""A request as the provider's cache sees it: blocks in the order of the prompt, and the host's marks on them.
+"""A request as the provider's cache sees it: blocks in the order of the prompt, and the host's breakpoints on them.
 
-    body, read ──read_layout──▶ PromptLayout ──prompt_of_layout(out, own mark)──▶ Prompt      for the model of the cache
-                                             ──sent_cache_fields───────────────▶ `cache`     for the daemon, by segments
+    body, read ──read_layout──▶ PromptLayout ──prompt_of_layout(out, own)──▶ Prompt     for the model of the cache
+                                             ──sent_cache_fields─────────────▶ `cache`    for the daemon, by segments
 
 Bytes are named by the known digests of their segments, so no body is hashed twice. A request without blocks is of a
-provider that caches without marks.
+provider that caches without breakpoints.
 """
 
 from __future__ import annotations
@@ -16,45 +16,47 @@ from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import WireBlock, WireWindow
 from ctxgc.adapters.json_spans import Extent, JsonText
-from ctxgc.adapters.wire.anthropic_messages import cache_mark_lives
-from ctxgc.core.provider_cache import Layer, Mark, Part, Prompt, Unit, units_of
+from ctxgc.adapters.wire.anthropic_messages import breakpoint_lives
+from ctxgc.core.provider_cache import CacheBreakpoint, Layer, Part, Prompt, Unit, units_of
 
 BYTES_PER_TOKEN = 4
 """Near enough for the least length of an entry: the daemon counts, the gateway does not."""
-_MARK = b'"cache_control"'
+_CACHE_CONTROL = b'"cache_control"'
 _DEFERRED = b'"defer_loading"'
 
 
 class PromptLayout(NamedTuple):
-    """The blocks of a request and the marks of its host."""
+    """The blocks of a request and the breakpoints of its host."""
 
     settings: tuple[str, str]
-    """What ends every entry when it changes, and what ends those of the messages only."""
+    """Digests of the settings that end every entry on a change, and of the settings that end the entries of the
+    messages only."""
     tool_blocks: int
     tool_bytes: int
     blocks: Sequence[WireBlock]
     system_blocks: int
     """How many of the blocks are the system prompt's."""
-    marks: tuple[Mark, ...]
-    """The host's marks in the order of the prompt, the automatic one among them."""
+    breakpoints: tuple[CacheBreakpoint, ...]
+    """The host's breakpoints in the order of the prompt, the automatic one among them."""
 
     @property
     def blocks_before_messages(self) -> int:
-        """Marks behind this many blocks stand on messages, and move on with the session."""
+        """Breakpoints behind this many blocks stand on messages, and move on with the session."""
         return self.tool_blocks + self.system_blocks
 
     @property
-    def last_mark_life_s(self) -> float:
-        """The life of the last mark, 0 without marks: new messages are written at the price of this life."""
-        return self.marks[-1].life_s if self.marks else 0.0
+    def last_breakpoint_life_s(self) -> float:
+        """The life of the last breakpoint, 0 without breakpoints: new messages are written at the price of this
+        life."""
+        return self.breakpoints[-1].life_s if self.breakpoints else 0.0
 
-    def can_carry_marks(self) -> list[bool]:
-        """Of each block of the prompt whether the block may carry a mark."""
+    def can_carry_breakpoints(self) -> list[bool]:
+        """Of each block of the prompt whether the block may carry a breakpoint."""
         return [False] * self.tool_blocks + [block.may_carry for block in self.blocks]
 
-    def block_of_mark(self, mark: Mark) -> WireBlock:
-        """The block of the request under a mark of our own."""
-        return self.blocks[mark.blocks - self.tool_blocks - 1]
+    def block_of_breakpoint(self, point: CacheBreakpoint) -> WireBlock:
+        """The block of the request under a breakpoint of our own."""
+        return self.blocks[point.blocks - self.tool_blocks - 1]
 
     def blocks_up_to(self, ends: Collection[int]) -> int:
         """How many blocks of the prompt reach to the last of these byte offsets; 0 for none."""
@@ -66,17 +68,21 @@ class PromptLayout(NamedTuple):
 
 
 def read_layout(text: JsonText, fields: Mapping[str, Extent], window: WireWindow) -> PromptLayout | None:
-    """The layout of a request; `None` where the provider's cache has no marks."""
+    """The layout of a request; `None` where the provider's cache has no breakpoints."""
     if not window.blocks or "messages" not in fields:
         return None
-    tools = _tool_marks(text, fields.get("tools"))
-    lives = [Mark(at, life_s) for at, tool in enumerate(tools, 1) for life_s in cache_mark_lives(text, tool)]
-    lives += [Mark(len(tools) + at, life_s) for at, block in enumerate(window.blocks, 1) for life_s in block.lives_s]
-    for life_s in cache_mark_lives(
+    tools = _tool_breakpoints(text, fields.get("tools"))
+    lives = [CacheBreakpoint(at, life_s) for at, tool in enumerate(tools, 1) for life_s in breakpoint_lives(text, tool)]
+    lives += [
+        CacheBreakpoint(len(tools) + at, life_s)
+        for at, block in enumerate(window.blocks, 1)
+        for life_s in block.lives_s
+    ]
+    for life_s in breakpoint_lives(
         text, fields.get("cache_control")
     ):  # The API puts this one on the last block it may.
         last = max((at for at, block in enumerate(window.blocks, 1) if block.may_carry), default=0)
-        lives.append(Mark(len(tools) + last, life_s))
+        lives.append(CacheBreakpoint(len(tools) + last, life_s))
     raw = partial(_raw_member, text, fields)
     messages = fields["messages"]
     return PromptLayout(
@@ -85,16 +91,17 @@ def read_layout(text: JsonText, fields: Mapping[str, Extent], window: WireWindow
         len(raw("tools")),
         window.blocks,
         sum(not messages.start <= block.start < messages.end for block in window.blocks),
-        tuple(sorted(lives, key=lambda mark: mark.blocks)),
+        tuple(sorted(lives, key=lambda point: point.blocks)),
     )
 
 
-def _tool_marks(text: JsonText, tools: Extent | None) -> list[Extent | None]:
-    """The mark of each tool of the prompt, if the tool has a mark. A deferred tool is no part of the prompt."""
+def _tool_breakpoints(text: JsonText, tools: Extent | None) -> list[Extent | None]:
+    """The breakpoint of each tool of the prompt, if the tool has a breakpoint. A deferred tool is no part of the
+    prompt."""
     if tools is None or text.first_byte(tools) != b"[":
         return []
     elements, raw = text.elements(tools), text.raw_bytes(tools)
-    if _MARK not in raw and _DEFERRED not in raw:
+    if _CACHE_CONTROL not in raw and _DEFERRED not in raw:
         return [None] * len(elements)
     members = [text.members(tool) if text.first_byte(tool) == b"{" else {} for tool in elements]
     return [
@@ -117,11 +124,12 @@ def prompt_of_layout(
     window: WireWindow,
     digests: Mapping[str, bytes],
     out: Collection[str],
-    own: Mark | None = None,
+    own: CacheBreakpoint | None = None,
     *,
     elided: Collection[str] = (),
 ) -> Prompt:
-    """The request with these segments out, and those with pointers, and with a mark of our own, as a cache sees it."""
+    """The request with these segments out, and those with pointers, and with a breakpoint of our own, as a cache sees
+    it."""
     names = [
         (digests[segment.id], segment.id in out, segment.id in elided and segment.id not in out)
         for segment in window.segments
@@ -141,14 +149,16 @@ def prompt_of_layout(
             Layer(parts[system:], layout.settings[1]),
         ]
     )
-    marks = [*layout.marks, own] if own else layout.marks
-    return Prompt(units, tuple(sorted(marks, key=lambda mark: mark.blocks)))
+    breakpoints = [*layout.breakpoints, own] if own else layout.breakpoints
+    return Prompt(units, tuple(sorted(breakpoints, key=lambda point: point.blocks)))
 
 
-def sent_cache_fields(layout: PromptLayout, window: WireWindow, ids: Sequence[str], own: Mark | None) -> dict[str, Any]:
-    """The marks of a request as sent, and its blocks, counted by the segments that the daemon gets.
+def sent_cache_fields(
+    layout: PromptLayout, window: WireWindow, ids: Sequence[str], own: CacheBreakpoint | None
+) -> dict[str, Any]:
+    """The breakpoints of a request as sent, and its blocks, counted by the segments that the daemon gets.
 
-    A mark stands behind as many segments as are whole up to its block.
+    A breakpoint stands behind as many segments as are whole up to its block.
     """
     kept = frozenset(ids)
     place, count = [], 0
@@ -159,19 +169,19 @@ def sent_cache_fields(layout: PromptLayout, window: WireWindow, ids: Sequence[st
     blocks = [0] * (len(ids) + 1)
     for block in layout.blocks:
         blocks[place[block.segment] if block.segment >= 0 else 0] += 1
-    marks = sorted([*layout.marks, own], key=lambda mark: mark.blocks) if own else layout.marks
-    whole = [_count_whole_segments(last, mark.blocks - layout.tool_blocks) for mark in marks]
+    breakpoints = sorted([*layout.breakpoints, own], key=lambda point: point.blocks) if own else layout.breakpoints
+    whole = [_count_whole_segments(last, point.blocks - layout.tool_blocks) for point in breakpoints]
     system = _count_whole_segments(last, layout.system_blocks)
     return {
         "settings": list(layout.settings),
         "hidden_blocks": layout.tool_blocks + blocks[0],
         "blocks": blocks[1:],
         "marks": [
-            {"segments": place[number - 1] if number else 0, "life_s": mark.life_s}
-            for number, mark in zip(whole, marks, strict=True)
+            {"segments": place[number - 1] if number else 0, "life_s": point.life_s}
+            for number, point in zip(whole, breakpoints, strict=True)
         ],
         "system_segments": place[system - 1] if system else 0,
-        "own_mark": -1 if own is None else marks.index(own),
+        "own_mark": -1 if own is None else breakpoints.index(own),
     }
 
 

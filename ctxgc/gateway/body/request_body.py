@@ -27,7 +27,7 @@ EDITED_BYTES_MAX = 32 * 2**20
 
 HOST_SUMMARIES = "compaction"
 """The name by which a user's policy allows items in which a host, or its server, has summed a session up."""
-_OBSTACLE_MARKS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
+_OBSTACLE_MEMBERS = (b'"context_management"', b'"previous_response_id"', b'compaction"')
 _HOST_SUMMARY = re.compile(rb'"type"\s*:\s*"(?:\w+_)?compaction"')
 
 
@@ -39,7 +39,7 @@ class BodyContents(NamedTuple):
     """A digest of the tools' names; empty without tools."""
     cache_key: str
     profile: str
-    """The price profile of the cache, by the life of the host's last mark; empty for the configured profile."""
+    """The price profile of the cache, by the life of the host's last breakpoint; empty for the configured profile."""
     project: str
     """The agent's working folder, if a segment names it as the known agents do."""
     can_recall: bool
@@ -54,7 +54,7 @@ class BodyContents(NamedTuple):
     digests: Mapping[str, bytes]
     """Digest of the content under each id: hosts cut results short under the same id, and reuse ids."""
     layout: PromptLayout | None = None
-    """Blocks and marks, where the provider's cache has marks."""
+    """Blocks and breakpoints, where the provider's cache has breakpoints."""
 
     @property
     def shown_digests(self) -> Mapping[str, bytes]:
@@ -87,7 +87,7 @@ def edit_obstacle(body: bytes, edits_allowed: Set[str], start: int = 0) -> Reaso
 
     The bytes up to `start` are known to have no sign of an obstacle.
     """
-    if all(body.find(mark, start) < 0 for mark in _OBSTACLE_MARKS):
+    if all(body.find(member, start) < 0 for member in _OBSTACLE_MEMBERS):
         return None
     try:
         return read_json(body, lambda text: _server_obstacle(text, text.members(text.extent), edits_allowed))
@@ -104,7 +104,7 @@ def _read_contents(text: JsonText, window: WireWindow, edits_allowed: Set[str]) 
         model=text.string(fields.get("model"))[:200],
         tools=tool_digest(tools),
         cache_key=text.string(fields.get("prompt_cache_key")),
-        profile="cache_1h" if layout is not None and layout.last_mark_life_s >= LONG_LIFE_S else "",
+        profile="cache_1h" if layout is not None and layout.last_breakpoint_life_s >= LONG_LIFE_S else "",
         project=working_folder(window.segments),
         can_recall=allows_network(window.segments),
         recall_tool=find_recall_tool(tools) or (RECALL_TOOL if defers_ctxgc_tools(window.segments) else ""),
@@ -149,5 +149,6 @@ def _extent_bytes(text: JsonText, extent: Extent | None) -> bytes:
 
 
 def _openai_cache_profile(body: bytes, wire: str, model: str) -> str:
-    """The price profile of an API with a cache of its own: OpenAI's, where the body has no mark for another cache."""
+    """The price profile of an API with a cache of its own: OpenAI's, where the body has no breakpoint for another
+    cache."""
     return openai_profile(model) if wire.startswith("openai") and b'"cache_control"' not in body else ""

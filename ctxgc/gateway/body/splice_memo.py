@@ -1,11 +1,12 @@
-"""The bytes to send: the request with the tombstones in force and a mark of our own, or the original.
+"""The bytes to send: the request with the tombstones in force and a breakpoint of our own, or the original.
 
     body ──begins with the memo's head──▶ edited head + the rest       no parsing: agents append
          ──else──▶ parse ──▶ splice ──▶ a new memo
 
-A memo is the last edited request up to its last tombstone and our mark, before and after editing. A body that begins
-with the same bytes holds the same segments at the same places, because parsing goes from left to right. The mark of a
-memo stands only as long as the host's marks in the rest are unchanged, and no reply asked for many calls at once.
+A memo is the last edited request up to its last tombstone and our breakpoint, before and after editing. A body that
+begins with the same bytes holds the same segments at the same places, because parsing goes from left to right. The
+breakpoint of a memo stands only as long as the host's breakpoints in the rest are unchanged, and no reply asked for
+many calls at once.
 """
 
 from __future__ import annotations
@@ -15,60 +16,64 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import ElidedResult, StandIn, WireBlock
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.core.provider_cache import LONG_LIFE_S, Mark
-from ctxgc.gateway.body.branch_cache import MarkRule
+from ctxgc.core.provider_cache import LONG_LIFE_S, CacheBreakpoint
+from ctxgc.gateway.body.branch_cache import BreakpointPlacer
 from ctxgc.gateway.body.prompt_layout import prompt_of_layout
 from ctxgc.gateway.body.request_body import BodyContents
 
 WIDE_CALLS = 7
-"""From so many calls in one reply on, the host's marks may lie beyond the look-back of its own cache."""
-SHORT_MARK = b',"cache_control":{"type":"ephemeral"}'
-LONG_MARK = b',"cache_control":{"type":"ephemeral","ttl":"1h"}'
-_MARK, _RESULT = b'"cache_control"', b'"tool_use_id"'
+"""From so many calls in one reply on, the host's breakpoints may lie beyond the look-back of its own cache."""
+SHORT_CACHE_CONTROL = b',"cache_control":{"type":"ephemeral"}'
+LONG_CACHE_CONTROL = b',"cache_control":{"type":"ephemeral","ttl":"1h"}'
+_CACHE_CONTROL, _RESULT = b'"cache_control"', b'"tool_use_id"'
 
 
-class OwnMark(NamedTuple):
-    """A mark of our own in a request that is sent."""
+class OwnBreakpoint(NamedTuple):
+    """A breakpoint of our own in a request that is sent."""
 
-    mark: Mark
+    breakpoint: CacheBreakpoint
     start: int
     """Byte offset of the inserted member."""
 
     @property
     def inserted_bytes(self) -> bytes:
         """The inserted bytes."""
-        return LONG_MARK if self.mark.life_s >= LONG_LIFE_S else SHORT_MARK
+        return LONG_CACHE_CONTROL if self.breakpoint.life_s >= LONG_LIFE_S else SHORT_CACHE_CONTROL
 
     def remove_from(self, body: bytes) -> bytes:
-        """The body without the mark, which stands at its offset or nowhere: equal bytes elsewhere are the host's."""
+        """The body without the breakpoint, which stands at its offset or nowhere: equal bytes elsewhere are the
+        host's."""
         if not body.startswith(self.inserted_bytes, self.start):
             return body
         return body[: self.start] + body[self.start + len(self.inserted_bytes) :]
 
 
 class SpliceMemo(NamedTuple):
-    """A request up to its last tombstone and our mark: the agent's bytes, and the bytes that went upstream."""
+    """A request up to its last tombstone and our breakpoint: the agent's bytes, and the bytes that went upstream."""
 
     head: bytes
     edited_head: bytes
     ids: frozenset[str]
     """Segments whose tombstones stand in the edited bytes."""
-    own: OwnMark | None = None
-    rest_marks: tuple[bytes, ...] = ()
-    """The host's marks behind the head."""
+    own: OwnBreakpoint | None = None
+    rest_breakpoints: tuple[bytes, ...] = ()
+    """The host's breakpoints behind the head."""
     rest_results: int = 0
     """Results of calls behind the head."""
     elided: frozenset[str] = frozenset()
     """Results that stand in the edited bytes with pointers."""
 
-    def keeps_mark(self, body: bytes) -> bool:
-        """Whether the mark may stand in this body too, and whether no other place would be better."""
-        if self.own is None and not self.rest_marks:
+    def keeps_breakpoint(self, body: bytes) -> bool:
+        """Whether the breakpoint may stand in this body too, and whether no other place would be better."""
+        if self.own is None and not self.rest_breakpoints:
             return True
         at = len(self.head)
-        return body.count(_RESULT, at) - self.rest_results < WIDE_CALLS and _marks_behind(body, at) == self.rest_marks
+        return (
+            body.count(_RESULT, at) - self.rest_results < WIDE_CALLS
+            and _breakpoints_behind(body, at) == self.rest_breakpoints
+        )
 
-    def without_mark(self) -> SpliceMemo:
+    def without_breakpoint(self) -> SpliceMemo:
         """The memo with the tombstones alone."""
         if self.own is None:
             return self
@@ -77,7 +82,7 @@ class SpliceMemo(NamedTuple):
     def after_sending(self, body: bytes) -> SpliceMemo:
         """The memo once this body has gone upstream."""
         at = len(self.head)
-        return self._replace(rest_marks=_marks_behind(body, at), rest_results=body.count(_RESULT, at))
+        return self._replace(rest_breakpoints=_breakpoints_behind(body, at), rest_results=body.count(_RESULT, at))
 
 
 class EvictedBody(NamedTuple):
@@ -93,7 +98,7 @@ class SplicedRequest(NamedTuple):
     body: bytes
     memo: SpliceMemo | None = None
     """None if no tombstone applies."""
-    own: OwnMark | None = None
+    own: OwnBreakpoint | None = None
     elided: frozenset[str] = frozenset()
     """Results that stand in the body with pointers."""
 
@@ -103,9 +108,9 @@ def splice_edits(
     wire: str,
     contents: BodyContents,
     evicted: Mapping[str, EvictedBody],
-    rule: MarkRule | None = None,
+    placer: BreakpointPlacer | None = None,
 ) -> SplicedRequest:
-    """The body with these tombstones and the mark that the rule wants; the same object if there is neither.
+    """The body with these tombstones and the breakpoint that the placer wants; the same object if there is neither.
 
     A segment without spans in this body (pending, signed, not text) stays whole, and so does another content under an
     evicted segment's id.
@@ -117,11 +122,11 @@ def splice_edits(
     elided = frozenset(id_ for id_, stand_in in applicable.items() if isinstance(stand_in, ElidedResult))
     ends = {id_: max(span.end for span in spans[id_]) for id_ in applicable}
     spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable) if applicable else body
-    # A pointer stands from its first request on, and no cache loses bytes by it: our mark is for tombstones.
-    own = _choose_own_mark(contents, {id_: end for id_, end in ends.items() if id_ not in elided}, elided, rule)
-    block = contents.layout.block_of_mark(own) if own and contents.layout else None
-    start = None if block is None else _mark_offset(body, wire, contents, applicable, block, len(spliced))
-    placed = OwnMark(own, start) if own and start is not None else None
+    # A pointer stands from its first request on, and no cache loses bytes by it: our breakpoint is for tombstones.
+    own = _choose_own_breakpoint(contents, {id_: end for id_, end in ends.items() if id_ not in elided}, elided, placer)
+    block = contents.layout.block_of_breakpoint(own) if own and contents.layout else None
+    start = None if block is None else _breakpoint_offset(body, wire, contents, applicable, block, len(spliced))
+    placed = OwnBreakpoint(own, start) if own and start is not None else None
     if placed is not None and start is not None:
         spliced = spliced[:start] + placed.inserted_bytes + spliced[start:]
     ids = frozenset(applicable) - elided
@@ -140,32 +145,32 @@ def splice_edits(
     return SplicedRequest(spliced, memo.after_sending(body) if contents.layout else memo, placed, elided)
 
 
-def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnMark | None] | None:
-    """The body with the memo's tombstones and mark, or `None` if the body does not begin as the memo does.
+def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnBreakpoint | None] | None:
+    """The body with the memo's tombstones and breakpoint, or `None` if the body does not begin as the memo does.
 
-    Where the memo's mark may not stand, the body has the tombstones alone.
+    Where the memo's breakpoint may not stand, the body has the tombstones alone.
     """
     if memo is None or not body.startswith(memo.head):
         return None
     edited = memo.edited_head + body[len(memo.head) :]
-    if memo.own is not None and not memo.keeps_mark(body):
+    if memo.own is not None and not memo.keeps_breakpoint(body):
         return memo.own.remove_from(edited), None
     return edited, memo.own
 
 
-def _choose_own_mark(
-    contents: BodyContents, ends: Mapping[str, int], elided: frozenset[str], rule: MarkRule | None
-) -> Mark | None:
+def _choose_own_breakpoint(
+    contents: BodyContents, ends: Mapping[str, int], elided: frozenset[str], placer: BreakpointPlacer | None
+) -> CacheBreakpoint | None:
     layout = contents.layout
-    if rule is None or layout is None:
+    if placer is None or layout is None:
         return None
     prompt = prompt_of_layout(layout, contents.window, contents.digests, ends.keys(), elided=elided)
-    return rule.choose_mark(
-        prompt, layout.blocks_before_messages, layout.can_carry_marks(), layout.blocks_up_to(ends.values())
+    return placer.choose_breakpoint(
+        prompt, layout.blocks_before_messages, layout.can_carry_breakpoints(), layout.blocks_up_to(ends.values())
     )
 
 
-def _mark_offset(
+def _breakpoint_offset(
     body: bytes,
     wire: str,
     contents: BodyContents,
@@ -173,7 +178,8 @@ def _mark_offset(
     block: WireBlock,
     edited_bytes: int,
 ) -> int | None:
-    """Where in the edited bytes the marked block's closing brace stands; None where an edit reaches over that place."""
+    """Where in the edited bytes the closing brace of the breakpoint's block stands; None where an edit reaches over
+    that place."""
     spans = contents.window.spans
     before = {id_: text for id_, text in applicable.items() if max(span.end for span in spans[id_]) <= block.end}
     if len(before) < len(applicable):
@@ -184,12 +190,13 @@ def _mark_offset(
     return edited_bytes - (len(body) - block.end) - 1
 
 
-def _marks_behind(body: bytes, start: int) -> tuple[bytes, ...]:
-    """The members that look like marks, from this byte on, in their own bytes. Members inside texts have escapes."""
+def _breakpoints_behind(body: bytes, start: int) -> tuple[bytes, ...]:
+    """The members that look like a `cache_control`, from this byte on, in their own bytes. Members inside texts have
+    escapes."""
     found = []
-    at = body.find(_MARK, start)
+    at = body.find(_CACHE_CONTROL, start)
     while at >= 0:
         end = body.find(b"}", at)
         found.append(body[at : end + 1])
-        at = body.find(_MARK, at + len(_MARK))
+        at = body.find(_CACHE_CONTROL, at + len(_CACHE_CONTROL))
     return tuple(found)

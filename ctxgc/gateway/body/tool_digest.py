@@ -1,6 +1,6 @@
-"""The tools of a request: a mark of its session, and the tool with which the model recalls.
+"""The tools of a request: a digest that tells its session, and the tool with which the model recalls.
 
-The mark is the tools' names, in no order, without those that are loaded on demand.
+The digest is of the tools' names, in no order, without those that are loaded on demand.
 An agent that searches for a tool adds the tool to its list, and another version of the agent words a tool anew; both
 are the session of before. Another set of tools is another agent's.
 """

@@ -218,7 +218,7 @@ def stand_ins_of(
     return {id_: EvictedBody(elided[id_], contents.digests[id_]) for id_ in editable} | dict(tombstones)
 
 
-def adopt_elided_results(branch: Branch, contents: BodyContents, sessions: Iterable[AgentSession]) -> None:
+def adopt_elisions_of_fork(branch: Branch, contents: BodyContents, sessions: Iterable[AgentSession]) -> None:
     """Take over the pointers of the session that a new session was forked from: the same results, under the same ids.
 
     The provider has cached them so; the fork's first request is read as that session's would be.
@@ -272,11 +272,11 @@ def _holds_tombstones(branch: Branch, tail: Tail, memo_end: int) -> bool:
 
 
 def _splice_elided(branch: Branch, body: bytes, memo: SpliceMemo | None) -> EnteredRequest:
-    """The body with the memo's tombstones and mark, and with every elided result behind them."""
+    """The body with the memo's tombstones and breakpoint, and with every elided result behind them."""
     head = branch.head
     assert head is not None
-    if memo is not None and memo.own is not None and not memo.keeps_mark(body):
-        memo = memo.without_mark()
+    if memo is not None and memo.own is not None and not memo.keeps_breakpoint(body):
+        memo = memo.without_breakpoint()
     start, edited_head = (len(memo.head), memo.edited_head) if memo else (0, b"")
     edits = [
         (Extent(elided.place.start - start, elided.place.end - start), elided.text)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ctxgc.gateway.body.content_coding import body_coding
 from ctxgc.gateway.body.host_edits import may_clear_results
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
-from ctxgc.gateway.body.splice_memo import OwnMark, SpliceMemo, splice_edits, splice_from_memo
+from ctxgc.gateway.body.splice_memo import OwnBreakpoint, SpliceMemo, splice_edits, splice_from_memo
 from ctxgc.gateway.editing.entry import EntryEditor, stand_ins_of
 from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
 from ctxgc.gateway.editing.window_sync import WindowSyncer
@@ -66,8 +66,8 @@ class UpstreamRequest(NamedTuple):
     """The call that the daemon gets, with the bill of its reply; None if it gets none."""
     original: bytes | None = None
     """The agent's own bytes, where the body is edited."""
-    own: OwnMark | None = None
-    """The mark of our own in the body."""
+    own: OwnBreakpoint | None = None
+    """The breakpoint of our own in the body."""
 
 
 class MemoMatch(NamedTuple):
@@ -175,7 +175,7 @@ class RequestEditor:
                 outgoing, edit = entered
             else:
                 outgoing, edit = (
-                    self._edit_from_memo(call, match) if match and is_all else await self._edit_parsed(call)
+                    self._edit_from_memo(call, match) if match and is_all else await self._edit_from_contents(call)
                 )
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
@@ -214,12 +214,12 @@ class RequestEditor:
             return None
         if obstacle is Reason.PREVIOUS_RESPONSE:
             return None
-        # Beside another hand in the window bodies that are out stay out, and no mark of ours stands.
-        memo = branch.memo.without_mark() if obstacle else branch.memo
+        # Beside another hand in the window bodies that are out stay out, and no breakpoint of ours stands.
+        memo = branch.memo.without_breakpoint() if obstacle else branch.memo
         if even_if_cold:
             return MemoMatch(branch, memo)
-        keeps_mark = obstacle is not None or memo.keeps_mark(body)
-        return MemoMatch(branch, memo) if keeps_mark and not branch.is_cold(time.monotonic()) else None
+        keeps_breakpoint = obstacle is not None or memo.keeps_breakpoint(body)
+        return MemoMatch(branch, memo) if keeps_breakpoint and not branch.is_cold(time.monotonic()) else None
 
     def _entry_match(self, session: AgentSession, body: bytes) -> tuple[Branch, int] | None:
         """The branch whose last list the body continues, and from where on; None where no result may be shortened."""
@@ -228,7 +228,8 @@ class RequestEditor:
 
     def _can_enter(self, branch: Branch, match: MemoMatch | None, obstacle: Reason | None) -> bool:
         """Whether the tail of a body that continues a branch's last list is all there is to look at."""
-        # Where the host may miss its own cache, a mark of ours is due, and its place is found in the whole request.
+        # Where the host may miss its own cache, a breakpoint of ours is due, and its place is found in the whole
+        # request.
         if obstacle or branch.is_barred or branch.asks_many_calls or branch.is_cold(time.monotonic()):
             return False
         # Tombstones in force that no memo carries need the whole body to be read.
@@ -260,7 +261,7 @@ class RequestEditor:
         edit = ForwardedEdit(match.memo.ids, match.branch, edited[1], match.memo.elided)
         return self._edited_request(call, edited[0], edit)
 
-    async def _edit_parsed(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
+    async def _edit_from_contents(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
         reason = await self._wait_for_decision(call)
         contents, placement = call.contents, call.is_placed.value
@@ -273,12 +274,12 @@ class RequestEditor:
             # Beside another hand in the window nothing more leaves; bodies that are out stay out (I14).
             reason = contents.obstacle or reason
             branch = placement.branch
-            has_mark = placement.mode == "on" and not contents.obstacle
-            rule = branch.cache.mark_rule(time.monotonic()) if has_mark else None
+            has_breakpoint = placement.mode == "on" and not contents.obstacle
+            placer = branch.cache.breakpoint_placer(time.monotonic()) if has_breakpoint else None
             if placement.mode == "on" and not contents.obstacle and self._settings().references_of(branch.agent):
                 await self._entry.enter_parsed(call, branch, contents)
             stand_ins = stand_ins_of(branch, contents, branch.tombstones)
-            body, memo, own, elided = splice_edits(call.body, call.wire, contents, stand_ins, rule)
+            body, memo, own, elided = splice_edits(call.body, call.wire, contents, stand_ins, placer)
             if memo is not None or elided:
                 branch.store_memo(memo)
                 ids = memo.ids if memo else frozenset[str]()

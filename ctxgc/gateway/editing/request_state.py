@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from ctxgc.core.provider_cache import Mark
+from ctxgc.core.provider_cache import CacheBreakpoint
 from ctxgc.gateway.body.content_coding import decode_body
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, BodyContents
-from ctxgc.gateway.body.splice_memo import OwnMark
+from ctxgc.gateway.body.splice_memo import OwnBreakpoint
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch, ReplyProgress
 from ctxgc.gateway.metrics import Reason
 
@@ -69,8 +69,8 @@ class ForwardedEdit(NamedTuple):
     """Segments whose tombstones stand in the request."""
     branch: Branch | None = None
     """The branch of those segments."""
-    own: OwnMark | None = None
-    """The mark of our own in the request."""
+    own: OwnBreakpoint | None = None
+    """The breakpoint of our own in the request."""
     elided: frozenset[str] = frozenset()
     """Results that stand in the request with pointers."""
 
@@ -152,19 +152,23 @@ class ModelCall:
         return self.edited_ids
 
     @property
-    def own_mark(self) -> Mark | None:
-        """The mark of our own in the request that the upstream took."""
+    def own_breakpoint(self) -> CacheBreakpoint | None:
+        """The breakpoint of our own in the request that the upstream took."""
         edit = self.is_sent.value
-        return edit.own.mark if edit is not None and edit.own is not None and not self.is_cache_mark_refused else None
+        return (
+            edit.own.breakpoint
+            if edit is not None and edit.own is not None and not self.is_breakpoint_refused
+            else None
+        )
 
     @property
-    def is_cache_mark_refused(self) -> bool:
-        """Whether the upstream refused the request with our mark, and took the request without."""
-        return self.reply.is_cache_mark_refused
+    def is_breakpoint_refused(self) -> bool:
+        """Whether the upstream refused the request with our breakpoint, and took the request without."""
+        return self.reply.is_breakpoint_refused
 
-    @is_cache_mark_refused.setter
-    def is_cache_mark_refused(self, is_refused: bool) -> None:
-        self.reply.is_cache_mark_refused = is_refused
+    @is_breakpoint_refused.setter
+    def is_breakpoint_refused(self, is_refused: bool) -> None:
+        self.reply.is_breakpoint_refused = is_refused
 
     def fail(self, reason: Reason) -> None:
         """End the upper row: the daemon does not get this call, or did not answer."""

@@ -2,7 +2,7 @@
 
 window ──sendable_segments──▶ segments ──record_batches──▶ [[record, …], …, [record, …]]
                                  │                              ahead         with all ids
-                                 └──window_params──▶ ids, digests, bill, marks
+                                 └──window_params──▶ ids, digests, bill, breakpoints
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.core.pacer import profile_by_bills
-from ctxgc.core.provider_cache import MARKS_MAX
+from ctxgc.core.provider_cache import BREAKPOINTS_MAX
 from ctxgc.core.segment import Segment, Status
 from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache_fields
 from ctxgc.gateway.body.request_body import BodyContents
@@ -134,14 +134,18 @@ def tombstones_of_answer(contents: BodyContents, answer: Mapping[str, Any]) -> d
 
 
 def late_edit_of_call(call: ModelCall, params: Mapping[str, Any]) -> LateEdit | None:
-    """How this call was sent, for the sync that comes next; None where the provider's cache has no marks."""
+    """How this call was sent, for the sync that comes next; None where the provider's cache has no breakpoints."""
     contents = call.contents
     if contents is None or contents.layout is None:
         return None
     edit, ids = call.is_sent.value, params["ids"]
-    own = edit.own.mark if edit is not None and edit.own is not None else None
-    marks, unmarked = (sent_cache_fields(contents.layout, contents.window, ids, mark)["marks"] for mark in (own, None))
-    return LateEdit(sorted(call.edited_ids), marks, unmarked, (params.get("edited"), params["cache"]["marks"]))
+    own = edit.own.breakpoint if edit is not None and edit.own is not None else None
+    breakpoints, host_breakpoints = (
+        sent_cache_fields(contents.layout, contents.window, ids, point)["marks"] for point in (own, None)
+    )
+    return LateEdit(
+        sorted(call.edited_ids), breakpoints, host_breakpoints, (params.get("edited"), params["cache"]["marks"])
+    )
 
 
 def late_edit_fields(branch: Branch) -> dict[str, Any] | None:
@@ -149,16 +153,16 @@ def late_edit_fields(branch: Branch) -> dict[str, Any] | None:
     late, reply = branch.late_edit, branch.reply
     if late is None or reply is None:
         return None
-    marks = late.unmarked if reply.is_cache_mark_refused else late.marks
-    return None if late.synced == (late.ids, marks) else {"edited": late.ids, "marks": marks}
+    breakpoints = late.host_breakpoints if reply.is_breakpoint_refused else late.breakpoints
+    return None if late.synced == (late.ids, breakpoints) else {"edited": late.ids, "marks": breakpoints}
 
 
 def sync_cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:
     """How the provider's cache sees the request that went upstream."""
     contents = call.contents
     assert contents is not None
-    can_mark = call.mode == "on" and not branch.cache.is_barred and 0 < len(layout.marks) < MARKS_MAX
-    return sent_cache_fields(layout, contents.window, ids, call.own_mark) | {"can_mark": can_mark}
+    can_mark = call.mode == "on" and not branch.cache.is_barred and 0 < len(layout.breakpoints) < BREAKPOINTS_MAX
+    return sent_cache_fields(layout, contents.window, ids, call.own_breakpoint) | {"can_mark": can_mark}
 
 
 def usage_fields(reply: ReplyProgress | None) -> dict[str, int] | None:

@@ -27,7 +27,7 @@ from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.entry import (
     EntryEditor,
-    adopt_elided_results,
+    adopt_elisions_of_fork,
     stand_ins_of,
     take_elided_results,
 )
@@ -200,7 +200,7 @@ class WindowSyncer:
             self._fail_unread_call(call, Reason.SIDE_CALL)
             return
         branch = call.session.find_or_open_branch(contents, call.sub_agent)
-        adopt_elided_results(branch, contents, self._sessions.values())
+        adopt_elisions_of_fork(branch, contents, self._sessions.values())
         now_s = time.monotonic()
         ttl_s = self._settings().cache_life_s(contents.profile)
         # The request before this one wrote the cache; its time to live, if another gateway served it, was the same.
@@ -299,7 +299,7 @@ class WindowSyncer:
                 contents.window,
                 contents.digests,
                 call.edited_ids,
-                call.own_mark,
+                call.own_breakpoint,
                 elided=call.elided_ids,
             )
             branch.cache.record_request(prompt, contents.model, call.arrived_s, call.reply)
@@ -358,13 +358,13 @@ class WindowSyncer:
         contents = call.contents
         assert contents is not None
         tombstones = {} if branch.is_barred else tombstones
-        rule = branch.cache.next_mark_rule(time.monotonic()) if tombstones and not contents.obstacle else None
-        if not has_new and (not tombstones or (rule is None and branch.memo is not None)):
+        placer = branch.cache.next_breakpoint_placer(time.monotonic()) if tombstones and not contents.obstacle else None
+        if not has_new and (not tombstones or (placer is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
         memo, stand_ins = branch.memo, stand_ins_of(branch, contents, tombstones)
         spliced: SplicedRequest = await loop.run_in_executor(
-            self._workers.parser, splice_edits, call.body, call.wire, contents, stand_ins, rule
+            self._workers.parser, splice_edits, call.body, call.wire, contents, stand_ins, placer
         )
         if not branch.is_barred and (has_new or branch.memo is memo):  # Else a later request has a longer memo.
             branch.tombstones = tombstones

@@ -68,7 +68,7 @@ class Connections:
             next(iter(self.unproven)).abort()
         return True
 
-    def mark_owned(self, connection: GuardedConnection) -> None:
+    def prove_owner(self, connection: GuardedConnection) -> None:
         """Count a connection, whose request brought the secret, among the user's own."""
         if connection in self.unproven and len(self.owned) < self.bounds.owned:
             del self.unproven[connection]
@@ -127,9 +127,9 @@ class GuardedConnection(asyncio.Protocol):
         """The reply is complete: the next bytes are another head."""
         self._is_serving, self._head_bytes = False, 0
 
-    def mark_owned(self) -> None:
+    def prove_owner(self) -> None:
         """The request brought the secret."""
-        self._connections.mark_owned(self)
+        self._connections.prove_owner(self)
 
     def abort(self) -> None:
         """End the connection at once."""

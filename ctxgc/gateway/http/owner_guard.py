@@ -39,7 +39,7 @@ def require_owner(settings: Callable[[], Settings]) -> Middleware:
         try:
             has_secret = matches_secret(path.secret, settings().secret)
             if has_secret and connection is not None:
-                connection.mark_owned()
+                connection.prove_owner()
             is_own_peer = settings().auth == "auto" and connection is not None and connection.is_owner
             if not (has_secret or is_own_peer):
                 return _refusal_response(web.HTTPForbidden.status_code, "permission_error", NOT_THE_OWNER)

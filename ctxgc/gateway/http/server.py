@@ -5,8 +5,8 @@
 
 The life of a request: `_serve_request` finds the route, `_prepare_request` the bytes for the upstream, and
 `_forward_request` carries request and reply to their ends. The server has no time-outs, and no retries of its own but
-after a refusal of an edited request: without our mark, then in the agent's own bytes. The session goes on without the
-refused part.
+after a refusal of an edited request: without our breakpoint, then in the agent's own bytes. The session goes on without
+the refused part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aiohttp import ClientError, ClientResponse, ServerDisconnectedError, hdrs, 
 from ctxgc.gateway.billing.usage import UsageScanner
 from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong, decode_body, encode_body
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX
-from ctxgc.gateway.body.splice_memo import OwnMark
+from ctxgc.gateway.body.splice_memo import OwnBreakpoint
 from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage
 from ctxgc.gateway.editing.request_state import ModelCall
@@ -50,18 +50,19 @@ class _OutgoingRequest:
     length: int | None
     original: bytes | None = None
     """The agent's own bytes, to be sent if the upstream refuses the body."""
-    own: OwnMark | None = None
-    """The mark of our own in the body."""
+    own: OwnBreakpoint | None = None
+    """The breakpoint of our own in the body."""
     sent_call: Callable[[], ModelCall | None] = lambda: None
     """The call, as soon as its body has gone upstream."""
     accepts: Accepts = Accepts.ANY
     coding: str = ""
     """The content coding in which `body` goes upstream."""
 
-    def unmarked_body(self) -> bytes | None:
-        """The body without our mark, which no later body of the request has; `None` where no such body can be made.
+    def body_without_breakpoint(self) -> bytes | None:
+        """The body without our breakpoint, which no later body of the request has; `None` where no such body can be
+        made.
 
-        The agent's own bytes where the mark was the only edit.
+        The agent's own bytes where the breakpoint was the only edit.
         """
         if self.own is None or not isinstance(self.body, bytes):
             return None
@@ -190,10 +191,10 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            unmarked = out.unmarked_body() if _is_refused(reply) else None
-            if unmarked is not None:
-                reply = self._choose_unmarked_reply(out, reply, await ask(unmarked))
-            if out.original is not None and out.original is not unmarked and _is_refused(reply):
+            bare = out.body_without_breakpoint() if _is_refused(reply) else None
+            if bare is not None:
+                reply = self._choose_reply_without_breakpoint(out, reply, await ask(bare))
+            if out.original is not None and out.original is not bare and _is_refused(reply):
                 reply = self._choose_reply(out, reply, await ask(out.original))
             await self._relay_reply(reply, agent, out.sent_call)
             return await agent.end_reply()
@@ -210,15 +211,16 @@ class Proxy:
             for reply in replies:
                 reply.close()
 
-    def _choose_unmarked_reply(
+    def _choose_reply_without_breakpoint(
         self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse
     ) -> ClientResponse:
-        """The reply after the upstream refused a request with our mark, and got the same request without the mark."""
+        """The reply after the upstream refused a request with our breakpoint, and got the same request without the
+        breakpoint."""
         call = out.sent_call()
         if again.ok and call is not None and call.branch is not None:
-            call.is_cache_mark_refused = True
-            call.branch.stop_marking()
-            _log.warning("a cache mark was refused upstream; the session goes on without marks of ours")
+            call.is_breakpoint_refused = True
+            call.branch.bar_own_breakpoint()
+            _log.warning("a cache breakpoint was refused upstream; the session goes on without breakpoints of ours")
         return refused if _is_refused(again) else again
 
     def _choose_reply(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:

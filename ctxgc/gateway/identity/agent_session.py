@@ -48,8 +48,8 @@ class ReplyProgress:
     """Whether the upstream answered with 200: then the request has left its entries in the provider's cache."""
     calls: int = 0
     """Tool calls that the reply asks for, as far as its bill could be read."""
-    is_cache_mark_refused: bool = False
-    """Whether the upstream refused the request with our mark, and took it without."""
+    is_breakpoint_refused: bool = False
+    """Whether the upstream refused the request with our breakpoint, and took it without."""
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the reply's first byte has gone to the agent."""
 
@@ -67,14 +67,14 @@ class ReplyProgress:
 
 
 class LateEdit(NamedTuple):
-    """Edits and marks of a sent request, in the daemon's form, beyond the request's sync."""
+    """Edits and breakpoints of a sent request, in the daemon's form, beyond the request's sync."""
 
     ids: Sequence[str]
-    marks: Sequence[Mapping[str, Any]]
-    unmarked: Sequence[Mapping[str, Any]]
-    """The host's marks alone."""
+    breakpoints: Sequence[Mapping[str, Any]]
+    host_breakpoints: Sequence[Mapping[str, Any]]
+    """The host's breakpoints alone."""
     synced: tuple[Sequence[str] | None, Sequence[Mapping[str, Any]]]
-    """Ids and marks in the request's own sync; `None`: that sync came before the edit."""
+    """Ids and breakpoints in the request's own sync; `None`: that sync came before the edit."""
 
 
 class ElidedBody(NamedTuple):
@@ -116,7 +116,7 @@ class Branch:
     """The list of the last request, where results are shortened at entry."""
     memo: SpliceMemo | None = None
     cache: BranchCache = field(default_factory=BranchCache)
-    """What the provider's cache holds of the branch."""
+    """The branch in the provider's cache."""
     reply: ReplyProgress | None = None
     """The reply to the window of `synced_ids`."""
     late_edit: LateEdit | None = None
@@ -147,11 +147,11 @@ class Branch:
             self.charges_writes = usage.cache_creation_tokens > 0
 
     def store_memo(self, memo: SpliceMemo | None) -> None:
-        """Keep a memo for the next request, without a mark where marks are refused."""
-        self.memo = memo.without_mark() if memo is not None and self.cache.is_barred else memo
+        """Keep a memo for the next request, without a breakpoint where breakpoints are refused."""
+        self.memo = memo.without_breakpoint() if memo is not None and self.cache.is_barred else memo
 
-    def stop_marking(self) -> None:
-        """Put no further mark of our own into requests of this branch."""
+    def bar_own_breakpoint(self) -> None:
+        """Put no further breakpoint of our own into requests of this branch."""
         self.cache.is_barred = True
         self.store_memo(self.memo)
 

@@ -7,7 +7,7 @@ from ctxgc.protocol.replies.segments import ContentReply
 
 
 class HitReply(Reply, frozen=True):
-    """One hit of a search. `snippet` marks matches with U+0002 and U+0003, and shows these lines of the segment."""
+    """One hit of a search. `snippet` has matches between U+0002 and U+0003, and shows these lines of the segment."""
 
     session: str
     id: str

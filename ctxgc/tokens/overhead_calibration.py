@@ -2,10 +2,10 @@
 
     prior of the model's family ──observed(raw, blocks, billed)──▶ billed = raw × per_raw + blocks × per_block
 
-A provider frames each block of a prompt with tokens that no text shows. In a prompt of long results, a single ratio
-absorbs the frames; where tombstones and small calls are left, the frames are a fifth of the prompt, and a prediction by
-a single ratio errs more with each turn. Weighted least squares over decayed sums, each observation weighted by its
-length, so that relative errors count alike. All types here are values.
+A provider adds overhead to each block of a prompt: tokens that no text shows. In a prompt of long results, a single
+ratio absorbs the overhead; where tombstones and small calls are left, the overhead is a fifth of the prompt, and a
+prediction by a single ratio errs more with each turn. Weighted least squares over decayed sums, each observation
+weighted by its length, so that relative errors count alike. All types here are values.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Self
 
 from ctxgc.tokens.calibration import DECAY, OBSERVED_RAW_MIN, RATIO_MAX, RATIO_MIN, prior_ratio
 
-PRIOR_FRAME_TOKENS = 6.0
-"""Frame of a block to assume before any usage was seen: its role, its type, a call's id."""
+PRIOR_OVERHEAD_TOKENS = 6.0
+"""Overhead of a block to assume before any usage was seen: its role, its type, a call's id."""
 PER_BLOCK_MAX = 60.0
-"""A larger frame is text that the raw count missed, not a frame."""
+"""A larger overhead is text that the raw count missed, not overhead."""
 PRIOR_RAW_TOKENS, PRIOR_BLOCKS = 2000.0, 20.0
-"""The prior counts as one observation of so much text alone, and one of so many empty blocks."""
+"""The prior counts as an observation of this much text alone, and an observation of this many empty blocks."""
 PRIOR_WEIGHT_MIN = 0.02
-"""The prior never fades beyond this: bills of one shape alone leave the split between text and frames undecided."""
+"""The prior never fades beyond this: bills of one shape alone leave the split between text and overhead undecided."""
 
 
 @dataclass(frozen=True, slots=True)
-class FrameCalibration:
-    """The knowledge of a model's tokenizer and frames: decayed sums of a weighted regression through zero."""
+class OverheadCalibration:
+    """The knowledge of a model's tokenizer and overhead: decayed sums of a weighted regression through zero."""
 
     prior_ratio: float
     raw_raw: float = 0.0
@@ -62,20 +62,20 @@ class FrameCalibration:
     def _normal_equations(self) -> tuple[float, float, float, float, float]:
         """The normal equations, the prior included."""
         text = self.prior_weight * PRIOR_RAW_TOKENS
-        frames = self.prior_weight * PRIOR_BLOCKS**2 / OBSERVED_RAW_MIN
+        overhead = self.prior_weight * PRIOR_BLOCKS**2 / OBSERVED_RAW_MIN
         return (
             self.raw_raw + text,
             self.raw_blocks,
-            self.blocks_blocks + frames,
+            self.blocks_blocks + overhead,
             self.raw_billed + text * self.prior_ratio,
-            self.blocks_billed + frames * PRIOR_FRAME_TOKENS,
+            self.blocks_billed + overhead * PRIOR_OVERHEAD_TOKENS,
         )
 
     def observe(self, raw_tokens: int, blocks: int, billed_tokens: int) -> Self:
         """Learn from a step between two replies of a thread: the visibly new tokens, and the tokens billed more.
 
-        A step without word of the tokenizer (too short, a shrinking window, more or less than any text and frames come
-        to) has no effect.
+        A step without word of the tokenizer (too short, a shrinking window, more or less than any text and overhead
+        come to) has no effect.
         """
         least, most = RATIO_MIN * raw_tokens, RATIO_MAX * raw_tokens + PER_BLOCK_MAX * blocks
         if raw_tokens < OBSERVED_RAW_MIN or blocks < 0 or not least <= billed_tokens <= most:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctxgc.tokens.calibration import RATIO_MAX, RATIO_MIN, Calibration
-from ctxgc.tokens.frame_calibration import PER_BLOCK_MAX, PRIOR_FRAME_TOKENS, FrameCalibration
+from ctxgc.tokens.overhead_calibration import PER_BLOCK_MAX, PRIOR_OVERHEAD_TOKENS, OverheadCalibration
 
 RATIOS, FRAMES = st.floats(0.8, 2.2), st.floats(0.0, 50.0)
 
@@ -21,7 +21,7 @@ def steps_of(seed, count):
 
 
 def taught(steps, bill_of):
-    known = FrameCalibration.from_prior("claude-sonnet-4")
+    known = OverheadCalibration.from_prior("claude-sonnet-4")
     for raw, blocks in steps:
         known = known.observe(raw, blocks, round(bill_of(raw, blocks)))
     return known
@@ -64,7 +64,7 @@ def test_turns_of_one_shape_alone_are_foretold_and_never_tear_the_coefficients_a
 
 
 def test_however_long_all_turns_have_one_shape_another_shape_is_foretold_by_the_familys_frame():
-    prior = FrameCalibration.from_prior("claude-sonnet-4")
+    prior = OverheadCalibration.from_prior("claude-sonnet-4")
     ratio, frame = prior.coefficients
 
     known = taught([(2000, 4)] * 40_000, lambda raw, blocks: ratio * raw + frame * blocks)
@@ -75,7 +75,7 @@ def test_however_long_all_turns_have_one_shape_another_shape_is_foretold_by_the_
 @given(st.lists(st.tuples(st.integers(-10, 9000), st.integers(-3, 300), st.integers(-50, 90_000)), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_no_bill_takes_a_coefficient_out_of_its_bounds(bills):
-    known = FrameCalibration.from_prior("claude-opus-4-8")
+    known = OverheadCalibration.from_prior("claude-opus-4-8")
     for bill in bills:
         known = known.observe(*bill)
 
@@ -87,14 +87,14 @@ def test_no_bill_takes_a_coefficient_out_of_its_bounds(bills):
 
 
 def test_before_any_bill_the_familys_ratio_and_an_ordinary_frame_hold():
-    known = FrameCalibration.from_prior("gpt-5")
+    known = OverheadCalibration.from_prior("gpt-5")
 
-    assert known.coefficients == pytest.approx((1.0, PRIOR_FRAME_TOKENS))
+    assert known.coefficients == pytest.approx((1.0, PRIOR_OVERHEAD_TOKENS))
     assert known.unexplained_tokens(9_000, 1_000, 10) == 9_000 - 1_060
 
 
 def test_a_step_that_cannot_speak_of_the_tokenizer_changes_nothing():
-    known = FrameCalibration.from_prior("gpt-5")
+    known = OverheadCalibration.from_prior("gpt-5")
 
     assert known.observe(150, 3, 170) is known
     assert known.observe(1000, 3, 500) is known

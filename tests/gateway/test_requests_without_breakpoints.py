@@ -1,4 +1,5 @@
-"""Requests in Anthropic's format without marks, at a provider that then caches nothing, and at another provider."""
+"""Requests in Anthropic's format without breakpoints, at a provider that then caches nothing, and at another
+provider."""
 
 import json
 
@@ -47,7 +48,7 @@ def costs(upstream):
 
 
 @pytest.mark.slow
-def test_a_session_without_marks_is_collected_as_a_session_of_which_nothing_is_cached():
+def test_a_session_without_breakpoints_is_collected_as_a_session_of_which_nothing_is_cached():
     straight, ours, shown = costs(Upstream)
 
     assert sum(ours) < 0.6 * sum(straight)
@@ -55,7 +56,7 @@ def test_a_session_without_marks_is_collected_as_a_session_of_which_nothing_is_c
 
 
 @pytest.mark.slow
-def test_a_provider_that_caches_without_marks_is_known_by_its_bills_and_its_cache_is_not_broken():
+def test_a_provider_that_caches_without_breakpoints_is_known_by_its_bills_and_its_cache_is_not_broken():
     straight, ours, shown = costs(SharedPrefix)
 
     assert sum(ours) < 0.85 * sum(straight)

@@ -1,4 +1,4 @@
-"""Files of rules, shown beside a prompt, are instructions: no collection takes such a file out of a window (I16)."""
+"""Files of instructions, shown beside a prompt, stay: no collection takes such a file out of a window (I16)."""
 
 import pytest
 
@@ -8,7 +8,14 @@ from ctxgc.core.segment import Kind
 from tests.contracts.test_user_words import claude_log
 from tests.contracts.test_wire_corpus import windows_of
 
-RULE_FILES = ("CLAUDE.md", "sub/CLAUDE.local.md", ".claude/rules/tests.md", "AGENTS.md", "GEMINI.md", ".cursorrules")
+INSTRUCTION_FILES = (
+    "CLAUDE.md",
+    "sub/CLAUDE.local.md",
+    ".claude/rules/tests.md",
+    "AGENTS.md",
+    "GEMINI.md",
+    ".cursorrules",
+)
 SHOWN = (
     "<system-reminder>\nNote: {} was modified, either by the user or by a linter.\n{}\n</system-reminder>",
     '<system-reminder>\nCalled the Read tool with the following input: {{"file_path":"{}"}}\n</system-reminder>'
@@ -17,8 +24,8 @@ SHOWN = (
 
 
 @pytest.mark.parametrize("shown", SHOWN)
-@pytest.mark.parametrize("path", RULE_FILES)
-def test_a_file_of_rules_that_is_shown_beside_a_prompt_is_an_instruction_I16(path, shown):
+@pytest.mark.parametrize("path", INSTRUCTION_FILES)
+def test_a_file_of_instructions_that_is_shown_beside_a_prompt_is_an_instruction_I16(path, shown):
     text = shown.format(f"/w/{path}", "Never push.")
 
     readings = [ClaudeTexts().read_text(text).kind, ClaudeTexts().read_text(text.replace(path, "docs/a.md")).kind]
@@ -26,8 +33,8 @@ def test_a_file_of_rules_that_is_shown_beside_a_prompt_is_an_instruction_I16(pat
     assert readings == [Kind.SYSTEM, Kind.ATTACHMENT]
 
 
-@pytest.mark.parametrize("path", RULE_FILES)
-def test_a_file_of_rules_in_a_log_is_an_instruction_I16(path):
+@pytest.mark.parametrize("path", INSTRUCTION_FILES)
+def test_a_file_of_instructions_in_a_log_is_an_instruction_I16(path):
     file = {"file": {"content": "Never push."}}
     shown = [
         {"type": "file", "filename": f"/w/{path}", "content": file},
@@ -43,7 +50,7 @@ def test_a_file_of_rules_in_a_log_is_an_instruction_I16(path):
 @pytest.mark.parametrize(
     ("path", "behind"), [("AGENTS.md", ""), ("a.md", "\n\n<system-reminder>\nNever push.\n</system-reminder>")]
 )
-def test_rules_in_a_file_that_opencode_shows_are_an_instruction_I16(path, behind):
+def test_instructions_in_a_file_that_opencode_shows_are_an_instruction_I16(path, behind):
     texts_of = OpenCodeTexts()
     texts_of.read_text(f'Called the Read tool with the following input: {{"filePath":"/w/{path}"}}')
 

@@ -1,7 +1,7 @@
 """The number of the newest segment, beside the database: what was acknowledged and is in no file any more can be told.
 
     commit ─▶ rid and time into `stash.sqlite3-newest` (not flushed: it may lag after a power cut, never lead)
-    open   ─▶ is the file behind its mark? ─▶ the difference is kept in the file's own counter, until a repair
+    open   ─▶ is the file behind that number? ─▶ the difference is kept in the file's own counter, until a repair
 
 A write-ahead log that was lost leaves a sound file behind, to which its newest rows never came.
 """
@@ -22,14 +22,14 @@ MISSING = "missing_segments"
 """The counter in the file of what it is known to lack."""
 
 
-class NewestMark(NamedTuple):
+class NewestSegment(NamedTuple):
     """The newest stored segment: rid and time."""
 
     rid: int = 0
     wall_s: float = 0.0
 
 
-def write_mark(path: Path | str, rid: int) -> None:
+def write_newest_segment(path: Path | str, rid: int) -> None:
     """Note the newest segment. An unwritable note is lost, and costs no more."""
     with contextlib.suppress(OSError):
         file = os.open(f"{path}{SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -39,13 +39,13 @@ def write_mark(path: Path | str, rid: int) -> None:
             os.close(file)
 
 
-def read_mark(path: Path | str) -> NewestMark:
+def read_newest_segment(path: Path | str) -> NewestSegment:
     """The note; zeros where there is none."""
     try:
         rid, wall_s = Path(f"{path}{SUFFIX}").read_text(encoding="ascii").split()
-        return NewestMark(int(rid), float(wall_s))
+        return NewestSegment(int(rid), float(wall_s))
     except (OSError, ValueError):
-        return NewestMark()
+        return NewestSegment()
 
 
 def newest_rid(db: sqlite3.Connection) -> int:
@@ -54,14 +54,16 @@ def newest_rid(db: sqlite3.Connection) -> int:
 
 
 def record_missing_segments(db: sqlite3.Connection, path: Path) -> None:
-    """Add what the file lacks to its own counter, in the caller's transaction: the mark is written over from now on."""
-    if missing := max(0, read_mark(path).rid - newest_rid(db)):
+    """Add what the file lacks to its own counter, in the caller's transaction: the number is written over from now
+    on."""
+    if missing := max(0, read_newest_segment(path).rid - newest_rid(db)):
         set_counter(db, MISSING, get_counter(db, MISSING) + missing)
 
 
 def missing_sentence(db: sqlite3.Connection, path: Path | str = "") -> str:
-    """What was stored and is not in the file; empty where nothing is. `path`: of a file that no daemon has open."""
-    note = read_mark(path) if path else NewestMark()
+    """A sentence on stored segments that are not in the file; empty without such segments. `path`: of a file that no
+    daemon has open."""
+    note = read_newest_segment(path) if path else NewestSegment()
     missing = get_counter(db, MISSING) + max(0, note.rid - newest_rid(db))
     if not missing:
         return ""

@@ -1,4 +1,4 @@
-"""Files of rules: their text, shown beside a prompt, is an instruction and no attachment."""
+"""Files of standing instructions: such a text, shown beside a prompt, is an instruction and no attachment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NAMES = frozenset(
 _FOLDERS = ("/.claude/rules/", "/.cursor/rules/", "/.github/instructions/", "/.clinerules/")
 
 
-def is_rule_file(path: str) -> bool:
+def is_instruction_file(path: str) -> bool:
     """Whether agents read this file as standing instructions, by its name or folder."""
     path = "/" + path.replace("\\", "/").lower()
     return path.rpartition("/")[2] in _NAMES or any(folder in path for folder in _FOLDERS)

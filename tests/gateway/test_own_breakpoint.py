@@ -1,4 +1,4 @@
-"""Our own mark on the wire: one at most, where the API takes it, and the next edit reads up to there."""
+"""Our own breakpoint on the wire: one at most, where the API takes it, and the next edit reads up to there."""
 
 import asyncio
 import gzip
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ctxgc.gateway.body.splice_memo import LONG_MARK, SHORT_MARK
+from ctxgc.gateway.body.splice_memo import LONG_CACHE_CONTROL, SHORT_CACHE_CONTROL
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, ScriptedDaemon, Stage
 from tests.gateway.upstream import Upstream
@@ -14,22 +14,22 @@ from tests.gateway.upstream import Upstream
 LONG = {"type": "ephemeral", "ttl": "1h"}
 
 
-class MarkedAgent(ClaudeAgent):
-    """Marks what a test says, beside the newest block."""
+class BreakpointAgent(ClaudeAgent):
+    """Sets the breakpoints that a test names, beside the newest block's."""
 
-    def __init__(self, mark=None, top=False, system=1, **more):
+    def __init__(self, point=None, top=False, system=1, **more):
         super().__init__(**more)
-        self.mark, self.top, self.system = mark or {"type": "ephemeral"}, top, system
+        self.breakpoint, self.top, self.system = point or {"type": "ephemeral"}, top, system
 
     def body(self):
         asked = json.loads(super().body())
-        asked["messages"][-1]["content"][-1]["cache_control"] = self.mark
-        texts = [{"type": "text", "text": f"Rule {n}.", "cache_control": self.mark} for n in range(self.system)]
+        asked["messages"][-1]["content"][-1]["cache_control"] = self.breakpoint
+        texts = [{"type": "text", "text": f"Rule {n}.", "cache_control": self.breakpoint} for n in range(self.system)]
         asked["system"] = [*texts, {"type": "text", "text": "You read files."}]
-        return json.dumps(asked | ({"cache_control": self.mark} if self.top else {})).encode()
+        return json.dumps(asked | ({"cache_control": self.breakpoint} if self.top else {})).encode()
 
 
-class ManagedAgent(MarkedAgent):
+class ManagedAgent(BreakpointAgent):
     """Lets the API edit the window too, as long as a test says so."""
 
     is_managed = False
@@ -58,74 +58,74 @@ def edited(stage, agent, turns=8):
     return sent
 
 
-def marks_in(body):
+def breakpoints_in(body):
     return body.count(b'"cache_control"')
 
 
-def test_the_mark_stands_on_the_last_tombstones_block_in_each_request_from_the_edit_on(stage):
-    sent = edited(stage, MarkedAgent())
+def test_the_breakpoint_stands_on_the_last_tombstones_block_in_each_request_from_the_edit_on(stage):
+    sent = edited(stage, BreakpointAgent())
 
     for body in sent:
         block = next(b for m in json.loads(body)["messages"] for b in m["content"] if b.get("tool_use_id") == "call_1")
         assert block["cache_control"] == {"type": "ephemeral"}
-        assert marks_in(body) == 3
-    assert stage.counters.edited_from_prefix >= len(sent) - 1, "the mark stands in the memo"
+        assert breakpoints_in(body) == 3
+    assert stage.counters.edited_from_prefix >= len(sent) - 1, "the breakpoint stands in the memo"
 
 
 @pytest.mark.parametrize(("system", "top"), [(3, False), (2, True)])
-def test_a_host_with_four_marks_keeps_its_four_the_automatic_one_counted(stage, system, top):
-    agent = MarkedAgent(system=system, top=top)
+def test_a_host_with_four_breakpoints_keeps_its_four_the_automatic_one_counted(stage, system, top):
+    agent = BreakpointAgent(system=system, top=top)
 
     sent = edited(stage, agent)
 
-    assert {marks_in(body) for body in sent} == {4}
+    assert {breakpoints_in(body) for body in sent} == {4}
 
 
-def test_a_host_that_begins_to_send_four_marks_gets_no_fifth(stage):
-    agent = MarkedAgent()
+def test_a_host_that_begins_to_send_four_breakpoints_gets_no_fifth(stage):
+    agent = BreakpointAgent()
     edited(stage, agent, turns=3)
     agent.system = 3
 
     for number in range(7, 10):
         agent.run(1, number)
 
-        assert marks_in(stage.ask(MESSAGES, agent.body())) == 4
+        assert breakpoints_in(stage.ask(MESSAGES, agent.body())) == 4
     assert stage.upstream.refused == []
 
 
-def test_the_mark_lives_as_long_as_the_hosts_next_mark(stage):
-    sent = edited(stage, MarkedAgent(mark=LONG))
+def test_the_breakpoint_lives_as_long_as_the_hosts_next_breakpoint(stage):
+    sent = edited(stage, BreakpointAgent(point=LONG))
 
-    assert all(body.count(LONG_MARK) == 1 and SHORT_MARK not in body for body in sent)
+    assert all(body.count(LONG_CACHE_CONTROL) == 1 and SHORT_CACHE_CONTROL not in body for body in sent)
 
 
-def test_without_a_mark_of_the_hosts_there_is_none_of_ours(stage):
-    class Unmarked(ClaudeAgent):
+def test_without_a_breakpoint_of_the_hosts_there_is_none_of_ours(stage):
+    class NoBreakpoints(ClaudeAgent):
         def body(self):
             asked = json.loads(super().body())
             del asked["messages"][-1]["content"][-1]["cache_control"], asked["system"][0]["cache_control"]
             return json.dumps(asked).encode()
 
-    assert {marks_in(body) for body in edited(stage, Unmarked())} == {0}
+    assert {breakpoints_in(body) for body in edited(stage, NoBreakpoints())} == {0}
 
 
-def test_the_daemon_is_told_where_marks_stood_and_which_is_ours(stage):
-    edited(stage, MarkedAgent())
+def test_the_daemon_is_told_where_breakpoints_stood_and_which_is_ours(stage):
+    edited(stage, BreakpointAgent())
 
     told = stage.daemon.told[-1]
     count, cache = len(told["ids"]), told["cache"]
 
     assert len(cache["blocks"]) == count
     assert cache["own_mark"] == 1
-    assert [mark["segments"] for mark in cache["marks"]] == [1, told["ids"].index("call_1") + 1, count]
+    assert [point["segments"] for point in cache["marks"]] == [1, told["ids"].index("call_1") + 1, count]
     assert told["was_answered"]
 
 
 @pytest.mark.parametrize("coding", ["", "gzip"])
-def test_a_request_whose_only_edit_is_a_mark_goes_up_twice_at_most_the_second_time_as_it_came(coding):
+def test_a_request_whose_only_edit_is_a_breakpoint_goes_up_twice_at_most_the_second_time_as_it_came(coding):
     headers, pack = (CLAUDE | {"content-encoding": coding}, gzip.compress) if coding else (CLAUDE, bytes)
     with Stage(ScriptedDaemon()) as stage:
-        agent = MarkedAgent().run(4)
+        agent = BreakpointAgent().run(4)
         calls = [{"type": "tool_use", "id": f"call_wide_{n}", "name": "Read", "input": {}} for n in range(12)]
         stage.upstream.script = [calls]
         stage.ask(MESSAGES, pack(agent.body()), headers)
@@ -135,17 +135,17 @@ def test_a_request_whose_only_edit_is_a_mark_goes_up_twice_at_most_the_second_ti
 
         reply = stage.send(MESSAGES, original, headers)
 
-        marked, again = [received.body for received in stage.upstream.received[1:]]
-        unpacked = gzip.decompress(marked) if coding else marked
-        assert marks_in(unpacked) == marks_in(agent.body()) + 1
+        with_breakpoint, again = [received.body for received in stage.upstream.received[1:]]
+        unpacked = gzip.decompress(with_breakpoint) if coding else with_breakpoint
+        assert breakpoints_in(unpacked) == breakpoints_in(agent.body()) + 1
         assert b"[evicted" not in unpacked
         assert again == original
         assert reply.status == 400
 
 
-def test_beside_another_hand_in_the_window_tombstones_stay_and_no_mark_of_ours_is_sent(stage):
+def test_beside_another_hand_in_the_window_tombstones_stay_and_no_breakpoint_of_ours_is_sent(stage):
     agent = ManagedAgent()
-    assert {marks_in(body) for body in edited(stage, agent, turns=3)} == {3}
+    assert {breakpoints_in(body) for body in edited(stage, agent, turns=3)} == {3}
     agent.is_managed = True
 
     for number in range(7, 10):
@@ -153,10 +153,10 @@ def test_beside_another_hand_in_the_window_tombstones_stay_and_no_mark_of_ours_i
         sent = stage.ask(MESSAGES, agent.body())
 
         assert b"[evicted" in sent
-        assert marks_in(sent) == marks_in(agent.body()) == 2
+        assert breakpoints_in(sent) == breakpoints_in(agent.body()) == 2
 
 
-def test_a_request_that_another_hand_edits_too_leaves_no_memo_with_a_mark_of_ours(stage):
+def test_a_request_that_another_hand_edits_too_leaves_no_memo_with_a_breakpoint_of_ours(stage):
     agent = ManagedAgent().run(4)
     agent.is_managed = True
     stage.ask(MESSAGES, agent.body())
@@ -177,7 +177,7 @@ def only_branch(stage):
 
 
 def held_after_a_pause(stage, agent):
-    """A request that waits for the daemon, and leaves with a tombstone more and a mark of ours."""
+    """A request that waits for the daemon, and leaves with a tombstone more and a breakpoint of ours."""
     edited(stage, agent, turns=3)
     stage.daemon.victims = lambda ids: [id_ for id_ in ("call_0", "call_1", "call_3") if id_ in ids]
     stage.pause()
@@ -186,16 +186,16 @@ def held_after_a_pause(stage, agent):
     return sent
 
 
-def test_the_branch_notes_a_request_that_waited_for_the_daemon_with_the_marks_it_left_with(stage):
-    sent = held_after_a_pause(stage, MarkedAgent())
+def test_the_branch_notes_a_request_that_waited_for_the_daemon_with_the_breakpoints_it_left_with(stage):
+    sent = held_after_a_pause(stage, BreakpointAgent())
 
     noted, _, _ = only_branch(stage).cache._request
 
-    assert len(noted.marks) == marks_in(sent) == 3
+    assert len(noted.breakpoints) == breakpoints_in(sent) == 3
 
 
 def test_the_daemon_learns_with_the_next_sync_how_a_request_that_waited_for_it_was_sent(stage):
-    agent = MarkedAgent()
+    agent = BreakpointAgent()
     held_after_a_pause(stage, agent)
     stage.ask(MESSAGES, agent.run(1, 8).body())
 
@@ -204,7 +204,7 @@ def test_the_daemon_learns_with_the_next_sync_how_a_request_that_waited_for_it_w
     assert "edited" not in held
     assert held["cache"]["own_mark"] == -1
     assert later["was_sent"]["edited"] == ["call_0", "call_1", "call_3"]
-    places = [mark["segments"] for mark in later["was_sent"]["marks"]]
+    places = [point["segments"] for point in later["was_sent"]["marks"]]
     assert places == [1, held["ids"].index("call_3") + 1, len(held["ids"])]
     stage.ask(MESSAGES, agent.run(1, 9).body())
     assert "was_sent" not in stage.daemon.told[-1], "the sync before said all of it"
@@ -220,10 +220,10 @@ class SlowToRefuse(Upstream):
 
 
 @pytest.mark.slow
-def test_the_daemon_learns_of_a_mark_that_was_refused_after_its_sync():
+def test_the_daemon_learns_of_a_breakpoint_that_was_refused_after_its_sync():
     daemon = ScriptedDaemon(lambda ids: [id_ for id_ in ("call_0", "call_1") if id_ in ids])
     with Stage(daemon, upstream=SlowToRefuse()) as stage:
-        agent = MarkedAgent()
+        agent = BreakpointAgent()
         edited(stage, agent, turns=3)
         stage.upstream.script = [400]
         stage.ask(MESSAGES, agent.run(1, 7).body())
@@ -232,5 +232,5 @@ def test_the_daemon_learns_of_a_mark_that_was_refused_after_its_sync():
         refused, later = daemon.told[-2:]
         count = len(refused["ids"])
         assert len(refused["cache"]["marks"]) == 3
-        assert [mark["segments"] for mark in later["was_sent"]["marks"]] == [1, count]
+        assert [point["segments"] for point in later["was_sent"]["marks"]] == [1, count]
         assert later["was_sent"]["edited"] == ["call_0", "call_1"]

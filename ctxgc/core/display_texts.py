@@ -1,11 +1,11 @@
-"""Texts that a room writes and another room shows: short numbers of tokens, the marks of a match, the trigger
+"""Texts that a room writes and another room shows: short numbers of tokens, the characters around a match, the trigger
 `shadow`."""
 
 SHADOW = "shadow"
 """The trigger of a journal entry without evictions: a collection that shadow decided and did not carry out."""
 
 MATCH_START, MATCH_END = "\x02", "\x03"
-"""Marks around each match in a snippet: control characters, which no text on a screen has."""
+"""Around each match in a snippet: control characters, which no text on a screen has."""
 
 
 def tokens_text(number: float) -> str:
