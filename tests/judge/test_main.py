@@ -1,0 +1,51 @@
+"""A run evaluates whole moments until its minutes are over, and says what is missing."""
+
+import sys
+
+import pytest
+
+pytest.importorskip("numpy", reason="numpy is of the extras dev and judge")
+
+from perf.judge import __main__ as judge_main
+from perf.judge.evaluation import Evaluator, NatsCache
+from perf.judge.groups import evidence
+from tests.judge.test_evaluation import WordJudge, case
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by a minute whenever somebody looks."""
+    minutes = iter(range(1000))
+    monkeypatch.setattr(judge_main.time, "monotonic", lambda: 60.0 * next(minutes))
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_run_stops_after_its_minutes_and_between_moments():
+    moments = [[case(), case(body="yankee alpha")]] * 9
+
+    verdicts = judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), moments, minutes=4)
+
+    assert len(verdicts) == 2 * 4
+
+
+@pytest.mark.usefixtures("clock")
+def test_progress_says_how_far_a_run_is_and_when_it_ends(capsys):
+    judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), [[case()]] * 40, minutes=99)
+
+    assert "20 of 40 moments, 20 cases, 2 replies evaluated" in capsys.readouterr().err
+
+
+def test_the_table_for_people_has_a_line_for_each_group_and_each_difference():
+    verdicts = judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), [[case()]], minutes=1)
+
+    lines = judge_main.text_of(evidence(verdicts) | {"asked": 2, "wall_s": 1}).splitlines()
+
+    assert [line.split()[0] for line in lines] == ["group", "shipped", "shipped,", "2"]
+
+
+def test_without_the_extra_a_run_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    monkeypatch.delitem(sys.modules, "perf.judge.weights", raising=False)
+
+    with pytest.raises(SystemExit, match=r"gguf is missing: pip install -e '\.\[judge\]'"):
+        judge_main.language_model(None)
