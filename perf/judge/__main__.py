@@ -12,14 +12,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from perf.judge.evaluation import Evaluator, Judge, Lengths, NatsCache
-from perf.judge.groups import Verdict, evidence, verdict_of
+from perf.judge.groups import STATISTICS, Verdict, evidence, verdict_of
 from perf.judge.recordings import PlaceboPool, recordings_of
-from perf.judge.sampling import Case, Draw, rounds
+from perf.judge.sampling import USED, Case, Draw, rounds
 
 ROUND = 20
 """Moments between two lines of progress."""
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     recordings = recordings_of(arguments.paths)
     pool = PlaceboPool()
     pool.add_recordings(recordings)
-    moments = list(rounds(recordings, pool, Draw(seed=arguments.seed)))[: arguments.moments]
+    moments = at_most(rounds(recordings, pool, Draw(seed=arguments.seed)), arguments.uses)[: arguments.moments]
     say(f"{sum(map(len, moments))} cases at {len(moments)} moments, {time.monotonic() - started:.0f} s")
     lengths = Lengths(arguments.chunk, arguments.recent, arguments.reply)
     evaluator = Evaluator(judge, NatsCache(arguments.cache), lengths)
@@ -67,6 +67,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="known values, by digest; keep it out of the repository")
     parser.add_argument("--minutes", type=float, default=30.0, help="stop evaluating after these (%(default)s)")
     parser.add_argument("--moments", type=int, help="no more moments than these")
+    parser.add_argument("--uses", type=int, default=40, help="no more moments of lexical uses than these (%(default)s)")
     parser.add_argument("--seed", type=int, default=Draw().seed)
     parser.add_argument("--chunk", type=int, default=420, help="tokens of a body (%(default)s)")
     parser.add_argument("--recent", type=int, default=128, help="tokens of the prompt's end (%(default)s)")
@@ -76,6 +77,17 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     if not arguments.paths:
         parser.error("name transcripts, or set CTXGC_CORPUS")
     return arguments
+
+
+def at_most(moments: Iterable[list[Case]], uses: int) -> list[list[Case]]:
+    """All moments of collections, and the first moments of lexical uses, in their order."""
+    kept: list[list[Case]] = []
+    for cases in moments:
+        is_use = cases[0].group == USED
+        uses -= is_use
+        if not is_use or uses >= 0:
+            kept.append(cases)
+    return kept
 
 
 def evaluate(evaluator: Evaluator, moments: Sequence[Sequence[Case]], minutes: float) -> list[Verdict]:
@@ -103,21 +115,26 @@ def say(line: str) -> None:
 
 def text_of(numbers: dict[str, Any]) -> str:
     """The table for people."""
-    lines = [
-        f"{'group':28} bodies sessions tokens   age  nats a body            nats / 1,000 tokens    used later (placebo)"
-    ]
+    lines = [f"{'group':18} bodies sessions tokens   age {_cells(None)}  used later % (placebo)"]
     for name, row in numbers["table"].items():
         lines.append(
-            f"{name:28} {row['bodies']:6} {row['sessions']:8} {row['tokens']:6} {row['age_turns']:5}  "
-            f"{row['nats']:6} {row['nats_interval']!s:16} {row['nats_per_1000']:6} {row['nats_per_1000_interval']!s:16}"
-            f"{row['used_later_percent']:6} ({row['used_later_by_placebo_percent']})"
+            f"{name:18} {row['bodies']:6} {row['sessions']:8} {row['tokens']:6} {row['age_turns']:5} {_cells(row)}"
+            f"  {row['used_later_percent']} ({row['used_later_by_placebo_percent']})"
         )
     for name, row in numbers["differences"].items():
-        lines.append(
-            f"{name:28} {row['pairs']:6} pairs, {row['same_body']} the same   "
-            f"{row['nats']:6} {row['nats_interval']!s:16} {row['nats_per_1000']:6} {row['nats_per_1000_interval']!s:16}"
-        )
+        lines.append(f"{name:18} {row['pairs']:6} pairs, {row['same_body']:4} the same   {_cells(row)}")
     return "\n".join([*lines, f"{numbers['asked']} replies evaluated, {numbers['wall_s']} s"])
+
+
+def _cells(row: Mapping[str, Any] | None) -> str:
+    """Each statistic with its interval, or the heads of the columns."""
+    if row is None:
+        return "".join(f"{name.replace('_', ' '):>26}" for name in STATISTICS)
+    cells = []
+    for name in STATISTICS:
+        low, high = row[f"{name}_interval"] or ("?", "?")
+        cells.append(f"{row[name]} [{low}, {high}]")
+    return "".join(f"{cell:>26}" for cell in cells)
 
 
 if __name__ == "__main__":

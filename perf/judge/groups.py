@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
@@ -14,6 +14,9 @@ from perf.judge.sampling import SHIPPED, USED, Case
 DRAWS = 2000
 YOUNG_TURNS = 15
 OLD_TURNS = 40
+CLIP_NATS = 30.0
+"""A body's nats count for at most this in the clipped mean: a reply that copies a whole body saves hundreds, and one
+such body moves the plain mean of a group more than all others do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,27 @@ def nats_per_body(rows: Rows) -> float:
     return sum(row.nats for row in rows) / len(rows)
 
 
+def clipped_nats(rows: Rows) -> float:
+    """The mean with each body's nats held between −`CLIP_NATS` and `CLIP_NATS`."""
+    return sum(min(max(row.nats, -CLIP_NATS), CLIP_NATS) for row in rows) / len(rows)
+
+
+def better_percent(rows: Rows) -> float:
+    """The share of bodies that are worth more than their placebos; of bodies that are worth nothing it is a half."""
+    return 100 * sum(row.nats > 0 for row in rows) / len(rows)
+
+
 def nats_per_1000_tokens(rows: Rows) -> float:
     """Nats of all bodies for each thousand of their raw tokens."""
     return 1000 * sum(row.nats for row in rows) / sum(row.tokens for row in rows)
+
+
+STATISTICS: dict[str, Statistic] = {
+    "nats": nats_per_body,
+    "nats_clipped": clipped_nats,
+    "nats_per_1000": nats_per_1000_tokens,
+    "better_percent": better_percent,
+}
 
 
 def interval(samples: Sequence[Rows], statistic: Callable[..., float]) -> tuple[float, float] | None:
@@ -111,10 +132,7 @@ def _row(rows: Rows) -> dict[str, Any]:
         "sessions": len({row.session for row in rows}),
         "tokens": round(sum(row.tokens for row in rows) / len(rows)),
         "age_turns": round(sum(row.age_turns for row in rows) / len(rows), 1),
-        "nats": round(nats_per_body(rows), 2),
-        "nats_interval": rounded(interval([rows], nats_per_body)),
-        "nats_per_1000": round(nats_per_1000_tokens(rows), 2),
-        "nats_per_1000_interval": rounded(interval([rows], nats_per_1000_tokens)),
+        **_numbers([rows], STATISTICS),
         "used_later_percent": share(row.is_used_later for row in rows),
         "used_later_by_placebo_percent": share(row.is_used_later_by_placebo for row in rows),
     }
@@ -135,10 +153,7 @@ def differences(verdicts: Rows) -> dict[str, dict[str, Any]]:
             "same_body": sum(
                 row.nats == lead.nats and row.tokens == lead.tokens for row, lead in zip(rows, leads, strict=True)
             ),
-            "nats": round(_less(nats_per_body)(rows, leads), 2),
-            "nats_interval": rounded(interval([rows, leads], _less(nats_per_body))),
-            "nats_per_1000": round(_less(nats_per_1000_tokens)(rows, leads), 2),
-            "nats_per_1000_interval": rounded(interval([rows, leads], _less(nats_per_1000_tokens))),
+            **_numbers([rows, leads], {name: _less(statistic) for name, statistic in STATISTICS.items()}),
         }
     return rows_by_name
 
@@ -147,9 +162,14 @@ def _less(statistic: Statistic) -> Callable[[Rows, Rows], float]:
     return lambda rows, leads: statistic(rows) - statistic(leads)
 
 
-def rounded(ends: tuple[float, float] | None) -> list[float] | None:
-    """An interval in two decimals."""
-    return [round(end, 2) for end in ends] if ends else None
+def _numbers(samples: Sequence[Rows], statistics: Mapping[str, Callable[..., float]]) -> dict[str, Any]:
+    """Each statistic of the samples, and its interval."""
+    numbers: dict[str, Any] = {}
+    for name, statistic in statistics.items():
+        ends = interval(samples, statistic)
+        numbers[name] = round(statistic(*samples), 2)
+        numbers[f"{name}_interval"] = [round(end, 2) for end in ends] if ends else None
+    return numbers
 
 
 def evidence(verdicts: Rows) -> dict[str, Any]:

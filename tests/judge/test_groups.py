@@ -22,6 +22,14 @@ def test_a_row_says_the_mean_of_a_body_and_of_a_thousand_tokens():
     assert (row["used_later_percent"], row["used_later_by_placebo_percent"]) == (50.0, 0.0)
 
 
+def test_one_body_that_a_reply_copies_does_not_move_the_clipped_mean_by_more_than_its_share():
+    rows = [verdict(nats=nats) for nats in (400.0, -90.0, 3.0, 1.0)]
+
+    row = table(rows)["shipped"]
+
+    assert (row["nats"], row["nats_clipped"], row["better_percent"]) == (78.5, 1.0, 75.0)
+
+
 def test_the_young_and_the_old_victims_have_rows_of_their_own():
     rows = [verdict(age_turns=age, nats=float(age)) for age in (14, 15, 40, 41)]
 
@@ -59,6 +67,7 @@ def test_sessions_are_drawn_whole():
     apart = [verdict(session=f"s{at}", nats=10.0 * (at % 2)) for at in range(6) for _ in range(2)]
 
     assert interval([alike], nats_per_body) == (5.0, 5.0)
+    assert table(alike)["shipped"]["nats_interval"] == [5.0, 5.0]
     low, high = interval([apart], nats_per_body)
     assert low < 2.5
     assert high > 7.5

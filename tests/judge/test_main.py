@@ -1,6 +1,7 @@
 """A run evaluates whole moments until its minutes are over, and says what is missing."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,12 @@ def test_progress_says_how_far_a_run_is_and_when_it_ends(capsys):
     judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), [[case()]] * 40, minutes=99)
 
     assert "20 of 40 moments, 20 cases, 2 replies evaluated" in capsys.readouterr().err
+
+
+def test_uses_beyond_the_asked_number_leave_no_gap_among_the_collections():
+    shipped, used = [case()], [replace(case(), group="used")]
+
+    assert judge_main.at_most([used, shipped, used, used, shipped], uses=2) == [used, shipped, used, shipped]
 
 
 def test_the_table_for_people_has_a_line_for_each_group_and_each_difference():
