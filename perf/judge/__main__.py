@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from perf.judge.evaluation import Evaluator, Judge, Lengths, NatsCache
-from perf.judge.groups import STATISTICS, Verdict, evidence, verdict_of
+from perf.judge.groups import LEXICAL, STATISTICS, Verdict, evidence, lexical, verdict_of
 from perf.judge.recordings import PlaceboPool, recordings_of
 from perf.judge.sampling import USED, Case, Draw, rounds
 
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     evaluator = Evaluator(judge, NatsCache(arguments.cache), lengths)
     verdicts = evaluate(evaluator, moments, arguments.minutes)
     numbers = evidence(verdicts) | {"seed": arguments.seed, "wall_s": round(time.monotonic() - started)}
+    numbers["lexical"] = lexical(case for cases in moments for case in cases)
     numbers |= {"asked": evaluator.asked, "lengths": [lengths.chunk, lengths.recent, lengths.reply]}
     print(json.dumps(numbers, indent=1) if arguments.json else text_of(numbers))
 
@@ -114,27 +115,30 @@ def say(line: str) -> None:
 
 
 def text_of(numbers: dict[str, Any]) -> str:
-    """The table for people."""
-    lines = [f"{'group':18} bodies sessions tokens   age {_cells(None)}  used later % (placebo)"]
+    """The tables for people: groups, differences of matched bodies, and the lexical count of all drawn bodies."""
+    lines = [f"{'group':18} bodies sessions tokens   age {_heads(STATISTICS)}"]
     for name, row in numbers["table"].items():
-        lines.append(
-            f"{name:18} {row['bodies']:6} {row['sessions']:8} {row['tokens']:6} {row['age_turns']:5} {_cells(row)}"
-            f"  {row['used_later_percent']} ({row['used_later_by_placebo_percent']})"
-        )
+        facts = f"{row['bodies']:6} {row['sessions']:8} {row['tokens']:6} {row['age_turns']:5}"
+        lines.append(f"{name:18} {facts} {_cells(row, STATISTICS)}")
     for name, row in numbers["differences"].items():
-        lines.append(f"{name:18} {row['pairs']:6} pairs, {row['same_body']:4} the same   {_cells(row)}")
+        lines.append(f"{name:18} {row['pairs']:6} pairs, {row['same_body']:4} the same   {_cells(row, STATISTICS)}")
+    lines.append(f"{'lexical count':18} bodies {_heads(LEXICAL)}")
+    for name, row in numbers["lexical"].items():
+        lines.append(f"{name:18} {row['bodies']:6} {_cells(row, LEXICAL)}")
     return "\n".join([*lines, f"{numbers['asked']} replies evaluated, {numbers['wall_s']} s"])
 
 
-def _cells(row: Mapping[str, Any] | None) -> str:
-    """Each statistic with its interval, or the heads of the columns."""
-    if row is None:
-        return "".join(f"{name.replace('_', ' '):>26}" for name in STATISTICS)
+def _heads(statistics: Iterable[str]) -> str:
+    return "".join(f"{name.replace('_', ' '):>31}" for name in statistics)
+
+
+def _cells(row: Mapping[str, Any], statistics: Iterable[str]) -> str:
+    """Each statistic with its interval."""
     cells = []
-    for name in STATISTICS:
+    for name in statistics:
         low, high = row[f"{name}_interval"] or ("?", "?")
         cells.append(f"{row[name]} [{low}, {high}]")
-    return "".join(f"{cell:>26}" for cell in cells)
+    return "".join(f"{cell:>31}" for cell in cells)
 
 
 if __name__ == "__main__":

@@ -124,17 +124,12 @@ def table(verdicts: Rows) -> dict[str, dict[str, Any]]:
 
 
 def _row(rows: Rows) -> dict[str, Any]:
-    def share(flags: Iterable[bool]) -> float:
-        return round(100 * sum(flags) / len(rows), 1)
-
     return {
         "bodies": len(rows),
         "sessions": len({row.session for row in rows}),
         "tokens": round(sum(row.tokens for row in rows) / len(rows)),
         "age_turns": round(sum(row.age_turns for row in rows) / len(rows), 1),
         **_numbers([rows], STATISTICS),
-        "used_later_percent": share(row.is_used_later for row in rows),
-        "used_later_by_placebo_percent": share(row.is_used_later_by_placebo for row in rows),
     }
 
 
@@ -160,6 +155,30 @@ def differences(verdicts: Rows) -> dict[str, dict[str, Any]]:
 
 def _less(statistic: Statistic) -> Callable[[Rows, Rows], float]:
     return lambda rows, leads: statistic(rows) - statistic(leads)
+
+
+def used_later_percent(rows: Rows) -> float:
+    """The share of bodies that the lexical count says some later turn used."""
+    return 100 * sum(row.is_used_later for row in rows) / len(rows)
+
+
+def used_later_by_placebo_percent(rows: Rows) -> float:
+    """The same by the outputs of another session."""
+    return 100 * sum(row.is_used_later_by_placebo for row in rows) / len(rows)
+
+
+LEXICAL: dict[str, Statistic] = {
+    "used_later_percent": used_later_percent,
+    "used_later_by_placebo_percent": used_later_by_placebo_percent,
+}
+
+
+def lexical(cases: Iterable[Case]) -> dict[str, dict[str, Any]]:
+    """The lexical count of every drawn case, evaluated or not, by group: the count needs no judge."""
+    groups: dict[str, list[Verdict]] = defaultdict(list)
+    for case in cases:
+        groups[case.group].append(verdict_of(case, 0.0))
+    return {name: {"bodies": len(rows), **_numbers([rows], LEXICAL)} for name, rows in groups.items()}
 
 
 def _numbers(samples: Sequence[Rows], statistics: Mapping[str, Callable[..., float]]) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """The judge's table: means, differences of matched bodies, and intervals that draw whole sessions."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("numpy", reason="numpy is of the extras dev and judge")
 
-from perf.judge.groups import Verdict, differences, interval, nats_per_1000_tokens, nats_per_body, table
+from perf.judge.groups import Verdict, differences, interval, lexical, nats_per_1000_tokens, nats_per_body, table
+from tests.judge.test_evaluation import case
 
 
 def verdict(group="shipped", session="s0", nats=1.0, **changes):
@@ -14,12 +17,11 @@ def verdict(group="shipped", session="s0", nats=1.0, **changes):
 
 
 def test_a_row_says_the_mean_of_a_body_and_of_a_thousand_tokens():
-    rows = [verdict(nats=1.0, tokens=500), verdict(nats=5.0, tokens=1500, is_used_later=True)]
+    rows = [verdict(nats=1.0, tokens=500), verdict(nats=5.0, tokens=1500)]
 
     row = table(rows)["shipped"]
 
     assert (row["nats"], row["nats_per_1000"], row["tokens"]) == (3.0, 3.0, 1000)
-    assert (row["used_later_percent"], row["used_later_by_placebo_percent"]) == (50.0, 0.0)
 
 
 def test_one_body_that_a_reply_copies_does_not_move_the_clipped_mean_by_more_than_its_share():
@@ -28,6 +30,12 @@ def test_one_body_that_a_reply_copies_does_not_move_the_clipped_mean_by_more_tha
     row = table(rows)["shipped"]
 
     assert (row["nats"], row["nats_clipped"], row["better_percent"]) == (78.5, 1.0, 75.0)
+
+
+def test_the_lexical_count_is_of_all_drawn_bodies_and_asks_no_judge():
+    row = lexical([case(), replace(case(), is_used_later=True)])["shipped"]
+
+    assert (row["bodies"], row["used_later_percent"], row["used_later_by_placebo_percent"]) == (2, 50.0, 0.0)
 
 
 def test_the_young_and_the_old_victims_have_rows_of_their_own():

@@ -9,7 +9,7 @@ pytest.importorskip("numpy", reason="numpy is of the extras dev and judge")
 
 from perf.judge import __main__ as judge_main
 from perf.judge.evaluation import Evaluator, NatsCache
-from perf.judge.groups import evidence
+from perf.judge.groups import evidence, lexical
 from tests.judge.test_evaluation import WordJudge, case
 
 
@@ -45,9 +45,16 @@ def test_uses_beyond_the_asked_number_leave_no_gap_among_the_collections():
 def test_the_table_for_people_has_a_line_for_each_group_and_each_difference():
     verdicts = judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), [[case()]], minutes=1)
 
-    lines = judge_main.text_of(evidence(verdicts) | {"asked": 2, "wall_s": 1}).splitlines()
+    text = judge_main.text_of(evidence(verdicts) | {"lexical": lexical([case()]), "asked": 2, "wall_s": 1})
 
-    assert [line.split()[0] for line in lines] == ["group", "shipped", "shipped,", "2"]
+    assert [line.split()[0] for line in text.splitlines()] == [
+        "group",
+        "shipped",
+        "shipped,",
+        "lexical",
+        "shipped",
+        "2",
+    ]
 
 
 def test_without_the_extra_a_run_says_what_to_install(monkeypatch):
