@@ -98,11 +98,14 @@ def plain_strings(value: object) -> Iterable[str]:
 
 
 def recordings_of(paths: Sequence[str]) -> list[Recording]:
-    """The episodes of all transcripts below these paths, in order of agent and session."""
+    """The episodes of all transcripts below these paths, in order of agent and session.
+
+    An agent's only session is left out: no other session gives it placebos.
+    """
     sessions = [session for path in find_transcripts(paths) for session in read(path)]
     recordings = []
     for episodes, outputs in with_placebos(sessions):
-        for episode in episodes:
+        for episode in episodes if outputs else ():
             scripts = [script_of(episode, ALL, demand_of(episode, ALL, replies)) for replies in (None, outputs)]
             segments = (sized for turn in episode.turns for sized in (*turn.before, *turn.reply))
             recordings.append(Recording(episode, scripts[0], scripts[1], tuple(segments)))
@@ -128,7 +131,7 @@ class PlaceboPool:
             bodies.sort(key=lambda body: (body.tokens, body.digest))
 
     def placebo(self, body: Body) -> Body | None:
-        """The body nearest in length, of the same tool, from another session that the own session does not hold.
+        """The body nearest in length, of the same tool, that no segment of the own session holds.
 
         None where no such body has at most `SIZE_RATIO_MAX` times the length, or the least part of it.
         """
@@ -136,7 +139,7 @@ class PlaceboPool:
         own = self._of_session[body.session]
         at = bisect_left(bodies, body.tokens, key=lambda other: other.tokens)
         nearest = [
-            next((other for other in side if other.session != body.session and other.digest not in own), None)
+            next((other for other in side if other.digest not in own), None)
             for side in (bodies[at:], reversed(bodies[:at]))
         ]
         near = min(filter(None, nearest), key=lambda other: size_gap(other.tokens, body.tokens), default=None)

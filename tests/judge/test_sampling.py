@@ -1,6 +1,8 @@
 """Groups are equal in freed tokens, matches in length, and a placebo is another session's."""
 
+from itertools import combinations
 from math import log
+from random import Random
 
 import pytest
 
@@ -17,7 +19,7 @@ from perf.judge.recordings import (
     recordings_of,
     size_gap,
 )
-from perf.judge.sampling import SHIPPED, USED, Draw, MomentWitness, groups_of, rounds
+from perf.judge.sampling import SHIPPED, USED, Draw, Moment, MomentWitness, groups_of, rounds
 from tests.replay.episodes import result
 from tests.replay.made_sessions import claude_session
 
@@ -96,6 +98,23 @@ def test_a_match_is_about_as_long_as_its_leading_body_and_shares_its_reply(momen
     assert matched
 
 
+def test_two_leading_bodies_that_are_nearest_to_one_body_have_two_matches(recordings, pool):
+    moment = Moment(recordings[0], pool, step=30, chance=Random(0))
+    results = [slot for slot, sized in enumerate(recordings[0].segments) if sized.segment.tool == "Read"][:20]
+    tokens = {slot: recordings[0].body(slot).tokens for slot in results}
+    one, other, near, far = next(
+        (a, b, c, d)
+        for a, b, c, d in combinations(results, 4)
+        if size_gap(tokens[a], tokens[c]) <= size_gap(tokens[a], tokens[d])
+        and size_gap(tokens[b], tokens[c]) <= size_gap(tokens[b], tokens[d])
+    )
+
+    cases = moment.cases({SHIPPED: [one, other], "lru": [near, far]}, SHIPPED, most=2, ahead=9)
+
+    assert [case.group for case in cases] == [SHIPPED, SHIPPED, "lru", "lru"]
+    assert len({case.body.digest for case in cases}) == 4
+
+
 def test_what_a_turn_used_is_told_from_what_it_did_not(moments):
     cases = [case for cases in moments for case in cases]
 
@@ -112,6 +131,12 @@ def test_a_beginning_of_the_moments_is_spread_over_all_sessions(moments, recordi
 def test_the_same_seed_asks_about_the_same_bodies_and_another_about_others(recordings, pool, moments):
     assert list(rounds(recordings, pool, Draw())) == moments
     assert list(rounds(recordings, pool, Draw(seed=1))) != moments
+
+
+def test_a_lone_session_is_left_out(tmp_path):
+    claude_session(tmp_path / "lone.jsonl", "lone", turns=4)
+
+    assert recordings_of([str(tmp_path)]) == []
 
 
 def recording_of(session, *segments, source="some_agent"):
