@@ -33,14 +33,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     recordings = recordings_of(arguments.paths)
     pool = PlaceboPool()
     pool.add_recordings(recordings)
-    moments = at_most(rounds(recordings, pool, Draw(seed=arguments.seed)), arguments.uses)[: arguments.moments]
+    drawn = at_most(rounds(recordings, pool, Draw(seed=arguments.seed)), arguments.uses)
+    moments = drawn[: arguments.moments]
     say(f"{sum(map(len, moments))} cases at {len(moments)} moments, {time.monotonic() - started:.0f} s")
     lengths = Lengths(arguments.chunk, arguments.recent, arguments.reply)
     evaluator = Evaluator(judge, NatsCache(arguments.cache), lengths)
-    verdicts = evaluate(evaluator, moments, arguments.minutes)
+    verdicts, evaluated = evaluate(evaluator, moments, arguments.minutes)
     numbers = evidence(verdicts) | {"seed": arguments.seed, "wall_s": round(time.monotonic() - started)}
-    numbers["lexical"] = lexical(case for cases in moments for case in cases)
-    numbers |= {"asked": evaluator.asked, "lengths": [lengths.chunk, lengths.recent, lengths.reply]}
+    numbers["lexical"] = lexical(case for cases in drawn for case in cases)
+    numbers |= {
+        "moments": evaluated,
+        "replies": len(evaluator.keys),
+        "asked": evaluator.asked,
+        "lengths": [lengths.chunk, lengths.recent, lengths.reply],
+    }
     print(json.dumps(numbers, indent=1) if arguments.json else text_of(numbers))
 
 
@@ -91,14 +97,14 @@ def at_most(moments: Iterable[list[Case]], uses: int) -> list[list[Case]]:
     return kept
 
 
-def evaluate(evaluator: Evaluator, moments: Sequence[Sequence[Case]], minutes: float) -> list[Verdict]:
-    """The verdicts of whole moments, until the minutes are over; progress goes to stderr."""
+def evaluate(evaluator: Evaluator, moments: Sequence[Sequence[Case]], minutes: float) -> tuple[list[Verdict], int]:
+    """The verdicts of whole moments until the minutes are over, and how many moments; progress goes to stderr."""
     verdicts: list[Verdict] = []
     started = time.monotonic()
     for number, cases in enumerate(moments):
         spent_s = time.monotonic() - started
         if spent_s > 60 * minutes:
-            break
+            return verdicts, number
         if number and number % ROUND == 0:
             left_s = spent_s / number * (len(moments) - number)
             say(
@@ -106,7 +112,7 @@ def evaluate(evaluator: Evaluator, moments: Sequence[Sequence[Case]], minutes: f
                 f"{spent_s:.0f} s, all done in {left_s:.0f} s"
             )
         verdicts += [verdict_of(case, evaluator.saved_nats(case)) for case in cases]
-    return verdicts
+    return verdicts, len(moments)
 
 
 def say(line: str) -> None:
@@ -125,7 +131,7 @@ def text_of(numbers: dict[str, Any]) -> str:
     lines.append(f"{'lexical count':18} bodies {_heads(LEXICAL)}")
     for name, row in numbers["lexical"].items():
         lines.append(f"{name:18} {row['bodies']:6} {_cells(row, LEXICAL)}")
-    return "\n".join([*lines, f"{numbers['asked']} replies evaluated, {numbers['wall_s']} s"])
+    return "\n".join([*lines, f"{numbers['replies']} replies, {numbers['asked']} evaluated now, {numbers['wall_s']} s"])
 
 
 def _heads(statistics: Iterable[str]) -> str:

@@ -89,6 +89,8 @@ class Evaluator:
     lengths: Lengths = field(default_factory=Lengths)
     asked: int = 0
     """Replies evaluated by this evaluator; the others were known."""
+    keys: set[str] = field(default_factory=set)
+    """Of the replies that the cases so far rest on."""
 
     def saved_nats(self, case: Case) -> float:
         """The nats that the body saves on the reply, over its placebo. Two forward passes, or none where known."""
@@ -105,6 +107,7 @@ class Evaluator:
         context = [START, *chunk, *gap, *recent, *gap]
         question = f"{self.judge.digest} {context} {reply}"
         key = blake2b(question.encode(), digest_size=16).hexdigest()
+        self.keys.add(key)
         if key not in self.cache.known:
             self.cache.add(key, self.judge.reply_nats(context, reply))
             self.asked += 1

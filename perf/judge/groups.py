@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from ctxgc.replay.statistics import COVERAGE, SEED, SESSIONS_MIN
-from perf.judge.sampling import SHIPPED, USED, Case
+from perf.judge.sampling import SHIPPED, UNUSED, USED, Case
 
 DRAWS = 2000
 YOUNG_TURNS = 15
@@ -114,13 +114,31 @@ def _by_session(rows: Rows) -> dict[str, list[Verdict]]:
 
 
 def table(verdicts: Rows) -> dict[str, dict[str, Any]]:
-    """Each group's numbers; of the shipped policy's victims the young and the old ones too."""
+    """Each group's numbers; of the shipped policy's victims, and of any body at a collection, those of an age too."""
     groups: dict[str, list[Verdict]] = defaultdict(list)
+    counted: set[tuple[str, str]] = set()
     for verdict in verdicts:
         groups[verdict.group].append(verdict)
-        if verdict.group == SHIPPED and not YOUNG_TURNS <= verdict.age_turns <= OLD_TURNS:
-            groups["shipped, young" if verdict.age_turns < YOUNG_TURNS else "shipped, old"].append(verdict)
-    return {name: _row(rows) for name, rows in groups.items()}
+        if verdict.group == SHIPPED:
+            groups[f"shipped, {age_of(verdict)}"].append(verdict)
+        # A body that several groups hold is one body here.
+        moment = verdict.pair.rpartition("/")[0]
+        if verdict.group not in (USED, UNUSED) and (moment, verdict.body) not in counted:
+            counted.add((moment, verdict.body))
+            groups[f"any, {age_of(verdict)}"].append(verdict)
+    return {name: _row(groups[name]) for name in sorted(groups, key=_order)}
+
+
+def age_of(verdict: Verdict) -> str:
+    """The age of a body at the reply: young, middle or old."""
+    if verdict.age_turns < YOUNG_TURNS:
+        return "young"
+    return "middle" if verdict.age_turns <= OLD_TURNS else "old"
+
+
+def _order(name: str) -> tuple[bool, bool]:
+    """Policies and their rows by age behind what a turn used: a sort keeps the order of equals."""
+    return name not in (USED, UNUSED), ", " in name
 
 
 def _row(rows: Rows) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from perf.judge.recordings import SIZE_RATIO_MAX, Body, PlaceboPool, Recording, 
 
 SHIPPED = "shipped"
 USED = "used"
+UNUSED = "unused"
 REPLY_CHARS_MIN = 80
 """A shorter reply says too little to tell bodies apart."""
 BODY_TOKENS_MIN = 60
@@ -97,7 +98,7 @@ class MomentWitness:
         used = [slot for slot in run.script.uses[run.step] if slot in set(candidates)]
         if used:
             rest = [slot for slot in candidates if slot not in set(used)]
-            self.uses.append((run.step, {USED: used, "unused": rest}))
+            self.uses.append((run.step, {USED: used, UNUSED: rest}))
         return victims
 
 

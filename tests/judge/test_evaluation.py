@@ -66,6 +66,7 @@ def test_a_second_run_asks_nothing_and_says_the_same(tmp_path):
 
     assert second.saved_nats(case()) == nats
     assert (first.asked, second.asked, second.judge.asked) == (2, 0, 0)
+    assert len(second.keys) == 2
 
 
 def test_another_model_is_asked_again(tmp_path):

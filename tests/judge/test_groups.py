@@ -38,13 +38,16 @@ def test_the_lexical_count_is_of_all_drawn_bodies_and_asks_no_judge():
     assert (row["bodies"], row["used_later_percent"], row["used_later_by_placebo_percent"]) == (2, 50.0, 0.0)
 
 
-def test_the_young_and_the_old_victims_have_rows_of_their_own():
-    rows = [verdict(age_turns=age, nats=float(age)) for age in (14, 15, 40, 41)]
+def test_the_young_and_the_old_have_rows_of_their_own_and_a_body_of_two_groups_is_one_of_any():
+    ages = (14, 15, 40, 41)
+    rows = [verdict(age_turns=age, nats=float(age), body=f"b{age}", pair=f"m/{age}") for age in ages]
+    shared, other = verdict("lru", age_turns=14, body="b14", pair="m/15"), verdict("kept", age_turns=3, pair="n/1")
 
-    found = table([*rows, verdict("kept", age_turns=3)])
+    found = table([*rows, shared, other, verdict("unused", age_turns=3)])
 
     assert {name: row["bodies"] for name, row in found.items()} == {
-        "shipped": 4, "shipped, young": 1, "shipped, old": 1, "kept": 1
+        "unused": 1, "shipped": 4, "lru": 1, "kept": 1,
+        "shipped, young": 1, "any, young": 2, "shipped, middle": 2, "any, middle": 2, "shipped, old": 1, "any, old": 1,
     }  # fmt: skip
     assert (found["shipped, young"]["nats"], found["shipped, old"]["nats"]) == (14.0, 41.0)
 

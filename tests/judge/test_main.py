@@ -24,9 +24,9 @@ def clock(monkeypatch):
 def test_a_run_stops_after_its_minutes_and_between_moments():
     moments = [[case(), case(body="yankee alpha")]] * 9
 
-    verdicts = judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), moments, minutes=4)
+    verdicts, evaluated = judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), moments, minutes=4)
 
-    assert len(verdicts) == 2 * 4
+    assert (len(verdicts), evaluated) == (2 * 4, 4)
 
 
 @pytest.mark.usefixtures("clock")
@@ -43,14 +43,17 @@ def test_uses_beyond_the_asked_number_leave_no_gap_among_the_collections():
 
 
 def test_the_table_for_people_has_a_line_for_each_group_and_each_difference():
-    verdicts = judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), [[case()]], minutes=1)
+    verdicts, _ = judge_main.evaluate(Evaluator(WordJudge(), NatsCache()), [[case()]], minutes=1)
 
-    text = judge_main.text_of(evidence(verdicts) | {"lexical": lexical([case()]), "asked": 2, "wall_s": 1})
+    text = judge_main.text_of(
+        evidence(verdicts) | {"lexical": lexical([case()]), "replies": 2, "asked": 2, "wall_s": 1}
+    )
 
     assert [line.split()[0] for line in text.splitlines()] == [
         "group",
         "shipped",
         "shipped,",
+        "any,",
         "lexical",
         "shipped",
         "2",
