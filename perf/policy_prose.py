@@ -136,6 +136,8 @@ schedule that drops each body at once, without a fault, stands {schedule:.1f} po
 the provider's cache held behind it. Without a cache it
 is prediction alone: {uncached:.1f} points. Codex is where it shows, and its few long sessions make wide intervals.
 Attachments, which a daemon evicts as it ships, are not played: transcripts say too little of them.
+
+What shared words cannot tell, a small language model was asked: [the judge](judge.md).
 """
 
 MADE = """
