@@ -24,6 +24,7 @@ from typing import NamedTuple
 from ctxgc.core.masks import filter_table
 from ctxgc.core.reuse import SHIPPED, FixedFacts, ReuseWeights, fixed_logit
 from ctxgc.core.segment import Kind, State
+from ctxgc.core.window_order import WindowOrder
 
 KINDS = tuple(Kind)
 REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.TOOL_CALL, Kind.PLAN})
@@ -36,6 +37,9 @@ PINNED, OPAQUE, PENDING, ERRORED, PLANNING, WORDED = (1 << bit for bit in range(
 
 NAMES_MAX = 0xFFFF
 """Tools, and tasks, that a heap tells apart; further references are dropped (I12)."""
+
+
+_IS_INSIDE = filter_table(lambda state: state <= EVICTED)
 
 
 class Now(NamedTuple):
@@ -150,8 +154,7 @@ class Heap:
         self.resident_tokens = 0
         self.evictable_tokens = 0
         self.absent_tokens = 0
-        self._order: list[int] = []
-        self._is_ordered = True
+        self._window = WindowOrder(self.place, self.state, _IS_INSIDE)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -163,8 +166,9 @@ class Heap:
         slot = len(self.ids)
         self.ids.append(entry.id)
         self.slot_of[entry.id] = slot
-        for column in (self.kind, self.state, self.flags, self.traits):
+        for column in (self.kind, self.flags, self.traits):
             column.append(0)
+        self.state.append(FORGOTTEN)  # Costs nothing until _fill_slot sets what it is.
         self.born_peak.append(self.born_peak[-1] if slot else entry.born_turn)
         for numbers in (self.place, self.born, self.touched, self.touches, self.skeleton, self.body, self.tombstone):
             numbers.append(0)
@@ -175,18 +179,14 @@ class Heap:
         self.key.append(0.0)
         self.refs.append(())
         self.ref_kinds.append(b"")
-        self.state[slot] = FORGOTTEN  # Costs nothing until _fill sets what it is.
-        is_last = self._is_ordered and (not self._order or self.place[self._order[-1]] <= entry.place)
         self._fill_slot(slot, entry, refs)
-        if is_last:
-            if entry.state <= EVICTED:
-                self._order.append(slot)
-            self._is_ordered = True
+        if entry.state <= EVICTED:
+            self._window.append(slot)
         return slot
 
     def complete(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> None:
         """Replace a pending slot's content by the completed content; place, birth, importance, task, state, pin,
-        touches and references stay."""
+        touches and references stay, and so does the order of the window."""
         entry = replace(
             entry,
             place=self.place[slot],
@@ -198,7 +198,7 @@ class Heap:
             flags=entry.flags | self.flags[slot] & PINNED,
             state=self.state[slot],
         )
-        self.set_state(slot, FORGOTTEN)  # Costs nothing until _fill sets what it is.
+        self._add_to_sums(slot, -1)
         self._fill_slot(slot, entry, [*self.edges_of(slot), *refs])
 
     def _fill_slot(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
@@ -224,8 +224,8 @@ class Heap:
                 break
             self.born_peak[later] = entry.born_turn
         self.set_refs(slot, refs)
-        self.set_state(slot, entry.state)
-        self._is_ordered = False
+        self.state[slot] = entry.state
+        self._add_to_sums(slot, 1)
 
     def _link_pointers(self, slot: int, pointers: tuple[PointerEdge, ...]) -> int:
         """Note a new slot's pointers; the tokens that those save whose targets are in the window."""
@@ -307,14 +307,15 @@ class Heap:
         self.state[slot] = state
         self._add_to_sums(slot, 1)
         if was_inside != is_inside:
-            self._is_ordered = False
+            self._window.unsettle(slot)
             if slot in self.holders:
                 self._resize_holders(slot, 1 if is_inside else -1)
 
     def set_place(self, slot: int, place: int) -> None:
         """Move a slot in the window."""
+        self._window.unsettle(slot)
         self.place[slot] = place
-        self._is_ordered = False
+        self._window.unsettle(slot)
 
     def freed_tokens(self, slots: Iterable[int]) -> int:
         """Tokens that evicting these slots frees, tombstones paid."""
@@ -350,12 +351,8 @@ class Heap:
         return self.proofs.setdefault(slot, proof) is proof
 
     def window(self) -> Sequence[int]:
-        """Slots of the window in order. O(1) without a move since the last call, then a sort of nearly sorted data."""
-        if not self._is_ordered:
-            inside = (slot for slot, state in enumerate(self.state) if state <= EVICTED)
-            self._order = sorted(inside, key=self.place.__getitem__)
-            self._is_ordered = True
-        return self._order
+        """Slots of the window in order. O(1) without a move since the last call, then a sort of what moved."""
+        return self._window.slots()
 
     def has_flag(self, slot: int, flag: int) -> bool:
         """Whether a flag bit is set."""
@@ -396,4 +393,4 @@ class Heap:
         assert all(len(a) == len(b) for a, b in zip(self.refs, self.ref_kinds, strict=True))
         order = self.window()
         assert sorted(order) == [s for s in range(n) if self.state[s] <= EVICTED]
-        assert all(self.place[a] <= self.place[b] for a, b in pairwise(order))
+        assert all((self.place[a], a) < (self.place[b], b) for a, b in pairwise(order))
