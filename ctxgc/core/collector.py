@@ -24,10 +24,10 @@ from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, No
 from ctxgc.core.mark import mark
 from ctxgc.core.masks import and_masks, filter_table
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.reuse import ln_turns_since
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
+from ctxgc.core.turn_terms import turn_terms
 
 COLD = "cold"
 COLD_REACHED = "cold_reached"
@@ -133,8 +133,8 @@ def rank_cold(
     """
     freed, gain = heap.freed, max(rules.min_gain_tokens, 1)
     key, born, touched, weights = heap.key, heap.born, heap.touched, heap.weights
-    logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
-    ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
+    ages = turn_terms(weights.age, now.turn, heap.last_turn)  # Turns are few where slots are many.
+    idles = turn_terms(weights.idle, now.turn, heap.last_turn)
     linked = (0.0, weights.reached)
     slots = [slot for slot in compress(range(len(heap)), candidates) if freed[slot] >= gain]
     keys = [key[slot] + linked[reached[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]
