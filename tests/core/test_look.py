@@ -45,7 +45,9 @@ def looks(draw):
 
 
 PACERS = st.builds(replace, NO_LIMIT, horizon_turns=st.sampled_from([20.0, 60.0, 400.0]))
-SLACKS = st.tuples(st.sampled_from([inf, 0.0, 3000.0]), st.integers(0, 500_000), st.integers(0, 99)).map(Slack._make)
+SLACKS = st.tuples(st.sampled_from([inf, 0.0, 0.0]), st.sampled_from([0, 0, 20_000]), st.integers(0, 99)).map(
+    Slack._make
+)
 
 
 @given(looks(), st.builds(Now, st.integers(0, 90)), PACERS, SLACKS)
