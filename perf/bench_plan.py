@@ -24,7 +24,9 @@ from perf.record import best_s, median_cpu_s, record
 SEGMENTS = 10_000
 REPEATS = 15
 PARTS_PERCENT = (1, 30, 66)
-SCANS = ("find_roots", "rank_garbage", "mark", "rank_cold")
+RANKS = ("rank_garbage", "rank_cold", "first_garbage", "first_cold")
+"""By a sort of all, and by cells that are kept."""
+SCANS = ("find_roots", "mark", *RANKS)
 
 
 def main(argv: list[str]) -> None:
@@ -79,7 +81,7 @@ def count_calls(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Co
         def call(*arguments: Any) -> Any:
             work[name] += 1
             result = function(*arguments)
-            if name in ("rank_garbage", "rank_cold"):
+            if name in RANKS:
                 work["scored"] += len(result.slots)
             return result
 

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from itertools import accumulate, compress, islice
 from typing import NamedTuple
 
+from ctxgc.core.cells import RankedBodies
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
+from ctxgc.core.kept_order import first_cold, first_garbage, is_kept_order_worth
 from ctxgc.core.mark import mark
 from ctxgc.core.masks import and_masks, filter_table
 from ctxgc.core.paths import PathIndex
@@ -46,15 +48,6 @@ class Victim(NamedTuple):
     by: int
     freed_tokens: int
     score: float
-
-
-class RankedBodies(NamedTuple):
-    """Evictable bodies in the order of eviction: columns of equal length."""
-
-    slots: list[int]
-    keys: list[float]
-    freed: list[int]
-    """Tokens that evicting each frees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +76,12 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
     candidates = bytearray(evictable_mask(heap, roots))
-    garbage = rank_garbage(heap, candidates, now, rules)
+    is_kept = is_kept_order_worth(heap, candidates, before - target_tokens)
+    garbage = (
+        first_garbage(heap, candidates, now, rules, before - target_tokens)
+        if is_kept
+        else rank_garbage(heap, candidates, now, rules)
+    )
     proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
     victims = [
         Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
@@ -92,7 +90,11 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     remaining = before - sum(victim.freed_tokens for victim in victims)
     if remaining > target_tokens:
         reached = mark(heap.refs, roots)
-        cold = rank_cold(heap, candidates, reached, now, rules)
+        cold = (
+            first_cold(heap, candidates, reached, now, rules, remaining - target_tokens)
+            if is_kept
+            else rank_cold(heap, candidates, reached, now, rules)
+        )
         victims += [
             Victim(slot, is_cold[reached[slot]], -1, freed, key)
             for slot, key, freed in _first_victims(cold, remaining - target_tokens)
