@@ -144,6 +144,18 @@ class Cells:
         self._made = 0
         self._merged = 0
         """Cells after the last merge."""
+        self._claims = [True]
+
+    def claim(self) -> bool:
+        """Whether the caller alone may look at the cells, until `release`; never waits, and any thread may ask."""
+        try:
+            return self._claims.pop()  # Atomic: of two threads one finds the list empty.
+        except IndexError:
+            return False
+
+    def release(self) -> None:
+        """Let others claim the cells again."""
+        self._claims.append(True)
 
     def __len__(self) -> int:
         return len(self._cells)

@@ -75,31 +75,14 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     if before <= target_tokens:
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
-    candidates = bytearray(evictable_mask(heap, roots))
-    is_kept = is_kept_order_worth(heap, candidates, before - target_tokens)
-    garbage = (
-        first_garbage(heap, candidates, now, rules, before - target_tokens)
-        if is_kept
-        else rank_garbage(heap, candidates, now, rules)
-    )
-    proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
-    victims = [
-        Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
-        for slot, key, freed in _first_victims(garbage, before - target_tokens)
-    ]
+    # Another plan of the same heap may be under way on a worker thread: then all is sorted, and comes to the same.
+    is_kept = is_kept_order_worth(heap, evictable_mask(heap, roots), before - target_tokens) and heap.cells.claim()
+    try:
+        victims = _choose_victims(heap, roots, now, rules, before - target_tokens, is_kept=is_kept)
+    finally:
+        if is_kept:
+            heap.cells.release()
     remaining = before - sum(victim.freed_tokens for victim in victims)
-    if remaining > target_tokens:
-        reached = mark(heap.refs, roots)
-        cold = (
-            first_cold(heap, candidates, reached, now, rules, remaining - target_tokens)
-            if is_kept
-            else rank_cold(heap, candidates, reached, now, rules)
-        )
-        victims += [
-            Victim(slot, is_cold[reached[slot]], -1, freed, key)
-            for slot, key, freed in _first_victims(cold, remaining - target_tokens)
-        ]
-        remaining = before - sum(victim.freed_tokens for victim in victims)
     protected_by = (
         _tokens_by_protection(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
     )
@@ -110,6 +93,33 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
         victims=tuple(victims),
         protected_by=protected_by,
     )
+
+
+def _choose_victims(
+    heap: Heap, roots: bytearray, now: Now, rules: Rules, tokens: int, *, is_kept: bool
+) -> list[Victim]:
+    """The first victims that free so many tokens, or all: garbage, then the coldest."""
+    candidates = bytearray(evictable_mask(heap, roots))
+    garbage = (
+        first_garbage(heap, candidates, now, rules, tokens) if is_kept else rank_garbage(heap, candidates, now, rules)
+    )
+    proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
+    victims = [
+        Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
+        for slot, key, freed in _first_victims(garbage, tokens)
+    ]
+    tokens -= sum(victim.freed_tokens for victim in victims)
+    if tokens > 0:
+        reached = mark(heap.refs, roots)
+        cold = (
+            first_cold(heap, candidates, reached, now, rules, tokens)
+            if is_kept
+            else rank_cold(heap, candidates, reached, now, rules)
+        )
+        victims += [
+            Victim(slot, is_cold[reached[slot]], -1, freed, key) for slot, key, freed in _first_victims(cold, tokens)
+        ]
+    return victims
 
 
 def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> RankedBodies:

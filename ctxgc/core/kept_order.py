@@ -6,6 +6,8 @@
 
 Whether a proof holds changes with time and with departures. So a body with a proof never stands among the cold, and a
 body whose proof is found not to hold leaves the garbage: nothing has to be told of either change.
+
+Cells change while a plan looks, and plans of a heap may run on two threads: claim the cells (`Cells.claim`) before.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def first_garbage(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Ru
     cells, _ = _cells_of(heap, candidates, now, rules)
     proven: Mask
     if SHALLOW_PART * tokens < heap.evictable_tokens:
-        proven = _Proven(heap, candidates, now, rules)
+        proven = _HoldingProofs(heap, candidates, now, rules)
     else:
         proven = bytearray(len(heap))
         for slot in garbage_slots(heap, candidates, now, rules):
@@ -57,7 +59,7 @@ def first_cold(
     return cells.lowest(terms, Wanted(candidates, max(rules.min_gain_tokens, 1), tokens), loose)
 
 
-class _Proven:
+class _HoldingProofs:
     """1 for each candidate whose proof holds now, found out only for what a plan looks at."""
 
     def __init__(self, heap: Heap, candidates: bytes | bytearray, now: Now, rules: Rules) -> None:

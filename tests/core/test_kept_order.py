@@ -1,6 +1,6 @@
 """A plan over cells that are kept names the victims that a sort of all names, in the same order, after any history."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -152,6 +152,25 @@ def test_an_error_whose_proof_begins_to_hold_after_a_plan_is_garbage_in_the_next
     todo = plan_by(heap, paths, target, Now(born + 9), rules, is_kept=True)
 
     assert [victim.slot for victim in todo.victims] == [slot]
+
+
+def test_a_plan_that_finds_the_cells_claimed_sorts_all_and_a_failing_plan_claims_them_no_longer(monkeypatch):
+    heap, paths = session_like(60)
+    target = heap.resident_tokens * 8 // 10
+    expected = plan_by(heap, paths, target, Now(40), Rules(), is_kept=True)
+    heap.touch(30, 39)
+    stand = len(heap.cells)
+
+    assert heap.cells.claim()
+    assert plan_by(heap, paths, target, Now(40), Rules(), is_kept=True).victims
+    assert len(heap.cells) == stand
+    heap.cells.release()
+
+    monkeypatch.setattr("ctxgc.core.collector.first_garbage", lambda *_: 1 / 0)
+    with suppress(ZeroDivisionError):
+        plan_by(heap, paths, target, Now(40), Rules(), is_kept=True)
+    assert expected.victims
+    assert heap.cells.claim()
 
 
 def test_a_body_that_joins_a_cell_widens_the_turns_that_bound_it():
