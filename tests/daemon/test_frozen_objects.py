@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from ctxgc.daemon.freed_memory import cached_functions, fill_free_blocks
 from ctxgc.daemon.sessions import frozen_objects
-from ctxgc.daemon.sessions.frozen_objects import FREEZE_SEGMENTS, FrozenObjects
+from ctxgc.daemon.sessions.frozen_objects import FREEZE_SEGMENTS, FrozenObjects, collector_paused
+from ctxgc.daemon.sessions.session_index import SessionIndex
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_over, open_stash
 
@@ -46,6 +47,39 @@ async def test_a_session_that_woke_is_out_of_the_collectors_sight(monkeypatch):
 
             assert len(session.heap) == 1
             assert not is_seen(session.indexes)
+
+
+async def test_no_full_collection_runs_while_a_session_wakes_and_collections_go_on_after(monkeypatch):
+    was_on = []
+    from_rows = SessionIndex.from_rows
+
+    def watched(rows, settings):
+        was_on.append(gc.isenabled())
+        return from_rows(rows, settings)
+
+    monkeypatch.setattr(SessionIndex, "from_rows", watched)
+    async with open_stash(SqliteStash(MEMORY)) as stash:
+        async with bench_over(stash) as bench:
+            await bench.call("session.open", session="s")
+            await bench.call("segment.add", session="client:s", segment={"kind": "user", "text": "the ferry"})
+            key = await bench.services.registry.resolve("client:s")
+        async with bench_over(stash) as bench:
+            with collector_paused():
+                await bench.services.registry.get(key)
+                assert not gc.isenabled(), "another session still wakes"
+
+    assert was_on == [False]
+    assert gc.isenabled()
+
+
+def test_many_objects_that_came_during_a_pause_are_frozen_and_few_are_not():
+    with collector_paused():
+        few = [[] for _ in range(10)]
+    assert is_seen(few[0])
+
+    with collector_paused():
+        many = [[] for _ in range(20_000)]
+    assert not is_seen(many[0])
 
 
 def test_a_cycle_that_was_frozen_goes_once_the_daemon_is_quiet_and_sessions_fell_asleep():
