@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).parent.parent
 HISTORY = Path(__file__).parent / "history.jsonl"
@@ -40,6 +41,21 @@ def best_s(work: Callable[[], object], repeats: int = 5) -> float:
         work()
         took_s.append(time.perf_counter() - started)
     return min(took_s)
+
+
+def median_cpu_s(work: Callable[[], object], repeats: int = 5, before: Callable[[], object] | None = None) -> float:
+    """The median of some runs, in seconds of the thread's CPU: neighbours on the machine are not in it.
+
+    `before` comes before each run and is not timed.
+    """
+    took_s = []
+    for _ in range(repeats):
+        if before is not None:
+            before()
+        started = time.thread_time()
+        work()
+        took_s.append(time.thread_time() - started)
+    return median(took_s)
 
 
 def line(result: Mapping[str, object]) -> str:

@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from itertools import accumulate, compress, islice
 from typing import NamedTuple
 
+from ctxgc.core.cells import RankedBodies
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
+from ctxgc.core.kept_order import first_cold, first_garbage, is_kept_order_worth
 from ctxgc.core.mark import mark
 from ctxgc.core.masks import and_masks, filter_table
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.reuse import ln_turns_since
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
+from ctxgc.core.turn_terms import turn_terms
 
 COLD = "cold"
 COLD_REACHED = "cold_reached"
@@ -46,15 +48,6 @@ class Victim(NamedTuple):
     by: int
     freed_tokens: int
     score: float
-
-
-class RankedBodies(NamedTuple):
-    """Evictable bodies in the order of eviction: columns of equal length."""
-
-    slots: list[int]
-    keys: list[float]
-    freed: list[int]
-    """Tokens that evicting each frees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +75,14 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     if before <= target_tokens:
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
-    candidates = bytearray(evictable_mask(heap, roots))
-    garbage = rank_garbage(heap, candidates, now, rules)
-    proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
-    victims = [
-        Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
-        for slot, key, freed in _first_victims(garbage, before - target_tokens)
-    ]
+    # Another plan of the same heap may be under way on a worker thread: then all is sorted, and comes to the same.
+    is_kept = is_kept_order_worth(heap, evictable_mask(heap, roots), before - target_tokens) and heap.cells.claim()
+    try:
+        victims = _choose_victims(heap, roots, now, rules, before - target_tokens, is_kept=is_kept)
+    finally:
+        if is_kept:
+            heap.cells.release()
     remaining = before - sum(victim.freed_tokens for victim in victims)
-    if remaining > target_tokens:
-        reached = mark(heap.refs, roots)
-        cold = rank_cold(heap, candidates, reached, now, rules)
-        victims += [
-            Victim(slot, is_cold[reached[slot]], -1, freed, key)
-            for slot, key, freed in _first_victims(cold, remaining - target_tokens)
-        ]
-        remaining = before - sum(victim.freed_tokens for victim in victims)
     protected_by = (
         _tokens_by_protection(heap, roots, {victim.slot for victim in victims}) if remaining > target_tokens else ()
     )
@@ -108,6 +93,33 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
         victims=tuple(victims),
         protected_by=protected_by,
     )
+
+
+def _choose_victims(
+    heap: Heap, roots: bytearray, now: Now, rules: Rules, tokens: int, *, is_kept: bool
+) -> list[Victim]:
+    """The first victims that free so many tokens, or all: garbage, then the coldest."""
+    candidates = bytearray(evictable_mask(heap, roots))
+    garbage = (
+        first_garbage(heap, candidates, now, rules, tokens) if is_kept else rank_garbage(heap, candidates, now, rules)
+    )
+    proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
+    victims = [
+        Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
+        for slot, key, freed in _first_victims(garbage, tokens)
+    ]
+    tokens -= sum(victim.freed_tokens for victim in victims)
+    if tokens > 0:
+        reached = mark(heap.refs, roots)
+        cold = (
+            first_cold(heap, candidates, reached, now, rules, tokens)
+            if is_kept
+            else rank_cold(heap, candidates, reached, now, rules)
+        )
+        victims += [
+            Victim(slot, is_cold[reached[slot]], -1, freed, key) for slot, key, freed in _first_victims(cold, tokens)
+        ]
+    return victims
 
 
 def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> RankedBodies:
@@ -133,8 +145,8 @@ def rank_cold(
     """
     freed, gain = heap.freed, max(rules.min_gain_tokens, 1)
     key, born, touched, weights = heap.key, heap.born, heap.touched, heap.weights
-    logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
-    ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
+    ages = turn_terms(weights.age, now.turn, heap.last_turn)  # Turns are few where slots are many.
+    idles = turn_terms(weights.idle, now.turn, heap.last_turn)
     linked = (0.0, weights.reached)
     slots = [slot for slot in compress(range(len(heap)), candidates) if freed[slot] >= gain]
     keys = [key[slot] + linked[reached[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]

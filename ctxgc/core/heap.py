@@ -19,11 +19,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log
+from operator import ge
 from typing import NamedTuple
 
+from ctxgc.core.cells import BodyColumns, Cells
 from ctxgc.core.masks import filter_table
 from ctxgc.core.reuse import SHIPPED, FixedFacts, ReuseWeights, fixed_logit
 from ctxgc.core.segment import Kind, State
+from ctxgc.core.window_order import WindowOrder
 
 KINDS = tuple(Kind)
 REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.TOOL_CALL, Kind.PLAN})
@@ -36,6 +39,9 @@ PINNED, OPAQUE, PENDING, ERRORED, PLANNING, WORDED = (1 << bit for bit in range(
 
 NAMES_MAX = 0xFFFF
 """Tools, and tasks, that a heap tells apart; further references are dropped (I12)."""
+
+
+_IS_INSIDE = filter_table(lambda state: state <= EVICTED)
 
 
 class Now(NamedTuple):
@@ -150,8 +156,9 @@ class Heap:
         self.resident_tokens = 0
         self.evictable_tokens = 0
         self.absent_tokens = 0
-        self._order: list[int] = []
-        self._is_ordered = True
+        self._window = WindowOrder(self.place, self.state, _IS_INSIDE)
+        self.cells = Cells(BodyColumns(self.key, self.born, self.touched, self.freed))
+        """The order of eviction, where plans want it kept. A slot drops out before what ranks it changes."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -163,8 +170,9 @@ class Heap:
         slot = len(self.ids)
         self.ids.append(entry.id)
         self.slot_of[entry.id] = slot
-        for column in (self.kind, self.state, self.flags, self.traits):
+        for column in (self.kind, self.flags, self.traits):
             column.append(0)
+        self.state.append(FORGOTTEN)  # Costs nothing until _fill_slot sets what it is.
         self.born_peak.append(self.born_peak[-1] if slot else entry.born_turn)
         for numbers in (self.place, self.born, self.touched, self.touches, self.skeleton, self.body, self.tombstone):
             numbers.append(0)
@@ -175,18 +183,13 @@ class Heap:
         self.key.append(0.0)
         self.refs.append(())
         self.ref_kinds.append(b"")
-        self.state[slot] = FORGOTTEN  # Costs nothing until _fill sets what it is.
-        is_last = self._is_ordered and (not self._order or self.place[self._order[-1]] <= entry.place)
         self._fill_slot(slot, entry, refs)
-        if is_last:
-            if entry.state <= EVICTED:
-                self._order.append(slot)
-            self._is_ordered = True
+        if entry.state <= EVICTED:
+            self._window.append(slot)
         return slot
 
     def complete(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> None:
-        """Replace a pending slot's content by the completed content; place, birth, importance, task, state, pin,
-        touches and references stay."""
+        """Replace a pending slot's content. Place, birth, importance, task, state, pin, touches and references stay."""
         entry = replace(
             entry,
             place=self.place[slot],
@@ -198,7 +201,7 @@ class Heap:
             flags=entry.flags | self.flags[slot] & PINNED,
             state=self.state[slot],
         )
-        self.set_state(slot, FORGOTTEN)  # Costs nothing until _fill sets what it is.
+        self._add_to_sums(slot, -1)
         self._fill_slot(slot, entry, [*self.edges_of(slot), *refs])
 
     def _fill_slot(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
@@ -224,8 +227,8 @@ class Heap:
                 break
             self.born_peak[later] = entry.born_turn
         self.set_refs(slot, refs)
-        self.set_state(slot, entry.state)
-        self._is_ordered = False
+        self.state[slot] = entry.state
+        self._add_to_sums(slot, 1)
 
     def _link_pointers(self, slot: int, pointers: tuple[PointerEdge, ...]) -> int:
         """Note a new slot's pointers; the tokens that those save whose targets are in the window."""
@@ -240,7 +243,7 @@ class Heap:
 
     def _resize_holders(self, target: int, sign: int) -> None:
         """A target enters the window or leaves it: each holder shows fewer lines itself, or all of its lines."""
-        for holder in self.holders[target]:
+        for holder in self.holders.get(target, ()):
             saved = sum(edge.saved_tokens for edge in self.pointers[holder] if edge.target == target)
             self._add_to_sums(holder, -1)
             self.body[holder] -= sign * saved
@@ -258,12 +261,13 @@ class Heap:
     def _score_slot(self, slot: int) -> None:
         logit = fixed_logit(self.weights, self.reuse_facts(slot), self.importance[slot])
         self.logit[slot] = logit
+        self.cells.drop(slot)
         self.key[slot] = logit - log(max(self.freed[slot], 1))
 
     def reuse_facts(self, slot: int) -> FixedFacts:
         """The facts of a slot that the estimate of reuse rests on."""
-        refs, namings = len(self.refs[slot]), self.namings[slot]
-        return FixedFacts(KINDS[self.kind[slot]], self.traits[slot], self.body[slot], refs, namings)
+        kind, refs = KINDS[self.kind[slot]], len(self.refs[slot])
+        return FixedFacts(kind, self.traits[slot], self.body[slot], refs, self.namings[slot])
 
     def set_refs(self, slot: int, refs: Iterable[tuple[int, int]]) -> None:
         """Replace a slot's references. Targets must be older slots."""
@@ -282,10 +286,9 @@ class Heap:
 
     def cost_of(self, slot: int) -> int:
         """The slot's cost in the window now, in raw tokens; 0 outside of the window."""
-        state = self.state[slot]
-        if state == RESIDENT:
-            return self.skeleton[slot] + self.body[slot]
-        return self.skeleton[slot] + self.tombstone[slot] if state == EVICTED else 0
+        if self.state[slot] > EVICTED:
+            return 0
+        return self.skeleton[slot] + (self.body[slot] if self.state[slot] == RESIDENT else self.tombstone[slot])
 
     def whole_body_tokens(self, slot: int) -> int:
         """Tokens of a slot's body as its host sent the body: a tombstone names this size, whatever its pointers do."""
@@ -294,27 +297,27 @@ class Heap:
 
     def _add_to_sums(self, slot: int, sign: int) -> None:
         self.resident_tokens += sign * self.cost_of(slot)
-        state = self.state[slot]
-        if state == RESIDENT and self.evictable_kind_table[self.kind[slot]]:
-            self.evictable_tokens += sign * self.body[slot]
-        elif state == EVICTED:
+        if self.state[slot] == RESIDENT:
+            self.evictable_tokens += sign * self.body[slot] * self.evictable_kind_table[self.kind[slot]]
+        elif self.state[slot] == EVICTED:
             self.absent_tokens += sign * self.freed[slot]
 
     def set_state(self, slot: int, state: int) -> None:
         """Move a slot to a state; the sums follow. O(1)."""
+        self.cells.drop(slot)
         self._add_to_sums(slot, -1)
         was_inside, is_inside = self.state[slot] <= EVICTED, state <= EVICTED
         self.state[slot] = state
         self._add_to_sums(slot, 1)
         if was_inside != is_inside:
-            self._is_ordered = False
-            if slot in self.holders:
-                self._resize_holders(slot, 1 if is_inside else -1)
+            self._window.unsettle(slot)
+            self._resize_holders(slot, 1 if is_inside else -1)
 
     def set_place(self, slot: int, place: int) -> None:
         """Move a slot in the window."""
+        self._window.unsettle(slot)
         self.place[slot] = place
-        self._is_ordered = False
+        self._window.unsettle(slot)
 
     def freed_tokens(self, slots: Iterable[int]) -> int:
         """Tokens that evicting these slots frees, tombstones paid."""
@@ -341,21 +344,19 @@ class Heap:
 
     def touch(self, slot: int, turn: int) -> None:
         """An observed use; a turn counts once, as in the stash. O(1)."""
+        self.cells.drop(slot)
         self.touches[slot] += turn > self.touched[slot]
         self.touched[slot] = max(self.touched[slot], turn)
         self.last_turn = max(self.last_turn, turn)
 
     def record_proof(self, slot: int, proof: Proof) -> bool:
         """Remember a proof; the first one stands. True if it is new."""
+        self.cells.drop(slot)
         return self.proofs.setdefault(slot, proof) is proof
 
     def window(self) -> Sequence[int]:
-        """Slots of the window in order. O(1) without a move since the last call, then a sort of nearly sorted data."""
-        if not self._is_ordered:
-            inside = (slot for slot, state in enumerate(self.state) if state <= EVICTED)
-            self._order = sorted(inside, key=self.place.__getitem__)
-            self._is_ordered = True
-        return self._order
+        """Slots of the window in order. O(1) without a move since the last call, then a sort of what moved."""
+        return self._window.slots()
 
     def has_flag(self, slot: int, flag: int) -> bool:
         """Whether a flag bit is set."""
@@ -376,8 +377,8 @@ class Heap:
     def check_invariants(self) -> None:
         """Raise `AssertionError` unless every invariant of the heap holds. O(n); for tests."""
         n = len(self.ids)
-        assert all(peak >= born for peak, born in zip(self.born_peak, self.born, strict=True))
-        assert all(a <= b for a, b in pairwise(self.born_peak))
+        assert list(self.born_peak) == sorted(self.born_peak)
+        assert all(map(ge, self.born_peak, self.born))
         assert all(self.freed[slot] == self.body[slot] - self.tombstone[slot] for slot in range(n))
         columns = (self.kind, self.state, self.flags, self.place, self.born, self.touched, self.touches, self.skeleton)
         counts = (self.body, self.tombstone, self.freed, self.traits, self.namings)
@@ -385,8 +386,7 @@ class Heap:
         assert all(len(column) == n for column in (*columns, *counts, *worth))
         assert self.slot_of == {id_: slot for slot, id_ in enumerate(self.ids)}
         assert self.resident_tokens == sum(map(self.cost_of, range(n))), "I4"
-        absent = (self.freed[s] for s in range(n) if self.state[s] == EVICTED)
-        assert self.absent_tokens == sum(absent), "I4"
+        assert self.absent_tokens == sum(self.freed[s] for s in range(n) if self.state[s] == EVICTED), "I4"
         bodies = (self.body[s] for s in range(n) if self.state[s] == RESIDENT and self.has_evictable_kind(s))
         assert self.evictable_tokens == sum(bodies), "I4"
         assert all(target < slot for slot in range(n) for target in self.refs[slot])
@@ -395,5 +395,6 @@ class Heap:
         assert all(target < slot for target, slot in led)
         assert all(len(a) == len(b) for a, b in zip(self.refs, self.ref_kinds, strict=True))
         order = self.window()
+        self.cells.check_invariants()
         assert sorted(order) == [s for s in range(n) if self.state[s] <= EVICTED]
-        assert all(self.place[a] <= self.place[b] for a, b in pairwise(order))
+        assert all((self.place[a], a) < (self.place[b], b) for a, b in pairwise(order))

@@ -22,21 +22,23 @@ tokens. Source: measured by replay of recorded sessions, docs/design/collector.m
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, evictable_mask, plan
+from ctxgc.core.cut import PlacedBodies, Weights, best_cut, profitable_bodies
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.mark import mark
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.prompt_cache import WARM, CacheState
 from ctxgc.core.regret_law import Slack
-from ctxgc.core.reuse import ln_turns_since, probability
+from ctxgc.core.reuse import probability
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
+from ctxgc.core.turn_terms import turn_terms
 
 FAULT_CALL_TOKENS = 60
 """The recall's own call, written once and read again."""
@@ -108,16 +110,14 @@ def reuse_chances(
 ) -> list[float]:
     """The estimate of `core.reuse`. A replay may put perfect knowledge in its place."""
     weights, logit, born, touched = heap.weights, heap.logit, heap.born, heap.touched
-    logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
-    ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
+    ages = turn_terms(weights.age, now.turn, heap.last_turn)
+    idles = turn_terms(weights.idle, now.turn, heap.last_turn)
     linked = (0.0, weights.reached)
     proof = weights.garbage
-    return [
-        probability(
-            logit[slot] + ages[born[slot]] + idles[touched[slot]] + linked[reached[slot]] + proof * (slot in garbage)
-        )
-        for slot in slots
-    ]
+    logits = [logit[slot] + ages[born[slot]] + idles[touched[slot]] + linked[reached[slot]] for slot in slots]
+    if garbage:
+        logits = [each + proof if slot in garbage else each for slot, each in zip(slots, logits, strict=True)]
+    return list(map(probability, logits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +203,19 @@ def _saving_of_eviction(freed_tokens: int, rules: PacerRules, *, is_cached: bool
     return freed_tokens * ((0.0 if is_cached else write) + read * rules.horizon_turns)
 
 
+def _weights(heap: Heap, pacer: PacerRules) -> Weights:
+    return Weights(
+        saving_cached=_saving_of_eviction(1, pacer, is_cached=True),
+        saving_uncached=_saving_of_eviction(1, pacer, is_cached=False),
+        read=pacer.prices.read,
+        write=pacer.prices.write,
+        fault_cost=_fault_cost(heap, pacer),
+        gain_min=max(pacer.rules.min_gain_tokens, 1),
+        freed_min=FREED_TOKENS_MIN,
+        rewrite_margin=REWRITE_MARGIN,
+    )
+
+
 class Allowance(NamedTuple):
     """The pacer's allowance from a session before a request (`core.regret_budget`)."""
 
@@ -232,20 +245,26 @@ def decide_collection(
     if not cache.is_cold and not is_look_due(heap, allowance.grown_tokens):
         return None
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
-    worth = _profitable_victims(heap, roots, now, pacer, cache)
+    candidates = evictable_mask(heap, roots)
+    garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
+    reached = mark(heap.refs, roots)
+    weights = _weights(heap, pacer)
+    cut = profitable_bodies(
+        heap, candidates, lambda slots: pacer.chances(heap, slots, now, reached, garbage), weights, cache
+    )
     if not cache.is_cold:
-        worth = _best_cut(heap, worth, pacer, cache, allowance.slack)
-    if not worth:
+        cut = best_cut(cut, cache.read_tokens(heap.resident_tokens), weights, cache, allowance.slack)
+    if not cut.slots:
         return None
-    victims = [victim for _, victim in worth]
-    remaining = heap.resident_tokens - sum(victim.freed_tokens for victim in victims)
+    proofs = [heap.proofs[slot] if slot in garbage else VALUE for slot in cut.slots]
+    remaining = heap.resident_tokens - sum(cut.freed)
     value_plan = Plan(
         target_tokens=remaining,
         before_tokens=heap.resident_tokens,
         remaining_tokens=remaining,
-        victims=tuple(victims),
+        victims=tuple(map(Victim._make, zip(cut.slots, *zip(*proofs, strict=True), cut.freed, cut.gains, strict=True))),
     )
-    return Decision("value", value_plan, effects_of_eviction(heap, victims, cache))
+    return Decision("value", value_plan, _effects_of_cut(heap, cut, cache))
 
 
 def is_look_due(heap: Heap, grown_tokens: int) -> bool:
@@ -256,10 +275,6 @@ def is_look_due(heap: Heap, grown_tokens: int) -> bool:
 def due_tokens(heap: Heap) -> int:
     """How many evictable tokens must come before a warm window is looked at again."""
     return max(FREED_TOKENS_MIN, heap.evictable_tokens // LOOK_PART_MIN)
-
-
-Placed = tuple[int, Victim]
-"""A victim with the tokens of the window before its slot."""
 
 
 def _plan_over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Plan | None:
@@ -276,57 +291,6 @@ def _plan_over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) 
         if freed and (is_reached or freed >= max((limit - target) // GAP_PART_MIN, FREED_TOKENS_MIN))
         else None
     )
-
-
-def _profitable_victims(heap: Heap, roots: bytearray, now: Now, pacer: PacerRules, cache: CacheState) -> list[Placed]:
-    """Every body with a positive gain, in window order; the score is the gain."""
-    candidates = evictable_mask(heap, roots)
-    state, skeleton, body, tombstone, freed = heap.state, heap.skeleton, heap.body, heap.tombstone, heap.freed
-    window, gain_min = heap.window(), max(pacer.rules.min_gain_tokens, 1)
-    costs = [skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot]) for slot in window]
-    starts = {
-        slot: start
-        for slot, start in zip(window, accumulate(costs, initial=0), strict=False)  # One more: the window's end.
-        if candidates[slot] and freed[slot] >= gain_min
-    }
-    garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
-    needed = pacer.chances(heap, list(starts), now, mark(heap.refs, roots), garbage)
-    cached_end = cache.read_tokens(heap.resident_tokens)
-    # The formula at the top of this file; all bodies share the price of a token and of a fault.
-    fault_cost, write = _fault_cost(heap, pacer), pacer.prices.write
-    saving, saving_uncached = (
-        _saving_of_eviction(1, pacer, is_cached=True),
-        _saving_of_eviction(1, pacer, is_cached=False),
-    )
-    found = []
-    for (slot, start), chance in zip(starts.items(), needed, strict=True):
-        saved = freed[slot] * (saving if start < cached_end else saving_uncached)
-        gain = saved - chance * (fault_cost + write * body[slot])
-        if gain > 0:
-            reason, by = heap.proofs[slot] if slot in garbage else VALUE
-            found.append((start, Victim(slot, reason, by, freed[slot], gain)))
-    return found
-
-
-def _best_cut(heap: Heap, worth: list[Placed], pacer: PacerRules, cache: CacheState, slack: Slack) -> list[Placed]:
-    """The suffix of victims whose gains most exceed the rewrite of the cached tokens kept behind the first victim.
-
-    No cut costs the next request more than the regret law allows.
-    """
-    read, write, _ = pacer.prices
-    end = cache.read_tokens(heap.resident_tokens)
-    gains = freed = gone = best_net = 0.0
-    depth = 0
-    for count, (position, victim) in enumerate(reversed(worth), 1):
-        # What stays of the victim's own slot follows the edit or is the edit: the next request writes it again too.
-        gone += max(0, min(end - position, victim.freed_tokens))
-        gains, freed = gains + victim.score, freed + victim.freed_tokens
-        rewrite = (write - read) * (end - cache.read_tokens(position) - gone)
-        net = gains - REWRITE_MARGIN * rewrite
-        is_better = net > best_net and freed >= FREED_TOKENS_MIN
-        if is_better and rewrite - read * freed <= slack.cost_max(gains, rewrite):
-            best_net, depth = net, count
-    return worth[len(worth) - depth :]
 
 
 class Effects(NamedTuple):
@@ -374,6 +338,15 @@ def effects_of_eviction(heap: Heap, victims: Sequence[Victim], cache: CacheState
         position += skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot])
     rewritten = end - cache.read_tokens(first) - gone if cached_freed else 0
     return Effects(rewritten, cached_freed, sum(out.values()) - cached_freed)
+
+
+def _effects_of_cut(heap: Heap, cut: PlacedBodies, cache: CacheState) -> Effects:
+    """As `effects_of_eviction`, of bodies whose places are known. O(bodies)."""
+    end = cache.read_tokens(heap.resident_tokens)
+    cached = bisect_left(cut.starts, end)  # Behind the cache nothing is written twice.
+    cached_freed = sum(cut.freed[:cached])
+    rewritten = end - cache.read_tokens(cut.starts[0]) - sum(cut.cached_freed(end)) if cached_freed else 0
+    return Effects(rewritten, cached_freed, sum(cut.freed) - cached_freed)
 
 
 def effects_of_return(heap: Heap, slots: Collection[int]) -> Effects:

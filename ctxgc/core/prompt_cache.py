@@ -14,6 +14,7 @@ every prefix of the last request, in the provider's steps, as long as the cache 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ctxgc.core.provider_cache import ReadablePrefixes
@@ -55,6 +56,13 @@ class CacheState(NamedTuple):
             return self.ends[count - 1] if count else 0
         tokens = self.hidden_tokens + min(self.prefix_tokens, edit_tokens)
         return tokens - tokens % self.step_tokens - self.hidden_tokens
+
+    def reads_tokens(self, edits_tokens: Sequence[int]) -> list[int]:
+        """`read_tokens` of each of several first edits."""
+        if self.is_cold or self.ends is not None or self.step_tokens != 1:
+            return list(map(self.read_tokens, edits_tokens))
+        prefix = self.prefix_tokens
+        return [edit if edit < prefix else prefix for edit in edits_tokens]
 
     def worst_case_for_edit(self, window_tokens: int, hidden_tokens: int) -> CacheState:
         """The same cache where nothing is known of what an edit leaves readable: nothing at all, in the worst case."""

@@ -96,7 +96,7 @@ class Daemon:
         stash = SqliteStash(_stash_path(self.config), reserve_bytes=self.config.stash.reserve_bytes)
         await stash.open()
         worker = ThreadPoolExecutor(1, thread_name_prefix="ctxgc-worker")
-        scrubber: asyncio.Task[None] | None = None
+        chores: list[asyncio.Task[None]] = []
         try:
             services = self._build_services(stash, worker)
             if self._is_reload_due:
@@ -109,16 +109,18 @@ class Daemon:
             watcher = Watcher(services, self.spawn)
             control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
             server.set_dispatch(Verbs(services, control, server.run_task))
-            scrubber = asyncio.create_task(scrub_memory_after_forgets(services, cached_functions()))
+            frozen = services.registry.frozen_objects
+            chores.append(asyncio.create_task(scrub_memory_after_forgets(services, cached_functions())))
+            chores.append(asyncio.create_task(frozen.collect_when_quiet(lambda: server.traffic.requests)))
             async with self._serve_sockets(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)
                 await self._wait_until_stopped(server, watcher)
                 await watcher.close()
         finally:
-            if scrubber is not None:
-                scrubber.cancel()
-                await asyncio.gather(scrubber, return_exceptions=True)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
             await stash.close()
             worker.shutdown(wait=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ctxgc.core.elisions import pack_elisions, unpack_elisions
@@ -45,6 +46,9 @@ SESSION_COLUMNS = (
     *("window_max_tokens", "task", "turn", "created_s", "updated_s", "hidden_tokens", "ratio", "skipped_records"),
     *("number", "faults", "pacing", "closed", "forgotten"),
 )
+
+PIECES_KEPT_MAX = 4_096
+"""Texts of pieces that stay parsed."""
 
 encode_json = json.JSONEncoder(separators=(",", ":")).encode
 """A shared encoder: `json.dumps` with other separators makes an encoder at each call."""
@@ -138,7 +142,7 @@ def segment_row(
         segment=segment,
         digest=digest,
         skeleton_tokens=skeleton_tokens,
-        pieces=tuple(map(tuple, json.loads(pieces))) if pieces else (),
+        pieces=unpack_pieces(pieces),
         tombstone_tokens=tombstone_tokens,
         edges=edges,
         state=_STATES[state],
@@ -177,6 +181,12 @@ def pack_list(items: Sequence[Any]) -> str:
 def unpack_list(text: str) -> tuple[str, ...]:
     """The list of strings that `pack` wrote."""
     return tuple(json.loads(text)) if text else ()
+
+
+@lru_cache(PIECES_KEPT_MAX)
+def unpack_pieces(text: str) -> tuple[tuple[str, int, int], ...]:
+    """The (name, bytes, tokens) of each piece that `pack_list` wrote: a session's rows have few texts of them."""
+    return tuple((name, size, tokens) for name, size, tokens in json.loads(text)) if text else ()
 
 
 def pack_facts(facts: CallFacts) -> str:

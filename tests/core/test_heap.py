@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, PINNED, RESIDENT, Heap, HeapEntry
 from ctxgc.core.segment import Kind
+from ctxgc.core.window_order import WindowOrder
 from tests.core.strategies import entries, heaps
 
 
@@ -48,6 +49,43 @@ def test_a_completed_call_keeps_its_pin_and_loses_its_pending_flag():
 
     assert heap.flags[0] == PINNED
     assert heap.resident_tokens == 50
+
+
+def test_an_answer_does_not_sort_the_window_again():
+    heap = Heap()
+    for number in range(3):
+        heap.admit(an_entry(f"s{number}", place=number, flags=PENDING))
+    window = heap.window()
+
+    heap.complete(1, an_entry("s1", place=99, body=50))
+    heap.admit(an_entry("s3", place=3))
+
+    assert heap.window() is window  # A sort makes a new list.
+    assert list(window) == [0, 1, 2, 3]
+
+
+def test_a_rewind_of_the_last_turns_looks_at_no_place_of_the_turns_before():
+    places = CountedPlaces(range(4096))
+    order = WindowOrder(places, bytearray(4096), bytes([1] + [0] * 255))
+    for slot in range(4096):
+        order.append(slot)
+    places.looks = 0
+
+    order.unsettle(4000)
+    order.unsettle(4090)
+    assert order.slots() == list(range(4096))
+
+    assert places.looks <= 200
+
+
+class CountedPlaces(list):
+    """Places that count how often anybody looks at one."""
+
+    looks = 0
+
+    def __getitem__(self, slot):
+        self.looks += 1
+        return super().__getitem__(slot)
 
 
 def test_a_completed_call_stays_where_it_stood_and_keeps_its_references():

@@ -218,6 +218,7 @@ class Feed:
                     await reading.session.ensure_text_index()
                 prepared = await self._run_on_worker(self._services.intake.prepare_segments, segments)
                 self._apply_events(reading, tx, batch, iter(prepared))
+            self._services.registry.frozen_objects.note_made(len(segments))
 
     async def _open_reading(self, name: str) -> FileReading:
         reading = self.readings.get(name)

@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 
 from ctxgc.core.errors import BadParams, NotFound
 from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.sessions.frozen_objects import FrozenObjects
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.session_index import SessionSettings
 from ctxgc.stash.contract import SessionRow, Stash
@@ -55,6 +56,7 @@ class Registry:
         self._stash = stash
         self._clock = clock
         self._segments_max = segments_max
+        self.frozen_objects = FrozenObjects()
         self._awake: OrderedDict[SessionKey, Session] = OrderedDict()
         self._living: WeakValueDictionary[SessionKey, Session] = WeakValueDictionary()
         self._waking: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
@@ -146,6 +148,7 @@ class Registry:
         known = row or replace(new or SessionRow(key=key), number=draw_session_number())
         session = await Session.wake(known, self._stash, self.settings, self._clock, is_new=row is None)
         self._living[key] = session
+        self.frozen_objects.note_made(len(session.heap))
         return session
 
     def _put_excess_to_sleep(self) -> None:
@@ -163,3 +166,4 @@ class Registry:
             segments -= len(session.heap)
             entries -= session.index.entry_count
             del self._awake[key]
+            self.frozen_objects.note_dropped()

@@ -26,6 +26,7 @@ from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Renderer, Segment, SessionKey, legacy_session_number, parse_address
 from ctxgc.core.trust import Trust
+from ctxgc.daemon.sessions.frozen_objects import collector_paused
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacing_state import stored_trust
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
@@ -220,12 +221,14 @@ class Session:
 
     async def _load_indexes(self) -> None:
         newest = await self._stash.collections(self.key, limit=1)
-        rows = await self._stash.rows(self.key)
         settings = indexes = None
-        while settings is not self.settings:  # A reload meanwhile changes what is built from them.
-            settings = self.settings
-            # Beside the loop, in an object that nobody else has: ten thousand rows would stall every other session.
-            indexes = await asyncio.to_thread(SessionIndex.from_rows, rows, settings)
+        with collector_paused():
+            rows = await self._stash.rows(self.key)
+            while settings is not self.settings:  # A reload meanwhile changes what is built from them.
+                settings = self.settings
+                # Beside the loop, in an object that nobody else has: ten thousand rows would stall every other session.
+                indexes = await asyncio.to_thread(SessionIndex.from_rows, rows, settings)
+            del rows
         assert indexes is not None
         # From here nothing waits: who reads without the lock sees the old memory or the new one, never half of one.
         self._is_stale = False
@@ -235,11 +238,12 @@ class Session:
     async def ensure_text_index(self) -> None:
         """Rebuild the index of words and lines of a session that was asleep; call before an admission."""
         indexes = self.indexes
-        for start in range(0, 0 if indexes.has_text else len(indexes.heap), TEXTS_PER_SLICE):
-            seqs = range(start, min(start + TEXTS_PER_SLICE, len(indexes.heap)))
-            headers = {row.seq: row.segment for row in await self._stash.rows(self.key, seqs)}
-            bodies = await self._stash.bodies(self.key, seqs)
-            await asyncio.to_thread(indexes.add_texts, headers, bodies)
+        with collector_paused():
+            for start in range(0, 0 if indexes.has_text else len(indexes.heap), TEXTS_PER_SLICE):
+                seqs = range(start, min(start + TEXTS_PER_SLICE, len(indexes.heap)))
+                headers = {row.seq: row.segment for row in await self._stash.rows(self.key, seqs)}
+                bodies = await self._stash.bodies(self.key, seqs)
+                await asyncio.to_thread(indexes.add_texts, headers, bodies)
         indexes.has_text = True
 
     def admit(self, tx: Transaction, prepared: PreparedSegment, *, is_pinned: bool = False) -> bool:

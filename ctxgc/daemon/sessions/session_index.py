@@ -10,6 +10,7 @@ waits.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -34,6 +35,10 @@ class SessionSettings:
     evictable_kinds: tuple[Kind, ...] = (Kind.TOOL_CALL, Kind.ATTACHMENT, Kind.THINKING)
     has_evictable_inputs: bool = True
     recall_grace_turns: int = 3
+
+
+ROWS_PER_BREATH = 64
+"""Rows restored before the loop's thread may go on: some two milliseconds."""
 
 
 class Admission(NamedTuple):
@@ -72,26 +77,26 @@ class SessionIndex:
     def from_rows(cls, rows: Iterable[SegmentRow], settings: SessionSettings) -> SessionIndex:
         """The index of rows in seq order. O(rows): ten thousand rows are worth a thread beside the loop."""
         indexes = cls(settings)
-        for row in rows:
+        for number, row in enumerate(rows, 1):
             indexes._restore_row(row)
+            if number % ROWS_PER_BREATH == 0:
+                time.sleep(0)  # Hands the interpreter to the loop's thread.
         return indexes
 
     def _restore_row(self, row: SegmentRow) -> None:
         while len(self.heap) < row.seq:
             # A repair could not save this row. Slots are seqs, so something must stand in its slot.
             self.heap.admit(lost_segment_entry(len(self.heap)), [])
-        row = replace(row, segment=add_row_facts(row.segment))
-        segment = row.segment
+        segment = add_row_facts(row.segment)
         if row.elisions:
             self.elisions[row.seq] = row.elisions
         is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
         namings = self.index.paths.record_naming(row.seq, segment.paths)[row.seq] if is_said else 0
-        entry = replace(
-            self._heap_entry(row, namings),
-            state=STATES.index(row.state),
-            touched_turn=row.touched_turn,
-            touches=row.touches,
-        )
+        entry = self._heap_entry(row, segment, namings)
+        if row.state is not State.RESIDENT or row.touches or row.touched_turn != entry.touched_turn:
+            # Most rows are as they were admitted, and a copy costs as much as the entry.
+            state = STATES.index(row.state)
+            entry = replace(entry, state=state, touched_turn=row.touched_turn, touches=row.touches)
         self.heap.admit(entry, [edge for edge in row.edges if edge.target < row.seq])
         self._store_digest(row.seq, row.digest)
         if row.recalled_turn >= 0:
@@ -107,9 +112,9 @@ class SessionIndex:
             self.index.add_facts(row.seq, segment)
         self.place_max = max(self.place_max, segment.place)
 
-    def _heap_entry(self, row: SegmentRow, namings: int = 0) -> HeapEntry:
+    def _heap_entry(self, row: SegmentRow, segment: Segment, namings: int = 0) -> HeapEntry:
         entry = heap_entry_of(
-            row.segment,
+            segment,
             SegmentTokens(
                 row.skeleton_tokens, [(name, tokens) for name, _, tokens in row.pieces], row.tombstone_tokens
             ),
@@ -170,9 +175,9 @@ class SessionIndex:
             targets = {edge.target for edge in self._pointers_of(row)}
             proofs = [(old, proof) for old, proof in proofs if old not in targets]  # The older copy is the one kept.
         if is_known:
-            heap.complete(slot, self._heap_entry(row), refs)
+            heap.complete(slot, self._heap_entry(row, segment), refs)
         else:
-            heap.admit(self._heap_entry(row), refs)
+            heap.admit(self._heap_entry(row, segment), refs)
         for later, number in namings.items():
             heap.raise_namings(later, number)
         self._store_digest(slot, prepared.digest)
