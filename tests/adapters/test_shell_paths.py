@@ -167,3 +167,22 @@ def test_elsewhere_a_folder_of_one_letter_is_a_folder(mount, drive, names, cwd):
     path = f"{mount}/{drive}/{'/'.join(names)}"
 
     assert resolve_path(path, cwd).startswith(f"{mount}/{drive}/")
+
+
+EDITED = "The file /w/a.py has been updated. Here's the result of running `cat -n` on a snippet of the edited file:\n"
+
+
+@pytest.mark.parametrize(
+    ("result", "lines"),
+    [
+        (EDITED + "    41\tx = 1\n    42\ty = 2\n    43\t", (41, 43)),
+        (EDITED + "    41→x = 1\n    42→y = 2", (41, 42)),
+        (EDITED + "    41→x = 1\n    99→y = 2", (1, LINE_MAX)),
+        (EDITED, (1, LINE_MAX)),
+        ("The file /w/a.py has been updated successfully.", (1, LINE_MAX)),
+    ],
+)
+def test_an_edit_holds_the_lines_that_its_result_shows(result, lines):
+    facts = facts_of_call("Edit", {"file_path": "/w/a.py", "old_string": "x", "new_string": "x = 1"}, "/w")
+
+    assert facts.with_result(result.encode()).paths == (PathUse("/w/a.py", Access.EDIT, *lines),)

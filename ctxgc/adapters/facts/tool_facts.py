@@ -16,9 +16,12 @@ from ctxgc.adapters.facts.patch_paths import files_of_patch, is_patch, parse_scr
 from ctxgc.adapters.facts.result_words import has_protected_words, is_question_tool
 from ctxgc.adapters.facts.shell_facts import attempt_of, prints_only_file_lines, recalled_segment_name
 from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
+from ctxgc.core.numbered_lines import number_of
 from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
 
 EDIT_SOURCES_MAX = 64
+SNIPPET = b"cat -n"
+"""In front of the lines around an edit, as some hosts show them."""
 READ_LINES_DEFAULT = 2000
 """Lines that Claude Code's Read returns when it is not told how many."""
 UNCHANGED = b"unchanged since last read"
@@ -89,13 +92,16 @@ class Facts:
     def with_result(self, result: bytes) -> Facts:
         """The same facts once the result is known: a read cut at the default length did not cover the rest.
 
-        A read that only reports an unchanged file shows no line: the earlier read must stay.
+        A read that only reports an unchanged file shows no line: the earlier read must stay. An edit holds the lines
+        that its result shows.
         """
         paths = self.paths
         if not self.command and UNCHANGED in result[:UNCHANGED_WITHIN_BYTES]:
             paths = tuple(use._replace(access=Access.MENTION) for use in paths)
         elif self.reads_to_default and result.count(b"\n") >= READ_LINES_DEFAULT - 1:
             paths = tuple(use._replace(last_line=use.first_line + READ_LINES_DEFAULT - 1) for use in paths)
+        elif SNIPPET in result and len(paths) == 1 and paths[0].access is Access.EDIT:
+            paths = (_with_shown_lines(paths[0], result),)
         is_cut = self.call.is_pure_read and _is_result_cut(result)
         has_words = self.call.holds_words or has_protected_words(result)
         if paths is self.paths and not is_cut and has_words == self.call.holds_words:
@@ -104,6 +110,14 @@ class Facts:
 
 
 NO_CALL_FACTS = Facts()
+
+
+def _with_shown_lines(edit: PathUse, result: bytes) -> PathUse:
+    """The edit with the range of the numbered lines that its result shows, if the numbers are one run."""
+    lines = result.partition(SNIPPET)[2].decode("utf-8", "replace").split("\n")[1:]
+    numbers = [number.value for line in lines if (number := number_of(line))]
+    is_run = bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return edit._replace(first_line=numbers[0], last_line=numbers[-1]) if is_run and numbers[0] > 0 else edit
 
 
 def _is_result_cut(result: bytes) -> bool:
