@@ -26,7 +26,7 @@ REPEATS = 15
 PARTS_PERCENT = (1, 30, 66)
 RANKS = ("rank_garbage", "rank_cold", "first_garbage", "first_cold")
 """By a sort of all, and by cells that are kept."""
-SCANS = ("find_roots", "mark", *RANKS)
+SCANS = ("find_roots", "find_liveness", *RANKS)
 
 
 def main(argv: list[str]) -> None:

@@ -76,7 +76,8 @@ def _edges_of(random: Random, number: int) -> list[tuple[int, int]]:
     if not number:
         return []
     targets = {int(number * (1 - random.betavariate(1, 12))) for _ in range(random.randint(1, 5))}
-    return [(target, EdgeKind.IDENTIFIER) for target in sorted(targets) if target < number]
+    kinds = (EdgeKind.DEFINITION, EdgeKind.PATH_SPOKEN, EdgeKind.REPLACES, EdgeKind.PATH_LINE)
+    return [(target, kinds[target % 4]) for target in sorted(targets) if target < number]
 
 
 def _admit_and_answer(heap: Heap, entry: HeapEntry, edges: Sequence[tuple[int, int]], *, is_answered: bool) -> int:

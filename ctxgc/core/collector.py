@@ -1,8 +1,8 @@
 """The collector: from a heap, a target and a clock to a plan, and from a plan to a smaller window.
 
-    find_roots ──▶ proven garbage ──not enough?──▶ mark ──▶ the coldest ──▶ Plan
-                                                                             │   the caller makes it durable
-    heap, bodies out, tombstones in   ◀────────────── sweep ◀────────────────┘
+    find_roots ──▶ mark ──▶ proven garbage ──not enough?──▶ the coldest ──not enough?──▶ the live ──▶ Plan
+                                                                                                       │
+    heap, bodies out, tombstones in   ◀───────── sweep ◀───────── the caller makes it durable ◀────────┘
 
 A plan only reads; a sweep cannot fail. Between the two lies the commit: no body leaves the window before the stash
 has the decision on disk (I1), and a crash in between is repaired by sweeping again from rows.
@@ -14,27 +14,30 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress, islice
+from functools import lru_cache, partial
+from itertools import accumulate, compress
 from typing import NamedTuple
 
 from ctxgc.core.cells import RankedBodies
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
 from ctxgc.core.kept_order import first_cold, first_garbage, is_kept_order_worth
-from ctxgc.core.mark import mark
-from ctxgc.core.masks import and_masks, filter_table
+from ctxgc.core.liveness import CURRENT, LIVE, NAMED, find_live, find_liveness, liveness_terms
+from ctxgc.core.masks import and_masks, filter_table, mask_positions
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import ROOTS, find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.core.turn_terms import turn_terms
 
-COLD = "cold"
-COLD_REACHED = "cold_reached"
+COLD, CURRENT_COLD, NAMED_COLD, LIVE_LAST = "cold", "current", "named", "live"
+"""Reasons of victims without a proof: no reference speaks for the body, or one does, and the body is cold all the same;
+and what was said to be needed, where nothing else was left."""
 BY_HAND = "by_hand"
 
+_REASONS = tuple(NAMED_COLD if of & NAMED else CURRENT_COLD if of & CURRENT else COLD for of in range(LIVE))
 _IS_RESIDENT = filter_table(lambda state: state == RESIDENT)
 _IS_WHOLE = filter_table(lambda flags: not flags & (OPAQUE | PENDING))
 _IS_NO_ROOT = filter_table(lambda root: root == 0)
@@ -65,7 +68,7 @@ class Plan:
 
 
 def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rules) -> Plan:
-    """Choose victims until at most `target_tokens` stay in the window: garbage first, then the coldest.
+    """Choose victims until at most `target_tokens` stay in the window: garbage first, then the coldest, then the live.
 
     Only reads `heap`. Roots are never victims (I2); a body whose eviction frees less than `rules.min_gain_tokens` is no
     victim either (I7). Same arguments, same plan, in every process (I10). Raises nothing. O(slots + references +
@@ -75,10 +78,11 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     if before <= target_tokens:
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
+    among = find_candidates(heap, paths, roots)
     # Another plan of the same heap may be under way on a worker thread: then all is sorted, and comes to the same.
-    is_kept = is_kept_order_worth(heap, evictable_mask(heap, roots), before - target_tokens) and heap.cells.claim()
+    is_kept = is_kept_order_worth(heap, among.rest, before - target_tokens) and heap.cells.claim()
     try:
-        victims = _choose_victims(heap, roots, now, rules, before - target_tokens, is_kept=is_kept)
+        victims = _choose_victims(heap, among, now, rules, before - target_tokens, is_kept=is_kept)
     finally:
         if is_kept:
             heap.cells.release()
@@ -95,30 +99,69 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     )
 
 
+class EvictableBodies(NamedTuple):
+    """The bodies that a plan may take."""
+
+    rest: bytearray
+    """1 for each that is not live."""
+    live: bytes | bytearray
+    """1 for each that is live, and goes last."""
+    liveness: Callable[[], bytearray]
+    """The liveness of every slot, found when it is asked for: a plan that garbage is enough for needs none."""
+
+    def reason_of_cold(self, slot: int) -> tuple[str, int]:
+        """The reason of a victim without a proof, and no proving slot."""
+        liveness = self.liveness()[slot]
+        return LIVE_LAST if liveness & LIVE else _REASONS[liveness], -1
+
+
+def find_candidates(heap: Heap, paths: PathIndex, roots: bytes | bytearray) -> EvictableBodies:
+    """The evictable bodies, the live ones apart. O(slots) at C speed + O(pins + given references)."""
+    evictable = evictable_mask(heap, roots)
+    live = and_masks(evictable, find_live(heap, roots))
+    rest = bytearray(evictable)
+    for slot in mask_positions(live):
+        rest[slot] = 0
+    return EvictableBodies(rest, live, lru_cache(1)(partial(find_liveness, heap, paths, roots)))
+
+
+Reasons = Callable[[int], tuple[str, int]]
+"""(reason, proving slot or -1) of a slot's eviction."""
+
+
+def rank_bodies(heap: Heap, among: EvictableBodies, now: Now, rules: Rules) -> Iterator[tuple[RankedBodies, Reasons]]:
+    """Every candidate worth evicting, in the order of eviction: garbage, then the cold, then the live.
+
+    Each part is ranked when it is asked for: most plans need the first alone.
+    """
+    yield rank_garbage(heap, among.rest, now, rules), heap.proofs.__getitem__
+    yield rank_cold(heap, among.rest, among.liveness(), now, rules), among.reason_of_cold
+    yield rank_cold(heap, among.live, among.liveness(), now, rules), among.reason_of_cold
+
+
+def _first_bodies(
+    heap: Heap, among: EvictableBodies, now: Now, rules: Rules, enough: Callable[[], int]
+) -> Iterator[tuple[RankedBodies, Reasons]]:
+    """The same as `rank_bodies` over the cells that are kept: of each part the first that free enough, or all."""
+    yield first_garbage(heap, among.rest, now, rules, enough()), heap.proofs.__getitem__
+    yield first_cold(heap, among.rest, among.liveness(), now, rules, enough()), among.reason_of_cold
+    yield rank_cold(heap, among.live, among.liveness(), now, rules), among.reason_of_cold
+
+
 def _choose_victims(
-    heap: Heap, roots: bytearray, now: Now, rules: Rules, tokens: int, *, is_kept: bool
+    heap: Heap, among: EvictableBodies, now: Now, rules: Rules, tokens: int, *, is_kept: bool
 ) -> list[Victim]:
-    """The first victims that free so many tokens, or all: garbage, then the coldest."""
-    candidates = bytearray(evictable_mask(heap, roots))
-    garbage = (
-        first_garbage(heap, candidates, now, rules, tokens) if is_kept else rank_garbage(heap, candidates, now, rules)
-    )
-    proofs, is_cold = heap.proofs, (COLD, COLD_REACHED)
-    victims = [
-        Victim(slot, proofs[slot].reason, proofs[slot].by, freed, key)
-        for slot, key, freed in _first_victims(garbage, tokens)
-    ]
-    tokens -= sum(victim.freed_tokens for victim in victims)
-    if tokens > 0:
-        reached = mark(heap.refs, roots)
-        cold = (
-            first_cold(heap, candidates, reached, now, rules, tokens)
-            if is_kept
-            else rank_cold(heap, candidates, reached, now, rules)
-        )
-        victims += [
-            Victim(slot, is_cold[reached[slot]], -1, freed, key) for slot, key, freed in _first_victims(cold, tokens)
-        ]
+    """The first victims that free so many tokens, or all."""
+    victims: list[Victim] = []
+    left = tokens
+    parts = _first_bodies(heap, among, now, rules, lambda: left) if is_kept else rank_bodies(heap, among, now, rules)
+    for ranked, reasons in parts:
+        count = bisect_left(list(accumulate(ranked.freed)), left) + 1
+        columns = (column[:count] for column in ranked)
+        victims += [Victim(slot, *reasons(slot), freed, key) for slot, key, freed in zip(*columns, strict=True)]
+        left = tokens - sum(victim.freed_tokens for victim in victims)
+        if left <= 0:
+            break
     return victims
 
 
@@ -137,9 +180,9 @@ def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> R
 
 
 def rank_cold(
-    heap: Heap, candidates: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules
+    heap: Heap, candidates: bytes | bytearray, liveness: bytes | bytearray, now: Now, rules: Rules
 ) -> RankedBodies:
-    """Every evictable body worth evicting, the lowest key first: as for garbage, but with age and marks.
+    """The candidates worth evicting, the lowest key first: as for garbage, but with age and liveness.
 
     O(slots + candidates · log candidates).
     """
@@ -147,9 +190,9 @@ def rank_cold(
     key, born, touched, weights = heap.key, heap.born, heap.touched, heap.weights
     ages = turn_terms(weights.age, now.turn, heap.last_turn)  # Turns are few where slots are many.
     idles = turn_terms(weights.idle, now.turn, heap.last_turn)
-    linked = (0.0, weights.reached)
+    linked = liveness_terms(weights)
     slots = [slot for slot in compress(range(len(heap)), candidates) if freed[slot] >= gain]
-    keys = [key[slot] + linked[reached[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]
+    keys = [key[slot] + linked[liveness[slot]] + ages[born[slot]] + idles[touched[slot]] for slot in slots]
     return _rank_slots(heap, slots, keys)
 
 
@@ -169,11 +212,6 @@ def evictable_mask(heap: Heap, roots: bytes | bytearray) -> bytes:
         heap.flags.translate(_IS_WHOLE),
         roots.translate(_IS_NO_ROOT),
     )
-
-
-def _first_victims(ranked: RankedBodies, tokens: int) -> Iterator[tuple[int, float, int]]:
-    """(slot, key, freed tokens) of the first that free so many tokens, or of all."""
-    return islice(zip(*ranked, strict=True), bisect_left(list(accumulate(ranked.freed)), tokens) + 1)
 
 
 def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
@@ -243,11 +281,12 @@ def _tokens_by_protection(
             protected[ROOTS[roots[slot]]] += skeleton + heap.body[slot]
         else:
             protected["skeleton"] += skeleton
-            protected[_protection_of(heap, slot)] += heap.body[slot]
+            protected[protection_of(heap, slot)] += heap.body[slot]
     return tuple(sorted(((name, tokens) for name, tokens in protected.items() if tokens), key=lambda entry: -entry[1]))
 
 
-def _protection_of(heap: Heap, slot: int) -> str:
+def protection_of(heap: Heap, slot: int) -> str:
+    """Why no plan evicts a body that is no root: its kind, `opaque`, or `small`, where evicting frees too little."""
     if heap.flags[slot] & OPAQUE:
         return "opaque"
     if not heap.has_evictable_kind(slot):

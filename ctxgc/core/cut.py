@@ -64,7 +64,7 @@ Needed = Callable[[Sequence[int]], Sequence[float]]
 
 
 def profitable_bodies(
-    heap: Heap, candidates: bytes, needed: Needed, weights: Weights, cache: CacheState
+    heap: Heap, candidates: bytes | bytearray, needed: Needed, weights: Weights, cache: CacheState
 ) -> PlacedBodies:
     """Every body with a positive gain, of the slots that `candidates` marks with 1. O(window)."""
     state, skeleton, body, tombstone, freed = heap.state, heap.skeleton, heap.body, heap.tombstone, heap.freed

@@ -8,8 +8,8 @@ A slot is a small integer that counts admissions; references always point to sma
 window holds the slots that are resident or evicted, in order of their places; an evicted slot still costs its skeleton
 and its tombstone. A single session task owns a heap; the heap never locks, waits or does I/O.
 
-Columns instead of objects: about 150 bytes a slot, references included, where an object with the same fields takes 400
-and a validated model 1 440. `check()` states every invariant; the property tests call `check` after every step.
+Columns instead of objects: about 150 bytes a slot, references included, where an object with the same fields takes 400.
+`check_invariants` states every invariant; the property tests call it after every step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import NamedTuple
 from ctxgc.core.cells import BodyColumns, Cells
 from ctxgc.core.masks import filter_table
 from ctxgc.core.reuse import SHIPPED, FixedFacts, ReuseWeights, fixed_logit
-from ctxgc.core.segment import Kind, State
+from ctxgc.core.segment import SAID_EDGES, Kind, State
 from ctxgc.core.window_order import WindowOrder
 
 KINDS = tuple(Kind)
@@ -110,7 +110,7 @@ class Heap:
         self.weights = weights
         self.evictable_kinds = frozenset(evictable_kinds)
         self.evictable_kind_table = filter_table(lambda code: code < len(KINDS) and KINDS[code] in self.evictable_kinds)
-        """Translates the kind column to 1 where bodies may go at all."""
+        """1 for the kinds whose bodies may go at all."""
         self.ids: list[str] = []
         self.slot_of: dict[str, int] = {}
         self.kind = bytearray()
@@ -137,6 +137,8 @@ class Heap:
         self.refs: list[tuple[int, ...]] = []
         self.ref_kinds: list[bytes] = []
         """Kind of each reference; equal rows share one object."""
+        self.given: dict[int, tuple[int, ...]] = {}
+        """The targets of each slot's references that a client said: the mark follows them."""
         self.tool = array("H")
         self.task = array("H")
         self.tools: list[str] = [""]
@@ -153,9 +155,7 @@ class Heap:
         self.grace_until: dict[int, int] = {}
         """Turn up to which a recalled slot is a root."""
         self.last_turn = 0
-        self.resident_tokens = 0
-        self.evictable_tokens = 0
-        self.absent_tokens = 0
+        self.resident_tokens = self.evictable_tokens = self.absent_tokens = 0
         self._window = WindowOrder(self.place, self.state, _IS_INSIDE)
         self.cells = Cells(BodyColumns(self.key, self.born, self.touched, self.freed))
         """The order of eviction, where plans want it kept. A slot drops out before what ranks it changes."""
@@ -164,7 +164,7 @@ class Heap:
         return len(self.ids)
 
     def admit(self, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> int:
-        """Append a slot and return it. `refs` are (older slot, edge kind) that mark follows. O(references)."""
+        """Append a slot and return it. `refs` are (older slot, edge kind). O(references)."""
         if entry.id in self.slot_of:
             raise ValueError(f"slot of {entry.id!r} exists: complete it instead")
         slot = len(self.ids)
@@ -174,13 +174,11 @@ class Heap:
             column.append(0)
         self.state.append(FORGOTTEN)  # Costs nothing until _fill_slot sets what it is.
         self.born_peak.append(self.born_peak[-1] if slot else entry.born_turn)
-        for numbers in (self.place, self.born, self.touched, self.touches, self.skeleton, self.body, self.tombstone):
+        counts = (self.skeleton, self.body, self.tombstone, self.freed, self.namings, self.tool, self.task)
+        for numbers in (self.place, self.born, self.touched, self.touches, *counts):
             numbers.append(0)
-        for numbers in (self.freed, self.namings, self.tool, self.task):
-            numbers.append(0)
-        self.importance.append(0.5)
-        self.logit.append(0.0)
-        self.key.append(0.0)
+        for values in (self.importance, self.logit, self.key):
+            values.append(0.0)  # `_fill_slot` sets what they are.
         self.refs.append(())
         self.ref_kinds.append(b"")
         self._fill_slot(slot, entry, refs)
@@ -206,11 +204,9 @@ class Heap:
 
     def _fill_slot(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
         self.kind[slot] = KINDS.index(entry.kind)
-        self.flags[slot] = entry.flags
-        self.traits[slot] = entry.traits
+        self.flags[slot], self.traits[slot] = entry.flags, entry.traits
         self.namings[slot] = entry.namings
-        self.place[slot] = entry.place
-        self.born[slot] = entry.born_turn
+        self.place[slot], self.born[slot] = entry.place, entry.born_turn
         self.touched[slot] = max(entry.touched_turn, entry.born_turn)
         self.touches[slot] = entry.touches
         self.skeleton[slot] = entry.skeleton_tokens
@@ -277,6 +273,9 @@ class Heap:
         # The slot numbers held by slot_of are reused, so that an edge costs a pointer and no integer of its own.
         self.refs[slot] = tuple(self.slot_of[self.ids[target]] for target, _ in pairs)
         kinds = bytes(kind for _, kind in pairs)
+        self.given.pop(slot, None)
+        if given := tuple(target for target, kind in pairs if kind in SAID_EDGES):
+            self.given[slot] = given
         self.ref_kinds[slot] = self._shared_kinds.setdefault(kinds, kinds)
         self._score_slot(slot)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from ctxgc.core.cells import Cells, KeyTerms, Mask, RankedBodies, Wanted
 from ctxgc.core.garbage import garbage_proof, garbage_slots
 from ctxgc.core.heap import Heap, Now
+from ctxgc.core.liveness import liveness_terms
 from ctxgc.core.rules import Rules
 from ctxgc.core.turn_terms import turn_terms
 
@@ -45,14 +46,14 @@ def first_garbage(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Ru
 
 
 def first_cold(
-    heap: Heap, candidates: bytes | bytearray, reached: bytes | bytearray, now: Now, rules: Rules, tokens: int
+    heap: Heap, candidates: bytes | bytearray, liveness: bytes | bytearray, now: Now, rules: Rules, tokens: int
 ) -> RankedBodies:
     """The first of `rank_cold` that free so many tokens, or all. Call once `first_garbage` has named all garbage."""
     cells, loose = _cells_of(heap, candidates, now, rules)
     weights, last = heap.weights, heap.last_turn
     terms = KeyTerms(
-        classes=(0.0, weights.reached),
-        class_of=reached,
+        classes=liveness_terms(weights),
+        class_of=liveness,
         ages=turn_terms(weights.age, now.turn, last),
         idles=turn_terms(weights.idle, now.turn, last),
     )

@@ -1,21 +1,24 @@
 """Lines of files by the tool calls that touched the lines: the path half of the reference index.
 
-For each path: every use in order of admission, and the reads that no later read has covered yet, sorted by range, so
-that a new read finds the covered reads without looking at the others.
+For each path: every use in order of admission; the reads that no later read has covered yet, sorted by range, so that a
+new read finds the covered reads without looking at the others; and the newest view of each line.
+
+A *view* is a read, a write, or an edit whose lines are known: the slot shows the lines of the range. Another edit
+changes a file, and shows no lines. A slot is *current* while the slot is the newest view of a line of its file, or an
+edit that no later view shows.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
-from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 USES_PER_PATH_MAX = 4096
@@ -23,10 +26,17 @@ PATHS_MAX = 100_000
 """The oldest paths, and the oldest uses of a path, are dropped from the index: they stay in the heap (I12)."""
 
 
+SAME_NAME_MAX = 512
+"""With more files of the same name in a session, a text names none of them."""
+
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 """A drive, or a server."""
 _VERBATIM = re.compile(r"//[?.]/(?:(unc/)|(?=[a-z]:/))")
 """In front of a drive or a server: as the system takes the path, whatever its length."""
+
+_ANY_SLOT = 1 << 62
+"""Above every slot."""
+_RELATIVE = re.compile(r"^(?:\.{1,2}/)+")
 
 
 def is_windows_path(path: str) -> bool:
@@ -61,6 +71,17 @@ class ReadLines(NamedTuple):
     slot: int
 
 
+def shows_lines(use: SlotUse | PathUse) -> bool:
+    """Whether a use is known to show the lines of its range: an edit without a range says nothing of lines."""
+    if use.access is Access.EDIT:
+        return use.last_line < LINE_MAX
+    return use.access is not Access.MENTION
+
+
+def _overlaps(use: SlotUse, first: int, last: int) -> bool:
+    return use.first_line <= last and first <= use.last_line
+
+
 def _is_partial_read(use: PathUse, old: ReadLines) -> bool:
     shared = min(use.last_line, old.last) - max(use.first_line, old.first) + 1
     return old.last < LINE_MAX and 2 * shared >= old.last - old.first + 1
@@ -78,6 +99,72 @@ class PathHistory:
     touched_turn: int = -1
     namers: list[int] = field(default_factory=list)
     """Slots that named the file, whatever the outcome of the calls, ascending, up to the bound."""
+    views: list[ReadLines] = field(default_factory=list)
+    """The newest view of each line: disjoint ranges, ascending."""
+    unseen_edits: list[int] = field(default_factory=list)
+    """Slots of edits without a range that no later view shows."""
+    newest_view: int = -1
+    """Newest slot that shows a line."""
+
+    def show(self, use: SlotUse) -> list[tuple[int, int]]:
+        """Take a use for the newest view of its lines, but for those that a later slot shows.
+
+        The changes of how many ranges and edits each slot shows, as (slot, change). O(log ranges + changes).
+        """
+        slot, first, last = use.slot, use.first_line, use.last_line
+        if not shows_lines(use):
+            if slot < self.newest_view:
+                return []
+            self.unseen_edits.append(slot)
+            return [(slot, 1)]
+        changes = [(edit, -1) for edit in self.unseen_edits if edit < slot]
+        self.unseen_edits = [edit for edit in self.unseen_edits if edit >= slot]
+        self.newest_view = max(self.newest_view, slot)
+        start, end = self._overlapping(first, last)
+        kept: list[ReadLines] = []
+        at = first
+        for view in self.views[start:end]:
+            if view.slot > slot:
+                kept += [ReadLines(at, view.first - 1, slot)] if at < view.first else []
+                kept.append(view)
+                at = view.last + 1
+            else:
+                kept += [ReadLines(view.first, first - 1, view.slot)] if view.first < first else []
+                kept += [ReadLines(last + 1, view.last, view.slot)] if view.last > last else []
+        kept += [ReadLines(at, last, slot)] if at <= last else []
+        changes += [(view.slot, -1) for view in self.views[start:end]] + [(view.slot, 1) for view in kept]
+        self.views[start:end] = sorted(kept)
+        return changes
+
+    def _overlapping(self, first: int, last: int) -> tuple[int, int]:
+        """The part of `views` with a line of the range."""
+        start = bisect_left(self.views, (first, -1, -1))
+        start -= start > 0 and self.views[start - 1].last >= first
+        return start, bisect_right(self.views, (last, LINE_MAX, _ANY_SLOT))
+
+    def newest_view_of(self, first: int, last: int, before: int) -> int:
+        """The newest slot older than `before` that shows a line of the range; -1 without such a slot."""
+        start, end = self._overlapping(first, last)
+        slots = [view.slot for view in self.views[start:end]]
+        if not slots or max(slots) < before:
+            return max(slots, default=-1)
+        for use in reversed(self.uses):  # A later slot shows some of the lines: an older one may have, too.
+            if use.slot < before and shows_lines(use) and _overlaps(use, first, last):
+                return use.slot
+        return -1
+
+    def drop_slot(self, slot: int) -> list[tuple[int, int]]:
+        """Forget what a slot shows; the changes, as of `show`. O(ranges)."""
+        changes = [(slot, -1) for view in self.views if view.slot == slot]
+        changes += [(slot, -1) for edit in self.unseen_edits if edit == slot]
+        self.views = [view for view in self.views if view.slot != slot]
+        self.unseen_edits = [edit for edit in self.unseen_edits if edit != slot]
+        return changes
+
+    def current_slots(self) -> Iterator[int]:
+        """The slots that show something, one for each range and edit."""
+        yield from (view.slot for view in self.views)
+        yield from self.unseen_edits
 
 
 class PathIndex:
@@ -85,6 +172,11 @@ class PathIndex:
 
     def __init__(self) -> None:
         self.histories: dict[str, PathHistory] = {}
+        self._by_name: dict[str, list[str]] = {}
+        """Paths by their last part, in order of appearance."""
+        self.current: dict[int, int] = {}
+        """How many ranges and edits each current slot shows."""
+        self._outside: set[int] = set()
 
     def record_naming(self, slot: int, uses: Iterable[PathUse]) -> dict[int, int]:
         """Record the files that a slot names: for the slot, and for each later slot of a file, the number of earlier
@@ -105,13 +197,51 @@ class PathIndex:
         return namings
 
     def newest_holder(self, use: PathUse, before: int) -> int:
-        """The newest slot older than `before` that read or wrote a line of the range; -1 without such a slot."""
+        """The newest slot older than `before` that touched a line of the range, an edit any line of its file; -1
+        without such a slot."""
         history = self.histories.get(use.path)
         for old in reversed(history.uses) if history else ():
-            overlaps = old.first_line <= use.last_line and use.first_line <= old.last_line
-            if old.slot < before and overlaps and old.access is not Access.MENTION:
+            if old.slot < before and _overlaps(old, use.first_line, use.last_line) and old.access is not Access.MENTION:
                 return old.slot
         return -1
+
+    def newest_view(self, use: PathUse, before: int) -> int:
+        """The newest slot older than `before`, inside of the window, that shows a line of the range; -1 without such a
+        slot."""
+        history = self.histories.get(use.path)
+        return history.newest_view_of(use.first_line, use.last_line, before) if history else -1
+
+    def lines_of_current(self, slot: int) -> list[tuple[str, int, int]]:
+        """(path, first line, last line) of each range that a slot is the newest view of. O(ranges)."""
+        return [(path, v.first, v.last) for path, of in self.histories.items() for v in of.views if v.slot == slot]
+
+    def unseen_edits_of(self, slot: int) -> list[str]:
+        """The files that a slot edited, and that no later view shows. O(edits)."""
+        return [path for path, history in self.histories.items() if slot in history.unseen_edits]
+
+    def move_slots(self, slots: Iterable[int], *, is_outside: bool) -> None:
+        """Slots leave the window for good, or return: a view outside of the window shows nothing. O(uses)."""
+        moved = set(slots)
+        if is_outside:
+            self._outside |= moved
+        else:
+            self._outside -= moved
+        for history in self.histories.values():
+            if any(use.slot in moved for use in history.uses):
+                self._count([(slot, -1) for slot in history.current_slots()])
+                history.views, history.unseen_edits, history.newest_view = [], [], -1
+                for use in history.uses:
+                    if use.access is not Access.MENTION and use.slot not in self._outside:
+                        self._count(history.show(use))
+
+    def _count(self, changes: Iterable[tuple[int, int]]) -> None:
+        current = self.current
+        for slot, change in changes:
+            count = current.get(slot, 0) + change
+            if count:
+                current[slot] = count
+            else:
+                current.pop(slot, None)
 
     def superseded_reads(self, use: PathUse, slot: int) -> list[tuple[int, str]]:
         """Older reads of the path that this read makes useless, with why; they leave the uncovered set.
@@ -138,14 +268,20 @@ class PathIndex:
             history.uncovered.remove(old)
         return sorted(slots)
 
-    def record_use(self, use: PathUse, slot: int, turn: int) -> None:
-        """Record a use. O(log uses) for a read, O(1) else."""
+    def record_use(self, use: PathUse, slot: int, turn: int, *, is_outside: bool = False) -> None:
+        """Record a use, of a slot in the window or outside. O(log uses + ranges of the path)."""
         history = self._history_of(use.path)
         history.touched_turn = max(history.touched_turn, turn)
-        history.uses.append(SlotUse(slot, use.access, use.first_line, use.last_line))
+        new = SlotUse(slot, use.access, use.first_line, use.last_line)
+        insort(history.uses, new, key=lambda other: other.slot)  # A call that completes late may be older.
+        if is_outside:
+            self._outside.add(slot)
+        elif use.access is not Access.MENTION:
+            self._count(history.show(new))
         if len(history.uses) > USES_PER_PATH_MAX:
             dropped = history.uses.pop(0)
             history.uncovered.discard(ReadLines(dropped.first_line, dropped.last_line, dropped.slot))
+            self._count(history.drop_slot(dropped.slot))
         if use.access is Access.READ:
             entry = ReadLines(use.first_line, use.last_line, slot)
             if entry not in history.uncovered:
@@ -157,8 +293,32 @@ class PathIndex:
         history = self.histories.get(path)
         if history is None:
             history = self.histories[path] = PathHistory()
-            drop_oldest(self.histories, PATHS_MAX)
+            self._by_name.setdefault(path.rpartition("/")[2], []).append(path)
+            if len(self.histories) > PATHS_MAX:
+                self._drop_history(next(iter(self.histories)))
         return history
+
+    def _drop_history(self, path: str) -> None:
+        self._count([(slot, -1) for slot in self.histories.pop(path).current_slots()])
+        name = path.rpartition("/")[2]
+        self._by_name[name].remove(path)
+        if not self._by_name[name]:
+            del self._by_name[name]
+
+    def path_of(self, words: str) -> str:
+        """The known path that a path in a text stands for: the same path, or the one whose end is named, or whose last
+        part is; empty where no known path matches, or several do. O(paths of the name), up to a bound."""
+        words = canonical_path(_RELATIVE.sub("", words)).replace("\\", "/")
+        for same in (words, "/" + words):
+            if same in self.histories:
+                return same
+        name = words.rpartition("/")[2]
+        known = self._by_name.get(name) or self._by_name.get(name.lower()) or []
+        if len(known) > SAME_NAME_MAX:
+            return ""
+        end, end_lower = f"/{words}", f"/{words.lower()}"
+        found = [path for path in known if path.endswith(end_lower if is_windows_path(path) else end)]
+        return found[0] if len(found) == 1 else ""
 
     def readers(self, path: str) -> Iterator[int]:
         """Slots that read the path, the latest admitted first."""

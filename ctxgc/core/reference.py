@@ -1,49 +1,78 @@
 """References: the older segments that a new segment builds on, derived from facts and text, never asked for.
 
-    edge          from → to (always older)                                        mark follows
-    parent        tool call → the user text it serves                              yes
-    same file     read, edit, write → the newest segment that holds those lines   yes
-    edit source   edit → the newest read that holds most of its old lines         yes
-    identifier    a rare code word → its newest holder                            yes
-    chain         member of a task → the member before                            yes
-    given         what a client said                                              yes
-    recalls       `ctxgc recall` in the shell → what it brought back              yes
-    supersedes    newer read, plan, write → what it replaces                      no: it makes that garbage
-    summarises    summary → what it stands for                                    no
+    edge         from → to (always older)                                                     followed
+    given        what a client said                                                           by the mark
+    path line    result that names `file:line` → the newest view of that line                 one hop from a root
+    path spoken  text, thinking or call that names a file → the newest segment of the file    one hop from a root
+    plan item    plan → the files that the plan names, and who defines two of its words    one hop from a root
+    definition   text, thinking or call that says a code word → who defines the word          one hop from a root
+    replaces     read, edit, write → the newest segment of those lines, which it replaces     no
+    recalls      `ctxgc recall` in the shell → the segment that came back                     no
 
-A code word has six characters or more and an underscore, a digit or a camel hump. A word is a reference only while at
-most three segments hold the word; a common word is no reference. Words and lines are kept as 64-bit hashes: the index
-answers questions for holders, and cannot be read back.
+A derived edge is followed where the same segment seldom finds an edge of the kind in another session: its placebo share
+is 16 % at most (`python -m perf.bench_references`, docs/decisions/0047). The target of `replaces` is needed less often
+than its like, so nothing follows the edge: `refs` shows what a newer use replaced.
+
+A code word has six characters or more and an underscore, a digit or a camel hump. A word is rare while at most three
+segments hold the word, or define it. Words are kept as 64-bit hashes: the index answers questions for holders, and
+cannot be read back.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.segment import Access, EdgeKind, Kind, Segment, Status
+from ctxgc.core.segment import LINE_MAX, Access, EdgeKind, Kind, PathUse, Segment, Status
 
 HOLDERS_MAX = 3
 WORDS_MAX = 400_000
-LINES_MAX = 200_000
-TASKS_MAX = 4096
+DEFINITIONS_MAX = 100_000
 """Bounds of the index (I12); what was first met longest ago is dropped first."""
 WORDS_PER_SEGMENT_MAX = 4096
 TEXT_CHARS_MAX = 2**20
-"""Of each piece, only so much is looked through for words and lines."""
-IDENTIFIER_EDGES_MAX = 8
+"""Of each piece, only so much is looked through for words, files and lines."""
+EDGES_PER_KIND_MAX = 8
+TOKENS_MAX = 512
+"""Names of files in a text that are looked at."""
+PLAN_WORDS_MIN = 2
+"""So many words of a plan make a segment that defines them an item of the plan."""
 LINE_CHARS_MIN = 8
+
+CONVENTIONAL_NAMES = frozenset(
+    (
+        *("readme.md", "changelog.md", "license.md", "contributing.md", "agents.md", "claude.md", "skill.md"),
+        *("cargo.toml", "cargo.lock", "go.mod", "go.sum", "package.json", "package-lock.json", "tsconfig.json"),
+        *("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "conftest.py", "__init__.py", "dockerfile"),
+        *("settings.toml", "settings.json", "config.toml", "config.json", "config.yaml", "config.yml"),
+        *("mod.rs", "lib.rs", "main.rs", "main.go", "main.py", "index.ts", "index.js", "index.html"),
+    )
+)
+"""Names of files that most projects have: without a folder such a name says nothing."""
 
 _COMMON = -1
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{5,63}")
 # Keys are the tool's words, not the speaker's; an escape would stick to the word behind it (`\\nfoo_bar`).
 _JSON_SYNTAX = re.compile(r'\\(?:u[0-9a-fA-F]{4}|.)|"[^"\\]*":')
 _LINE_NUMBER = re.compile(r"^\s*\d+(?:→|\t|: ?)")
+# Each pattern is linear in a text without a match: a run of its characters is entered at its beginning alone.
+_PATH = (
+    r"(?<![\w.@~+/\\-])(?:[A-Za-z]:)?[/\\]?(?:[\w.@~+-]{1,255}[/\\]){0,32}[\w.@+-]{0,255}\.[A-Za-z][A-Za-z0-9]{0,7}\b"
+)
+_FILE = re.compile(_PATH)
+_FILE_LINE = re.compile(f"({_PATH}):(\\d{{1,9}})")
+_TRACE_LINE = re.compile(r'File "([^"\n]{1,512})", line (\d{1,9})')
+_DEFINITION = re.compile(
+    r"\b(?:def|class|func|fn|type|struct|enum|trait|interface|const|var|let|static|mod|function)[ \t]{1,16}"
+    r"(?:\([^)\n]{0,80}\)[ \t]{0,16})?([A-Za-z_][A-Za-z0-9_]{5,63})"
+    r"|^(?:[ \t]{0,16}\d{1,9}(?:→|\t|: ?|\| ?))?([A-Z][A-Z0-9_]{5,63})[ \t]{0,16}(?::[^=\n]{1,80})?=(?![=>])",
+    re.MULTILINE,
+)
+_SPEAKING = frozenset({Kind.USER, Kind.ASSISTANT, Kind.THINKING, Kind.TOOL_CALL, Kind.SUMMARY})
 
 Ref = tuple[int, int]
 
@@ -67,137 +96,161 @@ def source_lines(text: str) -> list[str]:
     return list(dict.fromkeys(line for line in stripped if len(line) >= LINE_CHARS_MIN))
 
 
-class ReferenceIndex:
-    """The holders of words, lines and paths in a session. A cache: rebuilt from the stash when a session wakes."""
+def defined_words(text: str) -> list[str]:
+    """Distinct code words that a text defines, in order of appearance, at most `WORDS_PER_SEGMENT_MAX`."""
+    names = dict.fromkeys(name or constant for name, constant in _DEFINITION.findall(text, 0, TEXT_CHARS_MAX))
+    return [word for name in islice(names, WORDS_PER_SEGMENT_MAX) for word in code_words(name)]
 
-    def __init__(self) -> None:
+
+def named_files(text: str) -> Iterator[str]:
+    """The files that a text names, in order of appearance, at most `TOKENS_MAX`; of most projects' files only with a
+    folder."""
+    for found in islice(_FILE.finditer(text, 0, TEXT_CHARS_MAX), TOKENS_MAX):
+        if found[0].lstrip("./").lower() not in CONVENTIONAL_NAMES:
+            yield found[0]
+
+
+def named_lines(text: str) -> Iterator[tuple[str, int]]:
+    """(file, line) of each line of a file that a text names, those of Python's tracebacks first, at most `TOKENS_MAX`
+    of each form."""
+    for pattern in (_TRACE_LINE, _FILE_LINE):
+        for found in islice(pattern.finditer(text, 0, TEXT_CHARS_MAX), TOKENS_MAX):
+            if found[1].lstrip("./").lower() not in CONVENTIONAL_NAMES:
+                yield found[1], int(found[2])
+
+
+class ReferenceIndex:
+    """The holders of definitions and paths in a session, and of words where asked for. A cache: rebuilt when a session
+    wakes.
+
+    No reference needs the holders of words: shortening in shadow asks for them, for half of the index's memory.
+    """
+
+    def __init__(self, *, has_words: bool = False) -> None:
         self.paths = PathIndex()
+        self._has_words = has_words
         self._words: dict[int, tuple[int, ...] | int] = {}
-        self._lines: dict[int, int] = {}
-        self._spoken: tuple[Segment | None, list[str]] = (None, [])
-        """The code words that the segment looked at last speaks: it is referred from, and then recorded."""
-        self._users: list[int] = []
-        self._task_member: dict[str, int] = {}
+        self._definers: dict[int, tuple[int, ...] | int] = {}
+        self._spoken: tuple[Segment | None, str, list[str]] = (None, "", [])
+        """What the segment looked at last speaks, and its code words: it is referred from, and then recorded."""
 
     @property
     def entry_count(self) -> int:
-        """Words and lines in the index: nearly all of the index's memory."""
-        return len(self._words) + len(self._lines)
+        """Words and definitions in the index: nearly all of the index's memory."""
+        return len(self._words) + len(self._definers)
 
     def table_sizes(self) -> dict[str, int]:
         """Entries held, by table."""
         uses = sum(len(history.uses) for history in self.paths.histories.values())
         return {
             "words": len(self._words),
-            "lines": len(self._lines),
+            "definitions": len(self._definers),
             "path_uses": uses,
             "paths": len(self.paths.histories),
-            "tasks": len(self._task_member),
         }
 
     def derive_references(
         self, slot: int, segment: Segment, given: Iterable[int] = (), *, recalled: int = -1
     ) -> list[Ref]:
-        """References of a segment that takes `slot`, newest evidence first, without duplicates.
+        """References of a segment that takes `slot`, without duplicates, at most `EDGES_PER_KIND_MAX` of a derived
+        kind.
 
         `recalled` is the slot that the segment recalled, if any. Reads the index only; `add_facts` and `add_text`
-        record the segment afterwards. O(words, lines and paths of the segment).
+        record the segment afterwards. O(text, words and paths of the segment).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
         if 0 <= recalled < slot:
             refs.append((recalled, EdgeKind.RECALLS))
-        # A call that completes late may be older than the newest user text.
-        users_before = bisect_left(self._users, slot)
-        if segment.kind is Kind.TOOL_CALL and users_before:
-            refs.append((self._users[users_before - 1], EdgeKind.PARENT))
         for use in segment.paths:
             holder = self.paths.newest_holder(use, slot) if use.access is not Access.MENTION else -1
             if holder >= 0:
-                refs.append((holder, EdgeKind.SAME_FILE))
-        source = self._edit_source_slot(slot, segment)
-        if source >= 0:
-            refs.append((source, EdgeKind.EDIT_SOURCE))
-        refs += self._identifier_refs(slot, segment)
-        member = self._task_member.get(segment.task, -1) if segment.task else -1
-        if 0 <= member < slot:
-            refs.append((member, EdgeKind.CHAIN))
+                refs.append((holder, EdgeKind.REPLACES))
+        if segment.kind is Kind.PLAN or segment.facts.is_plan:
+            refs += self._limited(self._plan_items(slot, segment), EdgeKind.PLAN_ITEM)
+        elif segment.kind in _SPEAKING:
+            refs += self._limited(self._spoken_files(slot, segment), EdgeKind.PATH_SPOKEN)
+            refs += self._limited(self._definers_of(slot, segment), EdgeKind.DEFINITION)
+        if segment.kind is Kind.TOOL_CALL:
+            refs += self._limited(self._shown_lines(slot, segment), EdgeKind.PATH_LINE)
         return [ref for ref in dict.fromkeys(refs) if ref[0] != slot]
 
-    def holders_of(self, text: str) -> list[int]:
-        """The slots that hold a rare code word, ascending, or else the newest slot that holds a line."""
-        holders, newest = self._words.get(hash(text)), self._lines.get(hash(text), -1)
-        if isinstance(holders, tuple):
-            return sorted(holders)
-        return [newest] if newest >= 0 and holders is None else []
+    def _limited(self, targets: Iterable[int], kind: EdgeKind) -> list[Ref]:
+        distinct = dict.fromkeys(target for target in targets if target >= 0)
+        return [(target, kind) for target in islice(distinct, EDGES_PER_KIND_MAX)]
 
-    def _edit_source_slot(self, slot: int, segment: Segment) -> int:
-        if not segment.edit_sources:
-            return -1
-        votes: Counter[int] = Counter()
-        for text in segment.edit_sources:
-            for line in source_lines(text):
-                holder = self._lines.get(hash(line), -1)
-                if 0 <= holder < slot:
-                    votes[holder] += 1
-        return max(votes, key=lambda holder: (votes[holder], holder), default=-1)
+    def _spoken_files(self, slot: int, segment: Segment) -> Iterator[int]:
+        """The newest segments of the files that a segment speaks of, but for the files of the call itself."""
+        own = {use.path for use in segment.paths}
+        for words in dict.fromkeys(named_files(self._spoken_of(segment)[0])):
+            path = self.paths.path_of(words)
+            if path and path not in own:
+                yield self.paths.newest_holder(PathUse(path, Access.READ, 1, LINE_MAX), slot)
 
-    def _identifier_refs(self, slot: int, segment: Segment) -> list[Ref]:
-        votes: dict[int, int] = {}
-        for word in self._spoken_words(segment):
-            holders = self._words.get(hash(word), ())
-            if isinstance(holders, tuple):
-                newest = max((holder for holder in holders if holder < slot), default=-1)
-                if newest >= 0:
-                    votes[newest] = votes.get(newest, 0) + 1
-        ranked = sorted(votes, key=lambda holder: (-votes[holder], -holder))
-        return [(holder, EdgeKind.IDENTIFIER) for holder in ranked[:IDENTIFIER_EDGES_MAX]]
+    def _shown_lines(self, slot: int, segment: Segment) -> Iterator[int]:
+        """The newest views of the lines that a call's result names."""
+        for piece in segment.body:
+            for words, line in dict.fromkeys(named_lines(piece.text)) if piece.name == "result" else ():
+                path = self.paths.path_of(words)
+                if path and 0 < line <= LINE_MAX:
+                    yield self.paths.newest_view(PathUse(path, Access.READ, line, line), slot)
 
-    def add_facts(self, slot: int, segment: Segment) -> None:
-        """Record who speaks, the task and the paths of the segment in `slot`. Needs no content."""
-        if segment.kind is Kind.USER:
-            insort(self._users, slot)
-        if segment.task:
-            self._task_member[segment.task] = max(slot, self._task_member.get(segment.task, -1))
-            drop_oldest(self._task_member, TASKS_MAX)
+    def _plan_items(self, slot: int, segment: Segment) -> Iterator[int]:
+        yield from self._spoken_files(slot, segment)
+        votes = Counter(self._newest_holder(self._definers, word, slot) for word in self._spoken_of(segment)[1])
+        yield from sorted((h for h, count in votes.items() if count >= PLAN_WORDS_MIN), key=lambda h: (-votes[h], -h))
+
+    def _definers_of(self, slot: int, segment: Segment) -> Iterator[int]:
+        votes = Counter(self._newest_holder(self._definers, word, slot) for word in self._spoken_of(segment)[1])
+        yield from sorted(votes, key=lambda holder: (-votes[holder], -holder))
+
+    @staticmethod
+    def _newest_holder(table: dict[int, tuple[int, ...] | int], word: str, before: int) -> int:
+        """The newest slot under a rare word, older than `before`; -1 without such a slot."""
+        holders = table.get(hash(word), ())
+        return max((h for h in holders if h < before), default=-1) if isinstance(holders, tuple) else -1
+
+    def holders_of(self, word: str) -> list[int]:
+        """The slots that hold a rare code word, ascending; none of a common word, or in an index without words."""
+        holders = self._words.get(hash(word))
+        return sorted(holders) if isinstance(holders, tuple) else []
+
+    def add_facts(self, slot: int, segment: Segment, *, is_outside: bool = False) -> None:
+        """Record the paths of the segment in `slot`, in the window or outside. Needs no content."""
         for use in segment.paths:
             # A call that failed shows no lines and changes none, or at least nobody knows which.
             known = use._replace(access=Access.MENTION) if segment.status is Status.ERROR else use
-            self.paths.record_use(known, slot, segment.born_turn)
+            self.paths.record_use(known, slot, segment.born_turn, is_outside=is_outside)
 
     def add_text(self, slot: int, segment: Segment) -> None:
-        """Record the words and lines that the segment in `slot` holds. Twice is as good as once."""
-        results = [piece.text for piece in segment.body if piece.name == "result"]
-        self._add_words(slot, [*self._spoken_words(segment), *code_words("\n".join(results))])
-        self._spoken = None, []  # It would keep the text.
-        is_ok = segment.status is not Status.ERROR
-        if is_ok and any(use.access is not Access.MENTION for use in segment.paths):
-            self._add_lines(slot, segment)
+        """Record the words that the segment in `slot` defines, and holds. Twice is as good as once."""
+        if self._has_words:
+            results = "\n".join(piece.text for piece in segment.body if piece.name == "result")
+            _add_holder(self._words, slot, [*self._spoken_of(segment)[1], *code_words(results)])
+            drop_oldest(self._words, WORDS_MAX)
+        # What an edit replaced is what it needed, not what it defines.
+        texts = [piece.text for piece in segment.body if ".old" not in piece.name]
+        _add_holder(self._definers, slot, [word for text in texts for word in defined_words(text)])
+        drop_oldest(self._definers, DEFINITIONS_MAX)
+        self._spoken = None, "", []  # It would keep the text.
 
-    def _spoken_words(self, segment: Segment) -> list[str]:
-        known, words = self._spoken
+    def _spoken_of(self, segment: Segment) -> tuple[str, list[str]]:
+        """The text that a segment speaks, and its code words."""
+        known, text, words = self._spoken
         if known is not segment:
-            words = code_words(spoken_text(segment))
-            self._spoken = segment, words
-        return words
+            text = spoken_text(segment)
+            words = code_words(text)
+            self._spoken = segment, text, words
+        return text, words
 
-    def _add_words(self, slot: int, said: list[str]) -> None:
-        words, alone = self._words, (slot,)  # Most words have one holder: a tuple for all of a segment's.
-        for key in map(hash, islice(dict.fromkeys(said), WORDS_PER_SEGMENT_MAX)):
-            holders = words.get(key)
-            if holders is None:
-                words[key] = alone
-            elif isinstance(holders, tuple) and slot not in holders:
-                words[key] = (*holders, slot) if len(holders) < HOLDERS_MAX else _COMMON
-        drop_oldest(words, WORDS_MAX)
 
-    def _add_lines(self, slot: int, segment: Segment) -> None:
-        lines = self._lines
-        for piece in segment.body:
-            # What an edit replaced is what it needed, not what it holds.
-            for line in source_lines(piece.text) if ".old" not in piece.name else ():
-                key = hash(line)
-                lines[key] = max(slot, lines.get(key, -1))
-        drop_oldest(lines, LINES_MAX)
+def _add_holder(table: dict[int, tuple[int, ...] | int], slot: int, words: Iterable[str]) -> None:
+    alone = (slot,)  # Most words have one holder: a tuple for all of a segment's.
+    for key in map(hash, islice(dict.fromkeys(words), WORDS_PER_SEGMENT_MAX)):
+        holders = table.get(key)
+        if holders is None:
+            table[key] = alone
+        elif isinstance(holders, tuple) and slot not in holders:
+            table[key] = (*holders, slot) if len(holders) < HOLDERS_MAX else _COMMON
 
 
 def spoken_text(segment: Segment) -> str:

@@ -2,7 +2,8 @@
 
     a request is due   ──▶ after_request: absent tokens are not paid for ──▶ slack ──▶ the pacer decides
     the pacer collects ──▶ after_edit:    the rewrite is paid, the first saving comes in
-    a body returns     ──▶ after_recall:  a round trip is paid
+    a body returns     ──▶ after_recall:  a round trip is paid, and the session's faults are more than before
+    an evicted view is read again ──▶ after_reread: the same, and nothing is paid beyond the read
 
 A warm cut pays now and earns later, and a session may end before the cut has earned. So no cut is made that would leave
 the session, should the session end with the next request, further behind never having collected than the regret law
@@ -18,6 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from ctxgc.core.fault_lessons import FaultLessons
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacer import (
     FAULT_CALL_TOKENS,
@@ -45,11 +47,22 @@ class RegretAccount(NamedTuple):
     """Evictable tokens when the pacer last looked."""
     turn: int = -1
     """Of the last request."""
+    expected_faults: float = 0.0
+    observed_faults: float = 0.0
+    """The session's faults, as they still count (`core.fault_lessons`)."""
 
     @property
     def slack(self) -> Slack:
         """The bound on the cost of the next cut."""
         return Slack(self.saved_cost, self.full_cost, max(self.turn, 0))
+
+    @property
+    def lessons(self) -> FaultLessons:
+        """What the session's faults say of the estimate."""
+        return FaultLessons(self.expected_faults, self.observed_faults)
+
+    def _with_lessons(self, lessons: FaultLessons) -> RegretAccount:
+        return self._replace(expected_faults=lessons.expected, observed_faults=lessons.observed)
 
     def after_request(
         self, turn: int, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool
@@ -58,17 +71,27 @@ class RegretAccount(NamedTuple):
         read, write, _ = prices
         saved = absent_tokens * (write if is_cold else read)
         paid = read * cached_tokens + write * (prompt_tokens - cached_tokens)
-        return RegretAccount(self.full_cost + paid + saved, self.saved_cost + saved, self.asked_tokens, turn)
+        lessons = self.lessons.after_turns(max(turn - max(self.turn, 0), 0))
+        account = RegretAccount(self.full_cost + paid + saved, self.saved_cost + saved, self.asked_tokens, turn)
+        return account._with_lessons(lessons)
 
-    def after_edit(self, cost: float) -> RegretAccount:
-        """The account once the request is edited, and costs so much more for the edit; negative: less."""
-        return self._replace(saved_cost=self.saved_cost - cost)
+    def after_edit(self, cost: float, expected_faults: float = 0.0) -> RegretAccount:
+        """The account once the request is edited, and costs so much more for the edit; negative: less.
+
+        Of the bodies that left, the estimate expects so many to be asked back.
+        """
+        account = self._replace(saved_cost=self.saved_cost - cost)
+        return account._with_lessons(self.lessons.after_collection(expected_faults))
 
     def after_recall(self, prices: Prices, prompt_tokens: int, body_tokens: int) -> RegretAccount:
         """The account once a body is back: the whole prompt read once more, a call, and the body written."""
         read, write, _ = prices
         cost = read * prompt_tokens + FAULT_FIXED_TOKENS + write * (body_tokens + FAULT_CALL_TOKENS)
-        return self._replace(saved_cost=self.saved_cost - cost)
+        return self.after_reread()._replace(saved_cost=self.saved_cost - cost)
+
+    def after_reread(self) -> RegretAccount:
+        """The account once a host read again what an evicted body shows: the request is one that would have come."""
+        return self._with_lessons(self.lessons.after_fault())
 
 
 class PacerRequest(NamedTuple):
@@ -107,9 +130,9 @@ def decide_within_budget(
     if request.is_sent:
         pacer = replace(pacer, recent_turns=max(pacer.recent_turns - 1, 0))
     grown = heap.evictable_tokens - account.asked_tokens
-    decision = decide_collection(heap, paths, now, pacer, cache, Allowance(grown, account.slack))
+    decision = decide_collection(heap, paths, now, pacer, cache, Allowance(grown, account.slack, account.lessons))
     if decision:
-        account = account.after_edit(decision.effects.edit_cost(pacer.prices))
+        account = account.after_edit(decision.effects.edit_cost(pacer.prices), decision.expected_faults)
         freed = sum(victim.freed_tokens for victim in decision.plan.victims)
         return decision, account._replace(asked_tokens=heap.evictable_tokens - freed)
     if cache.is_cold or (not request.is_sent and is_look_due(heap, grown)):

@@ -1,10 +1,10 @@
 """Will a body be needed again? A logistic estimate for the choice (the plan) and the time (the pacer).
 
-    logit(x) = fixed(x) + age · ln turns lived + idle · ln turns since its last use + reached + garbage
+    logit(x) = fixed(x) + age · ln turns lived + idle · ln turns since its last use + current + named + garbage
     fixed(x) = what the segment is: kind, how it was read, how large, how much it refers to, how well known its
                file was; computed once
 
-Only four terms move with time, so a single pass over columns scores a whole heap. The weights are a fit on recorded
+Five terms move with time, so a single pass over columns scores a whole heap. The weights are a fit on recorded
 sessions, tuned on four fifths of the sessions and judged by replay on the rest: `python -m perf.tune`,
 docs/design/policy.md. A weight says how much more often a body of that sort was used or read again later, everything
 else being equal.
@@ -49,30 +49,32 @@ class ReuseWeights:
     known: float
     age: float
     idle: float
-    reached: float
+    current: float
+    named: float
     garbage: float
 
 
 SHIPPED = ReuseWeights(
-    bias=-6.921,
-    full_read=0.087,
-    ranged_read=-0.141,
-    sub_agent=1.627,
-    command=0.552,
-    edits=0.458,
-    searches=0.423,
-    has_path=2.562,
-    mentions=-1.713,
-    thinking=0.3,
-    size=0.598,
-    refs=0.339,
-    known=-0.365,
-    age=-0.396,
-    idle=-0.35,
-    reached=0.01,
-    garbage=-2.372,
+    bias=-7.283,
+    full_read=-0.533,
+    ranged_read=-0.345,
+    sub_agent=1.585,
+    command=0.132,
+    edits=-0.082,
+    searches=0.083,
+    has_path=1.739,
+    mentions=-0.978,
+    thinking=0.294,
+    size=0.683,
+    refs=-0.286,
+    known=-0.175,
+    age=-0.17,
+    idle=-0.451,
+    current=1.215,
+    named=0.731,
+    garbage=-1.802,
 )
-"""Fitted on 202 817 body-turns of 40 sessions of two agents; only these seventeen numbers are learned."""
+"""Fitted on 202 663 body-turns of 40 sessions of two agents; only these eighteen numbers are learned."""
 
 
 def trait_bits(segment: Segment) -> int:

@@ -101,17 +101,29 @@ class Access(StrEnum):
 
 
 class EdgeKind(IntEnum):
-    """The reason of a reference. Values are stored; never renumber."""
+    """The reason of a reference. Values are stored; never renumber.
+
+    Stashes of older versions hold `PARENT`, `EDIT_SOURCE`, `IDENTIFIER` and `CHAIN`, which nothing derives or follows
+    any more; 7 and 8 were never stored.
+    """
 
     PARENT = 1
-    SAME_FILE = 2
+    REPLACES = 2
     EDIT_SOURCE = 3
     IDENTIFIER = 4
     CHAIN = 5
     GIVEN = 6
-    SUPERSEDES = 7
-    SUMMARISES = 8
     RECALLS = 9
+    PATH_LINE = 10
+    PATH_SPOKEN = 11
+    PLAN_ITEM = 12
+    DEFINITION = 13
+
+
+SAID_EDGES = frozenset({EdgeKind.GIVEN})
+"""Edges that a client said: the mark follows them, to any depth."""
+NAMING_EDGES = frozenset({EdgeKind.PATH_LINE, EdgeKind.PATH_SPOKEN, EdgeKind.PLAN_ITEM, EdgeKind.DEFINITION})
+"""Derived edges that are true more often than by chance: of a root's, one hop counts."""
 
 
 class Renderer(StrEnum):

@@ -3,13 +3,15 @@
     a new long result ──▶ its hidden runs, as hashes of words and lines, by part
     a later reply ──▶ words and quoted lines that only hidden parts hold ──▶ parts asked back
 
-A reply asks a result back with one quoted line, or two rare words: as a replay has it. No text is kept.
+A reply asks a result back with one quoted line, or two rare words: as a replay has it. Of quoted lines the watched
+results alone are known, so that a line which another segment shows too counts as asked back. No text is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from ctxgc.core.bounded_dict import drop_oldest
@@ -96,19 +98,24 @@ class ShadowedResults:
     ) -> int:
         """Count the parts that a reply asks back, and take them for shown from now on; how many.
 
-        `holders_of` names the earlier segments that hold a rare word, or the newest holder of a line.
+        `holders_of` names the earlier segments that hold a rare word, the newest last.
         """
         wants: dict[str, list[int]] = {}
         weights: dict[str, int] = {}
-        told = [(word, WORD_WEIGHT) for word in words] + [(line, LINE_WEIGHT) for line in quotes]
-        for text, weight in told if self._results else ():
-            key, holders = hash(text), holders_of(text)
+        told = [(hash(word), holders_of(word), WORD_WEIGHT) for word in words] if self._results else []
+        told += [(key, self._newest_holder(key), LINE_WEIGHT) for key in map(hash, quotes if self._results else ())]
+        for key, holders, weight in told:
             watched = [self._results.get(id_) for id_ in holders]
             if holders and all(one is not None and one.hides(key) for one in watched):
                 wants.setdefault(holders[-1], []).append(key)
                 weights[holders[-1]] = weights.get(holders[-1], 0) + weight
         asked = [self._ask_back(id_, wants[id_]) for id_, weight in weights.items() if weight >= ASKED_WEIGHT]
         return sum(asked)
+
+    def _newest_holder(self, key: int) -> list[str]:
+        """The newest watched result that holds a line, if there is one."""
+        holders = (id_ for id_, one in reversed(self._results.items()) if key in one.shown or one.hides(key))
+        return list(islice(holders, 1))
 
     def _ask_back(self, id_: str, keys: Sequence[int]) -> int:
         watched, counts = self._results[id_], self.counts

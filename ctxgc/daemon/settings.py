@@ -30,6 +30,7 @@ def session_settings(config: Config) -> SessionSettings:
         evictable_kinds=tuple(Kind(kind) for kind in config.collect.kinds),
         has_evictable_inputs=config.collect.tool_inputs,
         recall_grace_turns=config.collect.recall_grace_turns,
+        has_words=config.entry.shorten == "shadow",
     )
 
 

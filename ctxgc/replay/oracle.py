@@ -113,7 +113,7 @@ class PerfectPacer:
         return self._inner.victims(run)
 
     def _reuse_chances(
-        self, heap: Heap, slots: Sequence[int], now: Now, reached: Sequence[int], garbage: Container[int]
+        self, heap: Heap, slots: Sequence[int], now: Now, liveness: Sequence[int], garbage: Container[int]
     ) -> list[float]:
         return [float(self._last_use.get(slot, -1) >= self._step) for slot in slots]
 

@@ -98,7 +98,7 @@ class ShortenedResults:
         if not self.parts:
             return False
         for use in uses:
-            holder = paths.newest_holder(use, len(self._heap)) if use.access is Access.READ else -1
+            holder = paths.newest_view(use, len(self._heap)) if use.access is Access.READ else -1
             if holder < 0 or self._heap.state[holder] != RESIDENT:
                 continue
             for part in self.parts.get(holder, ()):

@@ -223,18 +223,22 @@ class ShippedPolicy:
     account: RegretAccount = field(default_factory=RegretAccount)
     _dials: PacerRules = field(default_factory=PacerRules)
     _recalls: int = 0
+    _rereads: int = 0
 
     def begin_episode(self, script: EpisodeScript) -> None:
         """Take the episode's hidden prefix into account; a session's first episode opens a new account."""
         self._dials = replace(self.pacer, hidden_tokens=script.hidden_tokens, rules=self.rules)
         self.account = self.account._replace(asked_tokens=0, turn=-1) if script.number else RegretAccount()
-        self._recalls = 0
+        self._recalls = self._rereads = 0
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """The victims of the core's pacer."""
         for fault in run.tally.worst[self._recalls :]:
             self.account = self.account.after_recall(self._dials.prices, run.prompt_tokens, fault.size_tokens)
         self._recalls = len(run.tally.worst)
+        for _ in range(run.tally.view_faults - self._rereads):
+            self.account = self.account.after_reread()
+        self._rereads = run.tally.view_faults
         request = PacerRequest(run.window_cache, run.absent_tokens)
         decision, self.account = decide_within_budget(run.heap, run.paths, run.now, self._dials, self.account, request)
         return decision.plan.victims if decision else ()

@@ -118,6 +118,7 @@ def _policy_row(results: Sequence[TrialResult], scope: str, name: str, draws: Bo
         "part_faults_per_100_turns": _percent(sum(one.part_faults for one in own), sum(turns), 3),
         "explicit_part_faults_per_100_turns": _percent(sum(one.explicit_part_faults for one in own), sum(turns), 3),
         "explicit_faults_per_100_turns": _percent(sum(one.explicit_faults for one in own), sum(turns), 3),
+        "view_faults_per_100_turns": _percent(sum(one.view_faults for one in own), sum(turns), 3),
         "strict_faults_per_100_turns": None
         if is_oracle(name)
         else _percent(sum(one.strict_faults for one in own), sum(turns), 3),

@@ -5,7 +5,7 @@ episode, demand ──script_of──▶ admissions by turn, with references, pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ctxgc.core.garbage import GarbageIndex
@@ -29,7 +29,9 @@ class SlotAdmission:
     proofs: tuple[tuple[int, Proof], ...]
     uses: tuple[PathUse, ...]
     reads: tuple[int, ...]
-    """Newest earlier holders of what it reads: an explicit fault if one of them is out."""
+    """Newest earlier segments of the lines that it reads, an edit of all lines: an explicit fault if one is out."""
+    views: tuple[int, ...]
+    """Newest earlier views of the lines that it reads: a view fault if one is out."""
     result: str | None = None
     """The text of a call's result where pointers may stand in it."""
     result_tokens: int = 0
@@ -78,6 +80,12 @@ def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
     return int(name[1:]) if name.startswith("#") else slot_of.get(name, -1)
 
 
+def _found_by(newest: Callable[[PathUse, int], int], segment: Segment, slot: int) -> tuple[int, ...]:
+    """The earlier slots that a search finds for the lines that a segment reads."""
+    found = (newest(use, slot) for use in segment.paths if use.access is Access.READ)
+    return tuple(old for old in found if old >= 0)
+
+
 def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> EpisodeScript:
     """Derive the part that no policy changes: references, proofs, paths. With a placebo's demand, the placebo's
     script."""
@@ -91,23 +99,29 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
         slot_of[segment.id] = slot
         namings = index.paths.record_naming(slot, segment.paths)[slot]
         refs = index.derive_references(slot, segment, recalled=_recalled_slot(segment, slot_of))
-        reads = [index.paths.newest_holder(use, slot) for use in segment.paths if use.access is Access.READ]
+        reads, views = (
+            _found_by(newest, segment, slot) for newest in (index.paths.newest_holder, index.paths.newest_view)
+        )
         proofs = garbage.find_proofs(slot, segment)
         index.add_facts(slot, segment)
         index.add_text(slot, segment)
-        entry = heap_entry_of(
-            segment,
-            sized.tokens,
-            has_evictable_inputs=scope.inputs,
-            namings=namings,
-        )
-        readers = tuple(r for r in reads if r >= 0)
+        entry = heap_entry_of(segment, sized.tokens, has_evictable_inputs=scope.inputs, namings=namings)
         result, result_tokens = entering_result(sized)
         said.add(segment)
         birth = None
         if result is not None and is_shortenable(segment):
             birth = birth_facts(segment, namings, said.at_turn(segment.born_turn))
-        return SlotAdmission(entry, tuple(refs), tuple(proofs), segment.paths, readers, result, result_tokens, birth)
+        return SlotAdmission(
+            entry=entry,
+            refs=tuple(refs),
+            proofs=tuple(proofs),
+            uses=segment.paths,
+            reads=reads,
+            views=views,
+            result=result,
+            result_tokens=result_tokens,
+            birth=birth,
+        )
 
     steps = []
     for turn in episode.turns:

@@ -6,7 +6,7 @@ witnesses. The seed is fixed, so that the same sessions give the same interval (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -27,6 +27,13 @@ class Interval(NamedTuple):
     high: float
 
 
+class Ratio(NamedTuple):
+    """A ratio of sums: parts and wholes, each given by session."""
+
+    parts: Sequence[float]
+    wholes: Sequence[float]
+
+
 class Bootstrap:
     """The same draws for every number of a report, so that differences between policies are paired."""
 
@@ -39,19 +46,28 @@ class Bootstrap:
 
     def ratio_interval(self, parts: Sequence[float], wholes: Sequence[float]) -> Interval | None:
         """Interval of sum(parts) / sum(wholes), each given by session; `None` where there are too few sessions."""
+        return _interval_of(ratio for ratio in self._ratios(parts, wholes) if ratio is not None)
+
+    def difference_interval(self, one: Ratio, other: Ratio) -> Interval | None:
+        """Interval of one ratio of sums less another, over the same draws; `None` where there are too few sessions."""
+        pairs = zip(self._ratios(*one), self._ratios(*other), strict=True)
+        return _interval_of(mine - others for mine, others in pairs if mine is not None and others is not None)
+
+    def _ratios(self, parts: Sequence[float], wholes: Sequence[float]) -> Iterator[float | None]:
+        """The ratio of each draw; None where a draw's whole is 0."""
         if len(parts) != self.sessions or len(wholes) != self.sessions:
             raise ValueError("one value a session")
-        found = []
         for draw in self._draws:
             whole = sum(map(wholes.__getitem__, draw))
-            if whole:
-                found.append(sum(map(parts.__getitem__, draw)) / whole)
-        if not found:
-            return None
-        found.sort()
-        tail = (1 - COVERAGE) / 2
-        last = len(found) - 1
-        return Interval(found[round(tail * last)], found[round((1 - tail) * last)])
+            yield sum(map(parts.__getitem__, draw)) / whole if whole else None
+
+
+def _interval_of(values: Iterable[float]) -> Interval | None:
+    found = sorted(values)
+    if not found:
+        return None
+    tail, last = (1 - COVERAGE) / 2, len(found) - 1
+    return Interval(found[round(tail * last)], found[round((1 - tail) * last)])
 
 
 def median(values: Sequence[float]) -> float:

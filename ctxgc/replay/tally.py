@@ -30,6 +30,9 @@ class PolicyCounts:
     part_faults: int = 0
     """Of the faults, those of lines that a result left out at birth."""
     explicit_faults: int = 0
+    """Reads of lines whose newest segment is out, where an edit counts as a segment of every line."""
+    view_faults: int = 0
+    """Reads of lines whose newest view is out: what an edit does not show, no edit serves."""
     explicit_part_faults: int = 0
     """Reads of lines that the newest reading had left out at birth."""
     evictions: int = 0

@@ -121,7 +121,7 @@ async def test_rows_come_back_whole_but_for_their_content(stash):
         tags=("x", "y"),
         skeleton=b'{"call_id":"c","input":{},"name":"Read"}',
         paths=(PathUse("/p/b.py", Access.EDIT), PathUse("/p/a.py", Access.READ, 3, 9)),
-        edges=(Edge(1, EdgeKind.SAME_FILE), Edge(2, EdgeKind.GIVEN)),
+        edges=(Edge(1, EdgeKind.REPLACES), Edge(2, EdgeKind.GIVEN)),
         state=State.DEPARTED,
         departure=Departure.REWOUND,
         touched_turn=4,

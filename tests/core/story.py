@@ -65,9 +65,9 @@ def a_shell(command: str, *paths: PathUse, result: str | None = None, **fields):
 class Story:
     """Heap and indexes of one session."""
 
-    def __init__(self, *segments: Segment) -> None:
+    def __init__(self, *segments: Segment, has_words: bool = False) -> None:
         self.heap = Heap()
-        self.index = ReferenceIndex()
+        self.index = ReferenceIndex(has_words=has_words)
         self.garbage = GarbageIndex(self.index.paths)
         for segment in segments:
             self.admit(segment)

@@ -9,6 +9,7 @@ from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
 
 FLAGS = st.sampled_from([0, 0, 0, 0, PINNED, OPAQUE, PENDING, ERRORED])
 TOKENS = st.one_of(st.integers(0, 80), st.integers(0, 5000))
+EDGES = st.sampled_from([EdgeKind.GIVEN, EdgeKind.PATH_LINE, EdgeKind.DEFINITION, EdgeKind.REPLACES])
 NOW = st.builds(Now, st.integers(0, 40))
 RULES = st.builds(
     Rules, recent_turns=st.integers(0, 5), file_turns=st.integers(0, 12), min_gain_tokens=st.integers(0, 60)
@@ -40,7 +41,7 @@ def heaps(draw, max_size: int = 24) -> tuple[Heap, PathIndex]:
     heap, paths = Heap(), PathIndex()
     for number in range(draw(st.integers(0, max_size))):
         targets = draw(st.lists(st.integers(0, number - 1), max_size=4, unique=True)) if number else []
-        slot = heap.admit(draw(entries(number)), [(target, EdgeKind.GIVEN) for target in targets])
+        slot = heap.admit(draw(entries(number)), [(target, draw(EDGES)) for target in targets])
         if draw(st.booleans()):
             path = draw(st.sampled_from(["/a.py", "/b.py"]))
             paths.record_use(PathUse(path, draw(st.sampled_from(list(Access)))), slot, number // 2)

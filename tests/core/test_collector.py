@@ -4,16 +4,17 @@ import json
 import subprocess
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.collector import COLD, COLD_REACHED, plan, plan_by_hand, sweep
+from ctxgc.core.collector import COLD, CURRENT_COLD, LIVE_LAST, NAMED_COLD, plan, plan_by_hand, sweep
 from ctxgc.core.garbage import REASONS, garbage_proof, garbage_slots
-from ctxgc.core.heap import EVICTED, PENDING, PINNED, RESIDENT, Heap, Now, Proof
+from ctxgc.core.heap import EVICTED, KINDS, PENDING, PINNED, RESIDENT, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Kind
+from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
 from tests.core.strategies import NOW, RULES, heaps
 from tests.core.test_heap import an_entry
 
@@ -117,15 +118,37 @@ def test_garbage_goes_before_anything_cold_however_young():
     assert [(victim.slot, victim.reason) for victim in todo.victims] == [(1, "duplicate")]
 
 
-def test_of_the_cold_the_large_and_old_goes_first_and_of_equals_the_reached_last():
-    heap, paths = a_heap(sizes=[500, 900, 500, 20])
-    heap.set_refs(3, [(0, 4)])
+def test_of_the_cold_the_large_and_old_goes_first_and_of_equals_what_a_root_names_or_shows_a_file_last():
+    heap, paths = a_heap(sizes=[500, 500, 900, 500, 20])
+    heap.kind[4] = KINDS.index(Kind.USER)
+    heap.set_refs(4, [(0, EdgeKind.PATH_LINE)])
+    paths.record_use(PathUse("/a.py", Access.READ), 1, 0)
+
+    todo = plan(heap, paths, 120, Now(29), Rules())
+
+    assert [victim.slot for victim in todo.victims] == [2, 3, 0, 1]
+    assert [victim.reason for victim in todo.victims] == [COLD, COLD, NAMED_COLD, CURRENT_COLD]
+
+
+@pytest.mark.parametrize("edge", [EdgeKind.GIVEN, EdgeKind.PATH_SPOKEN])
+def test_what_a_pinned_segment_refers_to_goes_after_all_else_and_the_plan_says_so(edge):
+    heap, paths = a_heap(sizes=[9000, 100, 500, 20])
+    heap.record_proof(0, Proof("duplicate", 2))
+    heap.set_refs(3, [(0, edge)])
     heap.set_pinned(3, True)
 
     todo = plan(heap, paths, 120, Now(9), Rules())
 
-    assert [victim.slot for victim in todo.victims] == [1, 2, 0]
-    assert [victim.reason for victim in todo.victims] == [COLD, COLD, COLD_REACHED]
+    assert [(victim.slot, victim.reason) for victim in todo.victims] == [(2, COLD), (1, COLD), (0, LIVE_LAST)]
+    assert not [v for v in plan(heap, paths, heap.resident_tokens - 400, Now(9), Rules()).victims if v.slot == 0]
+
+
+def test_what_a_newer_use_replaced_is_not_kept_for_it():
+    heap, paths = a_heap(sizes=[500, 500, 20])
+    heap.set_refs(2, [(0, EdgeKind.REPLACES)])
+    heap.set_pinned(2, True)
+
+    assert plan(heap, paths, heap.resident_tokens - 1, Now(9), Rules()).victims[0].slot == 0
 
 
 def test_a_proof_falls_when_what_proved_it_was_rewound():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ctxgc.core.collector import Plan, Victim, evictable_mask
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import RESIDENT, Now
-from ctxgc.core.mark import mark
+from ctxgc.core.liveness import LIVE, find_liveness
 from ctxgc.core.pacer import (
     FREED_TOKENS_MIN,
     REWRITE_MARGIN,
@@ -62,15 +62,15 @@ def test_a_look_in_columns_decides_as_the_formula_body_by_body(made, now, pacer,
 @given(heaps(max_size=40), NOW, st.sets(st.integers(0, 39)), st.binary(min_size=40, max_size=40))
 def test_chances_in_columns_are_those_of_each_body(made, now, garbage, marks):
     heap, _ = made
-    slots, reached = list(range(len(heap))), [each & 1 for each in marks]
+    slots, liveness = list(range(len(heap))), [each & 3 for each in marks]
 
-    assert reuse_chances(heap, slots, now, reached, garbage) == slow_chances(heap, slots, now, reached, garbage)
+    assert reuse_chances(heap, slots, now, liveness, garbage) == slow_chances(heap, slots, now, liveness, garbage)
 
 
 def slow_decision(heap, paths, now, pacer, cache, slack):
     """The decision of a pacer without a hard limit."""
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
-    worth = profitable_victims(heap, roots, now, replace(pacer, chances=slow_chances), cache)
+    worth = profitable_victims(heap, paths, roots, now, replace(pacer, chances=slow_chances), cache)
     worth = worth if cache.is_cold else slow_best_cut(heap, worth, pacer, cache, slack)
     if not worth:
         return None
@@ -79,27 +79,32 @@ def slow_decision(heap, paths, now, pacer, cache, slack):
     plan = Plan(
         target_tokens=remaining, before_tokens=heap.resident_tokens, remaining_tokens=remaining, victims=victims
     )
-    return Decision("value", plan, effects_of_eviction(heap, victims, cache))
+    liveness = find_liveness(heap, paths, roots)
+    garbage = [victim.slot for victim in victims if victim.reason != "value"]
+    expected = sum(slow_chances(heap, [victim.slot for victim in victims], now, liveness, garbage))
+    return Decision("value", plan, effects_of_eviction(heap, victims, cache), expected)
 
 
-def slow_chances(heap, slots, now, reached, garbage):
+def slow_chances(heap, slots, now, liveness, garbage):
     """The estimate of `core.reuse`. A replay may put perfect knowledge in its place."""
     weights, logit, born, touched = heap.weights, heap.logit, heap.born, heap.touched
     logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
     ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
-    linked = (0.0, weights.reached)
+    linked = (0.0, weights.current, weights.named, weights.current + weights.named)
     proof = weights.garbage
     return [
         probability(
-            logit[slot] + ages[born[slot]] + idles[touched[slot]] + linked[reached[slot]] + proof * (slot in garbage)
+            logit[slot] + ages[born[slot]] + idles[touched[slot]] + linked[liveness[slot]] + proof * (slot in garbage)
         )
         for slot in slots
     ]
 
 
-def profitable_victims(heap, roots, now, pacer, cache):
+def profitable_victims(heap, paths, roots, now, pacer, cache):
     """Every body with a positive gain, in window order; the score is the gain."""
-    candidates = evictable_mask(heap, roots)
+    liveness = find_liveness(heap, paths, roots)
+    live = [bool(each & LIVE) for each in liveness]
+    candidates = bytes(can and not is_live for can, is_live in zip(evictable_mask(heap, roots), live, strict=True))
     state, skeleton, body, tombstone, freed = heap.state, heap.skeleton, heap.body, heap.tombstone, heap.freed
     window, gain_min = heap.window(), max(pacer.rules.min_gain_tokens, 1)
     costs = [skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot]) for slot in window]
@@ -109,7 +114,7 @@ def profitable_victims(heap, roots, now, pacer, cache):
         if candidates[slot] and freed[slot] >= gain_min
     }
     garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
-    needed = pacer.chances(heap, list(starts), now, mark(heap.refs, roots), garbage)
+    needed = pacer.chances(heap, list(starts), now, liveness, garbage)
     cached_end = cache.read_tokens(heap.resident_tokens)
     # The formula at the top of this file; all bodies share the price of a token and of a fault.
     fault_cost, write = _fault_cost(heap, pacer), pacer.prices.write

@@ -29,7 +29,7 @@ def reachable(refs, roots):
 def test_mark_reaches_exactly_what_paths_of_references_reach_I11(graph):
     refs, roots = graph
 
-    marked = mark(refs, roots)
+    marked = mark({slot: of for slot, of in enumerate(refs) if of}, roots)
 
     assert {slot for slot, bit in enumerate(marked) if bit} == reachable(refs, roots)
 
@@ -40,7 +40,7 @@ def test_a_retaining_path_exists_exactly_for_what_is_reached_and_every_step_is_a
     live = reachable(refs, roots)
 
     for goal in range(len(refs)):
-        path = path_from_root(refs, roots, goal)
+        path = path_from_root(refs.__getitem__, roots, goal)
 
         assert bool(path) == (goal in live)
         if path:

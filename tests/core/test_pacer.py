@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ctxgc.core.collector import Victim, evictable_mask, sweep
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, Heap, Now
-from ctxgc.core.mark import mark
+from ctxgc.core.liveness import LIVE, find_liveness
 from ctxgc.core.pacer import (
     FREED_TOKENS_MIN,
     GAP_PART_MIN,
@@ -71,21 +71,25 @@ def gain_of(heap, slot, chance, pacer, *, is_cached):
 
 
 def chance_of(heap, paths, slot, now, rules):
-    """The shipped estimate of one slot, with what mark and garbage say of it."""
+    """The shipped estimate of one slot, with what liveness and garbage say of it."""
     roots = find_roots(heap, paths, now, rules)
-    reached = mark(heap.refs, roots)
+    liveness = find_liveness(heap, paths, roots)
     garbage = {slot} if slot in heap.proofs and garbage_proof(heap, slot, now, rules) is not None else ()
-    return reuse_chances(heap, [slot], now, reached, garbage)[0]
+    return reuse_chances(heap, [slot], now, liveness, garbage)[0]
+
+
+def live_slots(heap, paths, now, rules):
+    return [bool(each & LIVE) for each in find_liveness(heap, paths, find_roots(heap, paths, now, rules))]
 
 
 def slow_cuts(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, cached_tokens: int):
     """(net, freed tokens, victims) of every suffix of what has a positive gain, each reckoned from the definition."""
     candidates = evictable_mask(heap, find_roots(heap, paths, now, own(pacer)))
-    window = list(heap.window())
+    window, live = list(heap.window()), live_slots(heap, paths, now, own(pacer))
     starts = {slot: sum(heap.cost_of(before) for before in window[:at]) for at, slot in enumerate(window)}
     gains = {}
     for slot in window:
-        if candidates[slot] and heap.freed[slot] >= max(pacer.rules.min_gain_tokens, 1):
+        if candidates[slot] and not live[slot] and heap.freed[slot] >= max(pacer.rules.min_gain_tokens, 1):
             gains[slot] = gain_of(
                 heap,
                 slot,
@@ -125,10 +129,12 @@ def test_the_cut_is_the_best_of_all_that_pay_and_free_enough(made, now, pacer, c
 def test_when_the_cache_is_cold_everything_with_a_gain_goes_and_nothing_else(made, now, pacer, cached):
     heap, paths = made
     candidates = evictable_mask(heap, find_roots(heap, paths, now, own(pacer)))
+    live = live_slots(heap, paths, now, own(pacer))
     worth = {
         slot
         for slot in heap.window()
         if candidates[slot]
+        and not live[slot]
         and heap.freed[slot] >= max(pacer.rules.min_gain_tokens, 1)
         and gain_of(heap, slot, chance_of(heap, paths, slot, now, own(pacer)), pacer, is_cached=False) > 0
     }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core import reference
-from ctxgc.core.reference import ReferenceIndex, code_words, source_lines
+from ctxgc.core.reference import ReferenceIndex, code_words, defined_words, named_files, named_lines, source_lines
 from ctxgc.core.segment import Access, EdgeKind, PathUse, Piece, Status
 from tests.core.story import Story, a_call, a_read, a_segment, a_shell, a_write, an_edit
 
@@ -48,19 +48,10 @@ def test_recording_a_text_twice_is_as_good_as_once(steps):
     assert [once.edges(slot) for slot in range(len(steps))] == [twice.edges(slot) for slot in range(len(steps))]
 
 
-def test_a_call_refers_to_the_user_text_it_serves_even_when_it_completes_after_the_next_one():
-    late = a_read()
-    story = Story(a_segment("first wish"), replace(late, status=Status.PENDING, body=()), a_segment("second wish"))
-
-    story.admit(late)
-
-    assert story.edges(1) == [(0, EdgeKind.PARENT)]
-
-
-def test_a_read_refers_to_the_newest_read_or_change_of_its_lines():
+def test_a_read_replaces_the_newest_read_or_change_of_its_lines():
     story = Story(a_read(first=1, last=50), a_read(first=60, last=90), a_read(first=40, last=55))
 
-    assert story.edges(2) == [(0, EdgeKind.SAME_FILE)]
+    assert story.edges(2) == [(0, EdgeKind.REPLACES)]
 
 
 def test_neither_a_mention_nor_a_failed_read_holds_lines():
@@ -71,56 +62,180 @@ def test_neither_a_mention_nor_a_failed_read_holds_lines():
         a_read(),
     )
 
-    assert (0, EdgeKind.SAME_FILE) in story.edges(3)
-    assert not [target for target, kind in story.edges(3) if kind == EdgeKind.SAME_FILE and target != 0]
+    assert (0, EdgeKind.REPLACES) in story.edges(3)
+    assert not [target for target, kind in story.edges(3) if kind == EdgeKind.REPLACES and target != 0]
 
 
-def test_an_edit_refers_to_the_newest_read_that_holds_most_of_its_old_lines():
-    old = "total = compute(items)\nreturn total + carry"
-    more = "start = next(order)\n" + old
-    numbered = "\n".join(f"  1{n}→{line}" for n, line in enumerate(old.splitlines()))
-    story = Story(a_read("/b.py", result=numbered), a_read("/b.py", result="start = next(order)"))
+def test_a_code_word_points_to_its_newest_definition_and_a_common_one_nowhere():
+    defined = [a_read(f"/{n}.py", result="  4\tdef load_table(x):") for n in range(3)]
+    story = Story(*defined, a_read("/9.py", result="uses load_table here"))
+    assert story.edges(story.admit(a_segment("where is load_table?"))) == [(2, EdgeKind.DEFINITION)]
 
-    slot = story.admit(an_edit("/c.py", more))
+    story.admit(a_read("/3.py", result="def load_table(): pass"))
 
-    assert [target for target, kind in story.edges(slot) if kind == EdgeKind.EDIT_SOURCE] == [0]
-
-
-def test_what_an_edit_replaced_is_not_text_that_it_holds():
-    line = "a line that will be edited twice"
-    long_old = Piece("input.old_string", line.encode())
-    story = Story(a_read(result=line), a_call("Edit", "done", PathUse("/a.py", Access.EDIT), more=(long_old,)))
-
-    slot = story.admit(an_edit("/a.py", line))
-
-    assert (0, EdgeKind.EDIT_SOURCE) in story.edges(slot)
+    assert story.edges(story.admit(a_segment("where is load_table again?"))) == []
 
 
-def test_a_rare_code_word_points_to_its_newest_holder_and_a_common_one_nowhere():
-    rare = [a_read(f"/{n}.py", result="uses load_table here") for n in range(3)]
-    story = Story(*rare)
-    assert (2, EdgeKind.IDENTIFIER) in story.edges(story.admit(a_segment("where is load_table?")))
+@pytest.mark.parametrize(
+    "line",
+    [
+        "def load_table(x):",
+        "   12→class load_table:",
+        "func (s *Store) load_table(n int) error {",
+        "pub async fn load_table() {",
+        "export const load_table = 4",
+        "LOAD_TABLE: Final = 4",
+        "  7\tLOAD_TABLE = 4",
+    ],
+)
+def test_definitions_are_known_by_their_keyword_or_as_constants(line):
+    assert [word.lower() for word in defined_words(line)] == ["load_table"]
 
-    slot = story.admit(a_segment("where is load_table again?"))
 
-    assert story.edges(slot) == []
+@pytest.mark.parametrize("line", ["load_table(x)", "return load_table", "x == LOAD_TABLE", "a.LOAD_TABLE = 4"])
+def test_a_use_is_no_definition(line):
+    assert defined_words(line) == []
+
+
+def test_what_an_edit_replaced_is_not_text_that_it_defines():
+    long_old = Piece("input.old_string", b"def load_table(x):")
+    story = Story(a_call("Edit", "done", PathUse("/a.py", Access.EDIT), more=(long_old,)))
+
+    assert story.edges(story.admit(a_segment("where is load_table?"))) == []
 
 
 def test_keys_and_escapes_of_a_call_are_no_words_of_the_speaker():
-    story = Story(a_read(result="first load_table"))
+    story = Story(a_read(result="def load_table(): pass"))
     said = {"some_option": "x\nload_table"}
 
     slot = story.admit(a_call("Bash", "one", said=said))
     after = story.admit(a_call("Bash", "two", said={"some_option": "other"}))
 
-    assert (0, EdgeKind.IDENTIFIER) in story.edges(slot)
+    assert (0, EdgeKind.DEFINITION) in story.edges(slot)
     assert story.edges(after) == []
 
 
-def test_members_of_a_task_form_a_chain_and_not_a_clique():
-    story = Story(*(a_segment(f"step {n}", task="port") for n in range(4)))
+@pytest.mark.parametrize(
+    "said", ["see src/store.py", "in /w/src/store.py:4", "store.py is wrong", "./src/store.py", "look at store.py."]
+)
+def test_a_text_that_names_a_file_refers_to_the_newest_segment_of_the_file(said):
+    story = Story(a_read("/w/src/store.py"), an_edit("/w/src/store.py", "old"), a_read("/w/src/other.py"))
 
-    assert [story.edges(slot) for slot in range(4)] == [[], *([(n, EdgeKind.CHAIN)] for n in range(3))]
+    assert story.edges(story.admit(a_segment(said))) == [(1, EdgeKind.PATH_SPOKEN)]
+
+
+@pytest.mark.parametrize("said", ["see lib/store.py", "see re.py", "restore.py", "store.pyc"])
+def test_a_file_that_no_known_path_ends_in_is_no_reference(said):
+    story = Story(a_read("/w/src/store.py"))
+
+    assert story.edges(story.admit(a_segment(said))) == []
+
+
+def test_a_name_that_several_files_have_is_no_reference():
+    story = Story(a_read("/w/a/store.py"), a_read("/w/b/store.py"))
+
+    assert story.edges(story.admit(a_segment("see store.py"))) == []
+    assert story.edges(story.admit(a_segment("see b/store.py"))) == [(1, EdgeKind.PATH_SPOKEN)]
+
+
+def test_the_file_of_a_call_is_not_spoken_of_by_the_call():
+    story = Story(a_read("/w/store.py", first=1, last=9))
+    read = a_read("/w/store.py", first=50, last=60)
+
+    slot = story.admit(replace(read, skeleton=b'{"call_id":"9","input":{"file_path":"/w/store.py"},"name":"Read"}'))
+
+    assert story.edges(slot) == []
+
+
+@pytest.mark.parametrize(
+    "result", ["/w/store.py:44: error: no", "store.py:44:9 undefined", 'File "/w/store.py", line 44, in get']
+)
+def test_a_result_that_names_a_line_refers_to_the_newest_view_of_the_line(result):
+    story = Story(
+        a_read("/w/store.py", first=1, last=90), a_read("/w/store.py", first=100, last=120), an_edit("/w/store.py", "x")
+    )
+
+    slot = story.admit(a_shell("make", result=result))
+
+    assert story.edges(slot) == [(0, EdgeKind.PATH_LINE)]
+
+
+@pytest.mark.parametrize("said", ["see README.md", "see ./README.md", "in mod.rs", "src/../README.md"])
+def test_a_name_that_most_projects_have_says_nothing_without_a_folder(said):
+    story = Story(a_read("/w/README.md"), a_read("/w/src/mod.rs"))
+
+    assert story.edges(story.admit(a_segment(said))) == []
+
+
+def test_a_line_behind_many_names_is_found():
+    story = Story(a_read("/w/store.py"))
+    words = " ".join(f"self.attribute{n}" for n in range(2000))
+
+    slot = story.admit(a_shell("make", result=f"{words}\nstore.py:44: error"))
+
+    assert story.edges(slot) == [(0, EdgeKind.PATH_LINE)]
+
+
+def test_no_more_names_of_a_text_are_looked_at_than_the_bound_I12():
+    assert len(list(named_files(" ".join(f"a{n}.py" for n in range(3000))))) == reference.TOKENS_MAX
+    assert len(list(named_lines(" ".join(f"a{n}.py:1" for n in range(3000))))) == reference.TOKENS_MAX
+
+
+@pytest.mark.parametrize("said", ["C:\\Proj\\src\\Store.py", "src\\Store.py", "store.py", "Store.py"])
+def test_a_path_of_windows_is_found_in_any_case_and_with_its_slashes(said):
+    story = Story(a_read("c:/proj/src/store.py"))
+
+    assert story.edges(story.admit(a_segment(f"see {said} now"))) == [(0, EdgeKind.PATH_SPOKEN)]
+
+
+def test_the_same_path_goes_before_a_path_that_ends_so():
+    story = Story(a_read("src/a.py"), a_read("lib/src/a.py"))
+
+    assert story.edges(story.admit(a_segment("see src/a.py"))) == [(0, EdgeKind.PATH_SPOKEN)]
+
+
+SHAPES = ["a/", "a.", ".", "-", "\n", " ", "AbC+/9", "def ", "const\t", "ABCDEFGH:", 'File "', "1\n", "a\\"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_long_text_of_any_shape_is_read_in_time_that_grows_with_its_length(shape):
+    """A pattern that looks at each place of such a text for as long as the text is would take half an hour."""
+    text = (shape * reference.TEXT_CHARS_MAX)[: reference.TEXT_CHARS_MAX]
+
+    for names in (named_files, named_lines, defined_words, code_words):
+        assert len(list(names(text))) <= reference.WORDS_PER_SEGMENT_MAX
+
+
+def test_a_plan_refers_to_the_files_that_it_names_and_to_who_defines_two_of_its_words():
+    story = Story(
+        a_read("/w/store.py"),
+        a_read("/w/b.py", result="def load_table(): pass\ndef drop_index(): pass"),
+        a_read("/w/c.py", result="def other_word(): pass\nload_table(drop_index)"),
+    )
+    plan = a_call("TodoWrite", "ok", said={"todos": "store.py: load_table before drop_index, other_word"})
+
+    slot = story.admit(replace(plan, facts=plan.facts._replace(is_plan=True)))
+
+    assert story.edges(slot) == [(0, EdgeKind.PLAN_ITEM), (1, EdgeKind.PLAN_ITEM)]
+
+
+@given(STEPS)
+def test_an_index_without_words_derives_the_same_references_and_holds_no_word(steps):
+    segments = list(map(told, steps))
+    without, with_words = Story(*segments), Story(*segments, has_words=True)
+
+    assert [without.edges(slot) for slot in range(len(steps))] == [with_words.edges(slot) for slot in range(len(steps))]
+    assert without.index.table_sizes()["words"] == 0
+    assert not without.index.holders_of("load_table")
+
+
+def test_holders_of_a_word_are_all_that_hold_it_while_it_is_rare():
+    story = Story(*(a_read(f"/{n}.py", result="uses load_table here") for n in range(3)), has_words=True)
+    assert story.index.holders_of("load_table") == [0, 1, 2]
+
+    story.admit(a_segment("load_table again"))
+
+    assert story.index.holders_of("load_table") == []
 
 
 def test_what_a_client_names_comes_first_and_only_what_is_older_counts():
@@ -145,24 +260,24 @@ def test_lines_are_compared_without_numbers_and_outer_space():
 
 def test_the_index_stays_within_its_bounds_however_much_it_is_told_I12(monkeypatch):
     monkeypatch.setattr(reference, "WORDS_MAX", 200)
-    monkeypatch.setattr(reference, "LINES_MAX", 100)
-    monkeypatch.setattr(reference, "TASKS_MAX", 10)
-    story = Story()
+    monkeypatch.setattr(reference, "DEFINITIONS_MAX", 100)
+    story = Story(has_words=True)
 
     for number in range(60):
-        text = "\n".join(f"value_{number}_{line} = {line}" for line in range(20))
-        story.admit(a_read(f"/{number}.py", result=text, task=f"task {number}"))
+        text = "\n".join(f"def value_{number}_{line}()" for line in range(20))
+        story.admit(a_read(f"/{number}.py", result=text))
 
         sizes = story.index.table_sizes()
-        assert (sizes["words"] <= 200, sizes["lines"] <= 100, sizes["tasks"] <= 10) == (True, True, True)
+        assert (sizes["words"] <= 200, sizes["definitions"] <= 100) == (True, True)
+    assert sizes["definitions"] > 50
 
 
 def test_one_segment_adds_few_references_however_many_words_it_shares_I12():
-    story = Story(*(a_read(f"/{n}.py", result=f"only_{n}_here") for n in range(40)))
+    story = Story(*(a_read(f"/{n}.py", result=f"def only_{n}_here") for n in range(40)))
 
     slot = story.admit(a_segment(" ".join(f"only_{n}_here" for n in range(40))))
 
-    assert len(story.edges(slot)) == reference.IDENTIFIER_EDGES_MAX
+    assert len(story.edges(slot)) == reference.EDGES_PER_KIND_MAX
 
 
 def test_every_hash_seed_derives_the_same_references_I10():
@@ -171,7 +286,7 @@ def test_every_hash_seed_derives_the_same_references_I10():
         "from tests.core.story import Story, a_read, a_segment, an_edit\n"
         "r = Random(3)\n"
         "word = lambda: f'name_{r.randrange(60)}'\n"
-        "line = lambda: f'{word()} = {word()} + {word()}'\n"
+        "line = lambda: f'def {word()}({word()}): return {word()}'\n"
         "make = [lambda: a_segment(line()), lambda: a_read(f'/{r.randrange(9)}', result=line()),\n"
         "        lambda: an_edit(f'/{r.randrange(9)}', line())]\n"
         "story = Story(*(r.choice(make)() for _ in range(200)))\n"
@@ -188,4 +303,4 @@ def test_every_hash_seed_derives_the_same_references_I10():
     ]
 
     assert printed[0] == printed[1] == printed[2]
-    assert printed[0].count(b"IDENTIFIER") + printed[0].count(b", 4)") > 20
+    assert printed[0].count(b"DEFINITION") + printed[0].count(b", 13)") > 20

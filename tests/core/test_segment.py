@@ -92,14 +92,16 @@ def test_bytes_that_are_no_text_still_read_as_some(data):
 def test_the_numbers_of_edges_are_stored_and_never_change():
     assert [(kind.name, kind.value) for kind in EdgeKind] == [
         ("PARENT", 1),
-        ("SAME_FILE", 2),
+        ("REPLACES", 2),
         ("EDIT_SOURCE", 3),
         ("IDENTIFIER", 4),
         ("CHAIN", 5),
         ("GIVEN", 6),
-        ("SUPERSEDES", 7),
-        ("SUMMARISES", 8),
         ("RECALLS", 9),
+        ("PATH_LINE", 10),
+        ("PATH_SPOKEN", 11),
+        ("PLAN_ITEM", 12),
+        ("DEFINITION", 13),
     ]
 
 

@@ -118,7 +118,7 @@ async def test_i12_sessions_fall_asleep_when_their_indexes_grow_too_large(bench,
 
     for name in ("first", "second", "third"):
         await a_session(bench, name=name)
-        code = "".join(f"moor_vessel_{n}(berth_{n})\n" for n in range(40))
+        code = "".join(f"def moor_vessel_{n}(berth_{n}): pass\n" for n in range(40))
         await bench.call("segment.add", session=f"client:{name}", segment=reading(9, code))
 
     assert [session.key.session for session in bench.services.registry.awake_sessions] == ["third"]

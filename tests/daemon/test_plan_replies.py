@@ -1,8 +1,12 @@
 """What a plan says of itself: one unit, parts that add up, and what it means for the window."""
 
+import asyncio
+import threading
+
 import pytest
 
 from ctxgc.core.errors import BadParams, NotFound
+from ctxgc.daemon.verbs import heap, mutation, why
 from tests.daemon.transcripts import worked
 
 SESSION = {"session": "claude_code:a1"}
@@ -69,3 +73,35 @@ async def test_a_filter_that_nothing_can_match_is_refused_with_the_names_there_a
 async def test_a_segment_that_no_session_has_is_what_is_missing_even_where_no_session_is_at_hand(session):
     with pytest.raises(NotFound, match="no segment 'nosuch' in any session"):
         await session.call("stash.recall", cwd="/elsewhere", id="nosuch")
+
+
+@pytest.mark.parametrize(
+    ("verb", "params", "module", "look"),
+    [
+        ("heap.plan", {"budget_tokens": 1}, heap, "plan_collection"),
+        ("heap.why", {"id": "toolu_001"}, why, "find_standing"),
+    ],
+)
+async def test_while_a_large_heap_is_looked_at_others_are_answered_and_the_session_does_not_change(
+    session, monkeypatch, verb, params, module, look
+):
+    begun, go_on = threading.Event(), threading.Event()
+    original = getattr(module, look)
+
+    def slow(*arguments):
+        begun.set()
+        assert go_on.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(mutation, "BESIDE_SLOTS_MIN", 1)
+    monkeypatch.setattr(module, look, slow)
+    reply = asyncio.create_task(session.call(verb, **SESSION, **params))
+    assert await asyncio.to_thread(begun.wait, 20)
+
+    change = asyncio.create_task(session.call("segment.pin", **SESSION, ids=["toolu_002"]))
+    await session.call("session.list")
+    assert not change.done()
+    go_on.set()
+
+    assert (await reply)["session"] == SESSION["session"]
+    assert (await change)["changed"] == "1 segment kept from now on"

@@ -3,13 +3,15 @@
 import gc
 import re
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from ctxgc.config import Config
 from ctxgc.config_sections import CollectConfig
 from ctxgc.core.errors import NotFound, StorageFailed
-from ctxgc.core.segment import Address, SessionKey, legacy_session_number
+from ctxgc.core.segment import Address, Renderer, SessionKey, legacy_session_number
+from ctxgc.daemon.sessions.window_update import depart_segments
 from ctxgc.daemon.settings import apply_config
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on, bench_over, open_stash
@@ -191,3 +193,68 @@ async def test_what_was_recalled_stays_through_a_restart_and_goes_when_its_turns
         await restarted.call("heap.collect", **session, budget_tokens=0)
 
         assert (kept, (await states(restarted, **session))["call1"]) == ("resident", "evicted")
+
+
+async def lessons_of(bench, session):
+    known = await bench.services.registry.get(SessionKey(*session["session"].split(":")))
+    return known.account.lessons
+
+
+def read_of(path, number):
+    paths = [path]
+    return reading(number, f"text {number} of a file\n" * 60) | {"paths": paths}
+
+
+async def test_a_recall_and_a_read_of_an_evicted_view_are_lessons_for_the_pacer(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 20))
+    await bench.call("segment.add", **session, segment=read_of("/b.py", 21))
+    await bench.call("segment.evict", **session, ids=["call0", "call20", "call21"])
+
+    await bench.call("segment.add", **session, segment=read_of("/c.py", 22))
+    assert (await lessons_of(bench, session)).observed == 0
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 23))
+    assert (await lessons_of(bench, session)).observed == 1
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 24))
+    assert (await lessons_of(bench, session)).observed == 1, "the view of before is in the window"
+    await bench.call("stash.recall", **session, id="call0")
+    assert (await lessons_of(bench, session)).factor == 3.0
+
+
+async def test_a_failed_read_is_no_lesson(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 20))
+    await bench.call("segment.evict", **session, ids=["call20"])
+
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 23) | {"status": "error"})
+
+    assert (await lessons_of(bench, session)).observed == 0
+
+
+async def test_an_observed_session_teaches_nothing(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 20))
+    await bench.call("segment.evict", **session, ids=["call20"])
+    known = await bench.services.registry.get(SessionKey(*session["session"].split(":")))
+    known.row = replace(known.row, rendered_by=Renderer.AGENT)
+
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 23))
+
+    assert (await lessons_of(bench, session)).observed == 0
+
+
+async def test_the_view_before_is_current_again_once_a_newer_view_departs_and_after_waking(bench):
+    session = await a_session(bench)
+    for number in (20, 21):
+        await bench.call("segment.add", **session, segment=read_of("/a.py", number))
+    known = await bench.services.registry.get(SessionKey(*session["session"].split(":")))
+    older, newer = known.slot("call20"), known.slot("call21")
+    assert set(known.index.paths.current) == {newer}
+
+    async with known.transaction() as tx:
+        depart_segments(known, tx, [newer])
+    departed = dict(known.index.paths.current)
+    known.invalidate()
+    await known.ensure_current()
+
+    assert departed == known.index.paths.current == {older: 1}

@@ -146,7 +146,7 @@ def journal(number, **given):
 
 WHY = made(
     heap.WhyReply,
-    session="claude_code:s1", id="toolu_3", label="Read src/clock.py", state="resident", verdict="reached",
+    session="claude_code:s1", id="toolu_3", label="Read src/clock.py", state="resident", verdict="named",
     root="recent", explanation="A recent edit needs it.",
     path=[{"id": "toolu_8", "label": "Edit src/clock.py"},
           {"id": "toolu_3", "label": "Read src/clock.py", "edge": "edit source"}],

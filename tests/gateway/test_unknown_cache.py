@@ -10,7 +10,7 @@ from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, Stage
 from tests.gateway.upstream import READ, WRITE, Upstream
 
-TURNS = 70
+TURNS = 90
 
 
 class Forgetful(Upstream):

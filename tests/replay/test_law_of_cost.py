@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.core import fault_lessons
+from ctxgc.core.heap import EVICTED
 from ctxgc.core.pacer import PROFILES, PacerRules, tuned_rules
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS, OPENAI
 from ctxgc.core.regret_budget import RegretAccount
 from ctxgc.core.regret_law import REGRET_PART_MAX
 from ctxgc.core.rules import Rules
+from ctxgc.replay import simulate
 from ctxgc.replay.demand import ALL, RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, ShippedPolicy
 from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file
@@ -119,6 +122,27 @@ def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_it
 
     assert kept.full_cost == before.full_cost > 0
     assert policy.account == RegretAccount()
+
+
+def asked_back(run, number, threshold):
+    """An agent that wants every body back, as soon as the body is out."""
+    for slot in range(run.seen_slots):
+        if run.heap.state[slot] == EVICTED:
+            run.serve_fault(slot)
+
+
+def test_a_session_that_asks_back_everything_is_soon_left_alone(monkeypatch):
+    told, prices = reading_session(150, seed=3), PROFILES["uncached"]
+    nothing = simulate_policy(told, NoCollection(), prices)
+    monkeypatch.setattr(simulate, "_apply_demand", asked_back)
+
+    ours = simulate_policy(told, ShippedPolicy(pacer=tuned_rules("uncached")), prices)
+    monkeypatch.setattr(fault_lessons, "TRUSTED", 1e9)
+    untaught = simulate_policy(told, ShippedPolicy(pacer=tuned_rules("uncached")), prices)
+
+    assert ours.faults <= 40
+    assert ours.cost <= 1.2 * nothing.cost
+    assert untaught.cost > 10 * nothing.cost
 
 
 def test_a_recall_is_paid_from_what_was_saved():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.pacer import PacerRules, Prices
-from ctxgc.core.segment import Access, PathUse
+from ctxgc.core.segment import LINE_MAX, Access, PathUse
 from ctxgc.replay.policies import JustEnough, NoCollection, ShippedPolicy, by_touch
 from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import simulate_policy as play_truly
@@ -199,6 +199,20 @@ def test_reading_again_what_was_evicted_is_an_explicit_fault():
 
     assert play(episode, Scripted(at2="read0"), PRICES).explicit_faults == 1
     assert play(episode, NoCollection(), PRICES).explicit_faults == 0
+
+
+def test_an_edit_serves_no_read_of_the_lines_that_its_file_had():
+    turns = free_turns(5)
+    uses = {0: (Access.READ, 1, 50), 1: (Access.EDIT, 1, LINE_MAX), 3: (Access.READ, 10, 20)}
+    for number, (access, first, last) in uses.items():
+        use = (PathUse("/a.py", access, first, last),)
+        turns[number].reply.append(result(f"call{number}", number, f"text {number}", 1000, tool="Tool", paths=use))
+    episode = script(episode_of(*turns))
+
+    played = play(episode, Scripted(at2="call0"), PRICES)
+
+    assert (played.view_faults, played.explicit_faults) == (1, 0)
+    assert play(episode, NoCollection(), PRICES).view_faults == 0
 
 
 def test_reading_again_what_the_host_cleared_is_the_hosts_fault():

@@ -32,7 +32,7 @@ async def assert_says_what_it_said(stash):
     assert (read.state, read.collection, read.garbage, read.garbage_by) == (State.EVICTED, 1, "superseded_read", 2)
     assert (read.touched_turn, read.recalled_turn, read.segment.tags, read.segment.task) == (2, 2, ("x", "y"), "light")
     assert read.segment.paths == (PathUse("/p/a.py", Access.READ, 3, 9),)
-    assert again.edges == (Edge(1, EdgeKind.SAME_FILE),)
+    assert again.edges == (Edge(1, EdgeKind.REPLACES),)
     assert (gone.segment.id, gone.state) == ("seg-3", State.FORGOTTEN)
     bodies = await stash.bodies(KEY, range(4))
     assert {seq: text_of(body) for seq, body in bodies.items()} == {

@@ -28,6 +28,7 @@ from ctxgc.daemon.verbs.admin import Control
 from ctxgc.daemon.verbs.mutation import answer_repeated_call
 from ctxgc.daemon.verbs.rehydrate import rehydrate
 from ctxgc.daemon.verbs.tx import first_validation_problem, transact
+from ctxgc.daemon.verbs.why import why
 from ctxgc.protocol.messages import VERBS, SegmentGet
 from ctxgc.protocol.params import Mutating, Params
 from ctxgc.protocol.replies.daemon import BackgroundReply
@@ -191,7 +192,7 @@ def handlers_by_method(services: Services, control: Control) -> dict[str, Handle
         "segment.evict": bind_handler(segments.evict, services),
         "heap.plan": bind_handler(heap.plan, services),
         "heap.collect": bind_handler(heap.collect_now, services),
-        "heap.why": bind_handler(heap.why, services),
+        "heap.why": bind_handler(why, services),
         "heap.refs": bind_handler(heap.refs, services),
         "heap.path": bind_handler(heap.path, services),
         "heap.undo": bind_handler(heap.undo_collection, services),

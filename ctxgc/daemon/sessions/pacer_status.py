@@ -21,6 +21,9 @@ from ctxgc.daemon.sessions.pacer_driver import hard_limit_tokens
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.replies.sessions import NextCollectionReply
 
+FACTOR_SHOWN_MIN = 1.5
+"""From here on the faults of a session are worth a word."""
+
 
 class NextCollection(NamedTuple):
     """The condition of the next collection."""
@@ -99,22 +102,31 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
     heard_s = (ledger.last_request_s if ledger else 0.0) or session.row.updated_s
     grown, due = max(heap.evictable_tokens - session.account.asked_tokens, 0), due_tokens(heap)
     left_s = max(heard_s + prices.ttl_s - wall_s, 0.0)
+    lesson = _lesson_text(session)
     if not left_s:
         gone = "the prompt cache is cold" if prices.ttl_s else "no prompt is cached"
         return NextCollection(
-            "cold", f"{gone}: the next request goes without what is not worth its tokens", grown, due, 0.0
+            "cold", f"{gone}: the next request goes without what is not worth its tokens{lesson}", grown, due, 0.0
         )
     cold = f"cold in {_duration_text(left_s)}"
     if pause := session.trust.pause_reason(session.row.turn):
         until = "collects when the cache is cold, at the limit, or where a cut pays for the whole prompt"
         return NextCollection("paused", f"{pause}: {until}; {cold}", grown, due, round(left_s, 1))
     if grown < due:
-        words = f"looks again after {tokens_text(due - grown)} more evictable tokens; {cold}"
+        words = f"looks again after {tokens_text(due - grown)} more evictable tokens{lesson}; {cold}"
         return NextCollection("growing", words, grown, due, round(left_s, 1))
     debt = -session.account.saved_cost
     why = f", and {tokens_text(round(debt))} input tokens are still to be earned back" if debt >= 1 else ""
-    words = f"looks at each request: no cut pays for its rewrite yet, out of what was saved so far{why}; {cold}"
+    words = f"looks at each request: no cut pays for its rewrite yet, out of what was saved so far{why}{lesson}; {cold}"
     return NextCollection("looking", words, grown, due, round(left_s, 1))
+
+
+def _lesson_text(session: Session) -> str:
+    """What the session's faults change, as a clause; empty for a session that faults about as expected."""
+    factor = session.account.lessons.factor
+    if factor < FACTOR_SHOWN_MIN:
+        return ""
+    return f"; bodies are asked back {factor:.1f} times as often as expected, so fewer leave"
 
 
 def _duration_text(seconds: float) -> str:

@@ -108,6 +108,7 @@ def _decode_state(pacing: str) -> _PacingState | None:
         if (
             state is None
             or state.format != FORMAT
+            or min(state.account.lessons) < 0
             or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state.numbers())
         ):
             return None

@@ -201,6 +201,13 @@ class Session:
             async with self._lock:
                 await self.refresh_if_stale()
 
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Hold the session as it is: no change begins before the caller leaves."""
+        async with self._lock:
+            await self.refresh_if_stale()
+            yield
+
     async def wait_for_commit(self) -> None:
         """Return once no change is under way: for a reader of a segment that the stash does not have yet."""
         async with self._lock:
@@ -236,7 +243,7 @@ class Session:
         self.last_collection = newest[0].id if newest else 0
 
     async def ensure_text_index(self) -> None:
-        """Rebuild the index of words and lines of a session that was asleep; call before an admission."""
+        """Rebuild the index of words of a session that was asleep; call before an admission."""
         indexes = self.indexes
         with collector_paused():
             for start in range(0, 0 if indexes.has_text else len(indexes.heap), TEXTS_PER_SLICE):
@@ -260,6 +267,8 @@ class Session:
             return False
         tx.add(Put(admitted.row))
         self._note_recalls(tx, admitted.row.seq, segment.born_turn, recalled_slots(admitted.refs))
+        if admitted.is_reread and self.row.rendered_by is not Renderer.AGENT:
+            self.account = self.account.after_reread()
         if admitted.proofs:
             tx.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in admitted.proofs]))
         # An observed session is told after the fact, by records with times; any other as it happens.
@@ -281,7 +290,9 @@ class Session:
         heap = self.heap
         for target in recalled:
             is_noted = heap.grace_until.get(target, -1) >= turn
-            self.set_row(tx, faults=self.row.faults + (heap.state[target] == EVICTED and not is_noted))
+            if heap.state[target] == EVICTED and not is_noted:
+                self.set_row(tx, faults=self.row.faults + 1)
+                self.account = self.account.after_reread()  # The agent's own command has paid the round trip.
             heap.touch(target, turn)
             tx.add(Touch(self.key, [(target, turn)]), SetRecalled(self.key, [slot, target], turn + 1))
             self.indexes.grant_grace(target, turn + 1)

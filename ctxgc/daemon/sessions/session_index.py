@@ -11,18 +11,18 @@ waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ctxgc.adapters.facts.tool_facts import add_row_facts
 from ctxgc.core.elisions import Elision
 from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import PENDING, PINNED, STATES, Heap, HeapEntry, PointerEdge, Proof
+from ctxgc.core.heap import EVICTED, PENDING, PINNED, STATES, Heap, HeapEntry, PointerEdge, Proof
 from ctxgc.core.heap_entry import SegmentTokens, heap_entry_of
 from ctxgc.core.reference import Ref, ReferenceIndex
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import DIGEST_BYTES, Kind, Piece, Segment, SessionKey, State, Status
+from ctxgc.core.segment import DIGEST_BYTES, Access, Kind, Piece, Segment, SessionKey, State, Status
 from ctxgc.daemon.sessions.intake import PreparedSegment, lost_segment_entry, tombstone_tokens_at
 from ctxgc.stash.contract import Edge, SegmentRow
 
@@ -35,6 +35,8 @@ class SessionSettings:
     evictable_kinds: tuple[Kind, ...] = (Kind.TOOL_CALL, Kind.ATTACHMENT, Kind.THINKING)
     has_evictable_inputs: bool = True
     recall_grace_turns: int = 3
+    has_words: bool = False
+    """Whether sessions know the holders of words, which only shortening in shadow asks for."""
 
 
 ROWS_PER_BREATH = 64
@@ -48,16 +50,18 @@ class Admission(NamedTuple):
     refs: list[Ref]
     proofs: list[tuple[int, Proof]]
     """Slots that the admission proved garbage, each with its proof."""
+    is_reread: bool
+    """Whether the segment reads lines whose newest view is evicted."""
 
 
 class SessionIndex:
-    """The segments of a session, in memory: no texts, only the hashes of words and lines."""
+    """The segments of a session, in memory: no texts, only the hashes of words."""
 
     def __init__(self, settings: SessionSettings) -> None:
         self.heap = Heap(settings.evictable_kinds)
-        self.index = ReferenceIndex()
+        self.index = ReferenceIndex(has_words=settings.has_words)
         self.has_text = False
-        """Whether the index knows the words and lines of every segment, which an admission needs."""
+        """Whether the index knows the words of every segment, which an admission needs."""
         self.place_max = 0
         self.redacted: set[int] = set()
         """Slots whose stored content is redacted."""
@@ -109,7 +113,7 @@ class SessionIndex:
             self.heap.record_proof(row.seq, Proof(row.garbage, row.garbage_by))
         if is_said:
             self._garbage.find_proofs(row.seq, segment)
-            self.index.add_facts(row.seq, segment)
+            self.index.add_facts(row.seq, segment, is_outside=row.state is State.DEPARTED)
         self.place_max = max(self.place_max, segment.place)
 
     def _heap_entry(self, row: SegmentRow, segment: Segment, namings: int = 0) -> HeapEntry:
@@ -132,7 +136,7 @@ class SessionIndex:
         return tuple(PointerEdge(slot, elision.saved_tokens) for slot, elision in slots if slot < row.seq)
 
     def add_texts(self, headers: Mapping[int, Segment], bodies: Mapping[int, tuple[bytes, tuple[Piece, ...]]]) -> None:
-        """Record the words and lines of segments that were restored without. Heavy: linear in their texts."""
+        """Record the words of segments that were restored without. Heavy: linear in their texts."""
         for seq in sorted(bodies):
             skeleton, body = bodies[seq]
             segment = replace(headers[seq], skeleton=skeleton, body=body)
@@ -154,6 +158,7 @@ class SessionIndex:
             return None
         refs = self.index.derive_references(slot, segment, given, recalled=recalled)
         is_open = segment.status is Status.PENDING
+        is_reread = not is_open and self._reads_evicted_view(slot, segment)
         namings = {} if is_open else self.index.paths.record_naming(slot, segment.paths)
         proofs = [] if is_open else self._garbage.find_proofs(slot, segment)
         row = SegmentRow(
@@ -182,12 +187,27 @@ class SessionIndex:
             heap.raise_namings(later, number)
         self._store_digest(slot, prepared.digest)
         if not is_open:
-            self.index.add_facts(slot, segment)
+            self.index.add_facts(slot, segment, is_outside=heap.state[slot] > EVICTED)
             self.index.add_text(slot, segment)
         if prepared.redactions:
             self.redacted.add(slot)
         self.place_max = max(self.place_max, segment.place)
-        return Admission(row, refs, [(old, proof) for old, proof in proofs if heap.record_proof(old, proof)])
+        proven = [(old, proof) for old, proof in proofs if heap.record_proof(old, proof)]
+        return Admission(row, refs, proven, is_reread)
+
+    def _reads_evicted_view(self, slot: int, segment: Segment) -> bool:
+        reads = (use for use in segment.paths if use.access is Access.READ)
+        views = (self.index.paths.newest_view(use, slot) for use in reads)
+        return segment.status is not Status.ERROR and any(old >= 0 and self.heap.state[old] == EVICTED for old in views)
+
+    def set_states(self, slots: Sequence[int], state: int) -> None:
+        """Move slots to a state, in the heap and among the views of files. O(slots); O(uses) where the window moves."""
+        heap = self.heap
+        moved = [slot for slot in slots if (heap.state[slot] > EVICTED) != (state > EVICTED)]
+        for slot in slots:
+            heap.set_state(slot, state)
+        if moved:
+            self.index.paths.move_slots(moved, is_outside=state > EVICTED)
 
     def digest_of(self, slot: int) -> bytes:
         """The digest of a segment's content; zeros for a forgotten or lost content."""

@@ -47,8 +47,7 @@ def update_window(session: Session, tx: Transaction, todo: Transitions) -> None:
         if slots:
             tx.add(SetState(session.key, slots, STATES[code]))
         indexes.left_evicted.difference_update(slots)
-        for slot in slots:
-            heap.set_state(slot, code)
+        indexes.set_states(slots, code)
     if todo.moves:
         tx.add(SetPlaces(session.key, todo.moves))
     for slot, place in todo.moves:
@@ -62,10 +61,8 @@ def depart_segments(
     heap = session.heap
     if slots:
         tx.add(SetState(session.key, slots, State.DEPARTED, reason))
-    for slot in slots:
-        if heap.state[slot] == EVICTED:
-            session.indexes.left_evicted.add(slot)
-        heap.set_state(slot, DEPARTED)
+    session.indexes.left_evicted.update(slot for slot in slots if heap.state[slot] == EVICTED)
+    session.indexes.set_states(slots, DEPARTED)
 
 
 def protect_uneditable(session: Session, slots: Set[int]) -> None:

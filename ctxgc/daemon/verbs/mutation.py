@@ -28,6 +28,8 @@ _Arguments = TypeVarTuple("_Arguments")
 
 SAME_HOLDERS_MAX = 8
 """Sessions that are compared where a name stands in several."""
+BESIDE_SLOTS_MIN = 20_000
+"""From so many slots on, a plan takes longer than another call should wait."""
 NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 
 
@@ -193,6 +195,17 @@ async def run_on_worker(
 ) -> _Result:
     """Run a function that is heavy on the processor beside the loop."""
     return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)
+
+
+async def look_at_heap(
+    services: Services, session: Session, look: Callable[[*_Arguments], _Result], *arguments: *_Arguments
+) -> _Result:
+    """Run a look at a session's whole heap: at once where the heap is small, else beside the loop, and no change of
+    the session begins meanwhile."""
+    if len(session.heap) < BESIDE_SLOTS_MIN:
+        return look(*arguments)
+    async with session.hold():
+        return await run_on_worker(services, look, *arguments)
 
 
 async def yield_to_other_calls() -> None:

@@ -158,7 +158,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
             tx.add(Forget(session.key, slots))
         for slot in slots:
             heap.set_state(slot, FORGOTTEN)
-            heap.refs[slot], heap.ref_kinds[slot] = (), b""
+            heap.set_refs(slot, ())
             heap.proofs.pop(slot, None)
         services.contents.drop(session.key, slots)
         tx.on_commit(lambda: services.contents.drop(session.key, slots))

@@ -37,7 +37,7 @@ async def count_in_shadow(services: Services, session: Session, ready: Sequence[
         if one.segment.kind in REPLY_KINDS:
             words = code_words(spoken_text(one.segment))
             quotes = (line for source in one.segment.edit_sources for line in source_lines(source))
-            shadow.note_reply(words, quotes, lambda text: _holders_of(session.index, session.heap, text))
+            shadow.note_reply(words, quotes, lambda word: _holders_of(session.index, session.heap, word))
     new = [one for one in ready if _is_new_result(session, one) and one.segment.tool not in entry.tools_except]
     said = await words_said_lately(session, services.contents, [one.segment for one in new]) if new else frozenset()
     price = birth_price_of(ledger.pacer or services.pacer)
@@ -64,6 +64,6 @@ def _watch_result(result: NewResult, birth: BirthFacts, price: BirthPrice, intak
     return watched_result(result.text, runs), saved
 
 
-def _holders_of(index: ReferenceIndex, heap: Heap, text: str) -> list[str]:
-    """Ids of the segments that hold a rare word, oldest first, or of a line's newest holder."""
-    return [heap.ids[slot] for slot in index.holders_of(text)]
+def _holders_of(index: ReferenceIndex, heap: Heap, word: str) -> list[str]:
+    """Ids of the segments that hold a rare word, oldest first."""
+    return [heap.ids[slot] for slot in index.holders_of(word)]

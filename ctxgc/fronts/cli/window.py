@@ -227,6 +227,10 @@ def print_why(page: terminal.Page, reply: WhyReply) -> None:
     """The explanation, and the retaining path as a small tree: the root first."""
     page.print_line(f"{printable_line(reply.label)}  {page.style_text(printable_line(reply.id), 'dim')}", "bold")
     page.print_line(printable_line(reply.explanation))
+    if reply.terms:
+        key = sum(term.log_odds for term in reply.terms)
+        terms = ", ".join(f"{term.name} {term.log_odds:+.1f}" for term in reply.terms)
+        page.print_line(page.style_text(f"key {key:.1f}: {terms}; the lowest key goes first", "dim"))
     for depth, step in enumerate(reply.path):
         if depth == 0:
             head = f"{reply.root} root  " if reply.root else ""

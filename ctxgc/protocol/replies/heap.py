@@ -73,6 +73,14 @@ class StepReply(Reply, frozen=True):
     """The reference from the step before; empty for the root."""
 
 
+class KeyTermReply(Reply, frozen=True):
+    """A term of the key that bodies are ranked by."""
+
+    name: str
+    log_odds: float
+    """The lower the sum of the terms, the sooner the body goes."""
+
+
 class WhyReply(Reply, frozen=True):
     """`heap.why`."""
 
@@ -81,14 +89,22 @@ class WhyReply(Reply, frozen=True):
     label: str
     state: str
     verdict: str
-    """`root`, `reached`, `unreached`, `garbage`, `evicted`, `departed`, `forgotten`."""
+    """In the window: `root`, `protected`, `garbage`, `live`, `named`, `current`, `cold`; else `evicted`, `departed`,
+    `forgotten`."""
     root: str
-    """The kind of root at the start of the path: `system`, `pinned`, `recent`, …"""
+    """Of a root its kind: `system`, `pinned`, `recent`, …"""
     path: list[StepReply]
+    """From the segment that speaks for this segment, if there is one."""
     reason: str
     by: str
     collection: int
     wall_s: float
+    rank: int
+    """The place in the order of eviction, from 1; 0 for a segment that no collection takes now."""
+    ranked: int
+    """How many bodies are evictable now."""
+    terms: list[KeyTermReply]
+    """The terms of the segment's key, largest bodies and longest unused ones lowest."""
     explanation: str
     """The whole answer in a sentence or two."""
     next: str | None = None
