@@ -1,13 +1,14 @@
-"""How many references are found, missed and false on recorded sessions?  Run: python -m perf.bench_references
+"""Which references are there, true, and worth following, on recorded sessions?  Run: python -m perf.bench_references
 
-    found    exchanges with an edge of each kind
-    missed   a file is read again, and no same-file edge leads to the newest earlier read of those lines, nor to
-             something newer that holds them
-    false    identifier edges of a segment into the index of another session, of the same project and of another:
-             the first shares a code base, so it is an upper bound; the second is chance
+    existence  edges of each kind for 100 segments
+    placebo    the same segment referred to another session's index of the same age, as a part of its own edges: in the
+               same project, which shares a code base and so is an upper bound, and in another project, which is chance
+    lift       how much more often a target of roots is needed later than its like: bodies of the same age, size and
+               tool. Beside it: the same of edges whose targets are other bodies nearby (shuffled), of a random class,
+               and of current bodies
+    again      a file is read again: where does the edge of what is replaced lead?
 
-Recorded sessions are those below $CTXGC_CORPUS. Percentages are of tool calls (found), re-reads (missed), segments and
-identifier edges (false).
+Recorded sessions are those below $CTXGC_CORPUS.
 """
 
 import gzip
@@ -22,9 +23,17 @@ from ctxgc.adapters.contract import SegmentAdmitted
 from ctxgc.adapters.transcripts.formats import make_transcript_parser
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse, Segment, Status
+from perf.lifts import lifts
 from perf.record import Number, record
 
 AGENTS = ("claude_code", "codex")
+DERIVED = (
+    EdgeKind.PATH_LINE,
+    EdgeKind.PATH_SPOKEN,
+    EdgeKind.PLAN_ITEM,
+    EdgeKind.DEFINITION,
+    EdgeKind.REPLACES,
+)
 Sessions = dict[str, list[Segment]]
 
 
@@ -36,11 +45,15 @@ def main(argv: list[str]) -> None:
             why = {"skipped": "CTXGC_CORPUS is not set: no recorded sessions to look at"}
             record(f"references/{agent}", why)
             record(f"references/{agent}/again", why)
+            record(f"references/{agent}/placebo", why)
             continue
         sessions = {path.name: segments for path in paths if (segments := told(path, agent))}
         record(f"references/{agent}", found(sessions))
         record(f"references/{agent}/again", read_again(sessions))
-        record(f"references/{agent}/false", false_edges(sessions))
+        for kind, numbers in placebos(sessions).items():
+            record(f"references/{agent}/placebo/{kind.name.lower()}", numbers)
+    for name, numbers in lifts(folder).items():
+        record(f"references/lift/{name}", numbers)
 
 
 def told(path: Path, agent: str) -> list[Segment]:
@@ -75,8 +88,7 @@ def found(sessions: Sessions) -> dict[str, Number]:
             if segment.kind is Kind.TOOL_CALL:
                 exchanges += 1
                 having.update({EdgeKind(kind) for _, kind in refs})
-    kinds = (EdgeKind.PARENT, EdgeKind.SAME_FILE, EdgeKind.EDIT_SOURCE, EdgeKind.IDENTIFIER, EdgeKind.CHAIN)
-    shares = {f"{kind.name.lower()}_percent": percent(having[kind], exchanges) for kind in kinds}
+    shares = {f"{kind.name.lower()}_percent": percent(having[kind], exchanges) for kind in DERIVED}
     segments_all = sum(map(len, sessions.values()))
     return {"sessions": len(sessions), "exchanges": exchanges, "edges_per_segment": edges / segments_all, **shares}
 
@@ -88,7 +100,7 @@ def read_again(sessions: Sessions) -> dict[str, Number]:
         reads: list[tuple[int, PathUse]] = []
         for slot, segment, index in grown(segments):
             refs = index.derive_references(slot, segment)
-            holders = {target for target, kind in refs if kind is EdgeKind.SAME_FILE}
+            holders = {target for target, kind in refs if kind is EdgeKind.REPLACES}
             uses = [use for use in segment.paths if use.access is Access.READ and segment.status is Status.OK]
             for use in uses:
                 before = [old for old, was in reads if overlap(was, use)]
@@ -111,31 +123,31 @@ def overlap(one: PathUse, other: PathUse) -> bool:
     return one.path == other.path and one.first_line <= other.last_line and other.first_line <= one.last_line
 
 
-def false_edges(sessions: Sessions) -> dict[str, Number]:
-    """Identifier edges into the session's own index, and into others' at the same age."""
+def placebos(sessions: Sessions) -> dict[EdgeKind, dict[str, Number]]:
+    """Of each derived kind: edges for 100 segments, and the placebo's edges as a part of the session's own."""
     names = sorted(sessions)
     same = [(one, other) for one, other in pairwise(names) if project(one) == project(other)]
     apart = [(one, other) for one, other in zip(names, reversed(names), strict=True) if project(one) != project(other)]
-    numbers: dict[str, Number] = {}
+    numbers: dict[EdgeKind, dict[str, Number]] = {kind: {} for kind in DERIVED}
     for what, pairs in (("same_project", same), ("other_project", apart)):
-        counted: Counter[str] = Counter()
-        for one, other in pairs:
-            count_placebo(sessions[one], sessions[other], counted)
-        if pairs:
-            numbers[f"{what}_own_percent"] = percent(counted["own"], counted["segments"])
-            numbers[f"{what}_placebo_percent"] = percent(counted["placebo"], counted["segments"])
-            numbers[f"{what}_false_percent"] = percent(counted["placebo_edges"], counted["own_edges"])
+        own: Counter[int] = Counter()
+        placebo: Counter[int] = Counter()
+        segments = sum(_count_placebo(sessions[one], sessions[other], own, placebo) for one, other in pairs)
+        for kind, told_numbers in numbers.items():
+            if segments:
+                told_numbers["edges_per_100_segments"] = percent(own[kind], segments)
+                told_numbers[f"placebo_{what}_percent"] = percent(placebo[kind], own[kind])
     return numbers
 
 
-def count_placebo(segments: list[Segment], others: list[Segment], counted: Counter[str]) -> None:
-    """Refer each segment to both indexes, as old as the segment."""
-    for (slot, segment, own), (_, _, other) in zip(grown(segments), grown(others), strict=False):
-        real, placebo = (
-            sum(kind is EdgeKind.IDENTIFIER for _, kind in index.derive_references(slot, segment))
-            for index in (own, other)
-        )
-        counted.update(segments=1, own=real > 0, placebo=placebo > 0, own_edges=real, placebo_edges=placebo)
+def _count_placebo(segments: list[Segment], others: list[Segment], own: Counter[int], placebo: Counter[int]) -> int:
+    """Refer each segment to both indexes, as old as the segment; how many segments there are."""
+    count = 0
+    for (slot, segment, index), (_, _, other) in zip(grown(segments), grown(others), strict=False):
+        own.update(kind for _, kind in index.derive_references(slot, segment))
+        placebo.update(kind for _, kind in other.derive_references(slot, segment))
+        count += 1
+    return count
 
 
 def project(name: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ctxgc.core.pacer import OLDER_NAMES
 from ctxgc.core.reuse import SHIPPED
 from ctxgc.replay.terms import BILL_TRUE
 from perf.policy_plots import Panel, Point, frontier, weights
@@ -25,7 +26,7 @@ from perf.record import ROOT
 
 EVIDENCE = Path(__file__).parent / "policy.json"
 PAGE = ROOT / "docs" / "design" / "policy.md"
-PROFILES = {"cache_5m": "5-minute cache", "cache_1h": "1-hour cache", "uncached": "No cache", "flat": "Flat rate"}
+PROFILES = {"cache_5m": "5-minute cache", "cache_1h": "1-hour cache", "uncached": "No cache", "subscription": "A plan"}
 AGENTS = {"claude_code": "Claude Code", "codex": "Codex"}
 SCOPES = {"results": "policies", "all": "policies_with_inputs_and_thinking"}
 KEPT = (
@@ -34,6 +35,7 @@ KEPT = (
     "interval",
     "prompt_tokens_pct",
     "faults_per_100_turns",
+    "view_faults_per_100_turns",
     "explicit_faults_per_100_turns",
     "strict_faults_per_100_turns",
     "placebo_faults_per_100_turns",
@@ -53,7 +55,8 @@ WEIGHTS = {
     "ranged_read": "part of a file was read",
     "command": "ran a command",
     "thinking": "thinking",
-    "reached": "a path leads there from a root",
+    "current": "the newest view of lines of a file",
+    "named": "a root refers to it",
     "searches": "a search",
     "garbage": "proven garbage",
 }
@@ -91,8 +94,9 @@ def taken(tune: str, *reports: str) -> dict[str, Any]:
     if tune != "-":
         tuned = json.loads(Path(tune).read_text())
         fresh = {one["profile"] for one in tuned["settings"]}
-        kept = [one for one in evidence["settings"] if one["profile"] not in fresh]
+        kept = [one for one in evidence["settings"] if one["profile"] not in fresh | set(OLDER_NAMES)]
         evidence |= {"settings": tuned["settings"] + kept, "weights": asdict(SHIPPED), "tuned_bill": BILL_TRUE}
+    evidence["replay"] = {name: one for name, one in evidence["replay"].items() if name not in OLDER_NAMES}
     for path in reports:
         report = json.loads(Path(path).read_text())
         agents = {}

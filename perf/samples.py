@@ -15,7 +15,7 @@ import numpy as np
 
 from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
-from ctxgc.core.mark import mark
+from ctxgc.core.liveness import CURRENT, NAMED, find_liveness
 from ctxgc.core.pacer import PROFILES
 from ctxgc.core.reuse import ReuseWeights, fixed_terms, ln_turns
 from ctxgc.core.roots import find_roots
@@ -29,7 +29,6 @@ from ctxgc.replay.trial import choose_placebo_sessions, outputs_of_episodes
 
 FOLDS = 5
 RIDGE = 3.0
-REACHED_MIN = 0.01
 SCOPES = {"results": RESULTS, "all": ALL}
 RULES = Rules(recent_turns=2)
 """What the pacer weighs at a turn: learned from are the bodies that it may take."""
@@ -112,7 +111,8 @@ def folds_of(sessions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
 
 
 def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
-    """(terms of the estimate, whether it was used or read again later) of each body that could go, at each turn."""
+    """(terms of the estimate, whether the body was used or its view read again later) of each body that could go, at
+    each turn."""
     run = Simulation(script, PROFILES["cache_5m"])
     last_use: dict[int, int] = {}
     for number, wants in enumerate(script.demand.wants):
@@ -120,7 +120,7 @@ def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
             last_use[script.slots[pick]] = number
     for number, step in enumerate(script.steps):
         for admission in step.reply:
-            for slot in admission.reads:
+            for slot in admission.views:
                 last_use[slot] = max(last_use.get(slot, -1), number)
     rows = []
     for number, step in enumerate(script.steps):
@@ -139,28 +139,26 @@ def samples(script: EpisodeScript) -> list[tuple[list[float], bool]]:
 def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
     heap, now = run.heap, run.now
     roots = find_roots(heap, run.paths, now, RULES)
-    reached, candidates = mark(heap.refs, roots), evictable_mask(heap, roots)
+    liveness, candidates = find_liveness(heap, run.paths, roots), evictable_mask(heap, roots)
     for slot in range(len(heap)):
         if not candidates[slot] or heap.freed[slot] < RULES.min_gain_tokens:
             continue
         moving = (
             ln_turns(now.turn - heap.born[slot]),
             ln_turns(now.turn - heap.touched[slot]),
-            float(reached[slot]),
+            float(bool(liveness[slot] & CURRENT)),
+            float(bool(liveness[slot] & NAMED)),
             float(garbage_proof(heap, slot, now, RULES) is not None),
         )
         yield slot, [*fixed_terms(heap.reuse_facts(slot)), *moving]
 
 
 def fit(sessions: Sequence[Played]) -> ReuseWeights:
-    """The weights of these sessions.
-
-    What is reached never goes before its like: where its weight comes out below, it is `REACHED_MIN`.
-    """
+    """The weights of these sessions: what speaks for a body never counts against the body."""
     inputs = np.vstack([played.inputs for played in sessions])
     labels = np.concatenate([played.labels for played in sessions])
     fitted = ReuseWeights(*fit_logistic(inputs, labels))
-    return replace(fitted, reached=max(fitted.reached, REACHED_MIN))
+    return replace(fitted, current=max(fitted.current, 0.0), named=max(fitted.named, 0.0))
 
 
 def fit_logistic(inputs: np.ndarray, labels: np.ndarray) -> list[float]:

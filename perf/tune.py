@@ -2,7 +2,7 @@
 
 Five folds by session: the weights of the reuse estimate are fitted, and Φ is chosen, on four; what is reported was
 played on the fifth. What it would ship stands in the first lines: weights fitted on all sessions for `core/reuse.py`,
-and of each profile the least Φ at which the aims hold, for `core/pacer.py`.
+and of each profile the median of the Φ that the folds chose, for `core/pacer.py`.
 Needs numpy (`pip install -e '.[dev]'`).
 """
 
@@ -31,16 +31,16 @@ from ctxgc.replay.statistics import Bootstrap
 from ctxgc.replay.terms import NONE, SHIPPED, StudyTerms
 from perf.samples import FOLDS, SCOPES, Played, deal, fit, prepare, read, with_placebos
 
-AIMS = {"faults": 1.5, "excess": 0.3}
-"""What Φ must come to on the training sessions, per 100 turns: faults, and faults beyond the placebo's."""
+AIMS = {"faults": 1.5, "views": 0.95}
+"""What Φ must come to on the training sessions, per 100 turns: faults, and reads of lines whose newest view is out."""
 GRID = {
-    "cache_5m": (12, 20, 24, 36, 52),
-    "cache_1h": (12, 20, 28, 44),
-    "uncached": (200, 290, 380, 460, 540, 640),
-    "openai": (12, 20, 28, 44),
-    "openai_5_6": (12, 20, 28, 44),
-    "openai_6_1": (12, 20, 28, 44),
-    "subscription": (12, 20, 28, 44),
+    "cache_5m": (12, 16, 20, 22, 24, 28, 36, 52),
+    "cache_1h": (8, 12, 16, 20, 28, 44),
+    "uncached": (160, 200, 240, 290, 340, 460),
+    "openai": (12, 16, 20, 24, 28, 44),
+    "openai_5_6": (8, 12, 16, 20, 28),
+    "openai_6_1": (4, 8, 12, 20),
+    "subscription": (12, 16, 20, 24, 28, 44),
 }
 """Φ in thousands of input tokens."""
 
@@ -58,6 +58,8 @@ class Score(NamedTuple):
     placebo: int
     """Faults of the placebo under the same setting."""
     explicit: int
+    views: int
+    """Reads of lines whose newest view is out."""
     same: int
     """Reads of a very range of a file whose newest reading is out."""
     rereads: int
@@ -142,6 +144,7 @@ def score(played: Played, scope: str, profile: str, weights: ReuseWeights, phi: 
         sum(tally.faults for tally in tallies),
         sum(tally.faults for tally in placebos),
         sum(tally.explicit_faults for tally in tallies),
+        sum(tally.view_faults for tally in tallies),
         policy.same,
         policy.rereads,
         policy.blind,
@@ -216,6 +219,7 @@ def summary(scores: Sequence[Score]) -> dict[str, Any]:
         "faults_interval": [round(100 * end, 2) for end in faults] if faults else None,
         "excess": round(rate(scores, "excess"), 2),
         "explicit": round(rate(scores, "explicit"), 2),
+        "views": round(rate(scores, "views"), 2),
         "same": round(rate(scores, "same"), 2),
         "rereads": round(rate(scores, "rereads"), 2),
         "blind": round(rate(scores, "blind"), 2),
@@ -269,8 +273,7 @@ def told(sessions: list[Played], profile: str, grids: dict[str, Grid]) -> list[d
         scope: {phi: out_of_fold(sessions, grid, [phi] * len(sessions)) for phi in phis}
         for scope, grid in grids.items()
     }
-    good = (phi for phi in phis if all(reaches(scores[phi]) for scores in at_phi.values()))
-    print(f"\n{profile}: Φ by fold {chosen} k; to ship: {next(good, phis[-1])} k")
+    print(f"\n{profile}: Φ by fold {chosen} k; to ship: {sorted(chosen)[FOLDS // 2]} k")
     evidence = []
     for scope, grid in grids.items():
         table = by_agent(out_of_fold(sessions, grid, [chosen[played.fold] for played in sessions]))
@@ -284,7 +287,7 @@ def told(sessions: list[Played], profile: str, grids: dict[str, Grid]) -> list[d
 
 
 def _brief(row: dict[str, Any]) -> str:
-    return f"{row['cost_pct']}@{row['faults']} +{row['excess']} explicit {row['explicit']}"
+    return f"{row['cost_pct']}@{row['faults']} +{row['excess']} explicit {row['explicit']} views {row['views']}"
 
 
 def _grids(sessions: list[Played], fitted: Fitted, profile: str) -> dict[str, Grid]:
