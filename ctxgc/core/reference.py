@@ -4,14 +4,14 @@
     given        what a client said                                                           by the mark
     path line    result that names `file:line` → the newest view of that line                 one hop from a root
     path spoken  text, thinking or call that names a file → the newest segment of the file    one hop from a root
-    plan item    plan → the files that the plan names, and who defines two of its words    one hop from a root
+    plan item    plan → the files that the plan names, and who defines two of its words       one hop from a root
     definition   text, thinking or call that says a code word → who defines the word          one hop from a root
     replaces     read, edit, write → the newest segment of those lines, which it replaces     no
     recalls      `ctxgc recall` in the shell → the segment that came back                     no
 
 A derived edge is followed where the same segment seldom finds an edge of the kind in another session: its placebo share
-is 16 % at most (`python -m perf.bench_references`, docs/decisions/0047). The target of `replaces` is needed less often
-than its like, so nothing follows the edge: `refs` shows what a newer use replaced.
+is one in six at most (`python -m perf.bench_references`, docs/decisions/0047). Nothing follows `replaces`: whether the
+older segment still is a view of lines is what counts (`core.liveness`). `refs` shows the edge.
 
 A code word has six characters or more and an underscore, a digit or a camel hump. A word is rare while at most three
 segments hold the word, or define it. Words are kept as 64-bit hashes: the index answers questions for holders, and
