@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property
 from itertools import accumulate, compress
 from typing import NamedTuple
 
@@ -99,19 +99,26 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     )
 
 
-class EvictableBodies(NamedTuple):
+@dataclass(frozen=True)
+class EvictableBodies:
     """The bodies that a plan may take."""
 
+    heap: Heap
+    paths: PathIndex
+    roots: bytes | bytearray
     rest: bytearray
     """1 for each that is not live."""
     live: bytes | bytearray
     """1 for each that is live, and goes last."""
-    liveness: Callable[[], bytearray]
-    """The liveness of every slot, found when it is asked for: a plan that garbage is enough for needs none."""
+
+    @cached_property
+    def liveness(self) -> bytearray:
+        """The liveness of every slot, found when it is asked for: a plan that garbage is enough for needs none."""
+        return find_liveness(self.heap, self.paths, self.roots)
 
     def reason_of_cold(self, slot: int) -> tuple[str, int]:
         """The reason of a victim without a proof, and no proving slot."""
-        liveness = self.liveness()[slot]
+        liveness = self.liveness[slot]
         return LIVE_LAST if liveness & LIVE else _REASONS[liveness], -1
 
 
@@ -122,7 +129,7 @@ def find_candidates(heap: Heap, paths: PathIndex, roots: bytes | bytearray) -> E
     rest = bytearray(evictable)
     for slot in mask_positions(live):
         rest[slot] = 0
-    return EvictableBodies(rest, live, lru_cache(1)(partial(find_liveness, heap, paths, roots)))
+    return EvictableBodies(heap, paths, roots, rest, live)
 
 
 Reasons = Callable[[int], tuple[str, int]]
@@ -135,8 +142,8 @@ def rank_bodies(heap: Heap, among: EvictableBodies, now: Now, rules: Rules) -> I
     Each part is ranked when it is asked for: most plans need the first alone.
     """
     yield rank_garbage(heap, among.rest, now, rules), heap.proofs.__getitem__
-    yield rank_cold(heap, among.rest, among.liveness(), now, rules), among.reason_of_cold
-    yield rank_cold(heap, among.live, among.liveness(), now, rules), among.reason_of_cold
+    yield rank_cold(heap, among.rest, among.liveness, now, rules), among.reason_of_cold
+    yield rank_cold(heap, among.live, among.liveness, now, rules), among.reason_of_cold
 
 
 def _first_bodies(
@@ -144,8 +151,8 @@ def _first_bodies(
 ) -> Iterator[tuple[RankedBodies, Reasons]]:
     """The same as `rank_bodies` over the cells that are kept: of each part the first that free enough, or all."""
     yield first_garbage(heap, among.rest, now, rules, enough()), heap.proofs.__getitem__
-    yield first_cold(heap, among.rest, among.liveness(), now, rules, enough()), among.reason_of_cold
-    yield rank_cold(heap, among.live, among.liveness(), now, rules), among.reason_of_cold
+    yield first_cold(heap, among.rest, among.liveness, now, rules, enough()), among.reason_of_cold
+    yield rank_cold(heap, among.live, among.liveness, now, rules), among.reason_of_cold
 
 
 def _choose_victims(

@@ -2,7 +2,7 @@
 
     live      a client or a person said so: the mark reaches the slot from a root by given references, or a pinned
               segment refers to the slot. A plan takes a live body only when nothing else is left; the pacer takes none.
-    current   the slot shows lines of a file as the lines are (`core.paths`): needed again twice as often as its like.
+    current   the slot shows lines of a file as the lines are (`core.paths`): needed more often than its like.
     named     a root refers to the slot, by a derived reference that is true more often than by chance.
 
 Current and named bodies are weighed, never kept by force: a hard class of derived references was measured, and costs

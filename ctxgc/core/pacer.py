@@ -252,7 +252,7 @@ def decide_collection(
         return None
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
     among = find_candidates(heap, paths, roots)
-    candidates, liveness = among.rest, among.liveness()  # No live body leaves for a gain.
+    candidates, liveness = among.rest, among.liveness  # No live body leaves for a gain.
     garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
     weights = _weights(heap, pacer)
 

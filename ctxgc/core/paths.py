@@ -103,8 +103,8 @@ class PathHistory:
     """The newest view of each line: disjoint ranges, ascending."""
     unseen_edits: list[int] = field(default_factory=list)
     """Slots of edits without a range that no later view shows."""
-    newest_view: int = -1
-    """Newest slot that shows a line."""
+    newest_view_slot: int = -1
+    """Newest slot that showed a line."""
 
     def show(self, use: SlotUse) -> list[tuple[int, int]]:
         """Take a use for the newest view of its lines, but for those that a later slot shows.
@@ -113,13 +113,13 @@ class PathHistory:
         """
         slot, first, last = use.slot, use.first_line, use.last_line
         if not shows_lines(use):
-            if slot < self.newest_view:
+            if slot < self.newest_view_slot:
                 return []
             self.unseen_edits.append(slot)
             return [(slot, 1)]
         changes = [(edit, -1) for edit in self.unseen_edits if edit < slot]
         self.unseen_edits = [edit for edit in self.unseen_edits if edit >= slot]
-        self.newest_view = max(self.newest_view, slot)
+        self.newest_view_slot = max(self.newest_view_slot, slot)
         start, end = self._overlapping(first, last)
         kept: list[ReadLines] = []
         at = first
@@ -229,7 +229,7 @@ class PathIndex:
         for history in self.histories.values():
             if any(use.slot in moved for use in history.uses):
                 self._count([(slot, -1) for slot in history.current_slots()])
-                history.views, history.unseen_edits, history.newest_view = [], [], -1
+                history.views, history.unseen_edits, history.newest_view_slot = [], [], -1
                 for use in history.uses:
                     if use.access is not Access.MENTION and use.slot not in self._outside:
                         self._count(history.show(use))
@@ -321,7 +321,7 @@ class PathIndex:
         return found[0] if len(found) == 1 else ""
 
     def readers(self, path: str) -> Iterator[int]:
-        """Slots that read the path, the latest admitted first."""
+        """Slots that read the path, the newest first."""
         history = self.histories.get(path)
         for use in reversed(history.uses) if history else ():
             if use.access is Access.READ:

@@ -143,12 +143,6 @@ def ln_turns(turns: int) -> float:
     return LOGS[min(max(turns, 1), LOGS_LAST)]
 
 
-def ln_turns_since(turn: int, last: int) -> list[float]:
-    """`ln_turns(turn - then)` for each `then` from 0 to `last`: slices instead of calls, a session has many turns."""
-    longest = [LOGS[-1]] * (turn - LOGS_LAST)
-    return (longest + list(LOGS[min(turn, LOGS_LAST) :: -1]) + [0.0] * (last - turn))[: last + 1]
-
-
 def probability(logit: float) -> float:
     """The logistic function; safe for any logit."""
     return 1.0 / (1.0 + exp(-logit)) if logit > -700 else 0.0

@@ -58,7 +58,7 @@ def find_standing(heap: Heap, paths: PathIndex, slot: int, now: Now, rules: Rule
     if roots[slot]:
         return Standing(root=ROOTS[roots[slot]], proof=garbage_proof(heap, slot, now, rules))
     among = find_candidates(heap, paths, roots)
-    liveness = among.liveness()
+    liveness = among.liveness
     found, rank = Standing(protection=protection_of(heap, slot)), 0
     for group, reasons in rank_bodies(heap, among, now, rules):
         if slot in group.slots:

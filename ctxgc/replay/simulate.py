@@ -150,13 +150,13 @@ class Simulation:
         is_read_again = self.entry is not None and self.entry.shortened.hides_read_lines(self.paths, admission.uses)
         for use in admission.uses:
             self.paths.record_use(use, slot, admission.entry.born_turn)
-        self.tally.view_faults += any(map(self._is_evicted, admission.views))
-        if any(map(self._is_evicted, admission.reads)):
+        self.tally.view_faults += any(map(self.is_evicted, admission.views))
+        if any(map(self.is_evicted, admission.reads)):
             self.tally.explicit_faults += 1
         elif is_read_again:
             self.tally.explicit_part_faults += 1
 
-    def _is_evicted(self, slot: int) -> bool:
+    def is_evicted(self, slot: int) -> bool:
         """Whether the policy's hand, not the host's, took a slot's body."""
         return self.heap.state[slot] == EVICTED and self._gone[slot][0] != HOST
 

@@ -25,7 +25,7 @@ from ctxgc.core.pacer import (
 )
 from ctxgc.core.prompt_cache import COLD, CacheState
 from ctxgc.core.regret_law import Slack
-from ctxgc.core.reuse import ln_turns_since, probability
+from ctxgc.core.reuse import ln_turns, probability
 from ctxgc.core.roots import find_roots
 from perf.heaps import session_like
 from tests.core.strategies import NOW, heaps
@@ -88,7 +88,7 @@ def slow_decision(heap, paths, now, pacer, cache, slack):
 def slow_chances(heap, slots, now, liveness, garbage):
     """The estimate of `core.reuse`. A replay may put perfect knowledge in its place."""
     weights, logit, born, touched = heap.weights, heap.logit, heap.born, heap.touched
-    logs = ln_turns_since(now.turn, heap.last_turn)  # Turns are few where slots are many.
+    logs = [ln_turns(now.turn - then) for then in range(heap.last_turn + 1)]
     ages, idles = [weights.age * log for log in logs], [weights.idle * log for log in logs]
     linked = (0.0, weights.current, weights.named, weights.current + weights.named)
     proof = weights.garbage

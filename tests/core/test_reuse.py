@@ -20,7 +20,6 @@ from ctxgc.core.reuse import (
     fixed_logit,
     fixed_terms,
     ln_turns,
-    ln_turns_since,
     probability,
     trait_bits,
 )
@@ -68,11 +67,6 @@ def test_a_probability_is_one_for_any_log_odds(logit):
 def test_turns_beyond_the_table_count_as_the_longest():
     assert ln_turns(0) == ln_turns(1) == 0.0
     assert ln_turns(10**9) == ln_turns(4096)
-
-
-@given(st.integers(0, 5000), st.integers(0, 5000))
-def test_the_logarithms_of_many_turns_are_those_of_each(turn, last):
-    assert ln_turns_since(turn, last) == [ln_turns(turn - then) for then in range(last + 1)]
 
 
 def test_traits_tell_how_a_file_was_read():

@@ -1,9 +1,14 @@
 """What `session.show` says of collections: the last one, and what the next one waits for."""
 
+import asyncio
+import threading
+
 import pytest
 
 from ctxgc.config import Config
 from ctxgc.core.display_texts import tokens_text
+from ctxgc.daemon.sessions.collecting import plan_collection
+from ctxgc.daemon.verbs import heap, mutation
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_on
 from tests.daemon.test_wire import SMALL_WINDOW, Host, conversation
@@ -134,3 +139,26 @@ async def test_a_limit_below_what_may_never_leave_is_said_to_be_out_of_reach(ben
 
     assert words.startswith("its limit of 1.0 k tokens cannot be held: ")
     assert words.endswith("are protected; `ctxgc limit` sets another")
+
+
+async def test_a_session_in_shadow_is_not_shown_while_a_plan_beside_the_loop_reads_its_heap(bench, monkeypatch):
+    host = Host(bench.call, mode="shadow")
+    await host.send(conversation(5))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        begun.set()
+        assert go_on.wait(20)
+        return plan_collection(*arguments)
+
+    monkeypatch.setattr(mutation, "BESIDE_SLOTS_MIN", 1)
+    monkeypatch.setattr(heap, "plan_collection", slow)
+    plan = asyncio.create_task(bench.call("heap.plan", session=S, budget_tokens=1))
+    assert await asyncio.to_thread(begun.wait, 20)
+    show = asyncio.create_task(shown(bench))
+    await bench.call("session.list")
+    assert not show.done()
+    go_on.set()
+
+    assert (await plan)["session"] == S
+    assert (await show)["gateway"] == "shadow"

@@ -96,5 +96,7 @@ def test_a_cache_with_another_rule_costs_101_percent_of_straight_and_what_the_fi
 
     assert 1 <= sum(map(bool, lost)) <= 3, "the model is tried, and given up"
     assert ours <= 1.01 * theirs + sum(lost[:3])
-    assert ours - sum(lost[:3]) < 0.95 * theirs, "a cut that pays although the whole prompt is written again needs no model"
+    assert ours - sum(lost[:3]) < 0.95 * theirs, (
+        "a cut that pays although the whole prompt is written again needs no model"
+    )
     assert shown["next_collection"]["state"] in ("paused", "growing", "looking")

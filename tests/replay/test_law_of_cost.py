@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core import fault_lessons
-from ctxgc.core.heap import EVICTED
 from ctxgc.core.pacer import PROFILES, PacerRules, tuned_rules
 from ctxgc.core.provider_cache import LEAST_MIN_TOKENS, OPENAI
 from ctxgc.core.regret_budget import RegretAccount
@@ -23,6 +22,7 @@ from ctxgc.replay.script import script_of
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
 from ctxgc.replay.simulate import simulate_policy
 from ctxgc.replay.trial import WARM_UP_TURNS
+from perf.bench_faults import ask_back_everything
 from tests.replay.episodes import episode_of, few, free_turns, profiles, result, script, scripts
 
 EAGER = st.builds(
@@ -124,24 +124,17 @@ def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_it
     assert policy.account == RegretAccount()
 
 
-def asked_back(run, number, threshold):
-    """An agent that wants every body back, as soon as the body is out."""
-    for slot in range(run.seen_slots):
-        if run.heap.state[slot] == EVICTED:
-            run.serve_fault(slot)
-
-
 def test_a_session_that_asks_back_everything_is_soon_left_alone(monkeypatch):
     told, prices = reading_session(150, seed=3), PROFILES["uncached"]
     nothing = simulate_policy(told, NoCollection(), prices)
-    monkeypatch.setattr(simulate, "_apply_demand", asked_back)
+    monkeypatch.setattr(simulate, "_apply_demand", ask_back_everything)
 
     ours = simulate_policy(told, ShippedPolicy(pacer=tuned_rules("uncached")), prices)
     monkeypatch.setattr(fault_lessons, "TRUSTED", 1e9)
     untaught = simulate_policy(told, ShippedPolicy(pacer=tuned_rules("uncached")), prices)
 
-    assert ours.faults <= 40
-    assert ours.cost <= 1.2 * nothing.cost
+    assert ours.faults <= 25
+    assert ours.cost <= 1.13 * nothing.cost
     assert untaught.cost > 10 * nothing.cost
 
 

@@ -20,7 +20,7 @@ from ctxgc.daemon.serialize import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.elided_results import pointed_tokens
-from ctxgc.daemon.sessions.pacer_status import pacing_status
+from ctxgc.daemon.sessions.pacer_status import Pacing, gateway_mode, pacing_status
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.settings import model_price
@@ -82,8 +82,18 @@ async def show_session(services: Services, params: OfSession) -> ShowReply:
         if row.parent == session.key.session
     ]
     journal = await services.stash.collections(session.key, limit=JOURNAL_MAX)
-    pacing = pacing_status(session, services.config.pacer, services.pacer, services.clock())
+    pacing = await _pacing_of(services, session)
     return show_reply(session, children, pacing, journal, model_price(services.config, session.row.model))
+
+
+async def _pacing_of(services: Services, session: Session) -> Pacing:
+    """The pacing of a session. In shadow the heap counts bodies as out for that long, which no plan beside the loop may
+    meet: the session is held."""
+    arguments = session, services.config.pacer, services.pacer, services.clock()
+    if gateway_mode(session) != "shadow":
+        return pacing_status(*arguments)
+    async with session.hold():
+        return pacing_status(*arguments)
 
 
 def _requested_renderer(params: SessionOpen | SessionSet) -> Renderer | None:
