@@ -16,7 +16,7 @@ from ctxgc.core.randomness import (
     PASSWORD_CHARS_MIN,
     is_placeholder,
     is_strong_password,
-    looks_like_code,
+    looks_like_code_or_path,
     looks_like_password,
     looks_random,
 )
@@ -191,7 +191,7 @@ def find_password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcom
     if not value.is_literal and text.isalpha():
         return NO_SECRET
     if value.joint == "set":
-        is_secret = len(text) >= PASSWORD_CHARS_MIN and not is_placeholder(text) and not looks_like_code(text)
+        is_secret = len(text) >= PASSWORD_CHARS_MIN and not is_placeholder(text) and not looks_like_code_or_path(text)
     elif value.joint == "near":
         is_secret = is_strong_password(text)
     elif value.joint == "said":
@@ -249,7 +249,7 @@ def find_key(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     )
     if is_secret and looks_like_password(text, is_literal=True, is_shell=value.is_shell):
         return single_secret(value.start, value.end, "secret")
-    if len(text) >= _key_chars_min(data, value) and not looks_like_code(text) and looks_random(text):
+    if len(text) >= _key_chars_min(data, value) and not looks_like_code_or_path(text) and looks_random(text):
         return single_secret(value.start, value.end, "secret")
     return [], value.end if value.end - value.start > LONG_VALUE_CHARS else 0
 

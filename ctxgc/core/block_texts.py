@@ -32,7 +32,7 @@ def texts_in_blocks(value: Any) -> Iterator[str]:
         yield from chain.from_iterable(texts_in_blocks(part) for key, part in value.items() if key not in left_out)
 
 
-def texts_in_skeleton(skeleton: bytes) -> list[str]:
+def texts_in_opaque_blocks(skeleton: bytes) -> list[str]:
     """The texts inside a segment's blocks that are no text."""
     if b'"opaque"' not in skeleton:
         return []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ctxgc.core.randomness import is_placeholder, looks_like_code, looks_like_password
+from ctxgc.core.randomness import is_placeholder, looks_like_code_or_path, looks_like_password
 from ctxgc.core.secret_span import NO_SECRET, Outcome, single_secret
 
 LINE_CHARS_MAX = 400
@@ -200,7 +200,7 @@ def _judge_value(match: re.Match[bytes]) -> Outcome:
     if (
         is_placeholder(value)
         or _ARGUMENT_WORD.match(value)
-        or (name == "bare" and looks_like_code(value) and b"(" in value)
+        or (name == "bare" and looks_like_code_or_path(value) and b"(" in value)
     ):
         return NO_SECRET
     return single_secret(*match.span(name), "password")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from ctxgc.core.assigned_secrets import KEYS, PASSWORDS, find_key, find_password
 from ctxgc.core.command_secrets import OPTION_SIGN, PIPE_SIGN, find_option_secret, find_piped_secret
-from ctxgc.core.randomness import is_placeholder, looks_like_code, looks_like_password, looks_random
+from ctxgc.core.randomness import is_placeholder, looks_like_code_or_path, looks_like_password, looks_random
 from ctxgc.core.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
 from ctxgc.core.web_secrets import (
     AT_SIGN,
@@ -119,7 +119,7 @@ def _find_login_secret(data: bytes, lowered: bytes, match: re.Match[bytes]) -> O
     """The password of a `.netrc`, of a call that logs in, and the token of a command that does."""
     at = match.start() - len("lo")
     if (token := _LOGIN_TOKEN.match(data, at)) and _LOGIN_COMMAND.search(lowered, max(0, at - 48), at):
-        is_secret = looks_random(token[1]) and not looks_like_code(token[1])
+        is_secret = looks_random(token[1]) and not looks_like_code_or_path(token[1])
         return single_secret(*token.span(1), "password") if is_secret else NO_SECRET
     if call := _LOGIN_CALL.match(data, at):
         is_secret = looks_like_password(call[1], is_literal=True)

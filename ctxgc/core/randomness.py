@@ -97,7 +97,7 @@ def is_placeholder(value: bytes) -> bool:
     return _PLACEHOLDER.match(value) is not None
 
 
-def looks_like_code(value: bytes) -> bool:
+def looks_like_code_or_path(value: bytes) -> bool:
     """Whether a value reads like a call, a path, a file's name or a format rather than a secret."""
     return _CODE.match(value) is not None
 

@@ -9,7 +9,13 @@ import base64
 import binascii
 import re
 
-from ctxgc.core.randomness import is_placeholder, is_strong_password, looks_like_code, looks_like_password, looks_random
+from ctxgc.core.randomness import (
+    is_placeholder,
+    is_strong_password,
+    looks_like_code_or_path,
+    looks_like_password,
+    looks_random,
+)
 from ctxgc.core.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
 
 COOKIE_CHARS_MIN = 8
@@ -125,7 +131,7 @@ def find_authorization(data: bytes, lowered: bytes, match: re.Match[bytes]) -> O
         )
     else:
         is_secret = name == "digest" or (
-            not looks_like_code(value) and (looks_random(value) or _is_user_password(value))
+            not looks_like_code_or_path(value) and (looks_random(value) or _is_user_password(value))
         )
     return (
         single_secret(start, end, "authorization") if is_secret else ([], end if len(value) > LONG_VALUE_CHARS else 0)
@@ -148,7 +154,7 @@ def find_cookies(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome
         for part in _COOKIE_PART.finditer(data, match.start(1), match.end(1))
         if len(part[2]) >= COOKIE_CHARS_MIN
         and not is_placeholder(part[2])
-        and (looks_random(part[2]) or (_COOKIE_NAME.match(part[1]) and not looks_like_code(part[2])))
+        and (looks_random(part[2]) or (_COOKIE_NAME.match(part[1]) and not looks_like_code_or_path(part[2])))
     ]
     return spans, 0
 
@@ -165,6 +171,10 @@ def find_signature(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outco
 def find_callback(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The code that a login brings back in a query."""
     value = data[match.start(1) : match.end(1)]
-    if data[match.start() - 1 : match.start()] not in (b"?", b"&") or looks_like_code(value) or not looks_random(value):
+    if (
+        data[match.start() - 1 : match.start()] not in (b"?", b"&")
+        or looks_like_code_or_path(value)
+        or not looks_random(value)
+    ):
         return NO_SECRET
     return single_secret(*match.span(1), "authorization")

@@ -18,7 +18,7 @@ class ByteBudget:
         return True
 
     def release(self, size: int) -> None:
-        """Count bytes out that `take` counted in."""
+        """Count bytes out that `reserve` counted in."""
         self.used -= size
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ctxgc.config import load_config
 from ctxgc.daemon.feeds.watch import WATCHED_MAX
-from ctxgc.fronts.cli.configured_watches import edit_watch_paths, write_watch_path
+from ctxgc.fronts.cli.configured_watches import edit_watch_paths, set_watch_path
 from ctxgc.fronts.cli.context import CommandRefused
 
 TEXTS = st.sampled_from(
@@ -43,8 +43,8 @@ def test_only_the_paths_change_and_each_is_there_once(text, acts):
 def test_a_kept_path_is_one_that_a_daemon_follows_from_its_start(tmp_path):
     file = tmp_path / "config.toml"
 
-    assert write_watch_path(file, "/srv/logs", is_kept=True)
-    assert not write_watch_path(file, "/srv/logs", is_kept=True)
+    assert set_watch_path(file, "/srv/logs", is_kept=True)
+    assert not set_watch_path(file, "/srv/logs", is_kept=True)
 
     assert [str(path) for path in load_config(file, {}).watch.paths] == ["/srv/logs"]
 
@@ -54,7 +54,7 @@ def test_a_list_over_several_lines_is_left_to_the_person(tmp_path):
     file.write_text('[watch]\npaths = [\n  "/a",\n]\n')
 
     with pytest.raises(CommandRefused) as refused:
-        write_watch_path(file, "/b", is_kept=True)
+        set_watch_path(file, "/b", is_kept=True)
 
     assert "by hand" in refused.value.hint
     assert file.read_text() == '[watch]\npaths = [\n  "/a",\n]\n'
@@ -63,11 +63,11 @@ def test_a_list_over_several_lines_is_left_to_the_person(tmp_path):
 def test_a_path_beyond_the_bound_is_refused_and_leaves_a_configuration_that_a_daemon_starts_with(tmp_path):
     file = tmp_path / "config.toml"
     for number in range(WATCHED_MAX):
-        write_watch_path(file, f"/srv/{number}", is_kept=True)
+        set_watch_path(file, f"/srv/{number}", is_kept=True)
     before = file.read_text()
 
     with pytest.raises(CommandRefused) as refused:
-        write_watch_path(file, "/srv/more", is_kept=True)
+        set_watch_path(file, "/srv/more", is_kept=True)
 
     assert "watch.paths" in str(refused.value)
     assert file.read_text() == before
@@ -79,6 +79,6 @@ def test_a_path_can_be_taken_out_of_a_configuration_that_has_too_many(tmp_path):
     paths = [f"/srv/{number}" for number in range(WATCHED_MAX + 1)]
     file.write_text(f"[watch]\npaths = {paths}\n")
 
-    assert write_watch_path(file, paths[0], is_kept=False)
+    assert set_watch_path(file, paths[0], is_kept=False)
 
     assert len(load_config(file, {}).watch.paths) == WATCHED_MAX

@@ -147,7 +147,7 @@ def _parse_user_content(text: JsonText, said: Extent, builder: ListBuilder, kind
             _add_text(text, kind, role, fields.get("text"), builder)
         elif block == "tool_result" and "tool_use_id" in fields:
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
-            result = read_folded_result(text, fields.get("content"), unfolds=builder.has_folds)
+            result = read_folded_result(text, fields.get("content"), unfolds=builder.unfolds)
             builder.join_folded_result(text.string(fields.get("tool_use_id")), result, is_error)
         else:
             builder.add_opaque(kind, role, text.value(extent))

@@ -77,7 +77,7 @@ class ListBuilder(SegmentBuilder):
             self._spans.pop(id_, None)
 
     @property
-    def has_folds(self) -> bool:
+    def unfolds(self) -> bool:
         """Whether results of this list may end in folds."""
         return self._texts.unfolds
 

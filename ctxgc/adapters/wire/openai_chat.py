@@ -122,7 +122,7 @@ def _read_message(
     if role in ("tool", "function"):
         content = fields.get("content")
         call_id = text.string(fields.get("tool_call_id")) if role == "tool" else LEGACY_CALL_ID
-        builder.join_folded_result(call_id, read_folded_result(text, content, unfolds=builder.has_folds))
+        builder.join_folded_result(call_id, read_folded_result(text, content, unfolds=builder.unfolds))
     elif role in _KINDS:
         if role == "assistant":
             if is_signed(text, fields):

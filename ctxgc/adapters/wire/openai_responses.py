@@ -183,7 +183,7 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
     elif kind in _OUTPUTS:
         run.note_speaker(False)
         output = fields.get("output", fields.get("tools"))
-        result = read_folded_result(text, output, unfolds=run.builder.has_folds)
+        result = read_folded_result(text, output, unfolds=run.builder.unfolds)
         is_error = True if is_failure(result.content) else None
         run.builder.join_folded_result(text.string(fields.get("call_id")), result, is_error)
     elif kind in _SETTINGS or kind == _TRIGGER:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ctxgc.adapters.facts.working_set import short_inputs
-from ctxgc.core.block_texts import texts_in_skeleton
+from ctxgc.core.block_texts import texts_in_opaque_blocks
 from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import ChosenLines, ExcerptSource, Frame, Packer, pack_lines, pack_matches, pack_neighbours
@@ -84,7 +84,7 @@ def segment_lines(stored: StoredSegment) -> list[str]:
     says them.
     """
     skeleton, body = stored.content
-    lines = split_lines([*(piece.text for piece in body), *texts_in_skeleton(skeleton)])
+    lines = split_lines([*(piece.text for piece in body), *texts_in_opaque_blocks(skeleton)])
     if stored.row.segment.kind is Kind.TOOL_CALL:
         name = segment_label(stored.row.segment)
         lines += split_lines(f"{key}: {text}" for key, text in short_inputs(skeleton) if text and text not in name)

@@ -22,7 +22,7 @@ SECTION = "[watch]"
 _PATHS = re.compile(r"\s*paths\s*=")
 
 
-def write_watch_path(file: Path, path: str, *, is_kept: bool) -> bool:
+def set_watch_path(file: Path, path: str, *, is_kept: bool) -> bool:
     """Write the path into the configuration, or take it out; whether the file changed. Raises `CommandRefused`."""
     target = file.resolve()  # A link stays a link.
     try:

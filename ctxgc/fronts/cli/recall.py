@@ -240,9 +240,9 @@ def _block_texts(segment: ContentReply, only: str) -> str:
     """The texts inside the blocks of a segment without a text of its own, as a server's results are."""
     if only or any(map(piece_bytes, segment.pieces)):
         return ""
-    from ctxgc.core.block_texts import texts_in_skeleton  # Loads `typing`, which no other segment needs.
+    from ctxgc.core.block_texts import texts_in_opaque_blocks  # Loads `typing`, which no other segment needs.
 
-    return "".join(f"{text}\n" for text in texts_in_skeleton((segment.skeleton or "").encode()))
+    return "".join(f"{text}\n" for text in texts_in_opaque_blocks((segment.skeleton or "").encode()))
 
 
 def piece_bytes(piece: PieceReply) -> bytes:

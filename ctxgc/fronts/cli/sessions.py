@@ -131,7 +131,7 @@ def watch(shell: Shell, args: argparse.Namespace) -> int:
         if args.keep or args.remove:
             from ctxgc.fronts.cli import configured_watches
 
-            configured_watches.write_watch_path(configured_watches.config_file(), path, is_kept=args.keep)
+            configured_watches.set_watch_path(configured_watches.config_file(), path, is_kept=args.keep)
     else:
         reply = shell.call("watch.list", {})
     return shell.print_reply(reply, lambda page: _print_watches(page, reply))

@@ -218,7 +218,7 @@ class Tools:
         if has_more:
             lines.append(f"More: offset {offset + limit}.")
         if not lines:
-            return _append_notes("Nothing found in this project. Fewer or other words find more.", notes)
+            return _append_remarks("Nothing found in this project. Fewer or other words find more.", notes)
         return frame_text("hits", query, "\n".join([*lines, *(terminal.printable_line(note) for note in notes)]))
 
     def _find_hits(self, query: str, limit: int, offset: int, session: str) -> tuple[list[HitReply], bool, list[str]]:
@@ -342,8 +342,8 @@ def _hit_text(hit: HitReply) -> str:
     return f"{head}\n  {terminal.printable_line(snippet)}".rstrip()
 
 
-def _append_notes(text: str, notes: Sequence[str]) -> str:
-    return "\n".join([text.rstrip("\n"), *filter(None, notes)])
+def _append_remarks(text: str, remarks: Sequence[str]) -> str:
+    return "\n".join([text.rstrip("\n"), *filter(None, remarks)])
 
 
 def _frame_tokens(budget_tokens: int) -> int:
@@ -359,7 +359,7 @@ def _fit_notes(tokens: int, text: str, notes: Sequence[str]) -> str:
         if tokens < 0:
             break
         kept.append(note)
-    return _append_notes(text, kept)
+    return _append_remarks(text, kept)
 
 
 def _status_lines(shown: ShowReply) -> list[str]:

@@ -150,7 +150,7 @@ def _normalize_usage(counts: dict[str, Any]) -> ReplyUsage | None:
     return ReplyUsage(
         _token_count(counts["input_tokens"]),
         _token_count(counts.get("cache_read_input_tokens")),
-        _token_count(counts.get("cache_creation_input_tokens")) or _sum_of_lives(counts.get("cache_creation")),
+        _token_count(counts.get("cache_creation_input_tokens")) or _sum_cache_creation(counts.get("cache_creation")),
         _token_count(counts.get("output_tokens")),
     )
 
@@ -165,7 +165,7 @@ def _normalize_whole_prompt(counts: dict[str, Any], prompt: str, completion: str
     return ReplyUsage(plain, read, written, _token_count(counts.get(completion)))
 
 
-def _sum_of_lives(creation: Any) -> int:
+def _sum_cache_creation(creation: Any) -> int:
     """Tokens written for each life of an entry (`ephemeral_5m_input_tokens`); some proxies leave out their sum."""
     return sum(map(_token_count, creation.values())) if isinstance(creation, dict) else 0
 

@@ -224,7 +224,7 @@ class WindowSyncer:
     async def _read_body(self, call: ModelCall, share: BudgetShare) -> None:
         allowed = self._settings().context_edits_allowed
         worker = self._workers.urgent if call.is_held_back else self._workers.parser
-        contents = await asyncio.get_running_loop().run_in_executor(worker, _read_contents, call, allowed)
+        contents = await asyncio.get_running_loop().run_in_executor(worker, _read_call_body, call, allowed)
         if not share.reserve(call.size - share.size):  # The plain body has taken the place of a compressed one.
             call.drop_body()
             raise BacklogFull
@@ -389,7 +389,7 @@ async def _release_after_sync(call: ModelCall, share: BudgetShare) -> None:
         share.release()
 
 
-def _read_contents(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
+def _read_call_body(call: ModelCall, edits_allowed: Set[str]) -> BodyContents:
     return read_body(call.body, call.wire, edits_allowed, call.session.identity.agent)
 
 
