@@ -3,8 +3,9 @@
     transcript ──▶ episodes ──▶ for each turn the request, rendered in its agent's wire format ──▶ gateway ──▶ upstream
                       └──▶ the simulator: the same turns, predicted
 
-The upstream refuses what the real APIs refuse and bills by exact prefix, in o200k tokens. That the two costs may be
-compared, neither has a pause after which a cache is cold, nor page faults (nobody misses what is gone), nor thinking
+The upstream refuses what the real APIs refuse and bills by exact prefix, in o200k tokens, at the prices that the
+daemon reckons with. That the two costs may be compared, an episode is a session of its own: its turns count from 0,
+and neither has a pause after which a cache is cold, nor page faults (nobody misses what is gone), nor thinking
 (recorded without its signatures, it cannot be sent), and both evict results and large inputs.
 
 Run: python -m tests.gateway.replay_traffic [--turns N] PATH…
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.core.pacer import PacerRules
+from ctxgc.core.pacer import PROFILE_DEFAULT, PacerRules, openai_profile
 from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.core.segment import Kind
@@ -34,7 +35,7 @@ from ctxgc.replay.script import script_of
 from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import Simulation, simulate_policy
 from ctxgc.replay.terms import StudyTerms
-from ctxgc.replay.trace import Episode
+from ctxgc.replay.trace import CountedSegment, Episode
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.cached_prompt import layers_of
 from tests.gateway.stage import CHAT, MESSAGES, RESPONSES, Stage
@@ -99,9 +100,11 @@ class TokenUpstream(Upstream):
             read = total if chain in self._cached else read
             self._cached.add(chain)
         bill = self.bills.setdefault(session, Bill())
+        written, plain = (0, total - read) if wire.startswith("openai") else (total - read, 0)
         bill.read += read
-        bill.written += total - read
-        return read, total - read, 0
+        bill.written += written
+        bill.plain += plain
+        return read, written, plain
 
 
 def said_in(value) -> Iterator[str]:
@@ -227,12 +230,19 @@ class Told(ShippedPolicy):
 def predicted(episode: Episode, limit_tokens: int = 0) -> float:
     """What the simulator makes of the same requests: their cost under the shipped policy, relative to none."""
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
-    terms = StudyTerms()
-    assert (terms.prices.read, terms.prices.write) == (READ, WRITE)
+    terms = terms_of(episode)
     policy = shipped_policy(terms)
     policy.pacer = limited(policy.pacer, episode, limit_tokens)
     nothing = simulate_policy(script, NoCollection(), terms.prices, cache=IDEAL).cost
     return simulate_policy(script, policy, terms.prices, cache=IDEAL).cost / nothing
+
+
+def terms_of(episode: Episode) -> StudyTerms:
+    """The prices that the upstream bills, and by which the daemon decides."""
+    is_openai = WIRES.get(episode.source, OTHERS)[0].startswith("openai")
+    terms = StudyTerms(profile=openai_profile(MODEL) if is_openai else PROFILE_DEFAULT)
+    assert (terms.prices.read, terms.prices.write) == (READ, 1.0 if is_openai else WRITE)
+    return terms
 
 
 def limited(pacer: PacerRules, episode: Episode, limit_tokens: int) -> PacerRules:
@@ -243,7 +253,7 @@ def limited(pacer: PacerRules, episode: Episode, limit_tokens: int) -> PacerRule
 def predicted_on_the_wire(episode: Episode, limit_tokens: int = 0) -> float:
     """The same, had the simulator the gateway's timing: decided once a request has gone, in force with the next one."""
     script = script_of(episode, SCOPE, Demand((), tuple(() for _ in episode.turns)))
-    terms = StudyTerms()
+    terms = terms_of(episode)
     policy = Told(pacer=limited(shipped_policy(terms).pacer, episode, limit_tokens))
     run, decided = Simulation(script, terms.prices, cache=IDEAL), ()
     policy.begin_episode(script)
@@ -266,11 +276,19 @@ def episodes_in(paths, turns_max):
         for episodes in read_recorded_file(path).sessions.values():
             for episode in episodes:
                 episode.turns = episode.turns[:turns_max]
+                first = episode.turns[0].number if episode.turns else 0
                 for turn in episode.turns:
-                    turn.wall_s = 0.0
-                    turn.reply = [sized for sized in turn.reply if sized.segment.kind is not Kind.THINKING]
+                    turn.number, turn.wall_s = turn.number - first, 0.0
+                    turn.before = [born_since(first, sized) for sized in turn.before]
+                    spoken = [sized for sized in turn.reply if sized.segment.kind is not Kind.THINKING]
+                    turn.reply = [born_since(first, sized) for sized in spoken]
                 if len(episode.turns) >= TURNS_MIN:
                     yield episode
+
+
+def born_since(first: int, sized: CountedSegment) -> CountedSegment:
+    """The segment with its turn counted from `first`; what the host carried over into the episode is born there."""
+    return replace(sized, segment=replace(sized.segment, born_turn=max(sized.segment.born_turn - first, 0)))
 
 
 def report(results):
