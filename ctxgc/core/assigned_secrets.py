@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ctxgc.core.randomness import (
+from ctxgc.core.secret_span import NO_SECRET, Outcome, single_secret
+from ctxgc.core.secret_values import (
     PASSWORD_CHARS_MIN,
     is_placeholder,
     is_strong_password,
@@ -20,7 +21,6 @@ from ctxgc.core.randomness import (
     looks_like_password,
     looks_random,
 )
-from ctxgc.core.secret_span import NO_SECRET, Outcome, single_secret
 
 QUOTED_KEY_CHARS_MIN = 10
 BARE_KEY_CHARS_MIN = 16
@@ -310,7 +310,7 @@ def _locate_bare_value(
     stripped = value if is_shell else value.rstrip(b",)]}")
     is_code_line = len(stripped) < len(value) or sign in (b":=", b"==", b"!=", b"===", b"!==", b"=>")
     is_spaced = (bool(match["before"]) and match["suffix"] != b"e") or (sign == b"=" and bool(match["after"]))
-    is_literal = not is_code_line and (not is_spaced or _is_settings_line(data, at, start, start + len(value)))
+    is_literal = not is_code_line and (not is_spaced or _is_literal_setting(data, at, start, start + len(value)))
     return _AssignedValue(start, start + len(stripped), is_literal, is_shell=is_shell)
 
 
@@ -332,7 +332,7 @@ def _joint_kind(data: bytes, lowered: bytes, match: re.Match[bytes]) -> str:
     return "said" if is_line else "near"
 
 
-def _is_settings_line(data: bytes, at: int, start: int, end: int) -> bool:
+def _is_literal_setting(data: bytes, at: int, start: int, end: int) -> bool:
     """Whether a line with spaces around its sign gives a setting: of an INI file, of `set`, or plainly a password."""
     line = data.rfind(b"\n", 0, at) + 1
     name = _PLAIN_NAME.match(data, line, at)

@@ -14,8 +14,8 @@ import binascii
 import re
 
 from ctxgc.core.credential_kinds import CREDENTIAL_KINDS, SHAPES, CredentialKind
-from ctxgc.core.randomness import looks_random
 from ctxgc.core.secret_span import SecretSpan
+from ctxgc.core.secret_values import looks_random
 
 RUN_CHARS = 20
 """No issued form has a shorter run; words of ordinary text seldom have a longer run."""

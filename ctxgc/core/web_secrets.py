@@ -9,14 +9,14 @@ import base64
 import binascii
 import re
 
-from ctxgc.core.randomness import (
+from ctxgc.core.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
+from ctxgc.core.secret_values import (
     is_placeholder,
     is_strong_password,
     looks_like_code_or_path,
     looks_like_password,
     looks_random,
 )
-from ctxgc.core.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
 
 COOKIE_CHARS_MIN = 8
 LONG_VALUE_CHARS = 256

@@ -101,7 +101,7 @@ def test_a_spawned_thread_is_the_child_of_the_thread_that_spawned_it():
     ],
 )
 def test_a_user_message_is_the_hosts_only_if_it_is_a_wrapper_of_the_host_from_end_to_end(text, kind):
-    assert CodexTexts().read_text(text).kind is kind
+    assert CodexTexts().read_user_text(text).kind is kind
 
 
 def test_items_the_model_says_in_one_go_are_one_turn():

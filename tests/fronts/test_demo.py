@@ -11,14 +11,14 @@ from ctxgc.adapters.transcripts.resync import Salvage
 from ctxgc.core.segment import Piece, content_digest
 from ctxgc.fronts.cli import demo, demo_verify, demo_view, progress, terminal
 from ctxgc.fronts.cli.demo_run import DemoRun
-from ctxgc.fronts.cli.demo_verify import ContentStamp, ExpectedStamps, ParsedFile
+from ctxgc.fronts.cli.demo_verify import ExpectedDigests, ParsedFile, SegmentDigests
 from ctxgc.protocol.blocking_client import LineClient
 from tests.fronts import replies
 from tests.fronts.fake_daemon import Refusal
 
 KEY = "claude_code:s1"
 BODY = (Piece("result", b"what was read"),)
-STAMP = ContentStamp(content_digest(b"{}", BODY).hex(), content_digest(b"", BODY), is_pending=False)
+DIGESTS = SegmentDigests(content_digest(b"{}", BODY).hex(), content_digest(b"", BODY), is_pending=False)
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def tell(daemon, monkeypatch):
     """Run a story of one evicted segment against these replies; its one report."""
 
     def run_story(**changed):
-        monkeypatch.setattr(demo_verify, "parse_stamps", lambda path: ParsedFile({KEY: {"toolu_1": STAMP}}))
+        monkeypatch.setattr(demo_verify, "parse_digests", lambda path: ParsedFile({KEY: {"toolu_1": DIGESTS}}))
         imported = {"session": KEY, "parent": "", "skipped_records": 2, "skipped": {}, "resident_tokens": 4000}
-        stored = replies.segment(state="evicted", digest=STAMP.whole)
+        stored = replies.segment(state="evicted", digest=DIGESTS.whole)
         canned = {
             "import": {"sessions": [imported], "failed": []},
             "session.show": replies.SHOW,
@@ -71,7 +71,7 @@ def test_a_segment_that_is_not_listed_is_lost(tell):
 
 
 def test_the_demo_claims_no_proof_for_a_segment_that_the_second_parse_did_not_find(tell):
-    stored, unknown = (replies.segment(id_, state="evicted", digest=STAMP.whole) for id_ in ("toolu_1", "toolu_2"))
+    stored, unknown = (replies.segment(id_, state="evicted", digest=DIGESTS.whole) for id_ in ("toolu_1", "toolu_2"))
     page = terminal.Page(io.StringIO(), {})
 
     report = tell(segment_list={"segments": [stored, unknown], "next_offset": -1})
@@ -97,21 +97,21 @@ def test_the_default_budget_is_a_third_of_what_came_in(tell):
 
 
 def test_a_pending_segment_is_replaced_by_its_completion_and_nothing_else_is():
-    expected = ExpectedStamps()
-    pending = ContentStamp("aa", b"a", is_pending=True)
+    expected = ExpectedDigests()
+    pending = SegmentDigests("aa", b"a", is_pending=True)
 
-    expected.add_stamps(KEY, {"call": pending, "text": STAMP})
-    expected.add_stamps(KEY, {"call": STAMP, "text": pending})
+    expected.add_digests(KEY, {"call": pending, "text": DIGESTS})
+    expected.add_digests(KEY, {"call": DIGESTS, "text": pending})
 
-    assert expected.stamps_of(KEY) == {"call": STAMP, "text": STAMP}
+    assert expected.digests_of(KEY) == {"call": DIGESTS, "text": DIGESTS}
 
 
 def test_a_file_that_is_no_transcript_is_expected_to_hold_nothing(tmp_path):
     for name, data in {"empty": b"", "binary": bytes(range(256)), "truncated.gz": b"\x1f\x8b\x08\x00"}.items():
         (tmp_path / name).write_bytes(data)
 
-        assert demo_verify.parse_stamps(str(tmp_path / name)) == ParsedFile({})
-    assert demo_verify.parse_stamps(str(tmp_path / "absent")) == ParsedFile({})
+        assert demo_verify.parse_digests(str(tmp_path / name)) == ParsedFile({})
+    assert demo_verify.parse_digests(str(tmp_path / "absent")) == ParsedFile({})
 
 
 def test_a_folder_means_the_transcripts_in_it(tmp_path):
@@ -150,12 +150,12 @@ def test_the_sample_holds_what_real_sessions_hold():
 
 
 def test_the_sample_is_two_sessions_and_every_call_is_answered():
-    found = demo_verify.parse_stamps(demo.SAMPLE).sessions
+    found = demo_verify.parse_digests(demo.SAMPLE).sessions
 
     main, side = sorted(found, key=len)
     assert side.startswith(main + "/")
     assert len(found[main]) > 80
-    assert not any(stamp.is_pending for stamps in found.values() for stamp in stamps.values())
+    assert not any(digest.is_pending for digests in found.values() for digest in digests.values())
 
 
 def prompt(words):
@@ -170,7 +170,7 @@ def test_a_damaged_line_whose_records_were_read_leaves_no_text_unread(tmp_path):
         prompt("the first question of the harbour") + prompt("and another one of the quay")
     )
 
-    assert demo_verify.parse_stamps(str(tmp_path / "a.jsonl")).unread_texts == 0
+    assert demo_verify.parse_digests(str(tmp_path / "a.jsonl")).unread_texts == 0
 
 
 def test_a_reader_that_is_blind_to_damage_is_found_out_by_the_raw_bytes(tmp_path, monkeypatch):
@@ -178,4 +178,4 @@ def test_a_reader_that_is_blind_to_damage_is_found_out_by_the_raw_bytes(tmp_path
     sound = prompt("a prompt on a line of its own") + b"\n"
     (tmp_path / "a.jsonl").write_bytes(sound + prompt("the first question of the harbour") * 2 + b"\n")
 
-    assert demo_verify.parse_stamps(str(tmp_path / "a.jsonl")).unread_texts == 1
+    assert demo_verify.parse_digests(str(tmp_path / "a.jsonl")).unread_texts == 1

@@ -75,11 +75,11 @@ class ClaudeTexts:
         words = interjected_words(text)
         if words is not None:
             return TextReading(Kind.USER, words)
-        reading = self.read_text(text)
+        reading = self.read_user_text(text)
         return reading if reading.kind is Kind.ATTACHMENT else TextReading(Kind.SYSTEM, text)
 
-    def read_text(self, text: str, *, is_meta: bool = False) -> TextReading:
-        """See `HostTexts.read_text`. `is_meta` is a transcript's flag of a skill's text; a request has no such flag."""
+    def read_user_text(self, text: str, *, is_meta: bool = False) -> TextReading:
+        """See `HostTexts.read_user_text`. `is_meta`: a transcript's flag of a skill's text, which no request has."""
         if text.startswith(SUMMARY_START):
             return TextReading(Kind.SUMMARY, text)
         if text.startswith(SKILL_START):

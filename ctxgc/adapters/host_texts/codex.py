@@ -64,8 +64,8 @@ class CodexTexts:
 
     unfolds = False
 
-    def read_text(self, text: str) -> TextReading:
-        """See `HostTexts.read_text`."""
+    def read_user_text(self, text: str) -> TextReading:
+        """See `HostTexts.read_user_text`."""
         words = text.strip()
         if _AGENTS.fullmatch(words) or _WARNINGS.fullmatch(words):
             return TextReading(Kind.SYSTEM, text)
@@ -93,8 +93,8 @@ class CodexTexts:
 class ResponsesTexts(UnknownAgentTexts):
     """The texts of an unknown agent, over Responses: a goal in Codex's form tells that the agent is Codex."""
 
-    def read_text(self, text: str) -> TextReading:
-        """See `HostTexts.read_text`."""
+    def read_user_text(self, text: str) -> TextReading:
+        """See `HostTexts.read_user_text`."""
         goal = _GOAL.fullmatch(text.strip())
         return (
             TextReading(Kind.ATTACHMENT, text, output_facts("goal"))

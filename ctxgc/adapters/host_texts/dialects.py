@@ -22,9 +22,9 @@ class SummaryTexts(UnknownAgentTexts):
     def __init__(self, start: str) -> None:
         self._start = start
 
-    def read_text(self, text: str) -> TextReading:
-        """See `HostTexts.read_text`."""
-        return TextReading(Kind.SUMMARY, text) if text.startswith(self._start) else super().read_text(text)
+    def read_user_text(self, text: str) -> TextReading:
+        """See `HostTexts.read_user_text`."""
+        return TextReading(Kind.SUMMARY, text) if text.startswith(self._start) else super().read_user_text(text)
 
 
 DIALECTS: Mapping[str, Callable[[], HostTexts]] = MappingProxyType(

@@ -36,8 +36,8 @@ class OpenCodeTexts:
         self._facts: Facts | None = None
         """Of the file whose text comes next."""
 
-    def read_text(self, text: str, *, is_synthetic: bool = False) -> TextReading:
-        """See `HostTexts.read_text`. `is_synthetic` is an export's flag of the host's own texts."""
+    def read_user_text(self, text: str, *, is_synthetic: bool = False) -> TextReading:
+        """See `HostTexts.read_user_text`. `is_synthetic` is an export's flag of the host's own texts."""
         before, self._facts = self._facts, facts_of_mention(text, self.cwd)
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))

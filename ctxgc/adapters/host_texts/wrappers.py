@@ -48,7 +48,7 @@ class HostTexts(Protocol):
     unfolds: bool
     """Whether its tool results may end in reminders, which are no output of the tool."""
 
-    def read_text(self, text: str) -> TextReading:
+    def read_user_text(self, text: str) -> TextReading:
         """The reading of a text."""
         ...
 
@@ -66,8 +66,8 @@ class UnknownAgentTexts:
 
     unfolds = True
 
-    def read_text(self, text: str) -> TextReading:
-        """See `HostTexts.read_text`."""
+    def read_user_text(self, text: str) -> TextReading:
+        """See `HostTexts.read_user_text`."""
         return TextReading(Kind.USER, text)
 
     def read_fold(self, text: str) -> TextReading:

@@ -31,7 +31,7 @@ def read_attachment(attachment: dict[str, Any], cwd: str, texts: ClaudeTexts) ->
         return None
     if kind == "queued_command":
         # A prompt typed while the agent worked comes as an attachment, but it is the user who speaks.
-        return TextReading(Kind.USER, text) if _is_user_prompt(attachment) else texts.read_text(text)
+        return TextReading(Kind.USER, text) if _is_user_prompt(attachment) else texts.read_user_text(text)
     path = as_text(attachment.get("filename")) or as_text(attachment.get("path"))
     facts = Facts((_path_use(path, attachment, cwd),)) if path and path.isprintable() else Facts()
     if kind == "invoked_skills":

@@ -211,7 +211,7 @@ class ClaudeCode(LineTranscript):
             else:
                 rest.append(block)
         is_meta = record.isMeta is True
-        said = [(block, session.texts.read_text(block_text(block) or "", is_meta=is_meta)) for block in rest]
+        said = [(block, session.texts.read_user_text(block_text(block) or "", is_meta=is_meta)) for block in rest]
         is_prompt = not is_meta and any(reading.kind is Kind.USER for _, reading in said)
         if is_prompt:
             builder.flag_late_calls()

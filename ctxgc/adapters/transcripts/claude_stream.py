@@ -99,7 +99,7 @@ class ClaudeStream(LineTranscript):
                 is_error = True if fields.get("is_error") is True else None
                 builder.join_call_result(as_text(fields.get("tool_use_id")), fields.get("content"), is_error)
             elif text is not None:
-                reading = session.texts.read_text(text)
+                reading = session.texts.read_user_text(text)
                 if reading.words.strip():
                     builder.flag_late_calls()
                     builder.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)

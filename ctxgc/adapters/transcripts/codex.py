@@ -226,7 +226,7 @@ class Codex(SingleSessionLines):
             return
         for block in content_blocks(content):
             text = block_text(block)
-            kind, _, facts = speaker or self._texts.read_text(text or "")
+            kind, _, facts = speaker or self._texts.read_user_text(text or "")
             if kind is Kind.USER:
                 self._ensure_session().flag_late_calls()
             if text is None and not as_text(as_dict(block).get("type")):
@@ -356,7 +356,7 @@ class Codex(SingleSessionLines):
         ids: list[str] = []
         for block in content_blocks(item.get("content")):
             text = block_text(block)
-            read = self._texts.read_text(text or "")
+            read = self._texts.read_user_text(text or "")
             kind = {"assistant": Kind.ASSISTANT, "user": read.kind}.get(role, Kind.SYSTEM)
             skeleton: dict[str, object] | None = None if text is not None else {"opaque": [block]}
             data = canonical_json(skeleton) if skeleton else text_bytes(text or "")

@@ -162,7 +162,7 @@ class _MessageReader:
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
                     is_synthetic = part.get("synthetic") is True
-                    self._admit_prompt_text(texts.read_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
+                    self._admit_prompt_text(texts.read_user_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
                 self._admit_text(Kind.ATTACHMENT, Role.USER, "", Birth(self.builder.turn, wall_s), {"opaque": [opaque]})

@@ -83,7 +83,7 @@ class ListBuilder(SegmentBuilder):
 
     def add_user_text(self, text: str, extent: Extent | None) -> None:
         """A text in the user's name: the user's, or the host's own."""
-        kind, words, facts = self._texts.read_text(text)
+        kind, words, facts = self._texts.read_user_text(text)
         # A part of a text has no place of its own: what stands around the user's words stays as well.
         self.add_text(kind, Role.USER, words, extent if words == text else None, facts)
 

@@ -28,6 +28,7 @@ from secrets import token_hex
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from ctxgc.fronts.cli.base_url import openai_base_url
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.own_base_urls import OwnBaseUrl
 from ctxgc.fronts.cli.terminal import printable_text
@@ -60,11 +61,6 @@ def fresh_session_name(program: str) -> str:
     """The name of a session that begins now."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", program).strip("._-")[:64] or "session"
     return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
-
-
-def openai_base_url(url: str, gateway: GatewayConfig) -> str:
-    """With `/v1`, unless the upstream came with a path of its own (a ChatGPT login's path has no `/v1`)."""
-    return f"{url}/openai{_version_path(gateway)}"
 
 
 def other_program_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
@@ -102,7 +98,7 @@ def goose_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]
     host, path = _origin(url), urlsplit(url).path
     variables = {
         "OPENAI_HOST": host,
-        "OPENAI_BASE_PATH": f"{path[1:]}/openai{_version_path(gateway)}/chat/completions",
+        "OPENAI_BASE_PATH": f"{openai_base_url(path[1:], gateway)}/chat/completions",
         "ANTHROPIC_HOST": f"{url}/anthropic",
     }
     require_same_upstreams(OPENAI, ["OPENAI_HOST"], url, gateway, environment)
@@ -126,10 +122,6 @@ def is_same_upstream(own: str, provider: str, url: str, gateway: GatewayConfig) 
         return named not in {*MAKERS, CHATGPT} - {provider}
     upstream = getattr(gateway, f"upstream_{provider}") or {**MAKERS, CHATGPT: CHATGPT_URL}[provider]
     return own == _url_without_version(upstream)
-
-
-def _version_path(gateway: GatewayConfig) -> str:
-    return "" if gateway.upstream_openai.rstrip("/").removesuffix("/v1").count("/") > 2 else "/v1"
 
 
 def _origin(url: str) -> str:

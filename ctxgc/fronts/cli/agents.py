@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ctxgc.fronts.cli import agent_setups, gateway_status, limit, own_base_urls
 from ctxgc.fronts.cli.agent_setups import AgentSetup
-from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
+from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url, openai_base_url
 from ctxgc.fronts.cli.claude_settings import effective_setting
 from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import CommandSpec
@@ -109,7 +109,7 @@ def codex_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]
         agent_setups.require_same_upstreams(agent_setups.OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment)
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
-        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else agent_setups.openai_base_url(url, gateway)),
+        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else openai_base_url(url, gateway)),
         "wire_api": '"responses"',
         "requires_openai_auth": "true",
         "supports_websockets": "false",
@@ -129,7 +129,7 @@ def opencode_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, s
         raise CommandRefused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
     for provider, name in ((agent_setups.ANTHROPIC, BASE_URL), (agent_setups.OPENAI, "OPENAI_BASE_URL")):
         agent_setups.require_same_upstreams(provider, [name], url, gateway, environment)
-    bases = {"anthropic": f"{url}/anthropic/v1", "openai": agent_setups.openai_base_url(url, gateway)}
+    bases = {"anthropic": f"{url}/anthropic/v1", "openai": openai_base_url(url, gateway)}
     ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
     return AgentSetup({"OPENCODE_CONFIG_CONTENT": json.dumps(_merge_config(config, ours))})
 

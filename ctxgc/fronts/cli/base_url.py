@@ -36,3 +36,11 @@ def gateway_base_url(config: Config, *, makes_secret: bool = True) -> str:
             f"there is no secret for the base URL: {error.strerror}", hint=str(error.filename)
         ) from None
     return f"{address}{PATH_PREFIX}{secret}"
+
+
+def openai_base_url(url: str, gateway: GatewayConfig) -> str:
+    """The base URL of OpenAI's libraries below a base URL of the gateway: with `/v1`, unless the upstream came with a
+    path of its own (a ChatGPT login's path has no `/v1`).
+    """
+    has_own_path = gateway.upstream_openai.rstrip("/").removesuffix("/v1").count("/") > 2
+    return f"{url}/openai" if has_own_path else f"{url}/openai/v1"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxgc.adapters.contract import DAMAGE_KINDS
 from ctxgc.fronts.cli import demo_verify, progress
-from ctxgc.fronts.cli.demo_verify import ExpectedStamps
+from ctxgc.fronts.cli.demo_verify import ExpectedDigests
 from ctxgc.fronts.cli.recall import piece_bytes, read_pieces
 from ctxgc.protocol.blocking_client import CallFailed, LineClient
 
@@ -59,7 +59,7 @@ class DemoRun:
         self.why: WhyReply | None = None
         self.query = ""
         self.hits: SearchReply | None = None
-        self._expected = ExpectedStamps()
+        self._expected = ExpectedDigests()
         self._parents: dict[str, str] = {}
         self._resident: dict[str, int] = {}
         self._budget_tokens = budget_tokens
@@ -72,14 +72,14 @@ class DemoRun:
         with ThreadPoolExecutor(1) as pool:
             for path in files:
                 self._bar.show_note(os.path.basename(path))
-                parsed = pool.submit(demo_verify.parse_stamps, path)
+                parsed = pool.submit(demo_verify.parse_digests, path)
                 reply: ImportReply = self.client.call("import", {"paths": [path]})
                 self.failed += reply.failed
                 for session in reply.sessions:
                     self._add_session(session.session, session)
                 second = parsed.result()
                 for key, segments in second.sessions.items():
-                    self._expected.add_stamps(key, segments)
+                    self._expected.add_digests(key, segments)
                     self._add_session(key)
                 if second.unread_texts and reply.sessions:
                     self.reports[reply.sessions[0].session]["unread_texts"] += second.unread_texts
@@ -113,7 +113,7 @@ class DemoRun:
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
-            report |= {"protected_by": {}, "held_by": {}, "lost": len(self._expected.stamps_of(key)), "children": []}
+            report |= {"protected_by": {}, "held_by": {}, "lost": len(self._expected.digests_of(key)), "children": []}
             return
         budget = self._budget_tokens if self._budget_tokens is not None else before.resident_tokens // BUDGET_SHARE
         plan: PlanReply = self.client.call(
@@ -126,7 +126,7 @@ class DemoRun:
         self._add_tokens_by_kind(before, after)
         self.victims = _largest_victims([*self.victims, *plan.victims])
         evicted = [segment for segment in segments if segment.state == "evicted"]
-        stamps = self._expected.stamps_of(key)
+        digests = self._expected.digests_of(key)
         report |= {
             "segments": len(segments),
             "tokens_before": plan.before_tokens,
@@ -136,7 +136,7 @@ class DemoRun:
             "held_by": plan.held_by,  # The older name, sent for one more version.
             "evicted": plan.evicted,
             "lost": self._expected.count_missing(key, {segment.id: segment.digest for segment in segments}),
-            "unchecked": sum(segment.id not in stamps for segment in segments),
+            "unchecked": sum(segment.id not in digests for segment in segments),
             "recalls_tried": len(evicted),
             "recalls_exact": self._count_exact_recalls(key, [one.id for one in evicted]),
             "children": [],

@@ -27,7 +27,6 @@ from ctxgc.fronts.setup.agent_settings import (
 from ctxgc.fronts.setup.changes import Change, FileEdit, is_unchanged, new_file, read_text
 from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, packaged_text
 from ctxgc.fronts.setup.toml_edit import encode_toml_value
-from ctxgc.protocol import discovery
 
 SERVER = "ctxgc"
 HOOK_S = 5
@@ -82,7 +81,8 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
         texts = {folder / "skills" / "ctxgc" / "SKILL.md": SKILL_TEXT, folder / "prompts" / "ctxgc.md": COMMAND_TEXT}
         return AgentPlan((edit,), **_command_files(texts, standing), needs_gateway=False)
     if agent == "claude":
-        path = _claude_json_path(environment)
+        # Beside the settings folder, but in the folder that the variable names.
+        path = agent_home_folder(environment, "CLAUDE_CONFIG_DIR") / ".claude.json"
         # Loaded always: Claude Code then waits for the server, and shows its model the tools that tombstones name.
         server: dict[str, Any] = {"type": "stdio", "command": command[0], "args": command[1:], "alwaysLoad": True}
         place = ("mcpServers", SERVER)
@@ -102,12 +102,6 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
         )
     edit = FileEdit(str(path), "json", (Change(place, json.dumps(server)),))
     return AgentPlan((edit,), **_command_files({commands / "ctxgc.md": COMMAND_TEXT}, standing), needs_gateway=False)
-
-
-def _claude_json_path(environment: Mapping[str, str]) -> Path:
-    """Claude Code's file of MCP servers: beside the settings folder, or in the folder of the variable."""
-    own = environment.get("CLAUDE_CONFIG_DIR", "")
-    return (Path(own) if own.startswith("/") else Path(discovery.home_folder(environment))) / ".claude.json"
 
 
 def _command_files(texts: Mapping[Path, str], standing: list[FileEdit]) -> dict[str, Any]:

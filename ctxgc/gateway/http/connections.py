@@ -11,6 +11,7 @@ The HTTP library has no time for a head, and no bound of connections: this proto
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -40,6 +41,16 @@ def connection_bounds(files: int) -> Bounds:
     spare = max(files - FILES_SPARED, 8)
     unproven = min(UNPROVEN_MAX, spare // 4)
     return Bounds(min(OWNED_MAX, (spare - unproven) // 2), unproven)
+
+
+def raise_open_files_limit() -> int:
+    """The number of files that this process may have open, raised to the system's limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # macOS has a limit of its own below an infinite one.
+        return soft
+    return hard if hard != resource.RLIM_INFINITY else 2**20
 
 
 class Connections:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from ctxgc.gateway.http.connections import Connections, connection_bounds
+from ctxgc.gateway.http.connections import Connections, connection_bounds, raise_open_files_limit
 from ctxgc.gateway.http.upstream import HEADER_BYTES_MAX
 
 READ_BYTES = 2**20
@@ -35,20 +34,10 @@ async def open_listener(
     )
     await runner.setup()
     assert runner.server is not None
-    guarded = (connections or Connections(connection_bounds(raise_file_limit()))).guard_protocol(runner.server)
+    guarded = (connections or Connections(connection_bounds(raise_open_files_limit()))).guard_protocol(runner.server)
     server = await asyncio.get_running_loop().create_server(guarded, sock=listener)
     try:
         yield
     finally:
         server.close()
         await runner.cleanup()
-
-
-def raise_file_limit() -> int:
-    """The number of files that this process may have open, raised to the system's limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # macOS has a limit of its own below an infinite one.
-        return soft
-    return hard if hard != resource.RLIM_INFINITY else 2**20
