@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from ctxgc.core import fault_lessons
-from ctxgc.core.pacer import tuned_rules
+from ctxgc.core.pacing import fault_lessons
+from ctxgc.core.pacing.pacer import tuned_rules
 from ctxgc.replay import simulate
 from ctxgc.replay.demand import ALL, Demand, demand_of
 from ctxgc.replay.policies import NoCollection, ShippedPolicy

@@ -15,9 +15,9 @@ from time import thread_time
 
 from ctxgc.core.collector import plan
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import FREED_TOKENS_MIN, Allowance, PacerRules, decide_collection
+from ctxgc.core.pacing.pacer import FREED_TOKENS_MIN, Allowance, PacerRules, decide_collection
+from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.rules import Rules
 from perf.heaps import SEGMENTS_PER_TURN, grow_session
 from perf.record import median_cpu_s, record

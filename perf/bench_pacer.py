@@ -12,10 +12,10 @@ from time import perf_counter_ns
 
 from ctxgc.core.collector import sweep
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import FREED_TOKENS_MIN, Allowance, Decision, PacerRules, decide_collection
+from ctxgc.core.pacing.pacer import FREED_TOKENS_MIN, Allowance, Decision, PacerRules, decide_collection
+from ctxgc.core.pacing.prompt_cache import COLD, CacheState
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from perf.heaps import SEGMENTS_PER_TURN, grow_session, session_like
 from perf.record import best_s, median_cpu_s, record
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ctxgc.core.collector import Victim
-from ctxgc.core.pacer import PacerRules
-from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.prompt_cache import COLD, CacheState
+from ctxgc.core.pacing.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, ShippedPolicy
 from ctxgc.replay.policy_registry import shipped_policy

@@ -3,7 +3,7 @@
 import random
 import sys
 
-from ctxgc.core.redact import redact
+from ctxgc.core.redaction.redact import redact
 from perf.record import best_s, record
 from perf.texts import code_like, json_like
 

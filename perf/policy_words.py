@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ctxgc.core.pacer import TUNED
+from ctxgc.core.pacing.pacer import TUNED
 from perf.policy_prose import (
     AIMS_NOTE,
     BILLS_NOTE,

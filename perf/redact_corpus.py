@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import time
 
-from ctxgc.core.redact import find_secrets
+from ctxgc.core.redaction.redact import find_secrets
 from perf.record import record
 
 SUFFIXES = (".py", ".pyi", ".js", ".ts", ".c", ".h", ".md", ".txt", ".json", ".toml", ".rst", ".sh", ".html", ".css")

@@ -2,7 +2,7 @@
 
 Five folds by session: the weights of the reuse estimate are fitted, and Φ is chosen, on four; what is reported was
 played on the fifth. What it would ship stands in the first lines: weights fitted on all sessions for `core/reuse.py`,
-and of each profile the median of the Φ that the folds chose, for `core/pacer.py`.
+and of each profile the median of the Φ that the folds chose, for `core/pacing/pacer.py`.
 Needs numpy (`pip install -e '.[dev]'`).
 """
 
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import TUNED, PacerRules
+from ctxgc.core.pacing.pacer import TUNED, PacerRules
 from ctxgc.core.reuse import ReuseWeights
 from ctxgc.core.segment import Access
 from ctxgc.replay.policies import NoCollection, ShippedPolicy

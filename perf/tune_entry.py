@@ -3,8 +3,8 @@
     sessions ──▶ each played with every page of every long result left out ──▶ pages: terms, and whether asked back
              ──▶ five folds by session: weights fitted on four, the fifth judged by the estimate
 
-In the first lines stand the weights fitted on all sessions, for `core/shortening.py`. Then the pages by agent and kind
-of result, with intervals bootstrapped over sessions, and what the equation leaves out at each price, out of fold.
+In the first lines stand the weights fitted on all sessions, for `core/entry/shortening.py`. Then the pages by agent and
+kind of result, with intervals bootstrapped over sessions, and what the equation leaves out at each price, out of fold.
 Needs numpy (`pip install -e '.[dev]'`).
 """
 
@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctxgc.core.pacer import PROFILES, TUNED
-from ctxgc.core.shortening import FITTED, BirthFacts, PageWeights, birth_price, page_chance, page_terms
+from ctxgc.core.entry.shortening import FITTED, BirthFacts, PageWeights, birth_price, page_chance, page_terms
+from ctxgc.core.pacing.pacer import PROFILES, TUNED
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.entry import EntryRules
 from ctxgc.replay.policies import NoCollection

@@ -51,7 +51,13 @@ SUB_ROOMS = {
         "wire": {"", "facts", "builder", "host_texts"},
         "transcripts": {"", "facts", "builder", "host_texts", "wire"},
     },
-    "core": {"": set(), "search": {""}},
+    "core": {
+        "": set(),  # Segments, heap, references, roots, mark, plans, and the words for them.
+        "search": {""},
+        "redaction": {""},
+        "pacing": {""},
+        "entry": {"", "redaction", "pacing"},
+    },
     "daemon": {
         "sessions": set(),
         "": {"sessions"},  # Services, settings, events, replies, the seam between socket and verbs.
@@ -277,6 +283,8 @@ def is_folder(room: str, name: str) -> bool:
         ("adapters/skeletons.py", "from ctxgc.adapters.builder import Birth"),
         ("adapters/facts/shell.py", "from ctxgc.adapters import builder"),
         ("core/collector.py", "from ctxgc.core.search import ranking"),
+        ("core/collector.py", "from ctxgc.core.pacing.pacer import PacerRules"),
+        ("core/pacing/pacer.py", "from ctxgc.core.entry import shortening"),
         ("daemon/verbs/admin.py", "from ctxgc.daemon.server.socket_server import Server"),
         ("daemon/sessions/session.py", "from ctxgc.daemon.services import Services"),
         ("daemon/services.py", "from ctxgc.daemon.server import hub"),

@@ -19,7 +19,7 @@ from ctxgc.adapters.facts.background_commands import BackgroundCommands
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts, facts_of_call
 from ctxgc.adapters.json_values import block_text, canonical_json, clean_name, content_blocks
 from ctxgc.adapters.skeletons import split_input, split_result
-from ctxgc.core.redact import redact_base_id
+from ctxgc.core.redaction.redact import redact_base_id
 from ctxgc.core.segment import NO_FACTS, Kind, Piece, Role, Segment, Status, text_id, tool_call_id
 
 ROLES = {

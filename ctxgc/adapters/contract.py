@@ -151,7 +151,7 @@ class Tombstone(NamedTuple):
 
 
 class ElidedResult(NamedTuple):
-    """The stand-in for a call's result some of whose lines stand elsewhere (`core.elisions`): its inputs stay."""
+    """The stand-in for a call's result some of whose lines stand elsewhere (`core.entry.elisions`): its inputs stay."""
 
     texts: tuple[str, ...]
     """As many as the result has."""

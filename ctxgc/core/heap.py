@@ -52,7 +52,7 @@ class Now(NamedTuple):
 
 
 class PointerEdge(NamedTuple):
-    """Lines of a body that an older body shows (`core.elisions`)."""
+    """Lines of a body that an older body shows (`core.entry.elisions`)."""
 
     target: int
     """The older slot."""

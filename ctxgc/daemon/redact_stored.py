@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ctxgc.core.redact_segment import redact_segment
+from ctxgc.core.redaction.redact_segment import redact_segment
 from ctxgc.daemon.sessions.intake import Intake, tombstone_tokens_at
 from ctxgc.stash.contract import SegmentRow
 from ctxgc.stash.redaction import SLICE_ROWS, redact_stash

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ctxgc.core.errors import BadParams
-from ctxgc.core.redact import find_secrets, redact_text
+from ctxgc.core.redaction.redact import find_secrets, redact_text
 from ctxgc.core.segment import text_bytes
 from ctxgc.protocol.params import Params, Verbatim
 

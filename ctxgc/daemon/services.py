@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from ctxgc.config import Config
-from ctxgc.core.pacer import PacerRules
+from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.daemon.events import Events
 from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.entry_index import EntryIndexes

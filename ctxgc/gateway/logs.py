@@ -17,7 +17,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from ctxgc.core.redact import redact_text
+from ctxgc.core.redaction.redact import redact_text
 
 OURS = "ctxgc"
 

@@ -8,7 +8,7 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from ctxgc.config import BadConfig, Config
-from ctxgc.core.pacer import PROFILE_DEFAULT, PROFILES, cache_life_s, effective_profile
+from ctxgc.core.pacing.pacer import PROFILE_DEFAULT, PROFILES, cache_life_s, effective_profile
 from ctxgc.gateway.loopback import is_local, is_loopback_address
 
 ANTHROPIC, OPENAI, CHATGPT = "anthropic", "openai", "chatgpt"

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ctxgc.adapters.contract import RESULT_PIECE
-from ctxgc.core.elisions import may_elide
+from ctxgc.core.entry.elisions import may_elide
+from ctxgc.core.entry.line_index import LineIndex, Run
+from ctxgc.core.entry.shortening import FITTED, BirthFacts, BirthPrice, HiddenRun, PageWeights, hidden_runs
 from ctxgc.core.heap import RESIDENT, Heap, HeapEntry, PointerEdge, Proof
-from ctxgc.core.line_index import LineIndex, Run
-from ctxgc.core.shortening import FITTED, BirthFacts, BirthPrice, HiddenRun, PageWeights, hidden_runs
 from ctxgc.replay.parts import ShortenedResults
 from ctxgc.replay.trace import CountedSegment
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import OPAQUE, PENDING, Heap, Now
-from ctxgc.core.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
-from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
+from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
+from ctxgc.core.pacing.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
 from ctxgc.replay.pauses import cold_steps

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ctxgc.core.entry.shortening import HiddenRun, cut_pages, hidden_note
 from ctxgc.core.heap import RESIDENT, Heap
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.segment import Access, PathUse
-from ctxgc.core.shortening import HiddenRun, cut_pages, hidden_note
 from ctxgc.replay.demand import LINE_WEIGHT, Want, code_words_of, distinctive_lines
 
 NOTE_CHARS_PER_TOKEN = 3

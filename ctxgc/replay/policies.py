@@ -13,8 +13,8 @@ from hashlib import blake2b
 
 from ctxgc.core.collector import Victim, evictable_mask, plan
 from ctxgc.core.garbage import garbage_proof
-from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.script import EpisodeScript

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter_ns
 
 from ctxgc.core.collector import Victim
-from ctxgc.core.pacer import TUNED, PacerRules, tuned_rules
+from ctxgc.core.pacing.pacer import TUNED, PacerRules, tuned_rules
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import JustEnough, NoCollection, PlanJustEnough, ShippedPolicy, baselines
 from ctxgc.replay.prices import PROFILE_DEFAULT

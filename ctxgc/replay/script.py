@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ctxgc.core.entry.shortening import BirthFacts, SaidWords, birth_facts, is_shortenable
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import HeapEntry, Proof
 from ctxgc.core.heap_entry import heap_entry_of
 from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Access, PathUse, Segment, parse_address
-from ctxgc.core.shortening import BirthFacts, SaidWords, birth_facts, is_shortenable
 from ctxgc.replay.demand import Demand, EvictionScope, greedy_cover
 from ctxgc.replay.entry import WHOLE, EntryRules, entering_result
 from ctxgc.replay.trace import CountedSegment, Episode

@@ -1,12 +1,12 @@
 """The provider's prompt cache of a replayed session: the bill of each request, and the pacer's forecast.
 
     layout of the prompt ──┐
-    edits, gaps of time  ──┴─▶ request ──▶ Billed, by core.provider_cache
+    edits, gaps of time  ──┴─▶ request ──▶ Billed, by core.pacing.provider_cache
                                    └─────▶ entries ──▶ state: what an edit makes the next request read
 
     MarkedCache   Anthropic: entries at the marks of earlier requests, found near a mark. The host marks its system
                   prompt and the last block of each request, as Claude Code does; ctxgc marks one block more
-                  (`core.own_breakpoint`).
+                  (`core.pacing.own_breakpoint`).
     PrefixCache   OpenAI: the common beginning of two requests, in steps. With a step of one token and no least length
                   it is the ideal cache, which every edit finds as far as it lies behind: no provider bills so, but the
                   first versions of this replay did.
@@ -24,10 +24,10 @@ from itertools import count
 from operator import attrgetter
 from typing import NamedTuple, Protocol, overload
 
-from ctxgc.core.own_breakpoint import choose_own_breakpoint
-from ctxgc.core.pacer import Prices
-from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.provider_cache import (
+from ctxgc.core.pacing.own_breakpoint import choose_own_breakpoint
+from ctxgc.core.pacing.pacer import Prices
+from ctxgc.core.pacing.prompt_cache import COLD, CacheState
+from ctxgc.core.pacing.provider_cache import (
     ANTHROPIC,
     CacheBreakpoint,
     Entries,

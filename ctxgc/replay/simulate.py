@@ -18,9 +18,9 @@ from typing import Protocol
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Heap, HeapEntry, Now, Proof
-from ctxgc.core.pacer import FAULT_CALL_TOKENS, Prices
+from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, Prices
+from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import CacheState
 from ctxgc.core.reuse import SHIPPED, ReuseWeights
 from ctxgc.core.segment import Kind
 from ctxgc.replay.demand import THRESHOLD, Want, greedy_cover, used_segments

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ctxgc.core.pacer import TUNED, Prices
-from ctxgc.core.shortening import birth_price
+from ctxgc.core.entry.shortening import birth_price
+from ctxgc.core.pacing.pacer import TUNED, Prices
 from ctxgc.replay.entry import EntryRules
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import BUDGET_TOKENS

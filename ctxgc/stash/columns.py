@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ctxgc.core.elisions import pack_elisions, unpack_elisions
+from ctxgc.core.entry.elisions import pack_elisions, unpack_elisions
 from ctxgc.core.segment import (
     NO_FACTS,
     TOOL_CALL_BEFORE,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ctxgc.core.elisions import Elision
+from ctxgc.core.entry.elisions import Elision
 from ctxgc.core.segment import Departure, Kind, Piece, Renderer, Segment, SessionKey, State
 from ctxgc.stash.health import Examination, StashStatus
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ctxgc.core.paths import canonical_path
-from ctxgc.core.redact import redact_text
+from ctxgc.core.redaction.redact import redact_text
 from ctxgc.core.search.query import MOMENT
 from ctxgc.core.segment import Kind, SessionKey
 from ctxgc.stash import index_text

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Set
 
-from ctxgc.core.elisions import pack_elisions, unpack_elisions
+from ctxgc.core.entry.elisions import pack_elisions, unpack_elisions
 from ctxgc.stash.contract import FORGOTTEN_OF_SESSION
 
 FORGET_SEGMENT = """

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ctxgc.core.errors import NotFound
-from ctxgc.core.redact import find_secrets, redact_base_id, redact_json, redact_text
+from ctxgc.core.redaction.redact import find_secrets, redact_base_id, redact_json, redact_text
 from ctxgc.core.segment import SessionKey, tool_call_id
 from ctxgc.stash import body_codec, files, maintenance, schema
 from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row

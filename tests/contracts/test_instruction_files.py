@@ -28,7 +28,10 @@ SHOWN = (
 def test_a_file_of_instructions_that_is_shown_beside_a_prompt_is_an_instruction_I16(path, shown):
     text = shown.format(f"/w/{path}", "Never push.")
 
-    readings = [ClaudeTexts().read_text(text).kind, ClaudeTexts().read_text(text.replace(path, "docs/a.md")).kind]
+    readings = [
+        ClaudeTexts().read_user_text(text).kind,
+        ClaudeTexts().read_user_text(text.replace(path, "docs/a.md")).kind,
+    ]
 
     assert readings == [Kind.SYSTEM, Kind.ATTACHMENT]
 
@@ -52,6 +55,6 @@ def test_a_file_of_instructions_in_a_log_is_an_instruction_I16(path):
 )
 def test_instructions_in_a_file_that_opencode_shows_are_an_instruction_I16(path, behind):
     texts_of = OpenCodeTexts()
-    texts_of.read_text(f'Called the Read tool with the following input: {{"filePath":"/w/{path}"}}')
+    texts_of.read_user_text(f'Called the Read tool with the following input: {{"filePath":"/w/{path}"}}')
 
-    assert texts_of.read_text(f"<path>/w/{path}</path>\nNever push.{behind}").kind is Kind.SYSTEM
+    assert texts_of.read_user_text(f"<path>/w/{path}</path>\nNever push.{behind}").kind is Kind.SYSTEM

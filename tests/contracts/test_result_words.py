@@ -168,4 +168,4 @@ def test_a_refusal_without_a_reason_holds_no_words(shape):
 def test_a_message_that_opencode_wraps_has_the_name_of_the_users_own_words():
     wrapped = "<system-reminder>\nThe user sent the following message:\nstop\n\nPlease address this message and continue with your tasks.\n</system-reminder>"  # noqa: E501
 
-    assert OpenCodeTexts().read_text(wrapped)[:2] == (Kind.USER, "stop")
+    assert OpenCodeTexts().read_user_text(wrapped)[:2] == (Kind.USER, "stop")

@@ -298,18 +298,18 @@ def test_an_attachment_that_shows_neither_a_file_nor_an_output_is_system(attachm
 
 
 def test_a_rule_beside_a_shown_file_keeps_the_whole_text():
-    assert ClaudeTexts().read_text(FILE + RULES).kind is Kind.SYSTEM
-    assert ClaudeTexts().read_text(f"{FILE} please look {FILE}").kind is Kind.USER
+    assert ClaudeTexts().read_user_text(FILE + RULES).kind is Kind.SYSTEM
+    assert ClaudeTexts().read_user_text(f"{FILE} please look {FILE}").kind is Kind.USER
 
 
 def test_a_skills_text_in_a_request_counts_only_where_that_skill_was_launched():
     text = "Base directory for this skill: /skills/pdf\n\n# PDF"
     claude = ClaudeTexts()
-    assert claude.read_text(text).kind is Kind.USER
+    assert claude.read_user_text(text).kind is Kind.USER
 
     claude.note_call("Skill", {"skill": "office:pdf"})
 
-    assert [claude.read_text(text).kind for _ in range(2)] == [Kind.ATTACHMENT, Kind.USER]
+    assert [claude.read_user_text(text).kind for _ in range(2)] == [Kind.ATTACHMENT, Kind.USER]
 
 
 @pytest.mark.parametrize("text", [
@@ -318,6 +318,6 @@ def test_a_skills_text_in_a_request_counts_only_where_that_skill_was_launched():
     '<subagent_notification>\n{"agent_path":"/root/a"}\n</subagent_notification>',
 ])  # fmt: skip
 def test_what_codex_shows_says_its_name(text):
-    reading = CodexTexts().read_text(text)
+    reading = CodexTexts().read_user_text(text)
 
     assert (reading.kind, bool(reading.facts.command)) == (Kind.ATTACHMENT, True)

@@ -1,10 +1,10 @@
 """The account, and the pacer within it, where a request has gone before the pacer is asked."""
 
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import PacerRules
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.prompt_cache import CacheState
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from tests.core.test_heap import an_entry
 
 HIDDEN = 1000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ctxgc.core.elisions import (
+from ctxgc.core.entry.elisions import (
     Elision,
     ShownLines,
     decode_elisions,
@@ -17,9 +17,7 @@ from ctxgc.core.elisions import (
     pack_elisions,
     unpack_elisions,
 )
-from ctxgc.core.errors import BadParams
-from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry, Now, PointerEdge
-from ctxgc.core.line_index import (
+from ctxgc.core.entry.line_index import (
     CANDIDATES_MAX,
     CHARS_MAX,
     COMPARED_PER_LINE_MAX,
@@ -27,7 +25,9 @@ from ctxgc.core.line_index import (
     RUN_LINES_MIN,
     LineIndex,
 )
-from ctxgc.core.numbered_lines import content_of, number_of, shift_number
+from ctxgc.core.entry.numbered_lines import content_of, number_of, shift_number
+from ctxgc.core.errors import BadParams
+from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry, Now, PointerEdge
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import POINTED, find_roots
 from ctxgc.core.rules import Rules

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.fault_lessons import FADE_TURNS, FaultLessons
+from ctxgc.core.pacing.fault_lessons import FADE_TURNS, FaultLessons
 
 SUMS = st.floats(0, 1000)
 CHANCES = st.lists(st.floats(0, 1), max_size=6)

@@ -1,4 +1,4 @@
-"""The pacer's look as the formula says it, body by body: what `core.cut` does in columns must come to the same."""
+"""The pacer's look as the formula says it, body by body: what `core.pacing.cut` does in columns comes to the same."""
 
 from dataclasses import replace
 from itertools import accumulate
@@ -11,7 +11,7 @@ from ctxgc.core.collector import Plan, Victim, evictable_mask
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import RESIDENT, Now
 from ctxgc.core.liveness import LIVE, find_liveness
-from ctxgc.core.pacer import (
+from ctxgc.core.pacing.pacer import (
     FREED_TOKENS_MIN,
     REWRITE_MARGIN,
     VALUE,
@@ -23,8 +23,8 @@ from ctxgc.core.pacer import (
     effects_of_eviction,
     reuse_chances,
 )
-from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_law import Slack
+from ctxgc.core.pacing.prompt_cache import COLD, CacheState
+from ctxgc.core.pacing.regret_law import Slack
 from ctxgc.core.reuse import ln_turns, probability
 from ctxgc.core.roots import find_roots
 from perf.heaps import session_like

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxgc.core.own_breakpoint import choose_own_breakpoint, may_carry_breakpoint
-from ctxgc.core.provider_cache import (
+from ctxgc.core.pacing.own_breakpoint import choose_own_breakpoint, may_carry_breakpoint
+from ctxgc.core.pacing.provider_cache import (
     ANTHROPIC,
     LONG_LIFE_S,
     LOOKBACK_BLOCKS,

@@ -11,7 +11,7 @@ from ctxgc.core.collector import Victim, evictable_mask, sweep
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, Heap, Now
 from ctxgc.core.liveness import LIVE, find_liveness
-from ctxgc.core.pacer import (
+from ctxgc.core.pacing.pacer import (
     FREED_TOKENS_MIN,
     GAP_PART_MIN,
     PROFILES,
@@ -23,8 +23,8 @@ from ctxgc.core.pacer import (
     profile_by_bills,
     reuse_chances,
 )
+from ctxgc.core.pacing.prompt_cache import COLD, WARM, CacheState
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import COLD, WARM, CacheState
 from ctxgc.core.roots import find_roots
 from ctxgc.core.segment import Kind
 from tests.core.strategies import NOW, RULES, heaps

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxgc.core.provider_cache import (
+from ctxgc.core.pacing.provider_cache import (
     ANTHROPIC,
     ENTRIES_MAX,
     LONG_LIFE_S,

@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.adapters.builder import IdAllocator, sanitize_call_id
-from ctxgc.core.redact import find_secrets, redact, redact_text, redact_value
-from ctxgc.core.redact_segment import redact_segment
-from ctxgc.core.secret_values import looks_random
+from ctxgc.core.redaction.redact import find_secrets, redact, redact_text, redact_value
+from ctxgc.core.redaction.redact_segment import redact_segment
+from ctxgc.core.redaction.secret_values import looks_random
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, conflict_id, tool_call_id
 from tests.core.made_contexts import COMMANDS
 from tests.core.made_secrets import ALNUM, Maker, issued, longest_part, named

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import PROFILES, Allowance, PacerRules, decide_collection
+from ctxgc.core.pacing.pacer import PROFILES, Allowance, PacerRules, decide_collection
+from ctxgc.core.pacing.prompt_cache import CacheState
+from ctxgc.core.pacing.regret_law import REGRET_PART_MAX, REGRET_PART_MIN, SETTLED_TURNS, Slack, regret_part
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_law import REGRET_PART_MAX, REGRET_PART_MIN, SETTLED_TURNS, Slack, regret_part
 from tests.core.test_heap import an_entry
 
 costs = st.floats(0, 1e9)

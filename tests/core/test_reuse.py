@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.heap import KINDS, Heap, Now
-from ctxgc.core.pacer import reuse_chances
+from ctxgc.core.pacing.pacer import reuse_chances
 from ctxgc.core.reuse import (
     COMMAND,
     EDITS,

@@ -4,12 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ctxgc.core.elisions import ShownLines, decode_elisions, lines_in_force, pack_elisions, unpack_elisions
-from ctxgc.core.frame import Block, DataLine, render_frame
-from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry
-from ctxgc.core.pacer import PROFILES
-from ctxgc.core.segment import LINE_MAX, Access, CallFacts, Kind, PathUse, Role, Segment, Status
-from ctxgc.core.shortening import (
+from ctxgc.core.entry.elisions import ShownLines, decode_elisions, lines_in_force, pack_elisions, unpack_elisions
+from ctxgc.core.entry.shortening import (
     HEAD_LINES,
     LINES_MIN,
     TAIL_LINES,
@@ -22,6 +18,10 @@ from ctxgc.core.shortening import (
     hidden_runs,
     is_shortenable,
 )
+from ctxgc.core.frame import Block, DataLine, render_frame
+from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry
+from ctxgc.core.pacing.pacer import PROFILES
+from ctxgc.core.segment import LINE_MAX, Access, CallFacts, Kind, PathUse, Role, Segment, Status
 
 line_texts = st.sampled_from(
     ["", "x = 1", "def some_function(arg):", "ERROR: it broke", "    return load_config_v2(a)"]

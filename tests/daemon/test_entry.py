@@ -14,7 +14,7 @@ from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.config import Config
-from ctxgc.core.elisions import Elision, ShownLines, elided_texts, follow_pointers
+from ctxgc.core.entry.elisions import Elision, ShownLines, elided_texts, follow_pointers
 from ctxgc.core.errors import BadParams
 from ctxgc.core.segment import Kind, SessionKey, content_digest
 from ctxgc.stash.sqlite import MEMORY, SqliteStash

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.config import Config
-from ctxgc.core.elisions import Elision, follow_pointers
+from ctxgc.core.entry.elisions import Elision, follow_pointers
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey, content_digest
 from ctxgc.stash.sqlite import MEMORY, SqliteStash

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.provider_cache import SHARED_PREFIX, Prompt
-from ctxgc.core.regret_budget import RegretAccount
+from ctxgc.core.pacing.provider_cache import SHARED_PREFIX, Prompt
+from ctxgc.core.pacing.regret_budget import RegretAccount
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, is_readable_pacing, resume_ledger
 from ctxgc.daemon.sessions.provider_ledger import SentRequest

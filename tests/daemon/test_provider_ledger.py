@@ -1,7 +1,7 @@
 """What a session's requests tell of the provider's cache: entries of answered requests, bills of known prefixes."""
 
 from ctxgc.core.heap import EVICTED, Heap
-from ctxgc.core.provider_cache import Prompt
+from ctxgc.core.pacing.provider_cache import Prompt
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger, SentRequest, prompt_breakpoints, prompt_units
 from ctxgc.protocol.wire import SentCache, SentMark
 from tests.core.test_heap import an_entry

@@ -9,7 +9,7 @@ A bare string and one text block are the same unit, and a breakpoint is no part 
 import json
 from typing import NamedTuple
 
-from ctxgc.core.provider_cache import (
+from ctxgc.core.pacing.provider_cache import (
     ANTHROPIC,
     LONG_LIFE_S,
     OPENAI,

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.core.pacer import PROFILE_DEFAULT, PacerRules, openai_profile
-from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_budget import PacerRequest, decide_within_budget
+from ctxgc.core.pacing.pacer import PROFILE_DEFAULT, PacerRules, openai_profile
+from ctxgc.core.pacing.prompt_cache import CacheState
+from ctxgc.core.pacing.regret_budget import PacerRequest, decide_within_budget
 from ctxgc.core.segment import Kind
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.replay.demand import Demand, EvictionScope

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.core.elisions import Elision, follow_pointers
+from ctxgc.core.entry.elisions import Elision, follow_pointers
 from ctxgc.daemon.sessions.entry_index import result_text
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.protocol.blocking_client import TimedOut

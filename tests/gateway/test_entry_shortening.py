@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from ctxgc.core.elisions import follow_pointers
+from ctxgc.core.entry.elisions import follow_pointers
 from ctxgc.gateway.daemon_client import DaemonClient
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.stage import Stage

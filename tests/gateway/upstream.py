@@ -3,7 +3,7 @@
     request ──valid?──▶ 400, with the reason        orphaned pairs; signed turns edited or without their thinking;
                                                     tools that change or go; cache breakpoints that are too many,
                                                     out of order, or where none may stand
-            ──bill────▶ by breakpoints, look-back and lives, as `ctxgc.core.provider_cache` has it of this API
+            ──bill────▶ by breakpoints, look-back and lives, as `ctxgc.core.pacing.provider_cache` has it of this API
             ──answer──▶ a stream or a JSON body     the next tool call, until the session has run its turns
 
 Behaviours that a test asks for come as the header `x-test`. Everything received is kept, byte for byte.
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import zstandard
 from aiohttp import web
 
-from ctxgc.core.provider_cache import LONG_LIFE_S, entries_after_request, findable_prefixes
+from ctxgc.core.pacing.provider_cache import LONG_LIFE_S, entries_after_request, findable_prefixes
 from ctxgc.gateway.body.content_coding import brotli
 from tests.contracts import wire_rules
 from tests.gateway.cached_prompt import ANTHROPIC_WIRE, plain, prompt_of, provider_of, refusal_of_breakpoints

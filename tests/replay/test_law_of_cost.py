@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core import fault_lessons
-from ctxgc.core.pacer import PROFILES, PacerRules, tuned_rules
-from ctxgc.core.provider_cache import LEAST_MIN_TOKENS, OPENAI
-from ctxgc.core.regret_budget import RegretAccount
-from ctxgc.core.regret_law import REGRET_PART_MAX
+from ctxgc.core.pacing import fault_lessons
+from ctxgc.core.pacing.pacer import PROFILES, PacerRules, tuned_rules
+from ctxgc.core.pacing.provider_cache import LEAST_MIN_TOKENS, OPENAI
+from ctxgc.core.pacing.regret_budget import RegretAccount
+from ctxgc.core.pacing.regret_law import REGRET_PART_MAX
 from ctxgc.core.rules import Rules
 from ctxgc.replay import simulate
 from ctxgc.replay.demand import ALL, RESULTS, demand_of

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.pacer import PacerRules
-from ctxgc.core.provider_cache import OPENAI
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.provider_cache import OPENAI
 from ctxgc.replay.oracle import (
     Liveness,
     PerfectPacer,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
-from ctxgc.core.pacer import PacerRules
-from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse

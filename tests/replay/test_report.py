@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.provider_cache import OPENAI
+from ctxgc.core.pacing.provider_cache import OPENAI
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.policy_registry import policies_of

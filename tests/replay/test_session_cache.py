@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.pacer import PacerRules
-from ctxgc.core.provider_cache import (
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.provider_cache import (
     OPENAI,
     STEP_TOKENS,
     Layer,
@@ -193,7 +193,7 @@ def test_what_the_pacer_is_told_of_an_edit_is_what_the_request_is_billed(script,
         def victims(self, run):
             found = super().victims(run)
             state, before = run.window_cache, run.prompt_tokens - run.heap.resident_tokens
-            if found and not (state.is_cold or run.left_tokens or run.script.steps[run.step].cleared):
+            if found and not (state.is_cold or run._left or run.script.steps[run.step].cleared):
                 slots = list(run.heap.window())
                 first = min(slots.index(victim.slot) for victim in found)
                 start = sum(map(run.heap.cost_of, slots[:first]))

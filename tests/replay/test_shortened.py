@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.pacer import PROFILES
+from ctxgc.core.entry.shortening import FITTED, PAGE_LINES, birth_price
+from ctxgc.core.pacing.pacer import PROFILES
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Status
-from ctxgc.core.shortening import FITTED, PAGE_LINES, birth_price
 from ctxgc.replay.entry import WHOLE, EntryRules
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.session_cache import IDEAL

@@ -30,7 +30,7 @@ from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth, is_valid
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, parse_json_object
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.redact import REDACTION_START, redact_text, redact_texts
+from ctxgc.core.redaction.redact import REDACTION_START, redact_text, redact_texts
 from ctxgc.core.segment import (
     COMMAND_CHARS_MAX,
     LINE_MAX,

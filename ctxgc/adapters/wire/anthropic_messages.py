@@ -38,8 +38,8 @@ from ctxgc.adapters.wire.rendering import (
 )
 from ctxgc.adapters.wire.signatures import is_signed
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.own_breakpoint import BREAKPOINT_BLOCKS
-from ctxgc.core.provider_cache import LONG_LIFE_S, SHORT_LIFE_S
+from ctxgc.core.pacing.own_breakpoint import BREAKPOINT_BLOCKS
+from ctxgc.core.pacing.provider_cache import LONG_LIFE_S, SHORT_LIFE_S
 from ctxgc.core.segment import Kind, Role
 
 NO_OUTPUT = "(no output)"

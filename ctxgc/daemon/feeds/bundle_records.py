@@ -27,7 +27,7 @@ from ctxgc.adapters.transcripts.segments_json import (
     redact_id,
 )
 from ctxgc.core.errors import BadTranscript, CtxgcError
-from ctxgc.core.redact import redact_text, redact_texts, redact_value
+from ctxgc.core.redaction.redact import redact_text, redact_texts, redact_value
 from ctxgc.core.segment import Departure, Kind, Renderer, Role, Segment, SessionKey, State
 from ctxgc.daemon.sessions.pacing_state import is_readable_pacing
 from ctxgc.protocol.params import NAME_CHARS_MAX

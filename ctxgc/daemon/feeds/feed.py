@@ -31,7 +31,7 @@ from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.core.errors import BadTranscript, NoTranscript, UnknownFormat
 from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
-from ctxgc.core.redact import redact_text, redact_texts
+from ctxgc.core.redaction.redact import redact_text, redact_texts
 from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
 from ctxgc.daemon.feeds.admission import check_refs, is_foreign, without_additions
 from ctxgc.daemon.services import Services

@@ -19,7 +19,7 @@ from ctxgc.adapters.transcripts.opencode_store import (
     session_document,
 )
 from ctxgc.core.errors import BadTranscript, Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
-from ctxgc.core.redact import redact_text
+from ctxgc.core.redaction.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed, imported_replies
 from ctxgc.daemon.feeds.session_bundle import import_bundle
 from ctxgc.daemon.services import Services

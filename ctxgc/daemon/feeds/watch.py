@@ -31,7 +31,7 @@ from watchfiles import awatch
 from ctxgc.adapters.contract import LINE_BYTES_MAX
 from ctxgc.adapters.transcripts.opencode_store import WAL_SUFFIX, is_sqlite_file, is_store_name, list_sessions
 from ctxgc.core.errors import BadParams, Busy, CtxgcError, NotFound, NoTranscript, UnknownFormat
-from ctxgc.core.redact import redact_text
+from ctxgc.core.redaction.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed
 from ctxgc.daemon.feeds.importing import (
     LOG_SUFFIX,

@@ -14,8 +14,8 @@ from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal_reason, resto
 from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import PacerRules, Prices, effects_of_eviction, effects_of_return
-from ctxgc.core.prompt_cache import WARM, CacheState
+from ctxgc.core.pacing.pacer import PacerRules, Prices, effects_of_eviction, effects_of_return
+from ctxgc.core.pacing.prompt_cache import WARM, CacheState
 from ctxgc.core.segment import Renderer, State
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction

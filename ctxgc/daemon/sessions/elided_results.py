@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Any
 
-from ctxgc.core.elisions import Elision, ShownLines, is_form_of, line_tombstone_note, lines_in_force
+from ctxgc.core.entry.elisions import Elision, ShownLines, is_form_of, line_tombstone_note, lines_in_force
 from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
 from ctxgc.core.segment import Address
 from ctxgc.daemon.sessions.session import Session

@@ -15,13 +15,13 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from ctxgc.adapters.contract import RESULT_PIECE
-from ctxgc.core import line_index
 from ctxgc.core.bounded_dict import drop_oldest
-from ctxgc.core.elisions import Elision, pointer_note, run_places, run_text
+from ctxgc.core.entry import line_index
+from ctxgc.core.entry.elisions import Elision, pointer_note, run_places, run_text
+from ctxgc.core.entry.line_index import LineIndex, Run
+from ctxgc.core.entry.shortening import subject_of
 from ctxgc.core.heap import KINDS, OPAQUE, PENDING, RESIDENT
-from ctxgc.core.line_index import LineIndex, Run
 from ctxgc.core.segment import Kind, Piece, Segment, SessionKey
-from ctxgc.core.shortening import subject_of
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.session import Session

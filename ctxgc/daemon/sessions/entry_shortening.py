@@ -1,4 +1,4 @@
-"""What a session knows of a new long result before any request carries the result: for `core.shortening`.
+"""What a session knows of a new long result before any request carries the result: for `core.entry.shortening`.
 
     words said in the last turns ──┐
     earlier namings of its files ──┼─▶ BirthFacts ──hidden_runs──▶ elisions without a target
@@ -12,11 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ctxgc.core.elisions import Elision, run_places
-from ctxgc.core.frame import split_lines
-from ctxgc.core.pacer import PacerRules
-from ctxgc.core.segment import Kind, Role, Segment
-from ctxgc.core.shortening import (
+from ctxgc.core.entry.elisions import Elision, run_places
+from ctxgc.core.entry.shortening import (
     PART_FAULT_PRICE_TOKENS,
     SAID_TURNS,
     BirthFacts,
@@ -28,6 +25,9 @@ from ctxgc.core.shortening import (
     hidden_runs,
     is_shortenable,
 )
+from ctxgc.core.frame import split_lines
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.entry_index import NewResult
 from ctxgc.daemon.sessions.intake import Intake

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ctxgc.adapters.skeletons import count_further_texts
-from ctxgc.core.elisions import Elision
+from ctxgc.core.entry.elisions import Elision
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
-from ctxgc.core.redact_segment import redact_names, redact_segment
+from ctxgc.core.redaction.redact_segment import redact_names, redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, content_digest
 from ctxgc.core.tombstone import tombstone_affixes, tombstone_words
 from ctxgc.tokens.counter import TokenCounter

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctxgc.config_sections import PacerConfig
-from ctxgc.core.pacer import Decision, PacerRules
-from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.regret_budget import PacerRequest, RegretAccount, decide_within_budget
+from ctxgc.core.pacing.pacer import Decision, PacerRules
+from ctxgc.core.pacing.prompt_cache import COLD, CacheState
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
 from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan
 from ctxgc.daemon.sessions.session import Session

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ctxgc.config_sections import PacerConfig
 from ctxgc.core.display_texts import tokens_text
-from ctxgc.core.pacer import PacerRules, due_tokens
+from ctxgc.core.pacing.pacer import PacerRules, due_tokens
 from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
 from ctxgc.daemon.sessions.pacer_driver import hard_limit_tokens

@@ -17,9 +17,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ctxgc.core.provider_cache import SHARED_PREFIX, CacheEntry, anthropic_provider
-from ctxgc.core.regret_budget import RegretAccount
-from ctxgc.core.shortening_shadow import ShadowCounts, ShadowedResults
+from ctxgc.core.entry.shortening_shadow import ShadowCounts, ShadowedResults
+from ctxgc.core.pacing.provider_cache import SHARED_PREFIX, CacheEntry, anthropic_provider
+from ctxgc.core.pacing.regret_budget import RegretAccount
 from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 from ctxgc.daemon.sessions.request_ledger import RequestLedger

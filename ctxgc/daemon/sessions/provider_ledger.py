@@ -18,8 +18,8 @@ from zlib import crc32
 
 from ctxgc.core.bounded_dict import drop_oldest
 from ctxgc.core.heap import EVICTED, Heap
-from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.provider_cache import (
+from ctxgc.core.pacing.prompt_cache import CacheState
+from ctxgc.core.pacing.provider_cache import (
     ANTHROPIC,
     BillLesson,
     CacheBreakpoint,

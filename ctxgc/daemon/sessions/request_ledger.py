@@ -13,9 +13,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ctxgc.core.entry.shortening_shadow import ShadowedResults
 from ctxgc.core.heap import RESIDENT, Heap
-from ctxgc.core.pacer import PacerRules
-from ctxgc.core.shortening_shadow import ShadowedResults
+from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.trust import Trust, is_contradicted
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ctxgc.adapters.facts.tool_facts import add_row_facts
-from ctxgc.core.elisions import Elision
+from ctxgc.core.entry.elisions import Elision
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import EVICTED, PENDING, PINNED, STATES, Heap, HeapEntry, PointerEdge, Proof
 from ctxgc.core.heap_entry import SegmentTokens, heap_entry_of

@@ -21,7 +21,7 @@ from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.collector import Plan, plan
-from ctxgc.core.elisions import elided_texts
+from ctxgc.core.entry.elisions import elided_texts
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING, REPLY_KINDS
 from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile

@@ -13,7 +13,7 @@ import msgspec
 
 from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import BadParams, Conflict, NotFound
-from ctxgc.core.redact import redact
+from ctxgc.core.redaction.redact import redact
 from ctxgc.core.segment import Renderer, SessionKey, parse_address
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import Outcome

@@ -10,7 +10,7 @@ from typing import IO
 
 from ctxgc.core.errors import BadParams, Conflict, ReadOnly, translate_os_error
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.regret_budget import RegretAccount
+from ctxgc.core.pacing.regret_budget import RegretAccount
 from ctxgc.core.segment import Kind, Renderer
 from ctxgc.daemon.feeds.session_bundle import encode_bundle
 from ctxgc.daemon.serialize import content_reply, hit_reply

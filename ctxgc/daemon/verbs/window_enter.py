@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.config_sections import EntryConfig
-from ctxgc.core.elisions import Elision, may_elide
+from ctxgc.core.entry.elisions import Elision, may_elide
 from ctxgc.core.heap import KINDS
 from ctxgc.core.roots import is_protected
 from ctxgc.core.segment import Kind, Segment, SessionKey, content_digest

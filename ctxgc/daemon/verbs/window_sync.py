@@ -17,9 +17,9 @@ from ctxgc.adapters.contract import Tombstone
 from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacer import PacerRules
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
-from ctxgc.core.regret_budget import PacerRequest, RegretAccount
 from ctxgc.core.segment import Renderer, SessionKey, conflict_base
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services

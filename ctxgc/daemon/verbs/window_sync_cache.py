@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from ctxgc.core.collector import Plan
 from ctxgc.core.heap import EVICTED, Heap
-from ctxgc.core.prompt_cache import COLD, CacheState
-from ctxgc.core.provider_cache import STEP_TOKENS, Prompt, PromptPlace, Unit
+from ctxgc.core.pacing.prompt_cache import COLD, CacheState
+from ctxgc.core.pacing.provider_cache import STEP_TOKENS, Prompt, PromptPlace, Unit
 from ctxgc.daemon.sessions.provider_ledger import (
     CacheForecast,
     ProviderLedger,

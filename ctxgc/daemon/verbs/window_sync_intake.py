@@ -12,9 +12,9 @@ from typing import NamedTuple
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.transcripts.segments_json import parse_segments
-from ctxgc.core.elisions import Elision, decode_elisions, is_true, run_places
+from ctxgc.core.entry.elisions import Elision, decode_elisions, is_true, run_places
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
-from ctxgc.core.redact import redact_text
+from ctxgc.core.redaction.redact import redact_text
 from ctxgc.core.segment import Kind, Piece, Segment, Status, conflict_base, conflict_id, content_digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ctxgc.adapters.skeletons import result_texts
+from ctxgc.core.entry.shortening import BirthFacts, BirthPrice, hidden_elision
+from ctxgc.core.entry.shortening_shadow import WatchedResult, watched_result
 from ctxgc.core.heap import REPLY_KINDS, Heap
 from ctxgc.core.reference import ReferenceIndex, code_words, source_lines, spoken_text
-from ctxgc.core.shortening import BirthFacts, BirthPrice, hidden_elision
-from ctxgc.core.shortening_shadow import WatchedResult, watched_result
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.entry_index import NewResult
 from ctxgc.daemon.sessions.entry_shortening import (

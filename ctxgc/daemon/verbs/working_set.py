@@ -19,7 +19,7 @@ from ctxgc.core.frame import HEAD, split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
 from ctxgc.core.line_ranges import LineRange, ranges_of_lines
 from ctxgc.core.masks import filter_table
-from ctxgc.core.redact import redact
+from ctxgc.core.redaction.redact import redact
 from ctxgc.core.segment import Kind
 from ctxgc.core.tombstone import size_text
 from ctxgc.daemon.project_files import read_unchanged_file

@@ -18,7 +18,7 @@ from ctxgc.adapters.transcripts.formats import HEAD_BYTES, detect_format, make_t
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.adapters.transcripts.opencode_store import is_sqlite_file, list_sessions, session_document
 from ctxgc.core.errors import CtxgcError
-from ctxgc.core.redact_segment import redact_segment
+from ctxgc.core.redaction.redact_segment import redact_segment
 from ctxgc.core.segment import Piece, Segment, Status, content_digest
 from ctxgc.fronts.cli.demo_scan import DamageScan, open_decompressed
 

@@ -194,7 +194,7 @@ class Scope:
 def _unredacted_folders(folders: Iterable[str]) -> tuple[str, ...]:
     """The folders whose name is stored as it is: the redaction of a credential is the same in the name of many
     folders."""
-    from ctxgc.core.redact import REDACTION_START, redact_text  # Not on the way to the first reply.
+    from ctxgc.core.redaction.redact import REDACTION_START, redact_text  # Not on the way to the first reply.
 
     return tuple(folder for folder in folders if REDACTION_START not in folder and redact_text(folder) == folder)
 

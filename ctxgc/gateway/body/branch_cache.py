@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ctxgc.core.own_breakpoint import choose_own_breakpoint
-from ctxgc.core.provider_cache import (
+from ctxgc.core.pacing.own_breakpoint import choose_own_breakpoint
+from ctxgc.core.pacing.provider_cache import (
     ANTHROPIC,
     CacheBreakpoint,
     Entries,

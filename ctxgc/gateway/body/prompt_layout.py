@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ctxgc.adapters.contract import WireBlock, WireWindow
 from ctxgc.adapters.json_spans import Extent, JsonText
 from ctxgc.adapters.wire.anthropic_messages import breakpoint_lives
-from ctxgc.core.provider_cache import CacheBreakpoint, Layer, Part, Prompt, Unit, units_of
+from ctxgc.core.pacing.provider_cache import CacheBreakpoint, Layer, Part, Prompt, Unit, units_of
 
 BYTES_PER_TOKEN = 4
 """Near enough for the least length of an entry: the daemon counts, the gateway does not."""

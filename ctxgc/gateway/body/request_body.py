@@ -14,8 +14,8 @@ from ctxgc.adapters.host_texts.window_head import allows_network, defers_ctxgc_t
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.pacer import openai_profile
-from ctxgc.core.provider_cache import LONG_LIFE_S
+from ctxgc.core.pacing.pacer import openai_profile
+from ctxgc.core.pacing.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, Role, content_digest
 from ctxgc.gateway.body.host_edits import is_known_management, results_to_clear
 from ctxgc.gateway.body.prompt_layout import PromptLayout, read_layout

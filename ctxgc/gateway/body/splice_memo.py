@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import ElidedResult, StandIn, WireBlock
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.core.provider_cache import LONG_LIFE_S, CacheBreakpoint
+from ctxgc.core.pacing.provider_cache import LONG_LIFE_S, CacheBreakpoint
 from ctxgc.gateway.body.branch_cache import BreakpointPlacer
 from ctxgc.gateway.body.prompt_layout import prompt_of_layout
 from ctxgc.gateway.body.request_body import BodyContents

@@ -23,9 +23,9 @@ from ctxgc.adapters.json_spans import Extent, splice_bytes
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
-from ctxgc.core.elisions import ShownLines, elided_texts
+from ctxgc.core.entry.elisions import ShownLines, elided_texts
+from ctxgc.core.entry.shortening import HIDDEN_NOTE_BEGINS
 from ctxgc.core.segment import Kind, Segment
-from ctxgc.core.shortening import HIDDEN_NOTE_BEGINS
 from ctxgc.gateway.body.list_tail import Tail, elided_spans, entering_calls, list_head, read_tail
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import EvictedBody, SpliceMemo

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from ctxgc.core.provider_cache import CacheBreakpoint
+from ctxgc.core.pacing.provider_cache import CacheBreakpoint
 from ctxgc.gateway.body.content_coding import decode_body
 from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, BodyContents
 from ctxgc.gateway.body.splice_memo import OwnBreakpoint

@@ -20,8 +20,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from ctxgc.core.bounded_dict import drop_oldest
-from ctxgc.core.elisions import ShownLines
-from ctxgc.core.provider_cache import LEAST_MIN_TOKENS
+from ctxgc.core.entry.elisions import ShownLines
+from ctxgc.core.pacing.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.gateway.billing.usage import ReplyUsage
 from ctxgc.gateway.body.branch_cache import BranchCache

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ctxgc.core.redact import redact_text
+from ctxgc.core.redaction.redact import redact_text
 from ctxgc.fronts.mcp.scope import OutOfScope, Scope
 from ctxgc.fronts.mcp.tools import Tools
 from ctxgc.protocol.blocking_client import CallFailed

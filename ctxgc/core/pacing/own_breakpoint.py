@@ -16,7 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ctxgc.core.provider_cache import CacheBreakpoint, Entries, Prompt, Provider, ReadablePrefixes, findable_prefixes
+from ctxgc.core.pacing.provider_cache import (
+    CacheBreakpoint,
+    Entries,
+    Prompt,
+    Provider,
+    ReadablePrefixes,
+    findable_prefixes,
+)
 
 
 def choose_own_breakpoint(

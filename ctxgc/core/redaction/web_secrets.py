@@ -9,8 +9,8 @@ import base64
 import binascii
 import re
 
-from ctxgc.core.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
-from ctxgc.core.secret_values import (
+from ctxgc.core.redaction.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
+from ctxgc.core.redaction.secret_values import (
     is_placeholder,
     is_strong_password,
     looks_like_code_or_path,

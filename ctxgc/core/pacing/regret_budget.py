@@ -7,9 +7,9 @@
 
 A warm cut pays now and earns later, and a session may end before the cut has earned. So no cut is made that would leave
 the session, should the session end with the next request, further behind never having collected than the regret law
-allows (`core.regret_law`): beyond that, earlier savings must cover the rewrite. Where the cache is cold, a collection
-pays nothing and needs no leave. The law holds for every session, wherever the session ends, but for the cost of its
-recalls and for the will of a hard limit.
+allows (`core.pacing.regret_law`): beyond that, earlier savings must cover the rewrite. Where the cache is cold, a
+collection pays nothing and needs no leave. The law holds for every session, wherever the session ends, but for the cost
+of its recalls and for the will of a hard limit.
 
 Costs are input-token equivalents in raw tokens.
 """
@@ -19,9 +19,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from ctxgc.core.fault_lessons import FaultLessons
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacer import (
+from ctxgc.core.pacing.fault_lessons import FaultLessons
+from ctxgc.core.pacing.pacer import (
     FAULT_CALL_TOKENS,
     FAULT_FIXED_TOKENS,
     Allowance,
@@ -31,9 +31,9 @@ from ctxgc.core.pacer import (
     decide_collection,
     is_look_due,
 )
+from ctxgc.core.pacing.prompt_cache import CacheState
+from ctxgc.core.pacing.regret_law import Slack
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_law import Slack
 
 
 class RegretAccount(NamedTuple):
@@ -49,7 +49,7 @@ class RegretAccount(NamedTuple):
     """Of the last request."""
     expected_faults: float = 0.0
     observed_faults: float = 0.0
-    """The session's faults, as they still count (`core.fault_lessons`)."""
+    """The session's faults, as they still count (`core.pacing.fault_lessons`)."""
 
     @property
     def slack(self) -> Slack:

@@ -13,9 +13,9 @@ import base64
 import binascii
 import re
 
-from ctxgc.core.credential_kinds import CREDENTIAL_KINDS, SHAPES, CredentialKind
-from ctxgc.core.secret_span import SecretSpan
-from ctxgc.core.secret_values import looks_random
+from ctxgc.core.redaction.credential_kinds import CREDENTIAL_KINDS, SHAPES, CredentialKind
+from ctxgc.core.redaction.secret_span import SecretSpan
+from ctxgc.core.redaction.secret_values import looks_random
 
 RUN_CHARS = 20
 """No issued form has a shorter run; words of ordinary text seldom have a longer run."""

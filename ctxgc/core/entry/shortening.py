@@ -4,7 +4,8 @@
                  └──▶ pages of the rest ──gain > 0──▶ left out      one note for a run of such pages, with an outline
                                         └─gain ≤ 0──▶ shown
 
-Nothing is cached yet, so no rewrite is paid, and the equation of the pacer (`core.pacer`) has two terms for a page:
+Nothing is cached yet, so no rewrite is paid, and the equation of the pacer (`core.pacing.pacer`) has two terms for a
+page:
 
     gain = freed · (w + r · H)  −  p · (r · P + 300 + w · (size + 60) + Φ)
 
@@ -23,10 +24,10 @@ from math import log
 from operator import attrgetter, mul
 from typing import NamedTuple
 
-from ctxgc.core.elisions import Elision, may_elide
+from ctxgc.core.entry.elisions import Elision, may_elide
+from ctxgc.core.entry.numbered_lines import content_of
 from ctxgc.core.frame import HEAD
-from ctxgc.core.numbered_lines import content_of
-from ctxgc.core.pacer import FAULT_CALL_TOKENS, FAULT_FIXED_TOKENS, TUNED, Prices
+from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, FAULT_FIXED_TOKENS, TUNED, Prices
 from ctxgc.core.reference import code_words, spoken_text
 from ctxgc.core.reuse import probability
 from ctxgc.core.segment import LINE_MAX, Access, Segment

@@ -12,9 +12,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ctxgc.core.issued_secrets import find_issued_secrets
-from ctxgc.core.named_secrets import find_named_secrets
-from ctxgc.core.secret_span import SecretSpan
+from ctxgc.core.redaction.issued_secrets import find_issued_secrets
+from ctxgc.core.redaction.named_secrets import find_named_secrets
+from ctxgc.core.redaction.secret_span import SecretSpan
 
 NAME_BYTES_MIN = 6
 """No credential is shorter, its name or its issuer's prefix included."""

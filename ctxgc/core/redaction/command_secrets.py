@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ctxgc.core.secret_span import NO_SECRET, Outcome, single_secret
-from ctxgc.core.secret_values import is_placeholder, looks_like_code_or_path, looks_like_password
+from ctxgc.core.redaction.secret_span import NO_SECRET, Outcome, single_secret
+from ctxgc.core.redaction.secret_values import is_placeholder, looks_like_code_or_path, looks_like_password
 
 LINE_CHARS_MAX = 400
 """Of a command, between its name and its secret."""

@@ -12,11 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ctxgc.core.assigned_secrets import KEYS, PASSWORDS, find_key, find_password
-from ctxgc.core.command_secrets import OPTION_SIGN, PIPE_SIGN, find_option_secret, find_piped_secret
-from ctxgc.core.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
-from ctxgc.core.secret_values import is_placeholder, looks_like_code_or_path, looks_like_password, looks_random
-from ctxgc.core.web_secrets import (
+from ctxgc.core.redaction.assigned_secrets import KEYS, PASSWORDS, find_key, find_password
+from ctxgc.core.redaction.command_secrets import OPTION_SIGN, PIPE_SIGN, find_option_secret, find_piped_secret
+from ctxgc.core.redaction.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
+from ctxgc.core.redaction.secret_values import (
+    is_placeholder,
+    looks_like_code_or_path,
+    looks_like_password,
+    looks_random,
+)
+from ctxgc.core.redaction.web_secrets import (
     AT_SIGN,
     AUTHORIZATION,
     CALLBACK,

@@ -4,9 +4,9 @@
                         ▲
     results in the window, without the lines behind their own pointers: no pointer leads to a pointer
 
-Lines are compared whole, but for the line numbers of a reader (`core.numbered_lines`). A run is worth a pointer from
-three lines and 220 characters on: shorter runs gave no more on recorded sessions, and runs of eight lines of the same
-file a fifth as much.
+Lines are compared whole, but for the line numbers of a reader (`core.entry.numbered_lines`). A run is worth a pointer
+from three lines and 220 characters on: shorter runs gave no more on recorded sessions, and runs of eight lines of the
+same file a fifth as much.
 
 Cost: O(lines of the new result · candidates). The index is a cache of texts that the stash has.
 """
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from ctxgc.core.numbered_lines import content_of, shift_between, shift_number
+from ctxgc.core.entry.numbered_lines import content_of, shift_between, shift_number
 
 RUN_LINES_MIN = 3
 RUN_CHARS_MIN = 220

@@ -15,8 +15,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.entry.shortening import HiddenRun, cut_pages
 from ctxgc.core.reference import code_words, source_lines
-from ctxgc.core.shortening import HiddenRun, cut_pages
 
 RESULTS_MAX = 64
 """Results that are watched; the oldest leave first."""

@@ -29,14 +29,14 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, find_candidates, plan
-from ctxgc.core.cut import PlacedBodies, Weights, best_cut, profitable_bodies
-from ctxgc.core.fault_lessons import FaultLessons
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.liveness import liveness_terms
+from ctxgc.core.pacing.cut import PlacedBodies, Weights, best_cut, profitable_bodies
+from ctxgc.core.pacing.fault_lessons import FaultLessons
+from ctxgc.core.pacing.prompt_cache import WARM, CacheState
+from ctxgc.core.pacing.regret_law import Slack
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.prompt_cache import WARM, CacheState
-from ctxgc.core.regret_law import Slack
 from ctxgc.core.reuse import probability
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
@@ -221,7 +221,7 @@ def _weights(heap: Heap, pacer: PacerRules) -> Weights:
 
 
 class Allowance(NamedTuple):
-    """The pacer's allowance from a session before a request (`core.regret_budget`)."""
+    """The pacer's allowance from a session before a request (`core.pacing.regret_budget`)."""
 
     grown_tokens: int = FREED_TOKENS_MIN
     """Evictable tokens admitted since the pacer last looked at the window."""

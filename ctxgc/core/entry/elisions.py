@@ -4,7 +4,7 @@
                      └──▶ elided: the target is resident    a pointer to the lines in the target
                                   the target is evicted     a line tombstone: the lines are in the stash
                                   the target departed       shown as they are: the host's list has changed anyway
-                                  no target at all          left out at birth (`core.shortening`): the note stands
+                                  no target at all          left out at birth (`core.entry.shortening`): the note stands
 
 A pointer stands from the first request that carries its result, so no provider has to cache the lines twice. The
 elisions of a result never change; which of the three forms stands depends on the target's state alone, so the same
@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from ctxgc.core.entry.numbered_lines import number_of, shift_number
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.numbered_lines import number_of, shift_number
-from ctxgc.core.redact import redact_text
+from ctxgc.core.redaction.redact import redact_text
 from ctxgc.core.segment import Address, Kind, Segment, Status
 from ctxgc.core.tombstone import size_text
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ctxgc.core.secret_span import NO_SECRET, Outcome, single_secret
-from ctxgc.core.secret_values import (
+from ctxgc.core.redaction.secret_span import NO_SECRET, Outcome, single_secret
+from ctxgc.core.redaction.secret_values import (
     PASSWORD_CHARS_MIN,
     is_placeholder,
     is_strong_password,

@@ -14,8 +14,8 @@ from itertools import accumulate, compress
 from typing import NamedTuple
 
 from ctxgc.core.heap import RESIDENT, Heap
-from ctxgc.core.prompt_cache import CacheState
-from ctxgc.core.regret_law import Slack
+from ctxgc.core.pacing.prompt_cache import CacheState
+from ctxgc.core.pacing.regret_law import Slack
 
 
 class Weights(NamedTuple):

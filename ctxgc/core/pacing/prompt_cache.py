@@ -7,8 +7,8 @@
 
 The pacer and the replay ask `CacheState.read_tokens` alone, so a better model of the cache changes this file alone. A
 provider's cache holds entries, each of which ends at a breakpoint of an earlier request, lives for a while, and is
-found only near a breakpoint of the next request (`core.provider_cache`). Without known breakpoints, a request reads
-every prefix of the last request, in the provider's steps, as long as the cache is warm.
+found only near a breakpoint of the next request (`core.pacing.provider_cache`). Without known breakpoints, a request
+reads every prefix of the last request, in the provider's steps, as long as the cache is warm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ctxgc.core.provider_cache import ReadablePrefixes
+from ctxgc.core.pacing.provider_cache import ReadablePrefixes
 
 ALL_CACHED = 2**62
 """The prefix where nothing is known of the cache: the whole window may be cached."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ctxgc.core.redact import redact, redact_json, redact_text, redact_texts, redactions_by_secret
+from ctxgc.core.redaction.redact import redact, redact_json, redact_text, redact_texts, redactions_by_secret
 from ctxgc.core.segment import COMMAND_CHARS_MAX, PathUse, Piece, Segment
 
 
