@@ -204,17 +204,14 @@ class Heap:
 
     def _fill_slot(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
         self.kind[slot] = KINDS.index(entry.kind)
-        self.flags[slot], self.traits[slot] = entry.flags, entry.traits
-        self.namings[slot] = entry.namings
+        self.flags[slot], self.traits[slot], self.namings[slot] = entry.flags, entry.traits, entry.namings
         self.place[slot], self.born[slot] = entry.place, entry.born_turn
         self.touched[slot] = max(entry.touched_turn, entry.born_turn)
-        self.touches[slot] = entry.touches
-        self.skeleton[slot] = entry.skeleton_tokens
+        self.touches[slot], self.skeleton[slot] = entry.touches, entry.skeleton_tokens
         self.body[slot] = entry.body_tokens - self._link_pointers(slot, entry.pointers) - entry.hidden_tokens
         self.hidden |= {slot: entry.hidden_tokens} if entry.hidden_tokens else {}
-        self.tombstone[slot] = entry.tombstone_tokens
+        self.tombstone[slot], self.importance[slot] = entry.tombstone_tokens, entry.importance
         self.freed[slot] = self.body[slot] - entry.tombstone_tokens
-        self.importance[slot] = entry.importance
         self.tool[slot] = self._intern_name("t:", entry.tool, self.tools)
         self.task[slot] = self._intern_name("k:", entry.task, self.tasks)
         self.last_turn = max(self.last_turn, self.touched[slot])
@@ -360,6 +357,10 @@ class Heap:
     def has_flag(self, slot: int, flag: int) -> bool:
         """Whether a flag bit is set."""
         return bool(self.flags[slot] & flag)
+
+    def tool_name(self, slot: int) -> str:
+        """The name of a slot's tool; empty for a slot of no tool call."""
+        return self.tools[self.tool[slot]]
 
     def kind_of(self, slot: int) -> Kind:
         """The slot's kind."""

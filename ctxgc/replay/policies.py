@@ -234,11 +234,13 @@ class ShippedPolicy:
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """The victims of the core's pacer."""
         for fault in run.tally.worst[self._recalls :]:
-            self.account = self.account.after_recall(self._dials.prices, run.prompt_tokens, fault.size_tokens)
+            tool = run.heap.tool_name(run.heap.slot_of[fault.segment])
+            size = fault.size_tokens
+            self.account = self.account.after_recall(self._dials.prices, run.prompt_tokens, size, tool)
         self._recalls = len(run.tally.worst)
-        for _ in range(run.tally.view_faults - self._rereads):
-            self.account = self.account.after_reread()
-        self._rereads = run.tally.view_faults
+        for slot in run.tally.reread_slots[self._rereads :]:
+            self.account = self.account.after_reread(run.heap.tool_name(slot))
+        self._rereads = len(run.tally.reread_slots)
         request = PacerRequest(run.window_cache, run.absent_tokens)
         decision, self.account = decide_within_budget(run.heap, run.paths, run.now, self._dials, self.account, request)
         return decision.plan.victims if decision else ()

@@ -150,7 +150,10 @@ class Simulation:
         is_read_again = self.entry is not None and self.entry.shortened.hides_read_lines(self.paths, admission.uses)
         for use in admission.uses:
             self.paths.record_use(use, slot, admission.entry.born_turn)
-        self.tally.view_faults += any(map(self.is_evicted, admission.views))
+        evicted_view = next(filter(self.is_evicted, admission.views), -1)
+        if evicted_view >= 0:
+            self.tally.view_faults += 1
+            self.tally.reread_slots.append(evicted_view)
         if any(map(self.is_evicted, admission.reads)):
             self.tally.explicit_faults += 1
         elif is_read_again:

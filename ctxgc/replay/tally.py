@@ -54,4 +54,6 @@ class Tally(PolicyCounts):
     """Prompt tokens by turn."""
     costs: list[float] = field(default_factory=list)
     """What the requests up to each turn's cost together, its recalls included."""
+    reread_slots: list[int] = field(default_factory=list)
+    """The evicted view of each read that counts as a view's fault, in order."""
     worst: list[Fault] = field(default_factory=list)

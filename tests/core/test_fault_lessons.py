@@ -6,46 +6,67 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.pacing.fault_lessons import FADE_TURNS, FaultLessons
+from ctxgc.core.pacing.fault_lessons import FADE_TURNS, TOOLS_MAX, FaultCounts, FaultLessons
 
 SUMS = st.floats(0, 1000)
-CHANCES = st.lists(st.floats(0, 1), max_size=6)
+COUNTS = st.builds(FaultCounts, SUMS, SUMS)
+NAMES = ["", "Read", "Bash"]
+LESSONS = st.builds(FaultLessons, COUNTS, st.dictionaries(st.sampled_from(NAMES), COUNTS))
+BODIES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, len(NAMES) - 1)), max_size=6)
 
 
-@given(SUMS, SUMS, CHANCES)
-def test_faults_only_raise_the_chances_and_keep_their_order(expected, observed, chances):
-    corrected = FaultLessons(expected, observed).correct(chances)
+@given(LESSONS, BODIES)
+def test_faults_only_raise_the_chances_and_keep_the_order_of_a_tools_bodies(lessons, bodies):
+    chances, tools = [chance for chance, _ in bodies], [tool for _, tool in bodies]
+
+    corrected = lessons.correct(chances, tools, NAMES)
 
     assert all(chance <= found + 1e-12 and 0 <= found <= 1 for chance, found in zip(chances, corrected, strict=True))
-    order = sorted(range(len(chances)), key=chances.__getitem__)
-    assert all(corrected[a] <= corrected[b] + 1e-12 for a, b in itertools.pairwise(order))
+    for tool in range(len(NAMES)):
+        own = sorted((chance, found) for chance, at, found in zip(chances, tools, corrected, strict=True) if at == tool)
+        assert all(a[1] <= b[1] + 1e-12 for a, b in itertools.pairwise(own))
 
 
 @given(SUMS, SUMS)
 def test_a_session_that_faults_as_expected_or_less_is_judged_as_before(expected, less):
-    assert FaultLessons(expected, min(less, expected)).correct([0.1, 0.5]) == [0.1, 0.5]
+    counts = FaultCounts(expected, min(less, expected))
+
+    assert FaultLessons(counts, {"Read": counts}).correct([0.1, 0.5], [0, 1], NAMES) == [0.1, 0.5]
 
 
 @given(SUMS)
 def test_each_fault_raises_the_odds_and_each_expected_fault_takes_its_part_back(expected):
-    lessons = FaultLessons(expected, expected)
+    counts = FaultCounts(expected, expected)
+    lessons = FaultLessons(counts, {"Read": counts})
 
-    assert lessons.after_fault().factor > lessons.factor == 1.0
-    assert lessons.after_fault().after_collection(1.0).factor == pytest.approx(1.0)
+    assert lessons.after_fault("Read").factor_of("Read") > lessons.factor_of("Read") == 1.0
+    assert lessons.after_fault("Read").after_collection({"Read": 1.0}).factor_of("Read") == pytest.approx(1.0)
 
 
-def test_a_body_out_of_two_hundred_is_as_likely_as_not_after_two_hundred_unexpected_faults():
+def test_a_fault_weighs_most_on_the_bodies_of_its_tool():
+    lessons = FaultLessons().after_fault("Read")
+
+    assert (lessons.factor_of("Read"), lessons.factor_of("Bash")) == (4.0, 2.0)
+    assert lessons.correct([0.5, 0.5], [1, 2], NAMES) == [pytest.approx(0.8), pytest.approx(2 / 3)]
+    assert lessons.most_taught == ("Read", 4.0)
+
+
+def test_faults_of_further_tools_teach_the_session_alone_I12():
     lessons = FaultLessons()
-    for _ in range(199):
-        lessons = lessons.after_fault()
+    for number in range(TOOLS_MAX + 9):
+        lessons = lessons.after_fault(f"tool{number}")
 
-    assert lessons.correct([1 / 201]) == [pytest.approx(0.5)]
+    assert len(lessons.by_tool) == TOOLS_MAX
+    assert lessons.session.observed == TOOLS_MAX + 9
+    assert lessons.factor_of("tool0") > lessons.factor_of(f"tool{TOOLS_MAX}") == lessons.session.factor
 
 
 @given(SUMS, st.integers(0, 300), st.integers(0, 300))
 def test_a_fault_counts_half_after_its_time_however_often_the_clock_is_read(observed, first, second):
-    lessons = FaultLessons(0.0, observed)
+    counts = FaultCounts(0.0, observed)
+    lessons = FaultLessons(counts, {"Read": counts})
 
-    assert lessons.after_turns(FADE_TURNS).observed == pytest.approx(observed / 2)
+    half = lessons.after_turns(FADE_TURNS)
+    assert half.session.observed == half.by_tool["Read"].observed == pytest.approx(observed / 2)
     twice, once = lessons.after_turns(first).after_turns(second), lessons.after_turns(first + second)
-    assert twice.observed == pytest.approx(once.observed)
+    assert twice.session.observed == pytest.approx(once.session.observed)

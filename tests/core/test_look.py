@@ -81,7 +81,10 @@ def slow_decision(heap, paths, now, pacer, cache, slack):
     )
     liveness = find_liveness(heap, paths, roots)
     garbage = [victim.slot for victim in victims if victim.reason != "value"]
-    expected = sum(slow_chances(heap, [victim.slot for victim in victims], now, liveness, garbage))
+    out, expected = [victim.slot for victim in victims], {}
+    for slot, chance in zip(out, slow_chances(heap, out, now, liveness, garbage), strict=True):
+        tool = heap.tools[heap.tool[slot]]
+        expected[tool] = expected.get(tool, 0.0) + chance
     return Decision("value", plan, effects_of_eviction(heap, victims, cache), expected)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.core.pacing.fault_lessons import TOOLS_MAX, FaultCounts, FaultLessons
 from ctxgc.core.pacing.provider_cache import SHARED_PREFIX, Prompt
 from ctxgc.core.pacing.regret_budget import RegretAccount
 from ctxgc.core.trust import Trust
@@ -30,7 +31,10 @@ def learned(turns=5):
 
 
 def test_distrust_the_account_and_the_entries_are_there_again():
-    session, account = learned(), RegretAccount(5000.0, -40.0, 300, 7, 0.5, 3.0)
+    session, account = (
+        learned(),
+        RegretAccount(5000.0, -40.0, 300, 7, FaultLessons(FaultCounts(0.5, 3.0), {"Read": FaultCounts(0.25, 2.0)})),
+    )
     ledger = RequestLedger(trust=Trust(3, 16, 40), provider=session.ledger, is_account_real=True)
 
     resumed, again = resume_ledger(encode_pacing(ledger, account))
@@ -108,8 +112,10 @@ def test_entries_end_their_lives_while_a_session_sleeps(turns):
         {"trust": ["x"] * 3},
         {"trust": [2**60] * 3},
         {"account": [None] * 4},
-        {"account": [1.0, 2.0, 3, 4, -1.0, 0.0]},
-        {"account": [1.0, 2.0, 3, 4, 0.0, -0.5]},
+        {"account": [1.0, 2.0, 3, 4, [[-1.0, 0.0], {}]]},
+        {"account": [1.0, 2.0, 3, 4, [[0.0, 1.0], {"Read": [0.0, -0.5]}]]},
+        {"account": [1.0, 2.0, 3, 4, [[0.0, 1.0], {"Read": [0.0, 1e300]}]]},
+        {"account": [1.0, 2.0, 3, 4, [[0.0, 1.0], {str(n): [0.0, 0.0] for n in range(TOOLS_MAX + 1)}]]},
         {"frames": [0.0] * 8},
         {"frames": [1.0, 1e15, 1e15, 1e15, 1.0, 1.0, 0.02, 0], "model": 5},
         {"blocks": [-1, 0]},

@@ -212,13 +212,13 @@ async def test_a_recall_and_a_read_of_an_evicted_view_are_lessons_for_the_pacer(
     await bench.call("segment.evict", **session, ids=["call0", "call20", "call21"])
 
     await bench.call("segment.add", **session, segment=read_of("/c.py", 22))
-    assert (await lessons_of(bench, session)).observed == 0
+    assert (await lessons_of(bench, session)).session.observed == 0
     await bench.call("segment.add", **session, segment=read_of("/a.py", 23))
-    assert (await lessons_of(bench, session)).observed == 1
+    assert (await lessons_of(bench, session)).session.observed == 1
     await bench.call("segment.add", **session, segment=read_of("/a.py", 24))
-    assert (await lessons_of(bench, session)).observed == 1, "the view of before is in the window"
+    assert (await lessons_of(bench, session)).session.observed == 1, "the view of before is in the window"
     await bench.call("stash.recall", **session, id="call0")
-    assert (await lessons_of(bench, session)).factor == 3.0
+    assert (await lessons_of(bench, session)).session.factor == 3.0
 
 
 async def test_a_failed_read_is_no_lesson(bench):
@@ -228,7 +228,7 @@ async def test_a_failed_read_is_no_lesson(bench):
 
     await bench.call("segment.add", **session, segment=read_of("/a.py", 23) | {"status": "error"})
 
-    assert (await lessons_of(bench, session)).observed == 0
+    assert (await lessons_of(bench, session)).session.observed == 0
 
 
 async def test_an_observed_session_teaches_nothing(bench):
@@ -240,7 +240,7 @@ async def test_an_observed_session_teaches_nothing(bench):
 
     await bench.call("segment.add", **session, segment=read_of("/a.py", 23))
 
-    assert (await lessons_of(bench, session)).observed == 0
+    assert (await lessons_of(bench, session)).session.observed == 0
 
 
 async def test_the_view_before_is_current_again_once_a_newer_view_departs_and_after_waking(bench):

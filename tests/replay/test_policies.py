@@ -181,6 +181,10 @@ def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
     simulate_policy(script, Checked(ProvenOnly(), check), PRICES)
 
 
+def tool_of(run, segment):
+    return run.heap.tools[run.heap.tool[run.heap.slot_of[segment]]]
+
+
 @given(scripts(), profiles, st.sampled_from([0.0, 300.0, 14_000.0]))
 @few
 def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
@@ -191,7 +195,7 @@ def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
     def check(run, victims):
         nonlocal account, faults
         for fault in run.tally.worst[faults:]:
-            account = account.after_recall(prices, run.prompt_tokens, fault.size_tokens)
+            account = account.after_recall(prices, run.prompt_tokens, fault.size_tokens, tool_of(run, fault.segment))
         faults = len(run.tally.worst)
         request = PacerRequest(run.window_cache, run.absent_tokens)
         core, account = decide_within_budget(run.heap, run.paths, run.now, told, account, request)

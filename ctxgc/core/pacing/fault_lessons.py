@@ -1,27 +1,31 @@
 """Lessons of faults: a session whose bodies are asked back more often than expected is cut less, until it calms.
 
     a collection ──▶ faults that the estimate expects      a recall, a read of an evicted view ──▶ faults observed
-    odds of a body = the estimate's odds · (observed + TRUSTED) / (expected + TRUSTED), never less than the estimate's
+    factor = (observed + TRUSTED) / (expected + TRUSTED), at least 1
+    odds of a body = the estimate's odds · factor of the session · factor of the body's tool in the session
 
-Both sums fade. A session that asks back all bodies raises the odds with each fault, until no body is worth evicting;
-a session that faults as expected is cut as before.
+All sums fade. A session that asks back all bodies raises the odds with each fault, until no body is worth evicting; a
+session that faults as expected is cut as before. Faults of one tool weigh twice on that tool's bodies.
 
-Source: a Poisson rate with a gamma prior.
+Source: a Poisson rate with a gamma prior; measured against a bound on what may be out on trial, docs/decisions/0048.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 TRUSTED = 1.0
 """The weight of the estimate, in faults: with none expected, so many observed double the odds."""
 FADE_TURNS = 120
 """Turns after which half of a fault counts no more."""
+TOOLS_MAX = 64
+"""Tools of a session with lessons of their own; the faults of further tools teach the session alone."""
 
 
-class FaultLessons(NamedTuple):
-    """A session's faults."""
+class FaultCounts(NamedTuple):
+    """Faults that the estimate expected, and faults that came."""
 
     expected: float = 0.0
     observed: float = 0.0
@@ -31,22 +35,65 @@ class FaultLessons(NamedTuple):
         """What the odds of reuse are multiplied by, at least 1."""
         return max((self.observed + TRUSTED) / (self.expected + TRUSTED), 1.0)
 
+    def add(self, expected: float, observed: float) -> FaultCounts:
+        """The counts with more of each."""
+        return FaultCounts(self.expected + expected, self.observed + observed)
+
+    def after_turns(self, turns: int) -> FaultCounts:
+        """The counts so many turns later."""
+        fade = 0.5 ** (turns / FADE_TURNS)
+        return FaultCounts(self.expected * fade, self.observed * fade)
+
+
+NO_COUNTS = FaultCounts()
+
+
+class FaultLessons(NamedTuple):
+    """A session's faults, of all bodies and by the tool of the body; a body of no tool has the tool ""."""
+
+    session: FaultCounts = NO_COUNTS
+    by_tool: Mapping[str, FaultCounts] = MappingProxyType({})
+
     def after_turns(self, turns: int) -> FaultLessons:
         """The lessons so many turns later."""
-        fade = 0.5 ** (turns / FADE_TURNS)
-        return FaultLessons(self.expected * fade, self.observed * fade)
+        if turns <= 0:
+            return self
+        return FaultLessons(
+            self.session.after_turns(turns), {tool: counts.after_turns(turns) for tool, counts in self.by_tool.items()}
+        )
 
-    def after_collection(self, expected: float) -> FaultLessons:
-        """The lessons once bodies left of which the estimate expects so many to be asked back."""
-        return FaultLessons(self.expected + expected, self.observed)
+    def after_collection(self, expected: Mapping[str, float]) -> FaultLessons:
+        """The lessons once bodies left of which the estimate expects so many of each tool to be asked back."""
+        return self._add({tool: FaultCounts(faults, 0.0) for tool, faults in expected.items()})
 
-    def after_fault(self) -> FaultLessons:
-        """The lessons once a body was asked back."""
-        return FaultLessons(self.expected, self.observed + 1)
+    def after_fault(self, tool: str) -> FaultLessons:
+        """The lessons once a body of this tool was asked back."""
+        return self._add({tool: FaultCounts(0.0, 1.0)})
 
-    def correct(self, chances: Sequence[float]) -> Sequence[float]:
-        """The chances of reuse by the session's own odds."""
-        factor = self.factor
-        if factor == 1.0:
+    def _add(self, more: Mapping[str, FaultCounts]) -> FaultLessons:
+        session, by_tool = self.session, dict(self.by_tool)
+        for tool, counts in more.items():
+            session = session.add(*counts)
+            if tool in by_tool or len(by_tool) < TOOLS_MAX:
+                by_tool[tool] = by_tool.get(tool, NO_COUNTS).add(*counts)
+        return FaultLessons(session, by_tool)
+
+    @property
+    def most_taught(self) -> tuple[str, float]:
+        """The tool whose bodies' odds the faults raise most, and the factor; of a session without tools "" and the
+        session's."""
+        return max(((tool, self.factor_of(tool)) for tool in ("", *self.by_tool)), key=lambda pair: pair[1])
+
+    def factor_of(self, tool: str) -> float:
+        """What the odds of reuse of this tool's bodies are multiplied by, at least 1."""
+        return self.session.factor * self.by_tool.get(tool, NO_COUNTS).factor
+
+    def correct(self, chances: Sequence[float], tools: Sequence[int], names: Sequence[str]) -> Sequence[float]:
+        """The chances of reuse by the session's own odds; `tools` gives of each body the place of its tool in
+        `names`. O(chances), and O(names) where no fault has taught.
+        """
+        factors = [self.factor_of(name) for name in names]
+        if max(factors) == 1.0:
             return chances
-        return [factor * chance / (1.0 + (factor - 1.0) * chance) for chance in chances]
+        each = [factors[tool] for tool in tools]
+        return [by * chance / (1.0 + (by - 1.0) * chance) for by, chance in zip(each, chances, strict=True)]

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, find_candidates, plan
@@ -190,8 +191,8 @@ class Decision(NamedTuple):
     trigger: str
     plan: Plan
     effects: Effects
-    expected_faults: float = 0.0
-    """How many victims the estimate expects to be asked back; of a collection at the hard limit 0."""
+    expected_faults: Mapping[str, float] = MappingProxyType({})
+    """How many victims the estimate expects to be asked back, by tool; of a collection at the hard limit none."""
 
 
 def _fault_cost(heap: Heap, rules: PacerRules) -> float:
@@ -259,7 +260,10 @@ def decide_collection(
     def estimate(slots: Sequence[int]) -> Sequence[float]:
         return pacer.chances(heap, slots, now, liveness, garbage)
 
-    cut = profitable_bodies(heap, candidates, lambda slots: allowance.lessons.correct(estimate(slots)), weights, cache)
+    def corrected(slots: Sequence[int]) -> Sequence[float]:
+        return allowance.lessons.correct(estimate(slots), [heap.tool[slot] for slot in slots], heap.tools)
+
+    cut = profitable_bodies(heap, candidates, corrected, weights, cache)
     if not cache.is_cold:
         cut = best_cut(cut, cache.read_tokens(heap.resident_tokens), weights, cache, allowance.slack)
     if not cut.slots:
@@ -272,7 +276,18 @@ def decide_collection(
         remaining_tokens=remaining,
         victims=tuple(map(Victim._make, zip(cut.slots, *zip(*proofs, strict=True), cut.freed, cut.gains, strict=True))),
     )
-    return Decision("value", value_plan, _effects_of_cut(heap, cut, cache), sum(estimate(cut.slots)))
+    return Decision(
+        "value", value_plan, _effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, estimate(cut.slots))
+    )
+
+
+def expected_by_tool(heap: Heap, slots: Sequence[int], chances: Sequence[float]) -> dict[str, float]:
+    """How many of these bodies the estimate expects to be asked back, by tool."""
+    expected: dict[str, float] = {}
+    for slot, chance in zip(slots, chances, strict=True):
+        tool = heap.tool_name(slot)
+        expected[tool] = expected.get(tool, 0.0) + chance
+    return expected
 
 
 def is_look_due(heap: Heap, grown_tokens: int) -> bool:

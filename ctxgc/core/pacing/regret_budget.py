@@ -16,7 +16,9 @@ Costs are input-token equivalents in raw tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ctxgc.core.heap import Heap, Now
@@ -35,6 +37,8 @@ from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.pacing.regret_law import Slack
 from ctxgc.core.paths import PathIndex
 
+NO_FAULTS: Mapping[str, float] = MappingProxyType({})
+
 
 class RegretAccount(NamedTuple):
     """The pacer's memory of a session between two requests."""
@@ -47,22 +51,13 @@ class RegretAccount(NamedTuple):
     """Evictable tokens when the pacer last looked."""
     turn: int = -1
     """Of the last request."""
-    expected_faults: float = 0.0
-    observed_faults: float = 0.0
-    """The session's faults, as they still count (`core.pacing.fault_lessons`)."""
+    lessons: FaultLessons = FaultLessons()
+    """What the session's faults say of the estimate, as they still count."""
 
     @property
     def slack(self) -> Slack:
         """The bound on the cost of the next cut."""
         return Slack(self.saved_cost, self.full_cost, max(self.turn, 0))
-
-    @property
-    def lessons(self) -> FaultLessons:
-        """What the session's faults say of the estimate."""
-        return FaultLessons(self.expected_faults, self.observed_faults)
-
-    def _with_lessons(self, lessons: FaultLessons) -> RegretAccount:
-        return self._replace(expected_faults=lessons.expected, observed_faults=lessons.observed)
 
     def after_request(
         self, turn: int, prices: Prices, prompt_tokens: int, cached_tokens: int, absent_tokens: int, *, is_cold: bool
@@ -72,26 +67,24 @@ class RegretAccount(NamedTuple):
         saved = absent_tokens * (write if is_cold else read)
         paid = read * cached_tokens + write * (prompt_tokens - cached_tokens)
         lessons = self.lessons.after_turns(max(turn - max(self.turn, 0), 0))
-        account = RegretAccount(self.full_cost + paid + saved, self.saved_cost + saved, self.asked_tokens, turn)
-        return account._with_lessons(lessons)
+        return RegretAccount(self.full_cost + paid + saved, self.saved_cost + saved, self.asked_tokens, turn, lessons)
 
-    def after_edit(self, cost: float, expected_faults: float = 0.0) -> RegretAccount:
+    def after_edit(self, cost: float, expected_faults: Mapping[str, float] = NO_FAULTS) -> RegretAccount:
         """The account once the request is edited, and costs so much more for the edit; negative: less.
 
-        Of the bodies that left, the estimate expects so many to be asked back.
+        Of the bodies that left, the estimate expects so many of each tool to be asked back.
         """
-        account = self._replace(saved_cost=self.saved_cost - cost)
-        return account._with_lessons(self.lessons.after_collection(expected_faults))
+        return self._replace(saved_cost=self.saved_cost - cost, lessons=self.lessons.after_collection(expected_faults))
 
-    def after_recall(self, prices: Prices, prompt_tokens: int, body_tokens: int) -> RegretAccount:
+    def after_recall(self, prices: Prices, prompt_tokens: int, body_tokens: int, tool: str) -> RegretAccount:
         """The account once a body is back: the whole prompt read once more, a call, and the body written."""
         read, write, _ = prices
         cost = read * prompt_tokens + FAULT_FIXED_TOKENS + write * (body_tokens + FAULT_CALL_TOKENS)
-        return self.after_reread()._replace(saved_cost=self.saved_cost - cost)
+        return self.after_reread(tool)._replace(saved_cost=self.saved_cost - cost)
 
-    def after_reread(self) -> RegretAccount:
-        """The account once a host read again what an evicted body shows: the request is one that would have come."""
-        return self._with_lessons(self.lessons.after_fault())
+    def after_reread(self, tool: str) -> RegretAccount:
+        """The account once a host read again what an evicted body of this tool shows: the request would have come."""
+        return self._replace(lessons=self.lessons.after_fault(tool))
 
 
 class PacerRequest(NamedTuple):

@@ -206,7 +206,7 @@ def note_recalls(session: Session, tx: Transaction, tokens: Mapping[int, int], p
     out = [slot for slot in slots if heap.state[slot] == EVICTED]
     tx.add(Touch(session.key, [(slot, turn) for slot in slots]), SetRecalled(session.key, slots, turn))
     for slot in out:
-        session.account = session.account.after_recall(prices, heap.resident_tokens, tokens[slot])
+        session.account = session.account.after_recall(prices, heap.resident_tokens, tokens[slot], heap.tool_name(slot))
     for slot in slots:
         heap.touch(slot, turn)
         session.indexes.grant_grace(slot, turn)

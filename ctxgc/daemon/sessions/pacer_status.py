@@ -123,10 +123,12 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
 
 def _lesson_text(session: Session) -> str:
     """What the session's faults change, as a clause; empty for a session that faults about as expected."""
-    factor = session.account.lessons.factor
+    lessons = session.account.lessons
+    tool, factor = lessons.most_taught
     if factor < FACTOR_SHOWN_MIN:
         return ""
-    return f"; bodies are asked back {factor:.1f} times as often as expected, so fewer leave"
+    whose = f"bodies of {tool}" if tool and factor > lessons.session.factor else "bodies"
+    return f"; {whose} are asked back {factor:.1f} times as often as expected, so fewer leave"
 
 
 def _duration_text(seconds: float) -> str:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import astuple, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from ctxgc.core.entry.shortening_shadow import ShadowCounts, ShadowedResults
+from ctxgc.core.pacing.fault_lessons import TOOLS_MAX, FaultLessons
 from ctxgc.core.pacing.provider_cache import SHARED_PREFIX, CacheEntry, anthropic_provider
 from ctxgc.core.pacing.regret_budget import RegretAccount
 from ctxgc.core.trust import Trust
@@ -28,6 +29,8 @@ from ctxgc.tokens.overhead_calibration import PRIOR_WEIGHT_MIN, OverheadCalibrat
 FORMAT = 1
 ENTRIES_STORED_MAX = 32
 """The most recently used entries that are stored: a session without the others is collected a little less."""
+TOOLS_STORED_MAX = 16
+"""The tools with the most faults, expected or observed: the others' lessons begin again."""
 NO_BILL = -1
 NUMBER_MAX = 2**53
 """No number of a state is as large: a larger one overflows what is computed from the number."""
@@ -55,7 +58,9 @@ class _PacingState(msgspec.Struct):
 
     def numbers(self) -> Iterator[float]:
         """The numbers that computations start from."""
-        yield from (*self.trust, *self.account, *self.shortened, self.lookback, self.least, *self.frames, *self.blocks)
+        yield from (*self.trust, *self.account[:-1], *self.shortened, self.lookback, self.least)
+        yield from chain(self.account.lessons.session, *self.account.lessons.by_tool.values())
+        yield from (*self.frames, *self.blocks)
         for _, *numbers in self.entries:
             yield from numbers
 
@@ -68,10 +73,11 @@ def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
         [prefix, entry.life_s, round(entry.used_s, 1), provider.anchors.get(prefix, NO_BILL)]
         for prefix, entry in reversed(newest)
     ]
+    tools = sorted(account.lessons.by_tool.items(), key=lambda pair: -sum(pair[1]))
     state = {
         "format": FORMAT,
         "trust": ledger.trust,
-        "account": account,
+        "account": (*account[:-1], (account.lessons.session, dict(tools[:TOOLS_STORED_MAX]))),
         "is_real": ledger.is_account_real,
         "model": provider.model,
         "unmarked": provider.provider.name == SHARED_PREFIX.name,
@@ -108,7 +114,7 @@ def _decode_state(pacing: str) -> _PacingState | None:
         if (
             state is None
             or state.format != FORMAT
-            or min(state.account.lessons) < 0
+            or not _are_counts(state.account.lessons)
             or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state.numbers())
         ):
             return None
@@ -116,6 +122,12 @@ def _decode_state(pacing: str) -> _PacingState | None:
     except (ValueError, RecursionError, ArithmeticError):
         return None
     return state
+
+
+def _are_counts(lessons: FaultLessons) -> bool:
+    """Whether lessons that were stored can be lessons."""
+    counts = (lessons.session, *lessons.by_tool.values())
+    return len(lessons.by_tool) <= TOOLS_MAX and all(min(each) >= 0 for each in counts)
 
 
 def _restore_ledger(state: _PacingState) -> tuple[RequestLedger, RegretAccount]:

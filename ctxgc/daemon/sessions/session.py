@@ -267,8 +267,8 @@ class Session:
             return False
         tx.add(Put(admitted.row))
         self._note_recalls(tx, admitted.row.seq, segment.born_turn, recalled_slots(admitted.refs))
-        if admitted.is_reread and self.row.rendered_by is not Renderer.AGENT:
-            self.account = self.account.after_reread()
+        if admitted.reread_slot >= 0 and self.row.rendered_by is not Renderer.AGENT:
+            self.account = self.account.after_reread(self.heap.tool_name(admitted.reread_slot))
         if admitted.proofs:
             tx.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in admitted.proofs]))
         # An observed session is told after the fact, by records with times; any other as it happens.
@@ -292,7 +292,8 @@ class Session:
             is_noted = heap.grace_until.get(target, -1) >= turn
             if heap.state[target] == EVICTED and not is_noted:
                 self.set_row(tx, faults=self.row.faults + 1)
-                self.account = self.account.after_reread()  # The agent's own command has paid the round trip.
+                # The agent's own command has paid the round trip.
+                self.account = self.account.after_reread(heap.tool_name(target))
             heap.touch(target, turn)
             tx.add(Touch(self.key, [(target, turn)]), SetRecalled(self.key, [slot, target], turn + 1))
             self.indexes.grant_grace(target, turn + 1)

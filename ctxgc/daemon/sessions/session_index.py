@@ -50,8 +50,8 @@ class Admission(NamedTuple):
     refs: list[Ref]
     proofs: list[tuple[int, Proof]]
     """Slots that the admission proved garbage, each with its proof."""
-    is_reread: bool
-    """Whether the segment reads lines whose newest view is evicted."""
+    reread_slot: int
+    """The evicted newest view of lines that the segment reads; -1: none."""
 
 
 class SessionIndex:
@@ -158,7 +158,7 @@ class SessionIndex:
             return None
         refs = self.index.derive_references(slot, segment, given, recalled=recalled)
         is_open = segment.status is Status.PENDING
-        is_reread = not is_open and self._reads_evicted_view(slot, segment)
+        reread_slot = -1 if is_open else self._evicted_view(slot, segment)
         namings = {} if is_open else self.index.paths.record_naming(slot, segment.paths)
         proofs = [] if is_open else self._garbage.find_proofs(slot, segment)
         row = SegmentRow(
@@ -193,12 +193,15 @@ class SessionIndex:
             self.redacted.add(slot)
         self.place_max = max(self.place_max, segment.place)
         proven = [(old, proof) for old, proof in proofs if heap.record_proof(old, proof)]
-        return Admission(row, refs, proven, is_reread)
+        return Admission(row, refs, proven, reread_slot)
 
-    def _reads_evicted_view(self, slot: int, segment: Segment) -> bool:
+    def _evicted_view(self, slot: int, segment: Segment) -> int:
+        """The first evicted newest view of what a segment reads; -1: none, or the read failed."""
+        if segment.status is Status.ERROR:
+            return -1
         reads = (use for use in segment.paths if use.access is Access.READ)
         views = (self.index.paths.newest_view(use, slot) for use in reads)
-        return segment.status is not Status.ERROR and any(old >= 0 and self.heap.state[old] == EVICTED for old in views)
+        return next((old for old in views if old >= 0 and self.heap.state[old] == EVICTED), -1)
 
     def set_states(self, slots: Sequence[int], state: int) -> None:
         """Move slots to a state, in the heap and among the views of files. O(slots); O(uses) where the window moves."""
