@@ -145,6 +145,18 @@ def test_values_of_the_wrong_type_never_raise_and_keep_the_laws(name, data):
     check(read(name, *(json.dumps(record).encode() + b"\n" for record in records))[0])
 
 
+@every_format
+def test_a_first_record_of_any_shape_is_a_known_format_or_none(name):
+    """What a format is told by are names: a list in such a place is no name, and no error."""
+    for record in [json.loads(line) for line in lines_of(name)[:12]]:
+        places = [path for path in spots(record) if len(path) <= 4]
+        for path in places:
+            for junk in ([], {}, ["user"], 7):
+                strange = replaced(record, path, junk)
+                for head in (strange, [strange], {"messages": [strange]}, {"model": "m", "input": [strange]}):
+                    assert detect_format(json.dumps(head).encode()) in {*NAMES, None}
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if list(FOLDER.glob(f"{name}.jsonl"))])
 def test_a_record_of_an_unknown_type_is_counted_and_changes_nothing_else(name):
     before, after = lines_of(name)[:6], lines_of(name)[6:]

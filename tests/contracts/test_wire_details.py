@@ -38,6 +38,26 @@ def call(arguments, call_id="c"):
     }
 
 
+def opaque(id_, kind, role, place, skeleton):
+    data = json.dumps(skeleton).encode()
+    return Segment(id=id_, kind=kind, role=role, place=place, born_turn=0, skeleton=data, has_opaque=True)
+
+
+@pytest.mark.parametrize("wire", WIRE_FORMATS.values(), ids=WIRE_FORMATS)
+@pytest.mark.parametrize("kind", [["text"], {}, 7, None, "zodiac"])
+def test_a_block_with_any_type_is_rendered_or_left_out(wire, kind):
+    """A client may put any JSON into a block that is no text."""
+    block = {"type": kind, "text": "tide"}
+    call = {"call_id": "c", "name": "look", "input": {}, "result_blocks": [None]}
+    strange = [
+        opaque("s1", Kind.USER, Role.USER, 1, {"opaque": [block]}),
+        opaque("s2", Kind.ASSISTANT, Role.ASSISTANT, 2, {"opaque": [block]}),
+        opaque("s3", Kind.TOOL_CALL, Role.ASSISTANT, 3, call | {"opaque": [block]}),
+    ]
+
+    assert isinstance(json.loads(wire.render([Slot(segment) for segment in strange])), dict | list)
+
+
 def evicted(wire, request, *ids):
     data = request if isinstance(request, bytes) else json.dumps(request).encode()
     return wire.splice(data, wire.parse(data), dict.fromkeys(ids, GONE))

@@ -26,6 +26,10 @@ REACH = LOOKBACK_BLOCKS - 1
 """Blocks before a breakpoint at most, where an entry is found by it."""
 
 
+def test_a_block_of_a_type_that_is_no_name_carries_no_breakpoint():
+    assert not any(may_carry_breakpoint({"type": kind, "text": "tide"}) for kind in (["text"], {}, 7, None))
+
+
 def prompt_of(count, breakpoints, out=None):
     """A prompt of so many blocks, with the one that is counted as `out` evicted."""
     parts = [Part(("out", n) if n == out else n, 500) for n in range(1, count + 1)]

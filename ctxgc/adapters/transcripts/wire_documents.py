@@ -62,10 +62,11 @@ UNREAD = "unread_answers"
 def is_anthropic(head: bytes) -> bool:
     """A message of Anthropic's shape with a block that no other API has, or a request with its `system`; or Cline's."""
     messages = list(_head_messages(head))
+    roles = {as_text(message.get("role")) for message in messages}
     return any(
         _block_types(value) & ANTHROPIC_BLOCKS or ("messages" in value and _is_list_or_text(value.get("system")))
         for value in messages
-    ) or (any(map(has_xml_result, messages)) and not any(value.get("role") in CHAT_ONLY_ROLES for value in messages))
+    ) or (any(map(has_xml_result, messages)) and roles.isdisjoint(CHAT_ONLY_ROLES))
 
 
 def is_responses(head: bytes) -> bool:
@@ -81,7 +82,7 @@ def is_responses(head: bytes) -> bool:
 def is_openai_chat(head: bytes) -> bool:
     """A message with a role and content, bare or in a list: the least strict of all, so ask it last."""
     return any(
-        value.get("role") in CHAT_ROLES and bool({"content", "tool_calls", "tool_call_id"} & value.keys())
+        as_text(value.get("role")) in CHAT_ROLES and bool({"content", "tool_calls", "tool_call_id"} & value.keys())
         for value in _head_messages(head)
     )
 
@@ -111,7 +112,7 @@ def _is_host_record(value: dict[str, Any]) -> bool:
 
 
 def _block_types(message: dict[str, Any]) -> set[str]:
-    if message.get("role") not in CHAT_ROLES:
+    if as_text(message.get("role")) not in CHAT_ROLES:
         return set()
     return {as_text(as_dict(block).get("type")) for block in as_list(message.get("content"))}
 

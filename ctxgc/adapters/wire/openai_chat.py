@@ -22,7 +22,7 @@ from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.host_texts.dialects import host_texts_of
 from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
-from ctxgc.adapters.json_values import encode_json
+from ctxgc.adapters.json_values import as_dict, as_text, encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
@@ -186,7 +186,7 @@ def _parse_custom_call(text: JsonText, custom: Extent, call_id: str, builder: Li
 
 def _can_render(line: Line) -> bool:
     if isinstance(line, Opaque):
-        return line.role is Role.USER and isinstance(line.block, dict) and line.block.get("type") in _OPAQUE_OF_USER
+        return line.role is Role.USER and as_text(as_dict(line.block).get("type")) in _OPAQUE_OF_USER
     return not isinstance(line, Thought)
 
 

@@ -78,6 +78,9 @@ def may_carry_breakpoint(block: object) -> bool:
     """Whether a message's block of Anthropic's API may carry a breakpoint. A bare string is no block, and has no place
     for a breakpoint; blank text is refused.
     """
-    if not isinstance(block, dict) or block.get("type") not in BREAKPOINT_BLOCKS:
+    if not isinstance(block, dict):
         return False
-    return block["type"] != "text" or bool(str(block.get("text") or "").strip())
+    kind = block.get("type")
+    if not isinstance(kind, str) or kind not in BREAKPOINT_BLOCKS:
+        return False
+    return kind != "text" or bool(str(block.get("text") or "").strip())
