@@ -32,7 +32,7 @@ from ctxgc.config_sections import (
     RedactConfig,
     StashConfig,
     WatchConfig,
-    state_dir,
+    default_state_dir,
 )
 from ctxgc.protocol import discovery
 
@@ -101,12 +101,12 @@ def parse_config(text: str, file: Path, env: Mapping[str, str]) -> Config:
         if isinstance(table, dict):  # Else the model reports the fault.
             table[key] = value
     if isinstance(daemon := values.setdefault("daemon", {}), dict):
-        daemon.setdefault("state_dir", str(state_dir(env)))
+        daemon.setdefault("state_dir", str(default_state_dir(env)))
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         sources = {place: name for place, (name, _) in overrides.items()}
-        lines = [_fault_message(dict(fault), file, text, sources) for fault in error.errors()]
+        lines = [_config_error_message(dict(fault), file, text, sources) for fault in error.errors()]
         raise BadConfig("\n".join(lines)) from None
 
 
@@ -154,20 +154,20 @@ def _parse_list_or_text(name: str, value: str) -> Any:
         raise BadConfig(f'{name}: not a list; write it as in the file: ["one", "two"]') from None
 
 
-def _fault_message(fault: dict[str, Any], file: Path, text: str, sources: Mapping[tuple[str, str], str]) -> str:
+def _config_error_message(fault: dict[str, Any], file: Path, text: str, sources: Mapping[tuple[str, str], str]) -> str:
     section, key = (*map(str, fault["loc"]), "", "")[:2]
     named = (name for place, name in sources.items() if place == (section, key) or (not key and place[0] == section))
     where = next(named, f"{file}{_line_of_key(text, section, key)}")
     name = f"{section}.{key}" if key else section
     if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown {'key' if key else 'section'} `{name}`{_suggest_key(section, key)}"
+        return f"{where}: unknown {'key' if key else 'section'} `{name}`{_key_suggestion(section, key)}"
     if fault["type"] == "model_type":
         return f"{where}: `{name}` is a section; write [{name}] and its keys below"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{where}: `{name}`: {message[:1].lower()}{message[1:]}, not {shortened(fault['input'])}"
 
 
-def _suggest_key(section: str, key: str) -> str:
+def _key_suggestion(section: str, key: str) -> str:
     sections = Config.model_fields
     model = sections[section].annotation if key else Config
     assert isinstance(model, type)

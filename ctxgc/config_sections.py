@@ -18,16 +18,16 @@ from ctxgc.protocol.agents import AGENTS
 from ctxgc.protocol.limits import FRAME_BYTES_MAX
 
 
-def _current_kind(name: object) -> object:
+def _kind_name_in_force(name: object) -> object:
     return "tool_call" if name == "exchange" else name  # The older name, taken for one more version.
 
 
-def state_dir(env: Mapping[str, str]) -> Path:
+def default_state_dir(env: Mapping[str, str]) -> Path:
     """The default state folder: `$XDG_STATE_HOME/ctxgc`, by default under `~/.local/state`."""
     return Path(discovery.state_home(env), "ctxgc")
 
 
-def _absolute_path(path: Path) -> Path:
+def _require_absolute_path(path: Path) -> Path:
     path = Path(discovery.expand_home(str(path), os.environ))
     if not path.is_absolute():
         raise ValueError("must be an absolute path, or start with ~/")
@@ -38,8 +38,8 @@ MEMORY = Path(":memory:")
 """The state folder of a daemon whose stash lives in memory."""
 
 
-def _absolute_path_or_memory(path: Path) -> Path:
-    return path if path == MEMORY else _absolute_path(path)
+def _require_absolute_path_or_memory(path: Path) -> Path:
+    return path if path == MEMORY else _require_absolute_path(path)
 
 
 def similar_agent(name: str) -> str:
@@ -56,13 +56,13 @@ def _require_known_agents(modes: dict[str, str]) -> dict[str, str]:
     return modes
 
 
-def _current_profile(name: object) -> object:
+def _profile_name_in_force(name: object) -> object:
     """The name in force for an older name of a price profile."""
     return "subscription" if name == "flat" else name
 
 
-AbsolutePath = Annotated[Path, AfterValidator(_absolute_path)]
-StateDir = Annotated[Path, AfterValidator(_absolute_path_or_memory)]
+AbsolutePath = Annotated[Path, AfterValidator(_require_absolute_path)]
+StateDir = Annotated[Path, AfterValidator(_require_absolute_path_or_memory)]
 Bytes = Annotated[int, Field(ge=0, le=2**50)]
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Turns = Annotated[int, Field(ge=0, le=10_000)]
@@ -79,7 +79,7 @@ class ConfigSection(BaseModel):
 class DaemonConfig(ConfigSection):
     """`[daemon]`: folders, socket, and bounds of memory."""
 
-    state_dir: StateDir = Field(default_factory=lambda: state_dir(os.environ))
+    state_dir: StateDir = Field(default_factory=lambda: default_state_dir(os.environ))
     """Folder of the stash and its backups, mode 0700. Default: `$XDG_STATE_HOME/ctxgc`. With `:memory:` the stash lives
     in memory and ends with the daemon: nothing is kept, and only locks are written, into the default folder."""
     socket: AbsolutePath | None = None
@@ -99,13 +99,15 @@ class DaemonConfig(ConfigSection):
     @property
     def lock_dir(self) -> Path:
         """Folder of locks and pidfiles: the state folder, or its default where the stash lives in memory."""
-        return state_dir(os.environ) if self.state_dir == MEMORY else self.state_dir
+        return default_state_dir(os.environ) if self.state_dir == MEMORY else self.state_dir
 
 
 class CollectConfig(ConfigSection):
     """`[collect]`: the evictable kinds, and the segments that stay."""
 
-    kinds: tuple[Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_current_kind)], ...] = (
+    kinds: tuple[
+        Annotated[Literal["tool_call", "attachment", "thinking"], BeforeValidator(_kind_name_in_force)], ...
+    ] = (
         "tool_call",
         "attachment",
         "thinking",
@@ -132,7 +134,7 @@ class PacerConfig(ConfigSection):
     """Whether sessions are collected without being asked."""
     profile: Annotated[
         Literal["auto", "cache_5m", "cache_1h", "openai", "openai_5_6", "openai_6_1", "subscription", "uncached"],
-        BeforeValidator(_current_profile),
+        BeforeValidator(_profile_name_in_force),
     ] = "auto"
     """How the provider bills a prompt. `auto`: as each request says. Any other profile wins over the request:
     `cache_5m` and `cache_1h`: Anthropic's caches, `openai`: OpenAI's prices of the request's model, `openai_5_6` and

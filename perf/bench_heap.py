@@ -73,8 +73,8 @@ def indexed() -> dict[str, float]:
             paths=(PathUse(f"/src/{random.randrange(300)}.py", Access.READ),),
             body=(Piece("result", text[at : at + 2_000]),),
         )
-        index.add_facts(number, segment)
-        index.add_text(number, segment)
+        index.add_paths(number, segment)
+        index.add_words(number, segment)
     gc.collect()
     return {"bytes": (traced() - before) / INDEXED_SEGMENTS, **index.table_sizes()}
 

@@ -14,7 +14,7 @@ from ctxgc.core.collector import sweep
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacing.pacer import FREED_TOKENS_MIN, Allowance, Decision, PacerRules, decide_collection
 from ctxgc.core.pacing.prompt_cache import COLD, CacheState
-from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_allowance
 from ctxgc.core.paths import PathIndex
 from perf.heaps import SEGMENTS_PER_TURN, grow_session, session_like
 from perf.record import best_s, median_cpu_s, record
@@ -54,7 +54,7 @@ def bench_session(turns: int) -> tuple[list[float], int, int]:
         asked, now = account.asked_tokens, Now(len(spent_us) + 1)
         request = PacerRequest(CacheState(cached) if spent_us else COLD, heap.absent_tokens)
         started_ns = perf_counter_ns()
-        decision, account = decide_within_budget(heap, paths, now, PacerRules(), account, request)
+        decision, account = decide_within_allowance(heap, paths, now, PacerRules(), account, request)
         spent_us.append((perf_counter_ns() - started_ns) / 1000)
         looked += account.asked_tokens != asked
         if decision:
@@ -72,7 +72,7 @@ def bench_huge_turn() -> None:
     def ask(grown_tokens: int) -> float:
         asked = RegretAccount(asked_tokens=heap.evictable_tokens - grown_tokens, turn=now.turn)
         request = PacerRequest(CacheState(cached), 0)
-        return best_s(lambda: decide_within_budget(heap, paths, now, PacerRules(), asked, request), REPEATS)
+        return best_s(lambda: decide_within_allowance(heap, paths, now, PacerRules(), asked, request), REPEATS)
 
     numbers = {"rests_us": ask(FREED_TOKENS_MIN - 1) * 1e6, "looks_us": ask(heap.evictable_tokens) * 1e6}
     record("pacer/10k_resident", numbers)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ctxgc.core.collector import Victim
 from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.pacing.prompt_cache import COLD, CacheState
-from ctxgc.core.pacing.regret_budget import PacerRequest, decide_within_budget
+from ctxgc.core.pacing.regret_budget import PacerRequest, decide_within_allowance
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.policies import NoCollection, ShippedPolicy
 from ctxgc.replay.policy_registry import shipped_policy
@@ -48,7 +48,9 @@ class Unaware(ShippedPolicy):
         prefix = CacheState(sent + sum(fault.size_tokens for fault in recalled))
         cache = COLD if run.cache.is_cold else prefix.after_prefix(run.prompt_tokens - run.heap.resident_tokens)
         request = PacerRequest(cache, run.absent_tokens)
-        decision, self.account = decide_within_budget(run.heap, run.paths, run.now, self._dials, self.account, request)
+        decision, self.account = decide_within_allowance(
+            run.heap, run.paths, run.now, self._dials, self.account, request
+        )
         return decision.plan.victims if decision else ()
 
 

@@ -73,8 +73,8 @@ def grown(segments: list[Segment]) -> Iterator[tuple[int, Segment, ReferenceInde
     for slot, segment in enumerate(segments):
         yield slot, segment, index
         if segment.status is not Status.PENDING:
-            index.add_facts(slot, segment)
-            index.add_text(slot, segment)
+            index.add_paths(slot, segment)
+            index.add_words(slot, segment)
 
 
 def found(sessions: Sessions) -> dict[str, Number]:

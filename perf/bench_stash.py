@@ -268,7 +268,7 @@ async def search_latency(folder: Path, prose: Prose, segments: int) -> dict[str,
         partial += (await stash.search(Query(text=text))).is_partial
         key = SessionKey("client", f"s{session}")
         await search("search_session", Query(text=text, key=key))
-        times["recall"].append(await timed(stash.bodies(key, [rng.randrange(seqs[session])])))
+        times["recall"].append(await timed(stash.contents(key, [rng.randrange(seqs[session])])))
     await stash.close()
     for name, each in times.items():
         numbers |= {f"{name}_ms_{at}": quantile(each, share) for at, share in (("p50", 0.5), ("p99", 0.99))}

@@ -49,7 +49,7 @@ def grow_session(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> 
         slot = _admit_and_answer(heap, entry, _edges_of(random, number), is_answered=random.random() > UNANSWERED_PART)
         if entry.tool == "Read":
             use = PathUse(f"/src/file{random.randint(0, segments // 20 + 3)}.py", Access.READ)
-            for old, reason in paths.superseded_reads(use, slot):
+            for old, reason in paths.take_superseded_reads(use, slot):
                 heap.record_proof(old, Proof(reason, slot))
             paths.record_use(use, slot, turn)
         _live_on(heap, random, turn)

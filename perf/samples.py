@@ -17,7 +17,7 @@ from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.liveness import CURRENT, NAMED, find_liveness
 from ctxgc.core.pacing.pacer import PROFILES
-from ctxgc.core.reuse import ReuseWeights, fixed_terms, ln_turns
+from ctxgc.core.reuse import ReuseWeights, fixed_factors, ln_turns
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, RESULTS, Output, demand_of, greedy_cover, used_segments
@@ -150,7 +150,7 @@ def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
             float(bool(liveness[slot] & NAMED)),
             float(garbage_proof(heap, slot, now, RULES) is not None),
         )
-        yield slot, [*fixed_terms(heap.reuse_facts(slot)), *moving]
+        yield slot, [*fixed_factors(heap.reuse_features(slot)), *moving]
 
 
 def fit(sessions: Sequence[Played]) -> ReuseWeights:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctxgc.core.entry.shortening import FITTED, BirthFacts, PageWeights, birth_price, page_chance, page_terms
+from ctxgc.core.entry.shortening import FITTED, BirthFacts, PageWeights, birth_price, page_chance, page_factors
 from ctxgc.core.pacing.pacer import PROFILES, TUNED
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.entry import EntryRules
@@ -29,7 +29,7 @@ from ctxgc.replay.policy_registry import ENTRY_SHORTEN, SHORTEN_SHIPPED, policie
 from ctxgc.replay.recorded_files import find_transcripts
 from ctxgc.replay.script import EpisodeScript, SlotAdmission, script_of
 from ctxgc.replay.session_cache import IDEAL
-from ctxgc.replay.simulate import Simulation, play, simulate_policy
+from ctxgc.replay.simulate import Simulation, play_simulation, simulate_policy
 from ctxgc.replay.terms import NONE, StudyTerms
 from perf.samples import FOLDS, Session, fit_logistic, folds_of, read
 
@@ -73,7 +73,7 @@ def sample_session(session: Session) -> Sampled:
     for episode in session:
         script = replace(script_of(episode, RESULTS, demand_of(episode, RESULTS)), entry=ALL_OUT)
         run = Simulation(script, PROFILES["cache_5m"], cache=IDEAL)
-        play(run, NoCollection())
+        play_simulation(run, NoCollection())
         admissions = [one for step in script.steps for one in (*step.before, *step.reply)]
         tokens[script.source] += sum(one.result_tokens for one in admissions)
         pages += _samples_of_run(script, run, admissions)
@@ -89,7 +89,7 @@ def _samples_of_run(script: EpisodeScript, run: Simulation, admissions: Sequence
         lines = admission.result.split("\n")
         for part in parts:
             text = "\n".join(lines[part.first : part.first + part.lines])
-            terms = page_terms(admission.birth, len(lines), text)
+            terms = page_factors(admission.birth, len(lines), text)
             kind = kind_of(admission.birth)
             yield Sample(script.source, script.session, kind, terms, part.tokens, part.is_back)
 

@@ -96,7 +96,8 @@ GATEWAY_EXTRA = {"http": {"aiohttp", "multidict", "yarl"}, "body": {"brotli"}, "
 """Which sub-room imports what of the optional extra."""
 PURE = {
     *("__future__", "array", "bisect", "collections", "dataclasses", "enum", "errno", "fnmatch", "functools"),
-    *("base64", "binascii", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "typing", "unicodedata"),
+    *("base64", "binascii", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "types", "typing"),
+    "unicodedata",
 }
 """What the core may use of the standard library: modules of values, without clock, disk, chance or threads."""
 PARAMETERS_MAX = 6

@@ -69,15 +69,15 @@ class IdAllocator:
         self._uses: dict[str, int] = {}
         self._is_taken = is_taken
 
-    def next_call_id(self, call_id: str) -> str:
+    def allocate_id_for_call(self, call_id: str) -> str:
         """The next id of a call."""
-        return self._next_id(sanitize_call_id(call_id))
+        return self._allocate_id(sanitize_call_id(call_id))
 
-    def next_text_id(self, role: Role, kind: Kind, text: bytes) -> str:
+    def allocate_id_for_text(self, role: Role, kind: Kind, text: bytes) -> str:
         """The next id of a text, or of any other content."""
-        return self._next_id(text_id(role, kind, text, 1))
+        return self._allocate_id(text_id(role, kind, text, 1))
 
-    def newest_call_id(self, call_id: str) -> str | None:
+    def newest_id_of_call(self, call_id: str) -> str | None:
         """The id of the last call with this call id, if there was one."""
         base = sanitize_call_id(call_id)
         return tool_call_id(base, self._uses[base]) if base in self._uses else None
@@ -86,7 +86,7 @@ class IdAllocator:
         """How many segments were named after this first id."""
         return self._uses.get(base, 0)
 
-    def _next_id(self, base: str) -> str:
+    def _allocate_id(self, base: str) -> str:
         while True:
             ordinal = self._uses[base] = self._uses.get(base, 0) + 1
             segment_id = tool_call_id(base, ordinal)
@@ -172,7 +172,7 @@ class SegmentBuilder:
     ) -> Draft:
         """A text; or, with `opaque` in the skeleton and no text, an opaque block, named by its digest."""
         draft = _draft_of_text(kind, text, birth)
-        draft.id = self.names.next_text_id(role, kind, text or canonical_json(skeleton))
+        draft.id = self.names.allocate_id_for_text(role, kind, text or canonical_json(skeleton))
         draft.role, draft.skeleton, draft.facts = role, skeleton, facts
         return self._place_draft(draft)
 
@@ -180,11 +180,11 @@ class SegmentBuilder:
         self, call_id: str, tool: str, value: object, birth: Birth, *, is_text: bool = False, cwd: str | None = None
     ) -> Draft:
         """A call begins: pending until its result. Without a `cwd` no facts are derived yet."""
-        draft = self._place_draft(_draft_of_call(self.names.next_call_id(call_id), call_id, tool, value, birth))
+        draft = self._place_draft(_draft_of_call(self.names.allocate_id_for_call(call_id), call_id, tool, value, birth))
         if is_text:
             draft.skeleton["is_text_input"] = True
         if cwd is not None:
-            draft.facts = self._background.facts_of_poll(tool, value, facts_of_call(tool, value, cwd))
+            draft.facts = self._background.add_polled_command(tool, value, facts_of_call(tool, value, cwd))
         self._open.setdefault(call_id, []).append(draft)
         return draft
 
@@ -212,7 +212,7 @@ class SegmentBuilder:
         if not draft.id:
             content = b"".join(piece.data for piece in draft.body)
             content = canonical_json(draft.skeleton) + content if is_call else content
-            draft.id = self.names.next_text_id(plain.role, plain.kind, content)
+            draft.id = self.names.allocate_id_for_text(plain.role, plain.kind, content)
         if is_call:
             draft.skeleton["call_id"] = draft.id
         return self._place_draft(draft)
@@ -256,7 +256,7 @@ def _draft_of_plain_call(plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
     return draft
 
 
-def without_result(tool_call: Segment) -> Segment:
+def as_pending_call(tool_call: Segment) -> Segment:
     """A tool call in the state before its result came: pending."""
     skeleton = {key: part for key, part in json.loads(tool_call.skeleton).items() if key not in _SAID_BY_RESULT}
     body = tuple(piece for piece in tool_call.body if piece.name != RESULT_PIECE)

@@ -217,7 +217,7 @@ class WireWindow:
         """The spans of a result's texts, in order."""
         return [span for span in self.spans.get(id_, ()) if span.piece.startswith(RESULT_SPAN)]
 
-    def uneditable_pieces(self, segment: Segment) -> frozenset[str]:
+    def uneditable_piece_names(self, segment: Segment) -> frozenset[str]:
         """The pieces of a segment that no edit may touch here: pending, signed, not text."""
         editable = {span.piece for span in self.spans.get(segment.id, ())}
         editable |= {RESULT_SPAN for name in editable if name.startswith(f"{RESULT_SPAN}.")}

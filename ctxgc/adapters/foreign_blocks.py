@@ -27,7 +27,7 @@ KNOWN_PARTS = frozenset({"inlineData", "fileData", "executableCode", "codeExecut
 NAME_CHARS_MAX = 40
 
 
-def foreign_blocks(segments: Iterable[Segment]) -> Iterator[str]:
+def foreign_block_names(segments: Iterable[Segment]) -> Iterator[str]:
     """A name to count under, for each foreign block of these segments."""
     for segment in segments:
         if segment.has_opaque:
@@ -36,9 +36,9 @@ def foreign_blocks(segments: Iterable[Segment]) -> Iterator[str]:
                     yield f"block {as_text(as_dict(block).get('type')) or 'untyped'}"[:NAME_CHARS_MAX]
 
 
-def foreign_blocks_of(events: Iterable[Event]) -> Iterator[str]:
+def foreign_block_names_of_events(events: Iterable[Event]) -> Iterator[str]:
     """The same for the segments of a reader's events."""
-    return foreign_blocks(event.segment for event in events if isinstance(event, SegmentAdmitted))
+    return foreign_block_names(event.segment for event in events if isinstance(event, SegmentAdmitted))
 
 
 def is_known_block(block: Any) -> bool:

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 
-def drop_oldest(table: dict[Any, Any], most: int) -> list[Any]:
+def drop_oldest_entries(table: dict[Any, Any], most: int) -> list[Any]:
     """Once a table holds more than `most` entries, drop the oldest eighth; the keys dropped. Amortised O(1).
 
     Never a single key at a time: each look at the first key of a dict walks over the holes that earlier drops left.

@@ -130,7 +130,7 @@ def _block_of_turn(then: int, turn: int, parts: int) -> tuple[int, int]:
 
 
 class Cells:
-    """The bodies of a heap that a plan may have to look at, in cells. Not every body: see `outside`."""
+    """The bodies of a heap that a plan may have to look at, in cells. Not every body: see `slots_outside`."""
 
     def __init__(self, columns: BodyColumns) -> None:
         self._columns = columns
@@ -175,7 +175,7 @@ class Cells:
         if not cell.slots:
             del self._cells[number]
 
-    def outside(self, candidates: bytes | bytearray) -> list[int]:
+    def slots_outside(self, candidates: bytes | bytearray) -> list[int]:
         """The candidates that stand in no cell, ascending. O(slots / 64) and O(those)."""
         new = len(candidates) - len(self._outside)
         self._outside += b"\1" * new
@@ -203,7 +203,7 @@ class Cells:
             if len(slots) * FEW_PART < len(cell.slots):
                 for slot in slots:
                     cell.insert(slot, self._columns)
-                    self._stand(slot, number)
+                    self._assign_cell(slot, number)
                 return
             del self._cells[number]
             slots = [*cell.slots, *slots]
@@ -214,9 +214,9 @@ class Cells:
             self._cells[number] = Cell(some, self._columns, is_garbage=block == GARBAGE)
             self._open[block] = number
             for slot in some:
-                self._stand(slot, number)
+                self._assign_cell(slot, number)
 
-    def _stand(self, slot: int, number: int) -> None:
+    def _assign_cell(self, slot: int, number: int) -> None:
         self._cell_of[slot] = number
         self._outside[slot] = 0
 
@@ -232,7 +232,7 @@ class Cells:
                 self._add_to_block(block, [slot for number in numbers for slot in self._cells.pop(number).slots])
         self._merged = len(self._cells)
 
-    def lowest(self, terms: KeyTerms | None, wanted: Wanted, loose: Sequence[int] = ()) -> RankedBodies:
+    def rank_lowest_bodies(self, terms: KeyTerms | None, wanted: Wanted, loose: Sequence[int] = ()) -> RankedBodies:
         """The wanted bodies with the lowest keys, in order, until they free enough or no more are left.
 
         Without terms the bodies of proven garbage. `loose` slots stand outside and are ranked along. Among equal keys
@@ -248,7 +248,9 @@ class Cells:
             for number, cell in self._cells.items()
             if cell.is_garbage == (terms is None)
         }
-        bounds = [(_bound(self._cells[number].keys[0], offset), number, 0) for number, offset in offsets.items()]
+        bounds = [
+            (_key_lower_bound(self._cells[number].keys[0], offset), number, 0) for number, offset in offsets.items()
+        ]
         heapify(bounds)
         look = FIRST_LOOK
         while tokens > 0 and (bounds or waiting):
@@ -263,7 +265,7 @@ class Cells:
                 if len(known) < len(slots):
                     aside += [slot for slot in slots if not may_go[slot]]
                 if end < len(cell.keys):
-                    heapreplace(bounds, (_bound(cell.keys[end], offsets[number]), number, end))
+                    heapreplace(bounds, (_key_lower_bound(cell.keys[end], offsets[number]), number, end))
                 else:
                     heappop(bounds)
             look *= 2
@@ -326,6 +328,6 @@ def _lowest_terms(cell: Cell, terms: KeyTerms | None) -> Offset:
     )
 
 
-def _bound(key: float, offset: Offset) -> float:
+def _key_lower_bound(key: float, offset: Offset) -> float:
     # Summed in the order of the exact key: then rounding never puts a bound above a key.
     return key + offset[0] + offset[1] + offset[2]

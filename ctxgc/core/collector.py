@@ -23,8 +23,8 @@ from typing import NamedTuple
 from ctxgc.core.cells import RankedBodies
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
-from ctxgc.core.kept_order import first_cold, first_garbage, is_kept_order_worth
-from ctxgc.core.liveness import CURRENT, LIVE, NAMED, find_live, find_liveness, liveness_terms
+from ctxgc.core.kept_order import first_cold_bodies, first_garbage, is_kept_order_faster
+from ctxgc.core.liveness import CURRENT, LIVE, NAMED, find_liveness, live_mask, liveness_terms
 from ctxgc.core.masks import and_masks, filter_table, mask_positions
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import ROOTS, find_roots
@@ -78,9 +78,9 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     if before <= target_tokens:
         return Plan(target_tokens=target_tokens, before_tokens=before, remaining_tokens=before)
     roots = find_roots(heap, paths, now, rules)
-    among = find_candidates(heap, paths, roots)
+    among = find_evictable_bodies(heap, paths, roots)
     # Another plan of the same heap may be under way on a worker thread: then all is sorted, and comes to the same.
-    is_kept = is_kept_order_worth(heap, among.rest, before - target_tokens) and heap.cells.claim()
+    is_kept = is_kept_order_faster(heap, among.rest, before - target_tokens) and heap.cells.claim()
     try:
         victims = _choose_victims(heap, among, now, rules, before - target_tokens, is_kept=is_kept)
     finally:
@@ -116,16 +116,16 @@ class EvictableBodies:
         """The liveness of every slot, found when it is asked for: a plan that garbage is enough for needs none."""
         return find_liveness(self.heap, self.paths, self.roots)
 
-    def reason_of_cold(self, slot: int) -> tuple[str, int]:
+    def reason_without_proof(self, slot: int) -> tuple[str, int]:
         """The reason of a victim without a proof, and no proving slot."""
         liveness = self.liveness[slot]
         return LIVE_LAST if liveness & LIVE else _REASONS[liveness], -1
 
 
-def find_candidates(heap: Heap, paths: PathIndex, roots: bytes | bytearray) -> EvictableBodies:
+def find_evictable_bodies(heap: Heap, paths: PathIndex, roots: bytes | bytearray) -> EvictableBodies:
     """The evictable bodies, the live ones apart. O(slots) at C speed + O(pins + given references)."""
     evictable = evictable_mask(heap, roots)
-    live = and_masks(evictable, find_live(heap, roots))
+    live = and_masks(evictable, live_mask(heap, roots))
     rest = bytearray(evictable)
     for slot in mask_positions(live):
         rest[slot] = 0
@@ -142,8 +142,8 @@ def rank_bodies(heap: Heap, among: EvictableBodies, now: Now, rules: Rules) -> I
     Each part is ranked when it is asked for: most plans need the first alone.
     """
     yield rank_garbage(heap, among.rest, now, rules), heap.proofs.__getitem__
-    yield rank_cold(heap, among.rest, among.liveness, now, rules), among.reason_of_cold
-    yield rank_cold(heap, among.live, among.liveness, now, rules), among.reason_of_cold
+    yield rank_unproven_bodies(heap, among.rest, among.liveness, now, rules), among.reason_without_proof
+    yield rank_unproven_bodies(heap, among.live, among.liveness, now, rules), among.reason_without_proof
 
 
 def _first_bodies(
@@ -151,8 +151,8 @@ def _first_bodies(
 ) -> Iterator[tuple[RankedBodies, Reasons]]:
     """The same as `rank_bodies` over the cells that are kept: of each part the first that free enough, or all."""
     yield first_garbage(heap, among.rest, now, rules, enough()), heap.proofs.__getitem__
-    yield first_cold(heap, among.rest, among.liveness, now, rules, enough()), among.reason_of_cold
-    yield rank_cold(heap, among.live, among.liveness, now, rules), among.reason_of_cold
+    yield first_cold_bodies(heap, among.rest, among.liveness, now, rules, enough()), among.reason_without_proof
+    yield rank_unproven_bodies(heap, among.live, among.liveness, now, rules), among.reason_without_proof
 
 
 def _choose_victims(
@@ -186,7 +186,7 @@ def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> R
     return _rank_slots(heap, slots, [heap.key[slot] for slot in slots])
 
 
-def rank_cold(
+def rank_unproven_bodies(
     heap: Heap, candidates: bytes | bytearray, liveness: bytes | bytearray, now: Now, rules: Rules
 ) -> RankedBodies:
     """The candidates worth evicting, the lowest key first: as for garbage, but with age and liveness.
@@ -221,7 +221,7 @@ def evictable_mask(heap: Heap, roots: bytes | bytearray) -> bytes:
     )
 
 
-def plan_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
+def plan_eviction_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> Plan:
     """Evict the named slots, whatever the gain; roots too, except pins: a person's hand outranks a rule.
 
     Slots that are not resident, pinned, pending, opaque or smaller than their tombstone are left out.
@@ -258,14 +258,14 @@ def sweep(heap: Heap, victims: Sequence[Victim]) -> None:
             heap.set_state(victim.slot, EVICTED)
 
 
-def restore(heap: Heap, slots: Sequence[int]) -> None:
+def restore_bodies(heap: Heap, slots: Sequence[int]) -> None:
     """Put evicted bodies back in place: the undoing of a sweep. Idempotent; cannot fail."""
     for slot in slots:
         if heap.state[slot] == EVICTED:
             heap.set_state(slot, RESIDENT)
 
 
-def freeable_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> tuple[int, int]:
+def evictable_and_garbage_tokens(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> tuple[int, int]:
     """(tokens of the bodies that may be evicted now, tokens that evicting proven garbage alone would free). O(slots).
 
     Roots and protected bodies are in neither.

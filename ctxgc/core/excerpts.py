@@ -117,7 +117,7 @@ class Packer:
         self._add_lines(source, fitting)
         return fitting.count
 
-    def take_beginning(self, source: ExcerptSource, line: DataLine) -> bool:
+    def take_line_beginning(self, source: ExcerptSource, line: DataLine) -> bool:
         """Take as much of a line's beginning as fits, in halves; whether any of it is taken."""
         text = line.text[: CHARS_PER_TOKEN * max(self.room, 0)]
         while len(text) >= PART_CHARS_MIN:
@@ -183,12 +183,12 @@ class Packer:
         self._shown.update(filter(None, (distinctive_part(line.text) for line in fitting.lines)))
 
 
-def number_lines(lines: Sequence[str], span: LineRange) -> list[DataLine]:
+def data_lines_in_range(lines: Sequence[str], span: LineRange) -> list[DataLine]:
     """The lines of a range, whole."""
     return [DataLine(number, lines[number - 1]) for number in range(span.first, min(span.last, len(lines)) + 1)]
 
 
-def shorten_line(line: DataLine, words: Iterable[str] = ()) -> DataLine:
+def cut_long_line(line: DataLine, words: Iterable[str] = ()) -> DataLine:
     """A line, or of a long line the part around the longest word that it has, or its beginning."""
     if len(line.text) <= LINE_CHARS_MAX:
         return line
@@ -214,7 +214,7 @@ def pack_matches(packer: Packer, sources: Sequence[ExcerptSource], words: Sequen
         best, *further[source.key] = matching_ranges(source.lines, words) or [head]
         left_out += not _pack_range(packer, source, best, words)
     for choice in list(packer.choices.values()):
-        if not _pack_whole(packer, choice):
+        if not _pack_rest_of_source(packer, choice):
             for span in further[choice.source.key]:
                 _pack_range(packer, choice.source, span, words)
     return left_out
@@ -222,10 +222,10 @@ def pack_matches(packer: Packer, sources: Sequence[ExcerptSource], words: Sequen
 
 def lines_of_source(source: ExcerptSource) -> list[DataLine]:
     """Every line of a source, whole."""
-    return number_lines(source.lines, LineRange(1, len(source.lines)))
+    return data_lines_in_range(source.lines, LineRange(1, len(source.lines)))
 
 
-def _pack_whole(packer: Packer, choice: ChosenLines) -> bool:
+def _pack_rest_of_source(packer: Packer, choice: ChosenLines) -> bool:
     """Pack the rest of a source, unless that does not fit, or the frame holds most of it from other sources."""
     source = choice.source
     if source.tokens - choice.tokens > packer.room:
@@ -239,7 +239,7 @@ def _pack_range(packer: Packer, source: ExcerptSource, span: LineRange, words: S
 
     True for a range that the frame holds already.
     """
-    lines = [shorten_line(line, words) for line in number_lines(source.lines, span)]
+    lines = [cut_long_line(line, words) for line in data_lines_in_range(source.lines, span)]
     if not lines or packer.repeated_share(lines) == 1:
         return True
     may_fit = sum(len(line.text) for line in lines) <= CHARS_PER_TOKEN * packer.room
@@ -250,7 +250,7 @@ def _pack_range(packer: Packer, source: ExcerptSource, span: LineRange, words: S
     return (
         packer.take_all_lines(source, near)
         or packer.take_all_lines(source, [lines[at]])
-        or packer.take_beginning(source, lines[at])
+        or packer.take_line_beginning(source, lines[at])
     )
 
 
@@ -259,9 +259,9 @@ def pack_lines(packer: Packer, source: ExcerptSource, span: LineRange) -> int:
 
     0 where every line of the range is in the frame whole.
     """
-    lines = number_lines(source.lines, span)
+    lines = data_lines_in_range(source.lines, span)
     taken = packer.take_first_lines(source, lines)
-    if not taken and lines and packer.take_beginning(source, lines[0]):
+    if not taken and lines and packer.take_line_beginning(source, lines[0]):
         taken = 1
     return lines[taken].number if taken < len(lines) else 0
 
@@ -270,11 +270,11 @@ def pack_neighbours(
     packer: Packer, source: ExcerptSource, before: Sequence[ExcerptSource], after: Sequence[ExcerptSource]
 ) -> int:
     """Pack a segment and its neighbours, the nearest first, each as far as it fits; how many neighbours did not fit."""
-    packer.take_first_lines(source, map(shorten_line, lines_of_source(source)), room=packer.room // 2)
+    packer.take_first_lines(source, map(cut_long_line, lines_of_source(source)), room=packer.room // 2)
     left_out = 0
     for neighbour in [one for pair in zip_longest(before, after) for one in pair if one is not None]:
         has_room = packer.room >= EXCERPT_TOKENS_MIN
-        lines = map(shorten_line, lines_of_source(neighbour)) if has_room else ()
+        lines = map(cut_long_line, lines_of_source(neighbour)) if has_room else ()
         is_taken = packer.take_first_lines(neighbour, lines, room=packer.budget_tokens // NEIGHBOUR_SHARE)
         left_out += not is_taken and bool(neighbour.lines)
     return left_out

@@ -66,7 +66,7 @@ def render_frame(blocks: Iterable[Block]) -> str:
 
 def render_header(title: str, facts: Sequence[str]) -> str:
     """A block's header. No fact can end the header's bracket or its line."""
-    return f"[ctxgc {title}: {' · '.join(filter(None, map(clean_fact, facts)))}]"
+    return f"[ctxgc {title}: {' · '.join(filter(None, map(clean_header_part, facts)))}]"
 
 
 def render_line(line: DataLine) -> str:
@@ -83,7 +83,7 @@ def blank_frames(text: str) -> str:
     return text
 
 
-def is_note(text: str) -> bool:
+def is_frame_alone(text: str) -> bool:
     """Whether a text is a frame and sentences of ours behind the frame, and nothing else: a note in a host's list."""
     head, *lines = text.rstrip("\n").split("\n")
     if head != HEAD or END not in lines:
@@ -93,7 +93,7 @@ def is_note(text: str) -> bool:
     return is_framed and all(line.startswith("[ctxgc: ") for line in lines[ends_at + 1 :])
 
 
-def clean_fact(text: str) -> str:
+def clean_header_part(text: str) -> str:
     """A fact on one line, with round brackets only, and without the dot that parts facts."""
     kept = escape_control_chars(text[: 2 * FACT_CHARS_MAX])
     kept = kept if len(kept) <= FACT_CHARS_MAX else kept[: FACT_CHARS_MAX - 1] + "…"

@@ -21,7 +21,7 @@ import re
 from ctxgc.core.heap import EVICTED, PENDING, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, conflict_base, content_digest, text_bytes
+from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, conflict_base_id, content_digest, text_bytes
 
 REASONS = (
     "duplicate",
@@ -54,15 +54,15 @@ class GarbageIndex:
         self._failed: dict[tuple[str, str, str], list[int]] = {}
         self._plans: dict[str, int] = {}
 
-    def find_proofs(self, slot: int, segment: Segment) -> SlotProofs:
+    def prove_garbage(self, slot: int, segment: Segment) -> SlotProofs:
         """Proofs that the tool call in `slot` brings, older slots first. Call before the paths are recorded.
 
         A conflicting content stands in no window: a proof by such a content would not hold, and would keep a later
         proof out. Of a segment without content all proofs but duplicates and emptiness are found.
         """
-        if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or conflict_base(segment.id):
+        if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or conflict_base_id(segment.id):
             return []
-        proofs = self.find_duplicate(slot, segment) + self._superseded_plans(slot, segment)
+        proofs = self.prove_duplicate(slot, segment) + self._prove_superseded_plan(slot, segment)
         if _is_empty_result(segment):
             proofs.append((slot, Proof("empty", -1)))
         if segment.status is Status.ERROR:
@@ -75,24 +75,24 @@ class GarbageIndex:
         facts = segment.facts
         for use in segment.paths:
             if use.access is Access.READ and facts.is_pure_read and not facts.is_cut:
-                proofs += self._superseded_by_read(slot, use)
+                proofs += self._prove_superseded_by_read(slot, use)
             elif use.access is Access.WRITE and facts.is_pure_write:
-                proofs += self._superseded_by_write(slot, use)
+                proofs += self._prove_superseded_by_write(slot, use)
         reads = sum(use.access is Access.READ for use in segment.paths)
         if reads and facts.is_pure_read:
             self._unread_parts[slot] = reads
         return sorted(entry for entry in proofs if entry[0] < slot or entry[1].by == -1)
 
-    def find_duplicate(self, slot: int, segment: Segment) -> SlotProofs:
+    def prove_duplicate(self, slot: int, segment: Segment) -> SlotProofs:
         """The older tool call with the same call and result, if there is one; records this call."""
-        if not segment.body or conflict_base(segment.id):
+        if not segment.body or conflict_base_id(segment.id):
             return []
         call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)
         key = content_digest(call, segment.body)
         old, self._likeness[key] = self._likeness.get(key, slot), slot
         return [(old, Proof("duplicate", slot))] if old < slot else []
 
-    def _superseded_plans(self, slot: int, segment: Segment) -> SlotProofs:
+    def _prove_superseded_plan(self, slot: int, segment: Segment) -> SlotProofs:
         if not segment.facts.is_plan or segment.status is Status.ERROR:
             return []
         # A todo list follows from a plan, it does not replace it: each tool has its own newest.
@@ -100,9 +100,9 @@ class GarbageIndex:
         self._plans[segment.tool] = max(slot, old)
         return [(old, Proof("superseded_plan", slot))] if 0 <= old < slot else []
 
-    def _superseded_by_read(self, slot: int, use: PathUse) -> SlotProofs:
+    def _prove_superseded_by_read(self, slot: int, use: PathUse) -> SlotProofs:
         proofs: SlotProofs = []
-        for old, reason in self._paths.superseded_reads(use, slot):
+        for old, reason in self._paths.take_superseded_reads(use, slot):
             parts = self._unread_parts.get(old)
             if parts == 1:
                 del self._unread_parts[old]
@@ -115,7 +115,7 @@ class GarbageIndex:
             proofs.append((written, Proof("superseded_write", slot)))
         return proofs
 
-    def _superseded_by_write(self, slot: int, use: PathUse) -> SlotProofs:
+    def _prove_superseded_by_write(self, slot: int, use: PathUse) -> SlotProofs:
         old, self._written[use.path] = self._written.get(use.path, slot), slot
         return [(old, Proof("superseded_write", slot))] if old < slot else []
 

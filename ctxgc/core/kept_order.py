@@ -1,7 +1,7 @@
 """The first victims of a large heap, by cells that are kept from plan to plan: those that a full sort would name.
 
     candidates outside of the cells ──proof holds──▶ cells of garbage ──first_garbage──▶ the cheapest to have back
-                                    ──no proof────▶ cells by turns   ──first_cold─────▶ the coldest
+                                    ──no proof────▶ cells by turns   ──first_cold_bodies─────▶ the coldest
                                     ──proof does not hold now: ranked along, and stays outside
 
 Whether a proof holds changes with time and with departures. So a body with a proof never stands among the cold, and a
@@ -27,14 +27,14 @@ DEEP_PART = 2.5
 """A plan that frees more than one part in so many of all bodies is deep: there a sort of all is as fast."""
 
 
-def is_kept_order_worth(heap: Heap, candidates: bytes | bytearray, tokens: int) -> bool:
+def is_kept_order_faster(heap: Heap, candidates: bytes | bytearray, tokens: int) -> bool:
     """Whether cells find the first victims, which free so many tokens, faster than a sort of all does."""
     return DEEP_PART * tokens <= heap.evictable_tokens and candidates.count(1) >= CANDIDATES_MIN
 
 
 def first_garbage(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Rules, tokens: int) -> RankedBodies:
     """The first of `rank_garbage` that free so many tokens, or all; `candidates` stays as it is."""
-    cells, _ = _cells_of(heap, candidates, now, rules)
+    cells, _ = _fill_cells(heap, candidates, now, rules)
     proven: Mask
     if SHALLOW_PART * tokens < heap.evictable_tokens:
         proven = _HoldingProofs(heap, candidates, now, rules)
@@ -42,14 +42,14 @@ def first_garbage(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Ru
         proven = bytearray(len(heap))
         for slot in garbage_slots(heap, candidates, now, rules):
             proven[slot] = 1
-    return cells.lowest(None, Wanted(proven, max(rules.min_gain_tokens, 1), tokens))
+    return cells.rank_lowest_bodies(None, Wanted(proven, max(rules.min_gain_tokens, 1), tokens))
 
 
-def first_cold(
+def first_cold_bodies(
     heap: Heap, candidates: bytes | bytearray, liveness: bytes | bytearray, now: Now, rules: Rules, tokens: int
 ) -> RankedBodies:
-    """The first of `rank_cold` that free so many tokens, or all. Call once `first_garbage` has named all garbage."""
-    cells, loose = _cells_of(heap, candidates, now, rules)
+    """The first of `rank_unproven_bodies` that free so many tokens, or all. Call once no garbage is left."""
+    cells, loose = _fill_cells(heap, candidates, now, rules)
     weights, last = heap.weights, heap.last_turn
     terms = KeyTerms(
         classes=liveness_terms(weights),
@@ -57,7 +57,7 @@ def first_cold(
         ages=turn_terms(weights.age, now.turn, last),
         idles=turn_terms(weights.idle, now.turn, last),
     )
-    return cells.lowest(terms, Wanted(candidates, max(rules.min_gain_tokens, 1), tokens), loose)
+    return cells.rank_lowest_bodies(terms, Wanted(candidates, max(rules.min_gain_tokens, 1), tokens), loose)
 
 
 class _HoldingProofs:
@@ -74,13 +74,13 @@ class _HoldingProofs:
         return 1 if holds else 0
 
 
-def _cells_of(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Rules) -> tuple[Cells, list[int]]:
+def _fill_cells(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Rules) -> tuple[Cells, list[int]]:
     """(the heap's cells with every candidate inside but the loose ones, the loose ones): O(slots) the first time."""
     cold: list[int] = []
     garbage: list[int] = []
     loose: list[int] = []
     proofs = heap.proofs
-    for slot in heap.cells.outside(candidates):
+    for slot in heap.cells.slots_outside(candidates):
         if slot not in proofs:
             cold.append(slot)
         else:

@@ -90,7 +90,7 @@ def _is_word_at(text: str, at: int, word: str) -> bool:
     return is_start and (len(word) > WORD_CHARS_WHOLE or end == len(text) or not text[end].isalnum())
 
 
-def ranges_of_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[LineRange]:
+def ranges_around_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[LineRange]:
     """The ranges in which a text has any of these lines, in order of the text; a line that tells little is no line.
 
     Without such a line, the ranges of the rarest wanted line that is a part of lines.

@@ -28,7 +28,7 @@ _IS_NAMING = filter_table(lambda kind: kind in NAMING_EDGES)
 _IS_PINNED = filter_table(lambda flags: bool(flags & PINNED))
 
 
-def find_live(heap: Heap, roots: bytes | bytearray) -> bytearray:
+def live_mask(heap: Heap, roots: bytes | bytearray) -> bytearray:
     """1 for each live slot; a root's is of no account. O(slots) at C speed + O(pins + given references)."""
     live = bytearray(len(heap)) if not heap.given else mark(heap.given, roots)
     for slot in mask_positions(heap.flags.translate(_IS_PINNED)):
@@ -46,7 +46,7 @@ def find_liveness(heap: Heap, paths: PathIndex, roots: bytes | bytearray) -> byt
     for slot in compress(range(len(heap)), roots):
         for target in named_targets(heap, slot):
             liveness[target] |= NAMED
-    for slot in mask_positions(find_live(heap, roots)):
+    for slot in mask_positions(live_mask(heap, roots)):
         liveness[slot] |= LIVE
     return liveness
 
@@ -56,7 +56,7 @@ def named_targets(heap: Heap, slot: int) -> Iterator[int]:
     return compress(heap.refs[slot], heap.ref_kinds[slot].translate(_IS_NAMING))
 
 
-def namer_of(heap: Heap, roots: bytes | bytearray, slot: int) -> int:
+def newest_naming_root(heap: Heap, roots: bytes | bytearray, slot: int) -> int:
     """The newest root that names a slot; -1 without such a root. O(roots + their references)."""
     for root in sorted(compress(range(len(heap)), roots), reverse=True):
         if root > slot and slot in named_targets(heap, root):

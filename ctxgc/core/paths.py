@@ -71,18 +71,18 @@ class ReadLines(NamedTuple):
     slot: int
 
 
-def shows_lines(use: SlotUse | PathUse) -> bool:
+def is_view(use: SlotUse | PathUse) -> bool:
     """Whether a use is known to show the lines of its range: an edit without a range says nothing of lines."""
     if use.access is Access.EDIT:
         return use.last_line < LINE_MAX
     return use.access is not Access.MENTION
 
 
-def _overlaps(use: SlotUse, first: int, last: int) -> bool:
+def _has_line_in_range(use: SlotUse, first: int, last: int) -> bool:
     return use.first_line <= last and first <= use.last_line
 
 
-def _is_partial_read(use: PathUse, old: ReadLines) -> bool:
+def _is_half_covered(use: PathUse, old: ReadLines) -> bool:
     shared = min(use.last_line, old.last) - max(use.first_line, old.first) + 1
     return old.last < LINE_MAX and 2 * shared >= old.last - old.first + 1
 
@@ -106,13 +106,13 @@ class PathHistory:
     newest_view_slot: int = -1
     """Newest slot that showed a line."""
 
-    def show(self, use: SlotUse) -> list[tuple[int, int]]:
+    def record_view(self, use: SlotUse) -> list[tuple[int, int]]:
         """Take a use for the newest view of its lines, but for those that a later slot shows.
 
         The changes of how many ranges and edits each slot shows, as (slot, change). O(log ranges + changes).
         """
         slot, first, last = use.slot, use.first_line, use.last_line
-        if not shows_lines(use):
+        if not is_view(use):
             if slot < self.newest_view_slot:
                 return []
             self.unseen_edits.append(slot)
@@ -120,7 +120,7 @@ class PathHistory:
         changes = [(edit, -1) for edit in self.unseen_edits if edit < slot]
         self.unseen_edits = [edit for edit in self.unseen_edits if edit >= slot]
         self.newest_view_slot = max(self.newest_view_slot, slot)
-        start, end = self._overlapping(first, last)
+        start, end = self._overlapping_view_bounds(first, last)
         kept: list[ReadLines] = []
         at = first
         for view in self.views[start:end]:
@@ -136,7 +136,7 @@ class PathHistory:
         self.views[start:end] = sorted(kept)
         return changes
 
-    def _overlapping(self, first: int, last: int) -> tuple[int, int]:
+    def _overlapping_view_bounds(self, first: int, last: int) -> tuple[int, int]:
         """The part of `views` with a line of the range."""
         start = bisect_left(self.views, (first, -1, -1))
         start -= start > 0 and self.views[start - 1].last >= first
@@ -144,17 +144,17 @@ class PathHistory:
 
     def newest_view_of(self, first: int, last: int, before: int) -> int:
         """The newest slot older than `before` that shows a line of the range; -1 without such a slot."""
-        start, end = self._overlapping(first, last)
+        start, end = self._overlapping_view_bounds(first, last)
         slots = [view.slot for view in self.views[start:end]]
         if not slots or max(slots) < before:
             return max(slots, default=-1)
         for use in reversed(self.uses):  # A later slot shows some of the lines: an older one may have, too.
-            if use.slot < before and shows_lines(use) and _overlaps(use, first, last):
+            if use.slot < before and is_view(use) and _has_line_in_range(use, first, last):
                 return use.slot
         return -1
 
     def drop_slot(self, slot: int) -> list[tuple[int, int]]:
-        """Forget what a slot shows; the changes, as of `show`. O(ranges)."""
+        """Forget what a slot shows; the changes, as of `record_view`. O(ranges)."""
         changes = [(slot, -1) for view in self.views if view.slot == slot]
         changes += [(slot, -1) for edit in self.unseen_edits if edit == slot]
         self.views = [view for view in self.views if view.slot != slot]
@@ -187,7 +187,7 @@ class PathIndex:
         """
         namings = {slot: 0}
         for path in dict.fromkeys(use.path for use in uses):
-            namers = self._history_of(path).namers
+            namers = self._ensure_history(path).namers
             at = bisect_left(namers, slot)
             namers.insert(at, slot)
             del namers[USES_PER_PATH_MAX:]
@@ -196,12 +196,16 @@ class PathIndex:
                 namings[namers[number]] = max(namings.get(namers[number], 0), number)
         return namings
 
-    def newest_holder(self, use: PathUse, before: int) -> int:
+    def newest_use_slot(self, use: PathUse, before: int) -> int:
         """The newest slot older than `before` that touched a line of the range, an edit any line of its file; -1
         without such a slot."""
         history = self.histories.get(use.path)
         for old in reversed(history.uses) if history else ():
-            if old.slot < before and _overlaps(old, use.first_line, use.last_line) and old.access is not Access.MENTION:
+            if (
+                old.slot < before
+                and _has_line_in_range(old, use.first_line, use.last_line)
+                and old.access is not Access.MENTION
+            ):
                 return old.slot
         return -1
 
@@ -211,15 +215,15 @@ class PathIndex:
         history = self.histories.get(use.path)
         return history.newest_view_of(use.first_line, use.last_line, before) if history else -1
 
-    def lines_of_current(self, slot: int) -> list[tuple[str, int, int]]:
+    def current_ranges(self, slot: int) -> list[tuple[str, int, int]]:
         """(path, first line, last line) of each range that a slot is the newest view of. O(ranges)."""
         return [(path, v.first, v.last) for path, of in self.histories.items() for v in of.views if v.slot == slot]
 
-    def unseen_edits_of(self, slot: int) -> list[str]:
+    def files_with_unseen_edits(self, slot: int) -> list[str]:
         """The files that a slot edited, and that no later view shows. O(edits)."""
         return [path for path, history in self.histories.items() if slot in history.unseen_edits]
 
-    def move_slots(self, slots: Iterable[int], *, is_outside: bool) -> None:
+    def set_slots_outside(self, slots: Iterable[int], *, is_outside: bool) -> None:
         """Slots leave the window for good, or return: a view outside of the window shows nothing. O(uses)."""
         moved = set(slots)
         if is_outside:
@@ -228,13 +232,13 @@ class PathIndex:
             self._outside -= moved
         for history in self.histories.values():
             if any(use.slot in moved for use in history.uses):
-                self._count([(slot, -1) for slot in history.current_slots()])
+                self._update_current_counts([(slot, -1) for slot in history.current_slots()])
                 history.views, history.unseen_edits, history.newest_view_slot = [], [], -1
                 for use in history.uses:
                     if use.access is not Access.MENTION and use.slot not in self._outside:
-                        self._count(history.show(use))
+                        self._update_current_counts(history.record_view(use))
 
-    def _count(self, changes: Iterable[tuple[int, int]]) -> None:
+    def _update_current_counts(self, changes: Iterable[tuple[int, int]]) -> None:
         current = self.current
         for slot, change in changes:
             count = current.get(slot, 0) + change
@@ -243,7 +247,7 @@ class PathIndex:
             else:
                 current.pop(slot, None)
 
-    def superseded_reads(self, use: PathUse, slot: int) -> list[tuple[int, str]]:
+    def take_superseded_reads(self, use: PathUse, slot: int) -> list[tuple[int, str]]:
         """Older reads of the path that this read makes useless, with why; they leave the uncovered set.
 
         A read whose lines are all shown again is `superseded_read`. If the file was changed in between, lines may have
@@ -261,7 +265,7 @@ class PathIndex:
                 continue
             if use.first_line <= old.first and old.last <= use.last_line:
                 slots.append((old.slot, "superseded_read"))
-            elif old.slot < changed and _is_partial_read(use, old):
+            elif old.slot < changed and _is_half_covered(use, old):
                 slots.append((old.slot, "stale_read"))
             else:
                 continue
@@ -270,18 +274,18 @@ class PathIndex:
 
     def record_use(self, use: PathUse, slot: int, turn: int, *, is_outside: bool = False) -> None:
         """Record a use, of a slot in the window or outside. O(log uses + ranges of the path)."""
-        history = self._history_of(use.path)
+        history = self._ensure_history(use.path)
         history.touched_turn = max(history.touched_turn, turn)
         new = SlotUse(slot, use.access, use.first_line, use.last_line)
         insort(history.uses, new, key=lambda other: other.slot)  # A call that completes late may be older.
         if is_outside:
             self._outside.add(slot)
         elif use.access is not Access.MENTION:
-            self._count(history.show(new))
+            self._update_current_counts(history.record_view(new))
         if len(history.uses) > USES_PER_PATH_MAX:
             dropped = history.uses.pop(0)
             history.uncovered.discard(ReadLines(dropped.first_line, dropped.last_line, dropped.slot))
-            self._count(history.drop_slot(dropped.slot))
+            self._update_current_counts(history.drop_slot(dropped.slot))
         if use.access is Access.READ:
             entry = ReadLines(use.first_line, use.last_line, slot)
             if entry not in history.uncovered:
@@ -289,7 +293,7 @@ class PathIndex:
         elif use.access is not Access.MENTION:
             history.last_change = max(history.last_change, slot)
 
-    def _history_of(self, path: str) -> PathHistory:
+    def _ensure_history(self, path: str) -> PathHistory:
         history = self.histories.get(path)
         if history is None:
             history = self.histories[path] = PathHistory()
@@ -299,13 +303,13 @@ class PathIndex:
         return history
 
     def _drop_history(self, path: str) -> None:
-        self._count([(slot, -1) for slot in self.histories.pop(path).current_slots()])
+        self._update_current_counts([(slot, -1) for slot in self.histories.pop(path).current_slots()])
         name = path.rpartition("/")[2]
         self._by_name[name].remove(path)
         if not self._by_name[name]:
             del self._by_name[name]
 
-    def path_of(self, words: str) -> str:
+    def known_path(self, words: str) -> str:
         """The known path that a path in a text stands for: the same path, or the one whose end is named, or whose last
         part is; empty where no known path matches, or several do. O(paths of the name), up to a bound."""
         words = canonical_path(_RELATIVE.sub("", words)).replace("\\", "/")

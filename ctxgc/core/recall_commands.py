@@ -24,8 +24,10 @@ def recalled_slots(refs: Iterable[tuple[int, int]]) -> list[int]:
     return [target for target, kind in refs if kind == EdgeKind.RECALLS]
 
 
-def recall_source(heap: Heap, slot: int) -> int:
+def original_slot(heap: Heap, slot: int) -> int:
     """The slot with the content that a slot shows: the slot itself, or the recalled slot. O(recalls of recalls)."""
-    while targets := [target for target in recalled_slots(heap.edges_of(slot)) if heap.state[target] != FORGOTTEN]:
+    while targets := [
+        target for target in recalled_slots(heap.refs_with_kinds(slot)) if heap.state[target] != FORGOTTEN
+    ]:
         slot = targets[0]
     return slot

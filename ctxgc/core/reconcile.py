@@ -11,8 +11,8 @@
     no such id          a segment              depart, with the reason
 
 Every reader of a host's list asks this function: `window.sync`, `messages.collect`, and a feed of a transcript. A list
-speaks of contents by id; where a list's ids are only names, `ids_by_content` finds the session's own ids first.
-Reconciliation reads the heap and changes no state, so the same arguments give the same transitions.
+speaks of contents by id; where a list's ids are only names, `session_ids_of_contents` finds the session's own ids
+first. Reconciliation reads the heap and changes no state, so the same arguments give the same transitions.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class Content(NamedTuple):
     pending_stamp: Stamp | None = None
 
 
-def ids_by_content(
+def session_ids_of_contents(
     contents: Sequence[Content], heap: Heap, stamp_of: Callable[[int], Stamp], reserved: Collection[str] = ()
 ) -> list[str]:
     """The session's id of each content, every id at most once; never a `reserved` id.

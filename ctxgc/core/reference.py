@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.segment import LINE_MAX, Access, EdgeKind, Kind, PathUse, Segment, Status
 
@@ -90,7 +90,7 @@ def code_words(text: str) -> list[str]:
     return words
 
 
-def source_lines(text: str) -> list[str]:
+def quotable_lines(text: str) -> list[str]:
     """Distinct lines as an edit would quote them: without line numbers and outer space, 8 characters or more."""
     stripped = (_LINE_NUMBER.sub("", line).strip() for line in text[:TEXT_CHARS_MAX].splitlines())
     return list(dict.fromkeys(line for line in stripped if len(line) >= LINE_CHARS_MIN))
@@ -155,85 +155,89 @@ class ReferenceIndex:
         """References of a segment that takes `slot`, without duplicates, at most `EDGES_PER_KIND_MAX` of a derived
         kind.
 
-        `recalled` is the slot that the segment recalled, if any. Reads the index only; `add_facts` and `add_text`
+        `recalled` is the slot that the segment recalled, if any. Reads the index only; `add_paths` and `add_words`
         record the segment afterwards. O(text, words and paths of the segment).
         """
         refs: list[Ref] = [(target, EdgeKind.GIVEN) for target in given if target < slot]
         if 0 <= recalled < slot:
             refs.append((recalled, EdgeKind.RECALLS))
         for use in segment.paths:
-            holder = self.paths.newest_holder(use, slot) if use.access is not Access.MENTION else -1
+            holder = self.paths.newest_use_slot(use, slot) if use.access is not Access.MENTION else -1
             if holder >= 0:
                 refs.append((holder, EdgeKind.REPLACES))
         if segment.kind is Kind.PLAN or segment.facts.is_plan:
-            refs += self._limited(self._plan_items(slot, segment), EdgeKind.PLAN_ITEM)
+            refs += self._references_of_kind(self._plan_item_slots(slot, segment), EdgeKind.PLAN_ITEM)
         elif segment.kind in _SPEAKING:
-            refs += self._limited(self._spoken_files(slot, segment), EdgeKind.PATH_SPOKEN)
-            refs += self._limited(self._definers_of(slot, segment), EdgeKind.DEFINITION)
+            refs += self._references_of_kind(self._spoken_file_slots(slot, segment), EdgeKind.PATH_SPOKEN)
+            refs += self._references_of_kind(self._defining_slots(slot, segment), EdgeKind.DEFINITION)
         if segment.kind is Kind.TOOL_CALL:
-            refs += self._limited(self._shown_lines(slot, segment), EdgeKind.PATH_LINE)
+            refs += self._references_of_kind(self._named_line_slots(slot, segment), EdgeKind.PATH_LINE)
         return [ref for ref in dict.fromkeys(refs) if ref[0] != slot]
 
-    def _limited(self, targets: Iterable[int], kind: EdgeKind) -> list[Ref]:
+    def _references_of_kind(self, targets: Iterable[int], kind: EdgeKind) -> list[Ref]:
         distinct = dict.fromkeys(target for target in targets if target >= 0)
         return [(target, kind) for target in islice(distinct, EDGES_PER_KIND_MAX)]
 
-    def _spoken_files(self, slot: int, segment: Segment) -> Iterator[int]:
+    def _spoken_file_slots(self, slot: int, segment: Segment) -> Iterator[int]:
         """The newest segments of the files that a segment speaks of, but for the files of the call itself."""
         own = {use.path for use in segment.paths}
-        for words in dict.fromkeys(named_files(self._spoken_of(segment)[0])):
-            path = self.paths.path_of(words)
+        for words in dict.fromkeys(named_files(self._spoken_text_and_words(segment)[0])):
+            path = self.paths.known_path(words)
             if path and path not in own:
-                yield self.paths.newest_holder(PathUse(path, Access.READ, 1, LINE_MAX), slot)
+                yield self.paths.newest_use_slot(PathUse(path, Access.READ, 1, LINE_MAX), slot)
 
-    def _shown_lines(self, slot: int, segment: Segment) -> Iterator[int]:
+    def _named_line_slots(self, slot: int, segment: Segment) -> Iterator[int]:
         """The newest views of the lines that a call's result names."""
         for piece in segment.body:
             for words, line in dict.fromkeys(named_lines(piece.text)) if piece.name == "result" else ():
-                path = self.paths.path_of(words)
+                path = self.paths.known_path(words)
                 if path and 0 < line <= LINE_MAX:
                     yield self.paths.newest_view(PathUse(path, Access.READ, line, line), slot)
 
-    def _plan_items(self, slot: int, segment: Segment) -> Iterator[int]:
-        yield from self._spoken_files(slot, segment)
-        votes = Counter(self._newest_holder(self._definers, word, slot) for word in self._spoken_of(segment)[1])
+    def _plan_item_slots(self, slot: int, segment: Segment) -> Iterator[int]:
+        yield from self._spoken_file_slots(slot, segment)
+        votes = Counter(
+            self._newest_slot_with_word(self._definers, word, slot) for word in self._spoken_text_and_words(segment)[1]
+        )
         yield from sorted((h for h, count in votes.items() if count >= PLAN_WORDS_MIN), key=lambda h: (-votes[h], -h))
 
-    def _definers_of(self, slot: int, segment: Segment) -> Iterator[int]:
-        votes = Counter(self._newest_holder(self._definers, word, slot) for word in self._spoken_of(segment)[1])
+    def _defining_slots(self, slot: int, segment: Segment) -> Iterator[int]:
+        votes = Counter(
+            self._newest_slot_with_word(self._definers, word, slot) for word in self._spoken_text_and_words(segment)[1]
+        )
         yield from sorted(votes, key=lambda holder: (-votes[holder], -holder))
 
     @staticmethod
-    def _newest_holder(table: dict[int, tuple[int, ...] | int], word: str, before: int) -> int:
+    def _newest_slot_with_word(table: dict[int, tuple[int, ...] | int], word: str, before: int) -> int:
         """The newest slot under a rare word, older than `before`; -1 without such a slot."""
         holders = table.get(hash(word), ())
         return max((h for h in holders if h < before), default=-1) if isinstance(holders, tuple) else -1
 
-    def holders_of(self, word: str) -> list[int]:
+    def slots_with_word(self, word: str) -> list[int]:
         """The slots that hold a rare code word, ascending; none of a common word, or in an index without words."""
         holders = self._words.get(hash(word))
         return sorted(holders) if isinstance(holders, tuple) else []
 
-    def add_facts(self, slot: int, segment: Segment, *, is_outside: bool = False) -> None:
+    def add_paths(self, slot: int, segment: Segment, *, is_outside: bool = False) -> None:
         """Record the paths of the segment in `slot`, in the window or outside. Needs no content."""
         for use in segment.paths:
             # A call that failed shows no lines and changes none, or at least nobody knows which.
             known = use._replace(access=Access.MENTION) if segment.status is Status.ERROR else use
             self.paths.record_use(known, slot, segment.born_turn, is_outside=is_outside)
 
-    def add_text(self, slot: int, segment: Segment) -> None:
+    def add_words(self, slot: int, segment: Segment) -> None:
         """Record the words that the segment in `slot` defines, and holds. Twice is as good as once."""
         if self._has_words:
             results = "\n".join(piece.text for piece in segment.body if piece.name == "result")
-            _add_holder(self._words, slot, [*self._spoken_of(segment)[1], *code_words(results)])
-            drop_oldest(self._words, WORDS_MAX)
+            _add_slot_under_words(self._words, slot, [*self._spoken_text_and_words(segment)[1], *code_words(results)])
+            drop_oldest_entries(self._words, WORDS_MAX)
         # What an edit replaced is what it needed, not what it defines.
         texts = [piece.text for piece in segment.body if ".old" not in piece.name]
-        _add_holder(self._definers, slot, [word for text in texts for word in defined_words(text)])
-        drop_oldest(self._definers, DEFINITIONS_MAX)
+        _add_slot_under_words(self._definers, slot, [word for text in texts for word in defined_words(text)])
+        drop_oldest_entries(self._definers, DEFINITIONS_MAX)
         self._spoken = None, "", []  # It would keep the text.
 
-    def _spoken_of(self, segment: Segment) -> tuple[str, list[str]]:
+    def _spoken_text_and_words(self, segment: Segment) -> tuple[str, list[str]]:
         """The text that a segment speaks, and its code words."""
         known, text, words = self._spoken
         if known is not segment:
@@ -243,7 +247,7 @@ class ReferenceIndex:
         return text, words
 
 
-def _add_holder(table: dict[int, tuple[int, ...] | int], slot: int, words: Iterable[str]) -> None:
+def _add_slot_under_words(table: dict[int, tuple[int, ...] | int], slot: int, words: Iterable[str]) -> None:
     alone = (slot,)  # Most words have one holder: a tuple for all of a segment's.
     for key in map(hash, islice(dict.fromkeys(words), WORDS_PER_SEGMENT_MAX)):
         holders = table.get(key)

@@ -109,10 +109,10 @@ class FixedFacts(NamedTuple):
 
 
 _FIXED_WEIGHTS = attrgetter(*[field.name for field in fields(ReuseWeights)[:13]])
-"""`bias` to `known`: what `fixed_terms` goes with."""
+"""`bias` to `known`: what `fixed_factors` goes with."""
 
 
-def fixed_terms(facts: FixedFacts) -> tuple[float, ...]:
+def fixed_factors(facts: FixedFacts) -> tuple[float, ...]:
     """The factors of the first thirteen weights, from `bias` to `known`."""
     kind, traits, body_tokens, refs, namings = facts
     return (
@@ -134,7 +134,7 @@ def fixed_terms(facts: FixedFacts) -> tuple[float, ...]:
 
 def fixed_logit(weights: ReuseWeights, facts: FixedFacts, importance: float) -> float:
     """The part of a body's log-odds that time does not change."""
-    logit: float = sum(map(mul, _FIXED_WEIGHTS(weights), fixed_terms(facts)))
+    logit: float = sum(map(mul, _FIXED_WEIGHTS(weights), fixed_factors(facts)))
     return logit + IMPORTANCE_WEIGHT * (importance - 0.5)
 
 

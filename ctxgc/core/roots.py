@@ -70,19 +70,19 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
             break  # Nothing before it is younger, even where a host rewound or an import came in late.
         if heap.born[slot] >= oldest_recent:
             roots[slot] = roots[slot] or RECENT
-    _mark_flagged_roots(heap, roots)
-    _mark_newest_of_kind(heap, roots, rules)
-    _mark_file_roots(heap, paths, now, rules, roots)
+    _set_flagged_roots(heap, roots)
+    _set_kind_task_and_tool_roots(heap, roots, rules)
+    _set_file_roots(heap, paths, now, rules, roots)
     for slot, turn in heap.grace_until.items():
         if now.turn <= turn:
             roots[slot] = roots[slot] or RECALLED
-    _mark_targets_of_roots(heap, roots)
+    _set_pointed_roots(heap, roots)
     for slot in mask_positions(heap.state.translate(_IS_OUTSIDE)):
         roots[slot] = 0
     return roots
 
 
-def _mark_targets_of_roots(heap: Heap, roots: bytearray) -> None:
+def _set_pointed_roots(heap: Heap, roots: bytearray) -> None:
     """The targets of a root's pointers: the root's own text stands there.
 
     Most files stay under edit for long, and a few lines of a file would keep a large result for as long: these lines
@@ -100,7 +100,7 @@ def _mark_targets_of_roots(heap: Heap, roots: bytearray) -> None:
                 roots[target] = roots[target] or POINTED
 
 
-def _mark_flagged_roots(heap: Heap, roots: bytearray) -> None:
+def _set_flagged_roots(heap: Heap, roots: bytearray) -> None:
     for slot in mask_positions(heap.flags.translate(_IS_WORDED)):
         roots[slot] = USER
     for slot in mask_positions(heap.flags.translate(_IS_PENDING)):
@@ -109,7 +109,7 @@ def _mark_flagged_roots(heap: Heap, roots: bytearray) -> None:
         roots[slot] = PINS
 
 
-def _mark_newest_of_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
+def _set_kind_task_and_tool_roots(heap: Heap, roots: bytearray, rules: Rules) -> None:
     inside = heap.state.translate(_IS_INSIDE)
     summary = and_masks(inside, heap.kind.translate(_IS_SUMMARY)).rfind(1)
     if summary >= 0:
@@ -117,7 +117,7 @@ def _mark_newest_of_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
     plan = and_masks(inside, heap.kind.translate(_IS_PLAN)).rfind(1)
     if plan >= 0:
         roots[plan] = roots[plan] or PLAN
-    _mark_newest_plans(heap, inside, roots)
+    _set_plan_roots(heap, inside, roots)
     protected = {number for number, tool in enumerate(heap.tools) if tool and tool in rules.protect_tools}
     task = heap.tasks.index(rules.task) if rules.task and rules.task in heap.tasks else -1
     for slot in range(len(heap)) if protected or task >= 0 else ():
@@ -125,7 +125,7 @@ def _mark_newest_of_kind(heap: Heap, roots: bytearray, rules: Rules) -> None:
             roots[slot] = roots[slot] or (TASK if heap.task[slot] == task else PROTECTED)
 
 
-def _mark_newest_plans(heap: Heap, inside: bytes | bytearray, roots: bytearray) -> None:
+def _set_plan_roots(heap: Heap, inside: bytes | bytearray, roots: bytearray) -> None:
     """The newest successful call of each plan tool: a todo list does not replace the plan behind the list."""
     tools: set[int] = set()
     for slot in reversed(list(mask_positions(and_masks(inside, heap.flags.translate(_IS_PLAN_CALL))))):
@@ -134,7 +134,7 @@ def _mark_newest_plans(heap: Heap, inside: bytes | bytearray, roots: bytearray) 
             roots[slot] = roots[slot] or PLAN
 
 
-def _mark_file_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots: bytearray) -> None:
+def _set_file_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots: bytearray) -> None:
     for path, history in paths.histories.items():
         is_open = path in rules.open_paths
         if is_open or history.touched_turn >= now.turn - rules.file_turns:

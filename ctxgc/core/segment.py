@@ -320,7 +320,7 @@ def conflict_id(id_: str, stamp: bytes) -> str:
     return tool_call_id(f"{id_}~{stamp.hex()[:ASIDE_DIGITS]}", 1)
 
 
-def conflict_base(id_: str) -> str:
+def conflict_base_id(id_: str) -> str:
     """The id that a conflicting content came under; empty for an id that `conflict_id` did not make."""
     match = _ASIDE.fullmatch(id_) if id_.endswith("~1") else None
     return match[1] if match else ""

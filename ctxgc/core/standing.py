@@ -11,10 +11,10 @@ from __future__ import annotations
 from math import log
 from typing import NamedTuple
 
-from ctxgc.core.collector import LIVE_LAST, find_candidates, protection_of, rank_bodies
+from ctxgc.core.collector import LIVE_LAST, find_evictable_bodies, protection_of, rank_bodies
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import Heap, Now, Proof
-from ctxgc.core.liveness import NAMED, liveness_terms, namer_of
+from ctxgc.core.liveness import NAMED, liveness_terms, newest_naming_root
 from ctxgc.core.mark import path_from_root
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.reuse import ln_turns
@@ -57,7 +57,7 @@ def find_standing(heap: Heap, paths: PathIndex, slot: int, now: Now, rules: Rule
     roots = find_roots(heap, paths, now, rules)
     if roots[slot]:
         return Standing(root=ROOTS[roots[slot]], proof=garbage_proof(heap, slot, now, rules))
-    among = find_candidates(heap, paths, roots)
+    among = find_evictable_bodies(heap, paths, roots)
     liveness = among.liveness
     found, rank = Standing(protection=protection_of(heap, slot)), 0
     for group, reasons in rank_bodies(heap, among, now, rules):
@@ -70,9 +70,9 @@ def find_standing(heap: Heap, paths: PathIndex, slot: int, now: Now, rules: Rule
             )
         rank += len(group.slots)
     if found.reason == LIVE_LAST:
-        found = found._replace(path=tuple(_path_of_live(heap, roots, slot)))
+        found = found._replace(path=tuple(_path_to_live_slot(heap, roots, slot)))
     elif liveness[slot] & NAMED and found.rank and found.proof is None:
-        found = found._replace(namer=namer_of(heap, roots, slot))
+        found = found._replace(namer=newest_naming_root(heap, roots, slot))
     return found._replace(ranked=rank)
 
 
@@ -92,9 +92,9 @@ def key_terms(heap: Heap, slot: int, liveness: int, now: Now, proof: Proof | Non
     return tuple(terms)
 
 
-def _path_of_live(heap: Heap, roots: bytearray, slot: int) -> list[int]:
+def _path_to_live_slot(heap: Heap, roots: bytearray, slot: int) -> list[int]:
     given = path_from_root(lambda source: heap.given.get(source, ()), roots, slot)
     if given:
         return given
     pinned = bytearray(code == PINS for code in roots)
-    return [namer_of(heap, pinned, slot), slot]
+    return [newest_naming_root(heap, pinned, slot), slot]

@@ -65,7 +65,7 @@ def _truncate_start(text: str, chars_max: int, bytes_max: int) -> str:
     return "…" + text[1 - chars_max :].encode()[3 - bytes_max :].decode("utf-8", "ignore")
 
 
-def size_text(tokens: int) -> str:
+def compact_tokens_text(tokens: int) -> str:
     """Tokens in the tombstone's short form: `940`, `3.2k`, `41k`."""
     if tokens < 1000:
         return str(tokens)
@@ -101,7 +101,7 @@ def tombstone_affixes(address: Address, *, can_recall: bool = True) -> tuple[str
 def tombstone_words(segment: Segment, body_tokens: int) -> str:
     """The segment's own part of its tombstone: label and size."""
     label = _balance_brackets(segment_label(segment, TOMBSTONE_LABEL_BYTES_MAX))
-    return f" {label}, {size_text(body_tokens)} tokens"
+    return f" {label}, {compact_tokens_text(body_tokens)} tokens"
 
 
 def _balance_brackets(text: str) -> str:

@@ -34,7 +34,7 @@ class Trust(NamedTuple):
 
     def after_edit(self, turn: int, predicted_tokens: int, read_tokens: int, rewrite_tokens: float) -> Trust:
         """Trust once an editing request is billed. Tokens are billed tokens."""
-        if not is_contradicted(predicted_tokens, read_tokens, rewrite_tokens):
+        if not is_model_contradicted(predicted_tokens, read_tokens, rewrite_tokens):
             return Trust()
         is_refuted = read_tokens < REFUTED_PART * predicted_tokens
         misses = MISSES_MAX if is_refuted else min(self.misses + 1, MISSES_MAX)
@@ -58,6 +58,6 @@ class Trust(NamedTuple):
         return turn < self.resumes_turn
 
 
-def is_contradicted(predicted_tokens: int, read_tokens: int, rewrite_tokens: float) -> bool:
+def is_model_contradicted(predicted_tokens: int, read_tokens: int, rewrite_tokens: float) -> bool:
     """Whether a bill read too little for the model to be right. More read tokens than predicted cost nothing."""
     return predicted_tokens - read_tokens > OFF_PART * max(rewrite_tokens, 1.0)

@@ -37,7 +37,7 @@ KEYS_FORGOTTEN = 20_000
 """Made-up names, read so that a decoder's cache of names holds no other."""
 
 
-def overwrite_on_free() -> None:
+def enable_overwrite_on_free() -> None:
     """Have the C library overwrite freed chunks; a library without the setting stays as before."""
     library = _c_library()
     if library is not None and hasattr(library, "mallopt"):
@@ -50,7 +50,7 @@ def clear_function_caches(functions: Iterable[Any]) -> None:
         function.cache_clear()
 
 
-def cached_functions() -> list[Any]:
+def find_cached_functions() -> list[Any]:
     """Our functions whose results `lru_cache` keeps; of those imported so far."""
     wrapper = type(lru_cache(_c_library))
     gc.unfreeze()  # The collector lists no frozen object.
@@ -83,8 +83,8 @@ def fill_free_blocks() -> None:
 def _exhaust_free_blocks(make: Callable[[], object]) -> list[object]:
     """New blocks of a size, until none of that size was free any more."""
     blocks: list[object] = []
-    before = _process_memory_bytes()
-    while before > 0 and _process_memory_bytes() - sys.getsizeof(blocks) < before + ARENAS_A_SIZE * ARENA_BYTES:
+    before = _virtual_memory_bytes()
+    while before > 0 and _virtual_memory_bytes() - sys.getsizeof(blocks) < before + ARENAS_A_SIZE * ARENA_BYTES:
         blocks += [make() for _ in range(BLOCKS_A_LOOK)]
     return blocks
 
@@ -112,7 +112,7 @@ def _c_library() -> ctypes.CDLL | None:
         return None
 
 
-def _process_memory_bytes() -> int:
+def _virtual_memory_bytes() -> int:
     """The process's size; 0 where nobody says it, and then no block is filled."""
     try:
         with open("/proc/self/statm", "rb") as statm:

@@ -31,14 +31,14 @@ from ctxgc.config_sections import MEMORY
 from ctxgc.core.errors import CtxgcError
 from ctxgc.daemon.events import Events
 from ctxgc.daemon.feeds.watch import Watcher
-from ctxgc.daemon.freed_memory import cached_functions, overwrite_on_free
+from ctxgc.daemon.freed_memory import enable_overwrite_on_free, find_cached_functions
 from ctxgc.daemon.memory_scrub import scrub_memory_after_forgets
-from ctxgc.daemon.redact_stored import run_redaction
+from ctxgc.daemon.redact_stored import redact_stored_credentials
 from ctxgc.daemon.rpc import Limits
 from ctxgc.daemon.server.dispatch import Verbs
 from ctxgc.daemon.server.single_instance import Instance, InstanceError
 from ctxgc.daemon.server.socket_server import Server
-from ctxgc.daemon.server.systemd import listen_fds, sd_notify, watchdog_interval_s
+from ctxgc.daemon.server.systemd import inherited_sockets, sd_notify, watchdog_interval_s
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.entry_index import EntryIndexes
@@ -74,7 +74,7 @@ class Daemon:
         self._services: Services | None = None
         self._is_reload_due = False
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def spawn_task(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a task that ends with the daemon."""
         return self._tasks.create_task(work)
 
@@ -82,7 +82,7 @@ class Daemon:
         """Begin the end. Idempotent."""
         self._stopping.set()
 
-    def reload(self) -> tuple[list[str], list[str]]:
+    def reload_config(self) -> tuple[list[str], list[str]]:
         """Read the configuration again; see `Control.reload`."""
         assert self._services is not None
         fresh = load_config(self._config_file, os.environ)
@@ -106,11 +106,11 @@ class Daemon:
                 connections_max=fit_clients_to_descriptors(self.config.daemon.clients_max),
             )
             server = Server(limits=limits, events=services.events)
-            watcher = Watcher(services, self.spawn)
-            control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload)
+            watcher = Watcher(services, self.spawn_task)
+            control = Control(server, watcher, self._path, uuid.uuid4().hex, self.stop, self.reload_config)
             server.set_dispatch(Verbs(services, control, server.run_task))
             frozen = services.registry.frozen_objects
-            chores.append(asyncio.create_task(scrub_memory_after_forgets(services, cached_functions())))
+            chores.append(asyncio.create_task(scrub_memory_after_forgets(services, find_cached_functions())))
             chores.append(asyncio.create_task(frozen.collect_when_quiet(lambda: server.traffic.requests)))
             async with self._serve_sockets(server, sockets):
                 for path in self.config.watch.paths:
@@ -169,7 +169,7 @@ class Daemon:
             self._is_reload_due = True
             return
         try:
-            self.reload()
+            self.reload_config()
         except (BadConfig, CtxgcError) as error:
             print(f"ctxgcd: configuration not reloaded: {error}", file=sys.stderr)
 
@@ -199,12 +199,12 @@ async def run_daemon(
 ) -> None:
     """Run a daemon to its end, on the locks of `instances`."""
     async with asyncio.TaskGroup() as tasks:
-        renewing = tasks.create_task(_renew_locks(tuple(instances)))
+        renewing = tasks.create_task(_renew_lock_files(tuple(instances)))
         await Daemon(config, config_file, path, tasks).run(sockets)
         renewing.cancel()
 
 
-async def _renew_locks(instances: Sequence[Instance]) -> None:
+async def _renew_lock_files(instances: Sequence[Instance]) -> None:
     while True:
         await asyncio.sleep(RENEW_S)
         for instance in instances:
@@ -242,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0, 1 refused, 75 another daemon runs, 78 configuration."""
     arguments = _build_argument_parser().parse_args(argv)
     os.umask(0o077)
-    overwrite_on_free()
+    enable_overwrite_on_free()
     try:
         config = load_config(arguments.config, os.environ)
         if arguments.state_dir:
@@ -268,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _lock_and_serve(config: Config, config_file: Path | None, flag: str) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the loop heeds it, it would end us.
-    inherited = listen_fds(os.environ)
+    inherited = inherited_sockets(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
     # The state folder has one daemon, whatever socket it is reached by.
     state = Instance(str(config.daemon.lock_dir), path)
@@ -329,7 +329,7 @@ def _redact_stash(config: Config, *, is_dry: bool) -> int:
     state = Instance(str(config.daemon.lock_dir))
     try:
         counter = TokenCounter(lambda: load_ranks(os.environ))
-        print(run_redaction(_stash_path(config), counter, is_dry=is_dry))
+        print(redact_stored_credentials(_stash_path(config), counter, is_dry=is_dry))
         return 0
     finally:
         state.close()

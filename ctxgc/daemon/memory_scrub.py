@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ctxgc.core.search.lexemes import overwrite_last_word
-from ctxgc.daemon.freed_memory import cached_functions, clear_function_caches, fill_free_blocks, fill_free_chunks
+from ctxgc.daemon.freed_memory import clear_function_caches, fill_free_blocks, fill_free_chunks, find_cached_functions
 from ctxgc.daemon.services import Services
 
 SETTLE_S = 1.0
@@ -57,7 +57,7 @@ async def _scrub_memory(services: Services, functions: Sequence[Any]) -> None:
         services.has_forgotten.set()
     for empty in services.caches:
         empty()
-    clear_function_caches([*functions, *cached_functions()])
+    clear_function_caches([*functions, *find_cached_functions()])
     overwrite_last_word()
     for session in services.registry.awake_sessions:
         await session.ensure_current()  # The heap of before the forget holds names.

@@ -17,7 +17,7 @@ PROGRESS_ROWS = 10_000
 """Segments between two lines of progress."""
 
 
-def run_redaction(path: Path, counter: TokenCounter, *, is_dry: bool) -> str:
+def redact_stored_credentials(path: Path, counter: TokenCounter, *, is_dry: bool) -> str:
     """Redact the stash, or count a run's redactions; a sentence with the counts."""
     report = redact_stash(path, row_redactor(counter), _print_progress, is_dry=is_dry)
     verb = "would be redacted" if is_dry else "redacted"

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import asdict
 
-from ctxgc.core.collector import Plan, Victim, freeable_tokens
+from ctxgc.core.collector import Plan, Victim, evictable_and_garbage_tokens
 from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.collecting import Outcome
-from ctxgc.daemon.sessions.departures import count_departed
+from ctxgc.daemon.sessions.departures import count_departed_segments
 from ctxgc.daemon.sessions.elided_results import elided_lines_reply
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
@@ -77,10 +77,10 @@ def show_reply(
 ) -> ShowReply:
     """A session with its window. The journal has the newest collections, the newest first. O(segments)."""
     heap, row = session.heap, session.row
-    departed = count_departed(heap)
+    departed = count_departed_segments(heap)
     states = Counter(STATES[state] for state in heap.state)
     billed = session.billed_window_tokens(heap.resident_tokens)
-    evictable, garbage = freeable_tokens(heap, session.index.paths, session.now(), session.rules)
+    evictable, garbage = evictable_and_garbage_tokens(heap, session.reference_index.paths, session.now(), session.rules)
     return ShowReply(
         **asdict(session_reply(row)),
         segments=len(heap),
@@ -225,7 +225,7 @@ def plan_reply(
     todo = outcome.plan
     is_billed = unit == "billed"
     whole = session.billed_window_tokens if is_billed else int
-    part = session.calibration.to_billed if is_billed else int
+    part = session.calibration.to_billed_tokens if is_billed else int
     before, after, target = (whole(n) for n in (todo.before_tokens, todo.remaining_tokens, todo.target_tokens))
     protected_by = _tokens_by_protection(todo, part, session.row.hidden_tokens if is_billed else 0)
     return PlanReply(
@@ -239,7 +239,7 @@ def plan_reply(
         freed_tokens=before - after,
         evicted=len(todo.victims),
         victims=[_victim_reply(session, victim, part, labels) for victim in largest_victims(todo, limit)],
-        by_reason=_victims_by_reason(todo, part),
+        by_reason=_reason_replies(todo, part),
         protected_by=protected_by,
         held_by={HIDDEN if name == SYSTEM_AND_TOOLS else name: tokens for name, tokens in protected_by.items()},
         predicted_cost=outcome.predicted_cost * (session.calibration.ratio if is_billed else 1.0),
@@ -290,7 +290,7 @@ def largest_victims(todo: Plan, limit: int) -> list[Victim]:
     return sorted(todo.victims, key=lambda v: (-v.freed_tokens, v.slot))[:limit]
 
 
-def _victims_by_reason(todo: Plan, part: Callable[[int], int]) -> dict[str, ReasonReply]:
+def _reason_replies(todo: Plan, part: Callable[[int], int]) -> dict[str, ReasonReply]:
     freed: dict[str, list[int]] = {}
     for victim in todo.victims:
         freed.setdefault(victim.reason, []).append(victim.freed_tokens)

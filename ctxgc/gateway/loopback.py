@@ -13,6 +13,6 @@ def is_loopback_address(host: str) -> bool:
         return False
 
 
-def is_local(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
     """Whether `host` names this machine: `localhost`, or an address of the loopback."""
     return host.lower() == "localhost" or is_loopback_address(host)

@@ -29,7 +29,7 @@ from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
 from ctxgc.gateway.editing.entry import EntryEditor
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
-from ctxgc.gateway.http.listener import open_listener
+from ctxgc.gateway.http.listener import open_http_server
 from ctxgc.gateway.http.server import Proxy
 from ctxgc.gateway.http.tools_endpoint import Serve
 from ctxgc.gateway.http.upstream import Upstreams, client_session
@@ -93,11 +93,11 @@ def run_gateway(
 
     def settings() -> Settings:
         read = _config_with_address(config, host, port)
-        return settings_of(read, mode, _secret_or_empty(str(read.daemon.lock_dir)))
+        return settings_of(read, mode, _ensure_secret_or_empty(str(read.daemon.lock_dir)))
 
     config_in_force = _config_with_address(config, host, port)
     folder = str(config_in_force.daemon.lock_dir)
-    first = settings_of(config_in_force, mode, _secret_or_empty(folder))
+    first = settings_of(config_in_force, mode, _ensure_secret_or_empty(folder))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             served = open_gateway(first, DaemonClient(socket), serve_tools)
@@ -110,7 +110,7 @@ def run_gateway(
     return 0
 
 
-def _secret_or_empty(folder: str) -> str:
+def _ensure_secret_or_empty(folder: str) -> str:
     """The secret of the state folder; empty, which no request can name, where the folder cannot keep a secret."""
     try:
         return ensure_secret(folder)
@@ -139,12 +139,12 @@ async def _serve_until_signal(
             print_failure = error
             stop.set()
         with _published_pidfile(folder, url):
-            await _wait_for_stop(stop, gateway, path, settings)
+            await _watch_config_until_stop(stop, gateway, path, settings)
     if print_failure is not None:  # Out here: the task group would wrap the error.
         raise print_failure
 
 
-async def _wait_for_stop(
+async def _watch_config_until_stop(
     stop: asyncio.Event, gateway: RunningGateway, path: Path, settings: Callable[[], Settings]
 ) -> None:
     """Return at the signal to stop; meanwhile look at the configuration file."""
@@ -204,7 +204,7 @@ async def open_gateway(
             proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session), serve_tools)
             gateway.port = int(listener.getsockname()[1])
             try:
-                async with open_listener(proxy.create_app(), listener):
+                async with open_http_server(proxy.create_app(), listener):
                     yield gateway
             finally:
                 for task in background:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest_entries
 
 NOT_FOLLOWED_MAX = 64
 
@@ -76,16 +76,16 @@ class Counters:
         self.not_followed.pop(session, None)
         if reason is not None:
             self.not_followed[session] = reason.value
-            drop_oldest(self.not_followed, NOT_FOLLOWED_MAX)
+            drop_oldest_entries(self.not_followed, NOT_FOLLOWED_MAX)
 
-    def count_unedited(self, reason: Reason) -> None:
+    def count_unedited_call(self, reason: Reason) -> None:
         """Count a call that goes upstream unedited."""
         self.passed_unedited[reason.value] += 1
 
-    def recount_untouched(self, reason: Reason) -> None:
+    def recount_untouched_call(self, reason: Reason) -> None:
         """Count under its reason a call that was counted as having nothing to edit before the call was read."""
         self.untouched -= 1
-        self.count_unedited(reason)
+        self.count_unedited_call(reason)
 
     def report(self) -> dict[str, Any]:
         """Every number, in JSON's form."""

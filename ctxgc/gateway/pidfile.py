@@ -46,8 +46,8 @@ def pid_space() -> str:
 def create_pidfile(folder: str, url: str) -> int:
     """Lock a file that names this process and its address; the file's descriptor, to be kept open. Raises OSError."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    for path in _pidfiles(folder):
-        if _read_pidfile(path) is None:  # Its gateway was killed.
+    for path in _pidfile_paths(folder):
+        if _gateway_of_pidfile(path) is None:  # Its gateway was killed.
             _remove_file(path)
     scratch, path = (os.path.join(folder, f"{dot}{NAME_PREFIX}{os.getpid()}{NAME_SUFFIX}") for dot in (".", ""))
     lock = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -73,17 +73,19 @@ def running_gateways(folder: str) -> list[GatewayProcess]:
     """Gateways that serve here now, the oldest first; none where the folder cannot be read."""
     space = pid_space()
     found = [
-        gateway for gateway in map(_read_pidfile, _pidfiles(folder)) if gateway is not None and gateway.space == space
+        gateway
+        for gateway in map(_gateway_of_pidfile, _pidfile_paths(folder))
+        if gateway is not None and gateway.space == space
     ]
     return sorted(found, key=lambda gateway: gateway.since_s)
 
 
-def is_running(gateway: GatewayProcess) -> bool:
+def is_gateway_running(gateway: GatewayProcess) -> bool:
     """Whether the gateway serves still."""
-    return _read_pidfile(gateway.path) is not None
+    return _gateway_of_pidfile(gateway.path) is not None
 
 
-def _pidfiles(folder: str) -> list[str]:
+def _pidfile_paths(folder: str) -> list[str]:
     try:
         names = os.listdir(folder)
     except OSError:
@@ -91,7 +93,7 @@ def _pidfiles(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in names if name.startswith(NAME_PREFIX) and name.endswith(NAME_SUFFIX)]
 
 
-def _read_pidfile(path: str) -> GatewayProcess | None:
+def _gateway_of_pidfile(path: str) -> GatewayProcess | None:
     """The gateway that locks the file; `None` without a gateway, or for a file of another user."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

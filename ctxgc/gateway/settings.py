@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ctxgc.config import BadConfig, Config
 from ctxgc.core.pacing.pacer import PROFILE_DEFAULT, PROFILES, cache_life_s, effective_profile
-from ctxgc.gateway.loopback import is_local, is_loopback_address
+from ctxgc.gateway.loopback import is_loopback_address, is_loopback_host
 
 ANTHROPIC, OPENAI, CHATGPT = "anthropic", "openai", "chatgpt"
 
@@ -58,7 +58,7 @@ class Settings:
         own = self.modes.get(f"{agent}:{session}") or self.modes.get(f"{agent}:{session.partition('/')[0]}")
         return own or self.modes.get(agent) or self.mode
 
-    def references_of(self, agent: str) -> bool:
+    def can_edit_at_entry(self, agent: str) -> bool:
         """Whether new results of an agent may show pointers."""
         return self.references and agent not in self.agents_except
 
@@ -110,5 +110,5 @@ def refuse_own_address(name: str, url: str, port: int) -> None:
     """Refuse this gateway itself as an upstream: each request would go round for ever."""
     upstream = urlsplit(url)
     upstream_port = upstream.port or (443 if upstream.scheme == "https" else 80)
-    if upstream_port == port and is_local(upstream.hostname or ""):
+    if upstream_port == port and is_loopback_host(upstream.hostname or ""):
         raise BadConfig(f"gateway.upstream_{name}: {url} is this gateway itself; name the API behind it")

@@ -108,7 +108,7 @@ class LineClient:
         id, line = self._encode_request(method, params or {}, gives_up_at)
         self._send(line, gives_up_at)
         while True:
-            answer = self._next_answer(gives_up_at)
+            answer = self._take_next_answer(gives_up_at)
             if answer.get("id") == id or answer.get("id") is None:
                 if "result" not in answer:
                     raise _decode_failure(answer)
@@ -142,7 +142,7 @@ class LineClient:
     def _take_oldest_result(self, waiting: dict[int, Any], gives_up_at: float) -> Any:
         id = next(iter(waiting))
         while waiting[id] is UNANSWERED:
-            self._match_answer(self._next_answer(gives_up_at), waiting)
+            self._match_answer(self._take_next_answer(gives_up_at), waiting)
         return waiting.pop(id)
 
     def _match_answer(self, answer: dict[str, Any], waiting: dict[int, Any]) -> None:
@@ -164,7 +164,7 @@ class LineClient:
             try:
                 sent += connection.send(line[sent:])
             except BlockingIOError:
-                self._match_answer(self._next_answer(gives_up_at), waiting)
+                self._match_answer(self._take_next_answer(gives_up_at), waiting)
             except OSError as error:
                 raise Unreachable(f"the daemon hung up: {error.strerror or error}") from error
             if sent == len(line):
@@ -191,7 +191,7 @@ class LineClient:
         except CallFailed:
             return
 
-    def _next_answer(self, gives_up_at: float) -> dict[str, Any]:
+    def _take_next_answer(self, gives_up_at: float) -> dict[str, Any]:
         while True:
             while not self._lines:
                 self._read_lines(gives_up_at)

@@ -193,7 +193,7 @@ class Decoder:
         if self._is_first_read:
             self._is_first_read = False
             if data[0] not in TEXT_FIRST_BYTES:
-                return [self._close_stream(BadLine(WHO_WE_ARE, hint=TRY_PING))]
+                return [self._refuse_and_close(BadLine(WHO_WE_ARE, hint=TRY_PING))]
         decoded: list[ClientLine] = []
         for line in self._lines.feed(data):
             parsed = self._decode_line(line)
@@ -203,7 +203,7 @@ class Decoder:
                     return decoded
         if self._lines.is_too_long:
             text = f"a line is longer than {self._frame_bytes_max} bytes"
-            decoded.append(self._close_stream(FrameTooLarge(text, hint="send large text with segment.add_file")))
+            decoded.append(self._refuse_and_close(FrameTooLarge(text, hint="send large text with segment.add_file")))
         return decoded
 
     def _decode_line(self, line: bytes) -> ClientLine | None:
@@ -218,16 +218,16 @@ class Decoder:
     def _refuse_bad_line(self, line: bytes, error: Exception) -> Refusal:
         is_first, self._is_first_line = self._is_first_line, False
         if is_first and HTTP_LINE.match(line):
-            return self._close_stream(BadLine(WHO_WE_ARE, hint=TRY_PING))
+            return self._refuse_and_close(BadLine(WHO_WE_ARE, hint=TRY_PING))
         self._bad_lines_in_row += 1
         if self._bad_lines_in_row >= BAD_LINES_MAX:
-            return self._close_stream(
+            return self._refuse_and_close(
                 BadLine(f"{BAD_LINES_MAX} lines in a row were not JSON; {WHO_WE_ARE}", hint=TRY_PING)
             )
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return Refusal(BadLine(f"not a line of JSON: {reason}", hint=TRY_PING))
 
-    def _close_stream(self, error: CtxgcError) -> Refusal:
+    def _refuse_and_close(self, error: CtxgcError) -> Refusal:
         self.is_closed = True
         return Refusal(error, closes=True)
 

@@ -117,13 +117,13 @@ def candidate_sockets(flag: str, environment: Mapping[str, str]) -> Iterator[str
     """
     usual = socket_path(flag, environment)
     yield usual
-    if not socket_is_explicit(flag, environment):
+    if not is_socket_explicit(flag, environment):
         _, written = read_lock_file(state_folder(environment))
         if written not in ("", usual):
             yield written
 
 
-def socket_is_explicit(flag: str, environment: Mapping[str, str]) -> bool:
+def is_socket_explicit(flag: str, environment: Mapping[str, str]) -> bool:
     """Whether the flag or `CTXGC_SOCKET` names the socket."""
     return bool(flag or environment.get("CTXGC_SOCKET"))
 

@@ -100,7 +100,7 @@ class SessionRender(OfSession):
     format: WireFormatName = "anthropic_messages"
 
 
-def _empty_list() -> Any:
+def _empty_list_field() -> Any:
     """An empty list where none is given; a plain default would be copied deeply for each segment, at half its cost."""
     return Field(default_factory=list, json_schema_extra={"default": []})
 
@@ -115,11 +115,11 @@ class NewSegment(Params):
     tool: Name = ""
     input: dict[str, Any] | None = None
     status: Literal["ok", "error", "pending"] = "ok"
-    paths: list[Annotated[str, Field(max_length=PATH_CHARS_MAX)]] = _empty_list()
-    refs: list[Name] = _empty_list()
+    paths: list[Annotated[str, Field(max_length=PATH_CHARS_MAX)]] = _empty_list_field()
+    refs: list[Name] = _empty_list_field()
     importance: Annotated[float, Field(ge=0, le=1)] = 0.5
     task: Name = ""
-    tags: list[Name] = _empty_list()
+    tags: list[Name] = _empty_list_field()
     wall_s: WallSeconds = 0.0
     is_pinned: bool = False
 

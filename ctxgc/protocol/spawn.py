@@ -53,7 +53,7 @@ def ensure_daemon(
         hint = "choose another with --socket or CTXGC_SOCKET"
         raise CallFailed("config", 0, f"no socket can be made in {folder}: {error.strerror}", hint) from error
     try:
-        _wait_for_lock(lock, gives_up_at)
+        _acquire_lock(lock, gives_up_at)
         if _is_listening(path):  # The command that held the lock before may have started the daemon.
             return False
         _wait_for_daemon(path, _spawn_daemon(path, arguments, command), gives_up_at)
@@ -72,7 +72,7 @@ def _is_listening(path: str) -> bool:
     return True
 
 
-def _wait_for_lock(lock: int, gives_up_at: float) -> None:
+def _acquire_lock(lock: int, gives_up_at: float) -> None:
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from ctxgc.core.reference import code_words, source_lines
+from ctxgc.core.reference import code_words, quotable_lines
 from ctxgc.core.segment import Kind
 from ctxgc.replay.trace import CountedSegment, Episode, Turn
 
@@ -83,7 +83,7 @@ def code_words_of(text: str) -> tuple[str, ...]:
 
 def distinctive_lines(text: str) -> list[str]:
     """Distinct lines long enough to tell one place from another."""
-    return [line for line in source_lines(text) if len(line) >= LINE_CHARS_MIN]
+    return [line for line in quotable_lines(text) if len(line) >= LINE_CHARS_MIN]
 
 
 def _split_evictable_text(sized: CountedSegment, scope: EvictionScope) -> tuple[str, str]:
@@ -142,7 +142,7 @@ class Output:
         """Distinct words of all voices, in order."""
         return dict.fromkeys((*self.spoken.words, *self.inputs.words, *self.thinking.words))
 
-    def fixed_parts(self, scope: EvictionScope) -> list[WordsAndLines]:
+    def fixed_voices(self, scope: EvictionScope) -> list[WordsAndLines]:
         """The voices whose text no collector may evict."""
         return [
             self.spoken,
@@ -229,14 +229,14 @@ class _DemandIndex:
         for word in output.words:
             holders = self.words.get(word, ())
             if word not in self.fixed_words and len(holders) <= HOLDERS_MAX:
-                found.append(Want(1, self._uncleared_holders(holders), word))
+                found.append(Want(1, self._uncleared_providers(holders), word))
         for line in output.edit_lines:
             holders = self.lines.get(line, ())
             if line not in self.fixed_lines:
-                found.append(Want(LINE_WEIGHT, self._uncleared_holders(holders), line))
+                found.append(Want(LINE_WEIGHT, self._uncleared_providers(holders), line))
         return tuple(want for want in found if want.providers)
 
-    def _uncleared_holders(self, holders: Iterable[int]) -> tuple[int, ...]:
+    def _uncleared_providers(self, holders: Iterable[int]) -> tuple[int, ...]:
         return tuple(holder for holder in holders if holder not in self.cleared)
 
 
@@ -250,7 +250,7 @@ def demand_of(episode: Episode, scope: EvictionScope, outputs: Sequence[Output] 
         index.clear_bodies(turn.cleared)
         output = output_of(turn) if outputs is None else outputs[number % len(outputs)]
         wants.append(index.demand_of_output(output))
-        for said in output.fixed_parts(scope):
+        for said in output.fixed_voices(scope):
             index.add_fixed_text(said)
         for sized in turn.reply:
             if outputs is None:

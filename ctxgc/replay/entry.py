@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ctxgc.adapters.contract import RESULT_PIECE
-from ctxgc.core.entry.elisions import may_elide
+from ctxgc.core.entry.elisions import is_elidable
 from ctxgc.core.entry.line_index import LineIndex, Run
 from ctxgc.core.entry.shortening import FITTED, BirthFacts, BirthPrice, HiddenRun, PageWeights, hidden_runs
 from ctxgc.core.heap import RESIDENT, Heap, HeapEntry, PointerEdge, Proof
@@ -52,9 +52,9 @@ class EnteringResult(NamedTuple):
     """None: the result may not be shortened."""
 
 
-def entering_result(sized: CountedSegment) -> tuple[str | None, int]:
+def result_text_and_tokens(sized: CountedSegment) -> tuple[str | None, int]:
     """The text of a call's result and its tokens, where pointers may stand in it: as the daemon's `window.enter`."""
-    body = sized.segment.body if may_elide(sized.segment) else ()
+    body = sized.segment.body if is_elidable(sized.segment) else ()
     texts = [piece.text for piece in body if piece.name == RESULT_PIECE]
     return (texts[0], dict(sized.tokens.pieces)[RESULT_PIECE]) if texts else (None, 0)
 
@@ -78,10 +78,10 @@ class ReplayedEntry:
 
         The older copy is kept, so that no pointer proves its target garbage.
         """
-        runs = self._pointed_runs(result) if self._rules.has_references else []
+        runs = self._runs_worth_a_pointer(result) if self._rules.has_references else []
         edges = tuple(PointerEdge(self._heap.slot_of[run.target], size - POINTER_TOKENS) for run, size in runs)
         pointed = [(run.first, run.lines) for run, _ in runs]
-        hidden = self._hidden_runs(result, pointed)
+        hidden = self._hide_runs(result, pointed)
         saved = self.shortened.add_result(len(self._heap), result.text, result.tokens, hidden)
         if self._rules.has_references:
             self._index.add_target(entry.id, result.text, [*pointed, *((run.first, run.lines) for run in hidden)])
@@ -89,15 +89,15 @@ class ReplayedEntry:
         entry = replace(entry, pointers=edges, hidden_tokens=saved)
         return entry, [proof for proof in proofs if proof[0] not in targets]
 
-    def _pointed_runs(self, result: EnteringResult) -> list[tuple[Run, int]]:
+    def _runs_worth_a_pointer(self, result: EnteringResult) -> list[tuple[Run, int]]:
         """The runs worth a pointer, each with its tokens."""
         runs = [
             (run, result.tokens * _run_chars(result.text, run) // (len(result.text) + 1))
-            for run in self._index.find_runs(result.text, self._is_shown)
+            for run in self._index.find_runs(result.text, self._is_target_resident)
         ]
         return [(run, run_tokens) for run, run_tokens in runs if run_tokens >= WORTH_TOKENS]
 
-    def _hidden_runs(self, result: EnteringResult, taken: Sequence[tuple[int, int]]) -> list[HiddenRun]:
+    def _hide_runs(self, result: EnteringResult, taken: Sequence[tuple[int, int]]) -> list[HiddenRun]:
         price, birth = self._rules.birth_price, result.birth
         if price is None or birth is None or birth.subject in self._subjects:
             return []
@@ -123,7 +123,7 @@ class ReplayedEntry:
         state = self._heap.state
         return state[slot] == RESIDENT and all(state[target] == RESIDENT for target in self.targets_of(slot))
 
-    def _is_shown(self, target: str) -> bool:
+    def _is_target_resident(self, target: str) -> bool:
         return self._heap.state[self._heap.slot_of[target]] == RESIDENT
 
 

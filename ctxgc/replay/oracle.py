@@ -27,8 +27,8 @@ from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
 from ctxgc.core.pacing.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want
-from ctxgc.replay.pauses import cold_steps
-from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, ShippedPolicy, collectable_results, victims_of_slots
+from ctxgc.replay.pauses import cold_step_flags
+from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, ShippedPolicy, collectable_bodies, victims_of_slots
 from ctxgc.replay.script import EpisodeScript
 from ctxgc.replay.simulate import Policy, Simulation
 
@@ -86,7 +86,7 @@ class Liveness:
         if self.is_cold_only and not run.cache.is_cold:
             return ()
         return victims_of_slots(
-            run, (slot for slot in collectable_results(run) if self._last_use.get(slot, -1) < run.step), self.name
+            run, (slot for slot in collectable_bodies(run) if self._last_use.get(slot, -1) < run.step), self.name
         )
 
 
@@ -238,7 +238,7 @@ def cost_lower_bound(script: EpisodeScript, prices: Prices) -> float:
     write = write if script.hidden_tokens >= LEAST_MIN_TOKENS else min(write, 1.0)
     timeline = body_timelines(script)
     steps = len(script.steps)
-    upto = list(accumulate((write if cold else read for cold in cold_steps(script.steps, prices)), initial=0.0))
+    upto = list(accumulate((write if cold else read for cold in cold_step_flags(script.steps, prices)), initial=0.0))
     cost = script.hidden_tokens * upto[steps]
     grown = [0] * (steps + 1)
     for body in timeline:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ctxgc.core.entry.shortening import HiddenRun, cut_pages, hidden_note
+from ctxgc.core.entry.shortening import HiddenRun, hidden_note, split_into_pages
 from ctxgc.core.heap import RESIDENT, Heap
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.segment import Access, PathUse
@@ -63,7 +63,7 @@ class ShortenedResults:
             at = run.first + run.lines
             saved += run.tokens - len(hidden_note(run, NOTE_CALL)) // NOTE_CHARS_PER_TOKEN
             shown.append(run.outline)
-            for first, count in cut_pages(run.first, at):
+            for first, count in split_into_pages(run.first, at):
                 page = lines[first : first + count]
                 body = "\n".join(page)
                 words, quotes = frozenset(code_words_of(body)), frozenset(distinctive_lines(body))
@@ -73,7 +73,7 @@ class ShortenedResults:
         self._shown[slot] = frozenset(code_words_of(body)), frozenset(distinctive_lines(body))
         return saved
 
-    def parts_of(self, slot: int, want: Want) -> list[HiddenPart]:
+    def parts_with_want(self, slot: int, want: Want) -> list[HiddenPart]:
         """The parts that hold a want's text, if no shown line of the slot's result does."""
         parts = self.parts.get(slot)
         if parts is None:
@@ -85,7 +85,7 @@ class ShortenedResults:
 
     def missing_parts(self, slot: int, wants: Sequence[Want]) -> list[HiddenPart]:
         """The fewest parts, greedily, that these wants miss of a slot."""
-        missing = [want for want in wants if self.parts_of(slot, want)]
+        missing = [want for want in wants if self.parts_with_want(slot, want)]
         picked: list[HiddenPart] = []
         while missing:
             best = max(self.parts[slot], key=lambda part: sum(want.weight for want in missing if part.holds(want)))

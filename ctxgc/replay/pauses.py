@@ -25,6 +25,6 @@ def request_gaps_s(steps: Sequence[TimedStep]) -> list[float]:
     return gaps
 
 
-def cold_steps(steps: Sequence[TimedStep], prices: Prices) -> list[bool]:
+def cold_step_flags(steps: Sequence[TimedStep], prices: Prices) -> list[bool]:
     """Whether no part of a request is cached: the first, and each after a gap longer than the cache's life."""
     return [number == 0 or gap_s > prices.ttl_s for number, gap_s in enumerate(request_gaps_s(steps))]

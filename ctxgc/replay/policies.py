@@ -14,7 +14,7 @@ from hashlib import blake2b
 from ctxgc.core.collector import Victim, evictable_mask, plan
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.pacing.pacer import PacerRules
-from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_allowance
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.replay.script import EpisodeScript
@@ -24,7 +24,7 @@ BUDGET_TOKENS = 34_000
 """The tight budget of the victims-only comparison."""
 
 
-def collectable_results(run: Simulation) -> list[int]:
+def collectable_bodies(run: Simulation) -> list[int]:
     """Resident bodies that a baseline may take: of a kind that goes, all text, seen, larger than their tombstones.
 
     In window order.
@@ -37,7 +37,7 @@ def collectable_results(run: Simulation) -> list[int]:
 def collectable_older_results(run: Simulation, keep: int) -> list[int]:
     """`results` but for those among the newest `keep` exchanges."""
     kept = set([slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL][-keep:])
-    return [slot for slot in collectable_results(run) if slot not in kept and run.heap.kind_of(slot) is Kind.TOOL_CALL]
+    return [slot for slot in collectable_bodies(run) if slot not in kept and run.heap.kind_of(slot) is Kind.TOOL_CALL]
 
 
 def victims_of_slots(run: Simulation, slots: Iterable[int], reason: str) -> list[Victim]:
@@ -82,7 +82,7 @@ class JustEnough:
         if over <= 0:
             return ()
         chosen = []
-        for slot in sorted(collectable_results(run), key=lambda slot: (self.order(run, slot), slot)):
+        for slot in sorted(collectable_bodies(run), key=lambda slot: (self.order(run, slot), slot)):
             if over <= 0:
                 break
             chosen.append(slot)
@@ -90,28 +90,28 @@ class JustEnough:
         return victims_of_slots(run, chosen, self.name)
 
 
-def by_age(run: Simulation, slot: int) -> float:
+def rank_by_age(run: Simulation, slot: int) -> float:
     """Oldest first: a sliding window."""
     return run.heap.place[slot]
 
 
-def by_touch(run: Simulation, slot: int) -> float:
+def rank_by_touch(run: Simulation, slot: int) -> float:
     """Least recently used first."""
     return run.heap.touched[slot] * 1e6 + run.heap.born[slot]
 
 
-def by_density(run: Simulation, slot: int) -> float:
+def rank_by_density(run: Simulation, slot: int) -> float:
     """Greedy-dual size frequency: uses per token, aged by the turn of the last touch."""
     heap = run.heap
     return heap.touched[slot] + 2000.0 * (1 + heap.touches[slot]) / max(heap.body[slot], 1)
 
 
-def by_size(run: Simulation, slot: int) -> float:
+def rank_by_size(run: Simulation, slot: int) -> float:
     """Biggest first."""
     return -run.heap.body[slot]
 
 
-def by_random(run: Simulation, slot: int) -> float:
+def rank_by_chance(run: Simulation, slot: int) -> float:
     """At random, but the same in every run."""
     name = f"{run.script.name}/{run.turn}/{slot}".encode()
     return int.from_bytes(blake2b(name, digest_size=6).digest(), "little")
@@ -182,7 +182,7 @@ class ProvenOnly:
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Proven garbage."""
         rules = Rules()
-        dead = [slot for slot in collectable_results(run) if garbage_proof(run.heap, slot, run.now, rules)]
+        dead = [slot for slot in collectable_bodies(run) if garbage_proof(run.heap, slot, run.now, rules)]
         return victims_of_slots(run, dead, self.name)
 
 
@@ -242,7 +242,9 @@ class ShippedPolicy:
             self.account = self.account.after_reread(run.heap.tool_name(slot))
         self._rereads = len(run.tally.reread_slots)
         request = PacerRequest(run.window_cache, run.absent_tokens)
-        decision, self.account = decide_within_budget(run.heap, run.paths, run.now, self._dials, self.account, request)
+        decision, self.account = decide_within_allowance(
+            run.heap, run.paths, run.now, self._dials, self.account, request
+        )
         return decision.plan.victims if decision else ()
 
 
@@ -252,11 +254,11 @@ def baselines() -> list[
     """The baselines that ctxgc is compared with, in the order of the table."""
     return [
         NoCollection(),
-        JustEnough("sliding_window", by_age),
-        JustEnough("lru", by_touch),
-        JustEnough("gdsf", by_density),
-        JustEnough("biggest_first", by_size),
-        JustEnough("random", by_random),
+        JustEnough("sliding_window", rank_by_age),
+        JustEnough("lru", rank_by_touch),
+        JustEnough("gdsf", rank_by_density),
+        JustEnough("biggest_first", rank_by_size),
+        JustEnough("random", rank_by_chance),
         PlanJustEnough(),
         ObservationMasking(),
         ClearOld(),

@@ -29,10 +29,10 @@ from ctxgc.replay.terms import (
 
 def shipped_policy(terms: StudyTerms) -> Policy:
     """ctxgc with the shipped dials of the prices."""
-    return ShippedPolicy(SHIPPED, _rules_of_terms(terms))
+    return ShippedPolicy(SHIPPED, _pacer_rules_of_terms(terms))
 
 
-def _rules_of_terms(terms: StudyTerms) -> PacerRules:
+def _pacer_rules_of_terms(terms: StudyTerms) -> PacerRules:
     name = terms.profile if terms.profile in TUNED else PROFILE_DEFAULT
     return replace(tuned_rules(name), prices=terms.prices)
 
@@ -46,10 +46,10 @@ def policies_of(terms: StudyTerms) -> list[Policy]:
         everyone.append(policy)
     everyone.append(shipped_policy(terms))
     if terms.entry != ENTRY_WHOLE:
-        everyone += [NoCollection(REFERENCES_ALONE), ShippedPolicy(REFERENCES_SHIPPED, _rules_of_terms(terms))]
+        everyone += [NoCollection(REFERENCES_ALONE), ShippedPolicy(REFERENCES_SHIPPED, _pacer_rules_of_terms(terms))]
     if terms.entry == ENTRY_SHORTEN:
-        everyone += [NoCollection(SHORTEN_ALONE), ShippedPolicy(SHORTEN_SHIPPED, _rules_of_terms(terms))]
-    everyone += oracles(terms.budget_tokens, _rules_of_terms(terms))
+        everyone += [NoCollection(SHORTEN_ALONE), ShippedPolicy(SHORTEN_SHIPPED, _pacer_rules_of_terms(terms))]
+    everyone += oracles(terms.budget_tokens, _pacer_rules_of_terms(terms))
     return [policy for policy in everyone if terms.reports_policy(policy.name) or policy.name in REFERENCES]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ctxgc.core.entry.shortening import BirthFacts, SaidWords, birth_facts, is_shortenable
+from ctxgc.core.entry.shortening import BirthFacts, SaidWords, birth_features, is_shortenable
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import HeapEntry, Proof
 from ctxgc.core.heap_entry import heap_entry_of
@@ -16,7 +16,7 @@ from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Access, PathUse, Segment, parse_address
 from ctxgc.replay.demand import Demand, EvictionScope, greedy_cover
-from ctxgc.replay.entry import WHOLE, EntryRules, entering_result
+from ctxgc.replay.entry import WHOLE, EntryRules, result_text_and_tokens
 from ctxgc.replay.trace import CountedSegment, Episode
 
 
@@ -80,7 +80,7 @@ def _recalled_slot(segment: Segment, slot_of: Mapping[str, int]) -> int:
     return int(name[1:]) if name.startswith("#") else slot_of.get(name, -1)
 
 
-def _found_by(newest: Callable[[PathUse, int], int], segment: Segment, slot: int) -> tuple[int, ...]:
+def _slots_of_read_lines(newest: Callable[[PathUse, int], int], segment: Segment, slot: int) -> tuple[int, ...]:
     """The earlier slots that a search finds for the lines that a segment reads."""
     found = (newest(use, slot) for use in segment.paths if use.access is Access.READ)
     return tuple(old for old in found if old >= 0)
@@ -94,23 +94,24 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
     slot_of: dict[str, int] = {}
     said = SaidWords()
 
-    def admission(sized: CountedSegment) -> SlotAdmission:
+    def derive_admission(sized: CountedSegment) -> SlotAdmission:
         segment, slot = sized.segment, len(slot_of)
         slot_of[segment.id] = slot
         namings = index.paths.record_naming(slot, segment.paths)[slot]
         refs = index.derive_references(slot, segment, recalled=_recalled_slot(segment, slot_of))
         reads, views = (
-            _found_by(newest, segment, slot) for newest in (index.paths.newest_holder, index.paths.newest_view)
+            _slots_of_read_lines(newest, segment, slot)
+            for newest in (index.paths.newest_use_slot, index.paths.newest_view)
         )
-        proofs = garbage.find_proofs(slot, segment)
-        index.add_facts(slot, segment)
-        index.add_text(slot, segment)
+        proofs = garbage.prove_garbage(slot, segment)
+        index.add_paths(slot, segment)
+        index.add_words(slot, segment)
         entry = heap_entry_of(segment, sized.tokens, has_evictable_inputs=scope.inputs, namings=namings)
-        result, result_tokens = entering_result(sized)
+        result, result_tokens = result_text_and_tokens(sized)
         said.add(segment)
         birth = None
         if result is not None and is_shortenable(segment):
-            birth = birth_facts(segment, namings, said.at_turn(segment.born_turn))
+            birth = birth_features(segment, namings, said.take_recent_words(segment.born_turn))
         return SlotAdmission(
             entry=entry,
             refs=tuple(refs),
@@ -125,9 +126,9 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
 
     steps = []
     for turn in episode.turns:
-        before = tuple(map(admission, turn.before))
+        before = tuple(map(derive_admission, turn.before))
         cleared = tuple(slot_of[id_] for id_ in turn.cleared if id_ in slot_of)
-        steps.append(Step(turn.number, turn.wall_s, before, tuple(map(admission, turn.reply)), cleared))
+        steps.append(Step(turn.number, turn.wall_s, before, tuple(map(derive_admission, turn.reply)), cleared))
     slots = tuple(slot_of[id_] for id_ in demand.ids)
     return EpisodeScript(
         name=episode.name,

@@ -199,7 +199,7 @@ class MarkedCache:
 
     def cache_state(self, layout: Layout, prompt_tokens: int, window_tokens: int) -> CacheState:
         """The pacer's view of the window."""
-        prompt = self._prompt_with_host_marks(layout)
+        prompt = self._build_prompt_with_host_breakpoints(layout)
         found = findable_prefixes(
             self._provider, self._entries, prompt, self._now_s, has_free_breakpoint=self._has_own_mark
         )
@@ -210,16 +210,16 @@ class MarkedCache:
 
     def bill_prompt(self, layout: Layout, prompt_tokens: int) -> PromptBill:
         """Read the deepest entry that a mark finds; write up to the last mark."""
-        prompt = self._prompt_with_host_marks(layout)
+        prompt = self._build_prompt_with_host_breakpoints(layout)
         if self._has_own_mark:
-            prompt = self._add_own_mark(prompt, layout)
+            prompt = self._add_own_breakpoint(prompt, layout)
         billed = findable_prefixes(self._provider, self._entries, prompt, self._now_s).predict_bill()
         self._entries = entries_after_request(self._provider, self._entries, prompt, self._now_s)
         self._units = [unit for unit in self._units if unit.prefix in self._entries]
         self.is_cold = False
         return billed
 
-    def _prompt_with_host_marks(self, layout: Layout) -> Prompt:
+    def _build_prompt_with_host_breakpoints(self, layout: Layout) -> Prompt:
         """The prompt with the host's marks."""
         if self._is_edited:
             # A body of no tokens may have gone behind the last one that stays: its end is a place no more.
@@ -231,7 +231,7 @@ class MarkedCache:
         marks = (CacheBreakpoint(system.blocks, self._life_s), CacheBreakpoint(end.blocks, self._life_s))
         return Prompt(self._units, marks)
 
-    def _add_own_mark(self, prompt: Prompt, layout: Layout) -> Prompt:
+    def _add_own_breakpoint(self, prompt: Prompt, layout: Layout) -> Prompt:
         last = layout.tombstone_blocks or None
         own = choose_own_breakpoint(self._provider, self._entries, prompt, layout, last, self._now_s)
         if own is None:

@@ -25,7 +25,7 @@ from ctxgc.core.reuse import SHIPPED, ReuseWeights
 from ctxgc.core.segment import Kind
 from ctxgc.replay.demand import THRESHOLD, Want, greedy_cover, used_segments
 from ctxgc.replay.entry import WHOLE, EnteringResult, ReplayedEntry
-from ctxgc.replay.pauses import cold_steps, request_gaps_s
+from ctxgc.replay.pauses import cold_step_flags, request_gaps_s
 from ctxgc.replay.script import EpisodeScript, SlotAdmission
 from ctxgc.replay.session_cache import TRUE, CacheRules, Layout, session_cache
 from ctxgc.replay.tally import Fault, Tally
@@ -50,7 +50,7 @@ class Policy(Protocol):
 
 
 class Simulation:
-    """A policy's run on an episode. Policies read the simulation; only `play` writes."""
+    """A policy's run on an episode. Policies read the simulation; only `play_simulation` writes."""
 
     def __init__(
         self, script: EpisodeScript, prices: Prices, weights: ReuseWeights = SHIPPED, cache: CacheRules = TRUE
@@ -167,15 +167,15 @@ class Simulation:
         """Whether the window shows a slot's whole body."""
         return self.heap.state[slot] == RESIDENT if self.entry is None else self.entry.is_shown(slot)
 
-    def has(self, want: Want, slot: int) -> bool:
+    def shows_want(self, want: Want, slot: int) -> bool:
         """Whether the window shows a want's text in a slot's body, or in a part of the body that came back."""
-        parts = () if self.entry is None else self.entry.shortened.parts_of(slot, want)
+        parts = () if self.entry is None else self.entry.shortened.parts_with_want(slot, want)
         return any(part.is_back for part in parts) if parts else self.is_shown(slot)
 
-    def serve_faults(self, slot: int, wants: Sequence[Want]) -> None:
+    def serve_wants(self, slot: int, wants: Sequence[Want]) -> None:
         """Bring back what these wants miss of a slot: its body, and of lines left out at birth the parts alone."""
         parts = [] if self.entry is None else self.entry.shortened.missing_parts(slot, wants)
-        is_whole = self.entry is None or not all(self.entry.shortened.parts_of(slot, want) for want in wants)
+        is_whole = self.entry is None or not all(self.entry.shortened.parts_with_want(slot, want) for want in wants)
         if is_whole:
             self.serve_fault(slot)
         for part in parts:
@@ -308,14 +308,14 @@ def simulate_policy(
 
     `threshold` is the uncovered weight that makes a fault: at 1 a single rare word does.
     """
-    return play(Simulation(script, prices, weights, cache), policy, threshold)
+    return play_simulation(Simulation(script, prices, weights, cache), policy, threshold)
 
 
-def play(run: Simulation, policy: Policy, threshold: int = THRESHOLD) -> Tally:
+def play_simulation(run: Simulation, policy: Policy, threshold: int = THRESHOLD) -> Tally:
     """Play a fresh simulation to its end under a policy."""
     script, prices = run.script, run.prices
     policy.begin_episode(script)
-    waits = zip(script.steps, request_gaps_s(script.steps), cold_steps(script.steps, prices), strict=True)
+    waits = zip(script.steps, request_gaps_s(script.steps), cold_step_flags(script.steps, prices), strict=True)
     for number, (step, gap_s, is_cold) in enumerate(waits):
         run.step, run.turn = number, step.turn
         for admission in step.before:
@@ -341,12 +341,12 @@ def _apply_demand(run: Simulation, number: int, threshold: int) -> None:
     slots, wants = script.slots, script.demand.wants[number]
     if not wants:
         return
-    unserved = [want for want in wants if not any(run.has(want, slots[provider]) for provider in want.providers)]
+    unserved = [want for want in wants if not any(run.shows_want(want, slots[provider]) for provider in want.providers)]
     missing = greedy_cover(unserved, None, threshold)
     for provider in set(used_segments(wants)).difference(missing):
         heap.touch(slots[provider], run.turn)
     for provider in missing:
         own = [want for want in unserved if provider in want.providers]
         unserved = [want for want in unserved if provider not in want.providers]
-        run.serve_faults(slots[provider], own)
+        run.serve_wants(slots[provider], own)
     run.tally.uses += len(script.uses[number])

@@ -100,7 +100,7 @@ def run_study(
         stubs = _read_files(study, paths, folder, run, tell)
         total = sum(stub.turns for stub in stubs) or 1
         done = 0
-        for stub, result in zip(stubs, run(_run_trial, _plan_trials(stubs, terms)), strict=True):
+        for stub, result in zip(stubs, run(_run_trial, _build_trials(stubs, terms)), strict=True):
             study.results.append(result)
             done += stub.turns
             tell(0.5 + 0.5 * done / total, f"{stub.source} {stub.session}")
@@ -139,7 +139,7 @@ def _read_files(study: Study, paths: list[str], folder: str, run: _TaskRunner, t
     tasks = [(path, os.path.join(folder, str(number))) for number, path in enumerate(paths)]
     stubs: dict[tuple[str, str], _SessionStub] = {}
     done = 0
-    for read in run(_read_and_spill, tasks):
+    for read in run(_read_and_spill_file, tasks):
         done += sizes[read.path]
         tell(0.5 * done / total, os.path.basename(read.path))
         study.files += bool(read.stubs)
@@ -163,7 +163,7 @@ def _file_size(path: str) -> int:
         return 0
 
 
-def _plan_trials(stubs: list[_SessionStub], terms: StudyTerms) -> list[_Trial]:
+def _build_trials(stubs: list[_SessionStub], terms: StudyTerms) -> list[_Trial]:
     """Each session with other sessions of the same agent as the placebo."""
     trials = []
     for _, group in groupby(stubs, attrgetter("source")):
@@ -175,7 +175,7 @@ def _plan_trials(stubs: list[_SessionStub], terms: StudyTerms) -> list[_Trial]:
     return trials
 
 
-def _read_and_spill(task: tuple[str, str]) -> _FileRead:
+def _read_and_spill_file(task: tuple[str, str]) -> _FileRead:
     """In a worker: read a file and spill its sessions."""
     path, prefix = task
     reading = read_recorded_file(path)
@@ -195,7 +195,7 @@ def _run_trial(trial: _Trial) -> TrialResult:
     placebo: list[Output] = []
     for spill in trial.placebo:
         with open(spill, "rb") as file:
-            placebo += pickle.load(file)  # noqa: S301 - written by `_read_and_spill`, in a folder of this user alone.
+            placebo += pickle.load(file)  # noqa: S301 - written by `_read_and_spill_file`, in a folder of this user alone.
     with open(trial.spill, "rb") as file:
         pickle.load(file)  # noqa: S301 - its own outputs, which come first.
         episodes: list[Episode] = pickle.load(file)  # noqa: S301

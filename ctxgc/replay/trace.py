@@ -126,7 +126,7 @@ class _RecordedSession:
         dropped: set[str] = set()
         for entry in self.log:
             if isinstance(entry, tuple):
-                _close_turns(episodes[-1], turns)
+                _add_turns_in_order(episodes[-1], turns)
                 episodes.append(Episode(source, name, len(episodes)))
                 carried = [self.admitted[id_] for id_ in entry if id_ in seen]
                 # What the host had cleared stays cleared when it moves into a new window.
@@ -149,7 +149,7 @@ class _RecordedSession:
             (turn.reply if is_reply else turn.before).append(sized)
             if is_reply and (not turn.wall_s or 0 < sized.segment.wall_s < turn.wall_s):
                 turn.wall_s = sized.segment.wall_s
-        _close_turns(episodes[-1], turns)
+        _add_turns_in_order(episodes[-1], turns)
         kept = [episode for episode in episodes if any(turn.reply for turn in episode.turns)]
         for episode in kept:
             episode.hidden_tokens = self._hidden_tokens(episode)
@@ -181,7 +181,7 @@ def _segment_tokens(sized: CountedSegment) -> int:
     return sized.tokens.skeleton + sum(tokens for _, tokens in sized.tokens.pieces)
 
 
-def _close_turns(episode: Episode, turns: dict[int, Turn]) -> None:
+def _add_turns_in_order(episode: Episode, turns: dict[int, Turn]) -> None:
     """Order an episode's turns; segments without a reply of their own belong to the next turn with a reply."""
     waiting: list[CountedSegment] = []
     cleared: list[str] = []

@@ -195,14 +195,14 @@ def _record_windows_and_faults(
             tally = simulate_policy(script, policy, terms.prices, cache=terms.cache_rules_of(name))
             window += tally.window
             if name == SHIPPED:
-                result.worst += _worst_faults(episode, tally)
+                result.worst += _faults_with_labels(episode, tally)
     # Ties are broken by place, never by the order of a dictionary.
     result.worst.sort(key=attrgetter("turn", "what"))
     result.worst.sort(key=attrgetter("size_tokens"), reverse=True)
     del result.worst[WORST_FAULTS_MAX:]
 
 
-def _worst_faults(episode: Episode, tally: Tally) -> list[WorstFault]:
+def _faults_with_labels(episode: Episode, tally: Tally) -> list[WorstFault]:
     labels = {
         sized.segment.id: segment_label(sized.segment, LABEL_BYTES_MAX)
         for turn in episode.turns

@@ -48,7 +48,7 @@ class _ResidencyProbe:
         return found
 
 
-def find_session(files: Iterable[str], session: str) -> list[Episode]:
+def find_session_episodes(files: Iterable[str], session: str) -> list[Episode]:
     """The episodes of the session named, or of the first whose id begins so; files of that name are read first."""
     bare = session.rpartition(":")[2]
     for path in sorted(files, key=lambda path: (bare not in os.path.basename(path), path)):

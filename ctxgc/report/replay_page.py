@@ -77,9 +77,9 @@ def _head_html(report: Report, everyone: Report, agents: Sequence[str]) -> str:
     main = ours["prompt_tokens_pct"] if prices["is_flat"] else ours["cost_pct"]
     what = "of the prompt tokens they had" if prices["is_flat"] else "of what they did"
     tiles = [
-        ("cost", f"{ours['cost_pct']:.1f} %", _interval_html(ours["interval"])),
+        ("cost", f"{ours['cost_pct']:.1f} %", _interval_text(ours["interval"])),
         ("prompt tokens", f"{ours['prompt_tokens_pct']:.1f} %", "of no collection"),
-        ("faults / 100 turns", f"{ours['faults_per_100_turns']:.2f}", _placebo_html(ours)),
+        ("faults / 100 turns", f"{ours['faults_per_100_turns']:.2f}", _placebo_text(ours)),
         ("re-read after eviction", f"{ours['explicit_faults_per_100_turns']:.2f}", "per 100 turns"),
         ("dearest session", f"{ours['worst_session_cost_pct']:.1f} %", "100 is no collection"),
     ]
@@ -97,11 +97,11 @@ def _head_html(report: Report, everyone: Report, agents: Sequence[str]) -> str:
     )
 
 
-def _interval_html(interval: Sequence[float] | None) -> str:
+def _interval_text(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.1f} – {interval[1]:.1f}" if interval else "too few sessions for an interval"
 
 
-def _placebo_html(row: Report) -> str:
+def _placebo_text(row: Report) -> str:
     placebo = row["placebo_faults_per_100_turns"]
     return f"placebo {placebo:.2f}" if placebo is not None else "no placebo: one session only"
 
@@ -222,7 +222,7 @@ def _table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     styles = [' class="right"' if name.startswith(">") else "" for name in head]
     top = "".join(f"<th{style}>{escape(name.removeprefix('>'))}</th>" for name, style in zip(head, styles, strict=True))
     body = "".join(
-        f"<tr{_row_style(row[0])}>"
+        f"<tr{_row_class_attribute(row[0])}>"
         + "".join(f"<td{style}>{escape(cell)}</td>" for cell, style in zip(row, styles, strict=True))
         + "</tr>"
         for row in rows
@@ -230,7 +230,7 @@ def _table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _row_style(name: str) -> str:
+def _row_class_attribute(name: str) -> str:
     return ' class="ours"' if name == SHIPPED else ""
 
 

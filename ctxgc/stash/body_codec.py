@@ -138,16 +138,16 @@ def decode_content_start(blob: bytes, bytes_max: int, decompress: Transform) -> 
     """What a search reads of an encoded content; of a long one only about the first `bytes_max` bytes are
     decompressed."""
     if zstandard.frame_content_size(blob) <= bytes_max:
-        return _build_start(*_decompress_content(blob, decompress))
+        return _build_content_start(*_decompress_content(blob, decompress))
     try:
         raw = zstandard.ZstdDecompressor().stream_reader(blob).read(bytes_max)
     except zstandard.ZstdError as error:
         raise ValueError(f"not an encoded content: {error}") from error
     facts, skeleton, body = _split_content(raw)
-    return _build_start(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
+    return _build_content_start(facts, *((skeleton, body) if len(skeleton) == facts["cut"][0] else (b"{}", ())))
 
 
-def _build_start(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> ContentStart:
+def _build_content_start(facts: dict[str, Any], skeleton: bytes, body: tuple[Piece, ...]) -> ContentStart:
     try:
         return ContentStart(KINDS[facts["kind"]], facts.get("wall_s", 0.0), skeleton, body, _unpack_paths(facts))
     except (KeyError, TypeError) as error:

@@ -158,7 +158,7 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
     if lookup.was_bounded and not any(out.df.values()):
         lookup = PostingsLookup(db, query, scope, newest, out.total, is_bounded=False)
         common = _look_up_terms(lookup, out)
-    holders = _with_words_of_run(lookup, out)
+    holders = _segments_with_words_of_run(lookup, out)
     _weigh_terms(lookup, out)
     for term in [term for term in out.postings if term not in out.weights.terms]:
         del out.postings[term]
@@ -166,7 +166,7 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
         word = Term(term.ways[:1])
         out.whole_words[term] = frozenset(lookup.newest_segments(WORD_COLUMNS, word, POSTINGS_MAX))
     common &= out.weights.terms.keys()
-    is_whole = bool(common) and _find_all_terms(lookup, out)
+    is_whole = bool(common) and _find_segments_with_all_terms(lookup, out)
     if query.phrase:
         if is_whole and all(_is_in_run(query, term) for term in out.weights.terms):
             holders = out.whole
@@ -203,7 +203,7 @@ def _is_in_run(query: SearchQuery, term: Term) -> bool:
     return f" {' '.join(term.ways[0])} " in f" {' '.join(query.phrase)} "
 
 
-def _with_words_of_run(lookup: PostingsLookup, out: Candidates) -> frozenset[int] | None:
+def _segments_with_words_of_run(lookup: PostingsLookup, out: Candidates) -> frozenset[int] | None:
     """The segments with the words of a run that are not common; None, for any segment, if all are."""
     known = [
         rids for term, rids in out.postings.items() if not lookup.floors.get(term) and _is_in_run(lookup.query, term)
@@ -233,7 +233,7 @@ def _look_up_terms(lookup: PostingsLookup, out: Candidates) -> set[Term]:
             out.postings[term] = found.rids
             if term.is_word:
                 out.words[term.ways[0][0]] = found.rids
-            out.paths[term] = lookup.paths_of(term) if may_end_a_path(term.text) else frozenset()
+            out.paths[term] = lookup.segments_with_term_in_path(term) if may_end_a_path(term.text) else frozenset()
             out.df[term] = len(out.postings[term] | out.paths[term])
         else:
             common.add(term)
@@ -274,7 +274,7 @@ def _is_speaker(lookup: PostingsLookup, out: Candidates, term: Term) -> bool:
     return lookup.find_postings("label", label, need).number >= need
 
 
-def _find_all_terms(lookup: PostingsLookup, out: Candidates) -> bool:
+def _find_segments_with_all_terms(lookup: PostingsLookup, out: Candidates) -> bool:
     """Look for segments with all terms, where the rare ones leave too many; whether no other segment has them all."""
     terms = list(out.weights.terms)
     rare = [out.postings[term] for term in terms if term in out.postings]

@@ -364,7 +364,7 @@ class Stash(Protocol):
     async def rows(self, key: SessionKey, seqs: Sequence[int] | None = None) -> list[SegmentRow]:
         """Segments of a session in seq order, without content; forgotten segments too. All of them, or only `seqs`."""
 
-    async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
+    async def contents(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
         """(skeleton, body) by seq, exactly as admitted. Unknown and forgotten seqs are absent."""
 
     async def search(self, query: Query) -> SearchResult:
@@ -376,7 +376,7 @@ class Stash(Protocol):
     async def collection(self, key: SessionKey, number: int) -> Collection | None:
         """A line of the journal, of any length."""
 
-    async def standing_collection(self, key: SessionKey) -> Collection | None:
+    async def newest_collection_in_force(self, key: SessionKey) -> Collection | None:
         """The newest collection that was carried out, is no undo and was not undone."""
 
     async def remembered_op(self, key: SessionKey, op_id: str) -> Op | None:

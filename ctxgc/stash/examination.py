@@ -33,19 +33,19 @@ class RunOnReader(Protocol):
         """The function's result. Raises `StorageFailed`."""
 
 
-async def examine(read: RunOnReader, *, is_deep: bool) -> Examination:
+async def examine_stash(read: RunOnReader, *, is_deep: bool) -> Examination:
     """All pages and bodies; or what pages can be read in a time, and a sample of bodies. Others read between slices."""
 
-    def pages(db: sqlite3.Connection, deadline: Deadline) -> list[str] | None:
+    def find_page_troubles(db: sqlite3.Connection, deadline: Deadline) -> list[str] | None:
         deadline.set(float("inf") if is_deep else PAGES_S_MAX)
         try:
-            return [*_find_missing_newest(db), *find_damaged_pages(db)]
+            return [*_find_missing_segments(db), *find_damaged_pages(db)]
         except sqlite3.OperationalError:  # Time was up: other damage is a sentence.
             return None
         finally:
             deadline.set(float("inf"))
 
-    troubles = await read(pages)
+    troubles = await read(find_page_troubles)
     bad_bodies: list[str] = []
     try:
         rids = await read(lambda db, _: body_rids(db, is_sample=not is_deep))
@@ -57,10 +57,10 @@ async def examine(read: RunOnReader, *, is_deep: bool) -> Examination:
     return Examination(len(rids), len(bad_bodies), (*(troubles or ()), *bad_bodies[:TROUBLES_MAX]), skipped)
 
 
-def _find_missing_newest(db: sqlite3.Connection) -> list[str]:
+def _find_missing_segments(db: sqlite3.Connection) -> list[str]:
     """A sentence where the newest segments are missing; none where the rows cannot be read, which the pages say."""
     try:
-        return [*filter(None, [newest_segment.missing_sentence(db)])]
+        return [*filter(None, [newest_segment.missing_segments_sentence(db)])]
     except sqlite3.OperationalError:  # Time was up.
         raise
     except sqlite3.DatabaseError:

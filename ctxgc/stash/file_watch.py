@@ -50,7 +50,7 @@ class FileWatch:
         self.trouble: StashGone | None = None
         """The first change that was somebody else's. The trouble stays until the stash is opened anew."""
 
-    def note_files(self) -> None:
+    def record_file_stats(self) -> None:
         """Take the files for right as the files are: the writer has just opened the files and written to the files."""
         self._stats = self._read_stats()
 
@@ -61,12 +61,12 @@ class FileWatch:
 
         `shrinks`: the operation may end with a smaller file; an unfinished shrinking may come with a later operation.
         """
-        self._require_unchanged(db)
+        self._require_unchanged_files(db)
         self._may_shrink = self._may_shrink or shrinks
         try:
             return operation(db)
         finally:
-            self._stats = self._require_unchanged(db, has_written=True)
+            self._stats = self._require_unchanged_files(db, has_written=True)
             if (rid := newest_segment.newest_rid(db)) != self._newest_rid:
                 newest_segment.write_newest_segment(self._path, rid)
                 self._newest_rid = rid
@@ -79,7 +79,7 @@ class FileWatch:
         stats = {path: _read_stat(path) for path in (self._path, self._wal, self._shm)}
         return {path: stat for path, stat in stats.items() if stat is not None}
 
-    def _require_unchanged(self, db: sqlite3.Connection, *, has_written: bool = False) -> dict[str, FileStat]:
+    def _require_unchanged_files(self, db: sqlite3.Connection, *, has_written: bool = False) -> dict[str, FileStat]:
         """The files now. Raises `StashGone` from the first change of somebody else's on."""
         now = self._read_stats()
         if self.trouble is None and self._stats:

@@ -40,12 +40,12 @@ class SearchScope:
     """Whether the tags say all that the clauses say: rows of the index need no look at their segments."""
 
     @property
-    def is_whole(self) -> bool:
+    def is_whole_stash(self) -> bool:
         """Whether every segment of the stash is in the scope."""
         return self.is_tagged and not self.tags
 
     @property
-    def is_session(self) -> bool:
+    def is_whole_session(self) -> bool:
         """Whether the scope is one session, and nothing else limits it."""
         return self.is_tagged and self.sids is not None and len(self.sids) == len(self.values) == 1
 
@@ -62,15 +62,15 @@ class SearchScope:
         clause = f"s.sid NOT IN ({_placeholders(sids)})"
         return replace(self, clauses=(*self.clauses, clause), values=(*self.values, *sids), is_tagged=False)
 
-    def sessions(self) -> SearchScope:
+    def scope_of_sessions(self) -> SearchScope:
         """The scope's sessions, without further limits: the texts that a reply may tell of."""
         if self.sids is None:
             return SearchScope("", (_NOT_FORGOTTEN,), (), is_tagged=True)
-        clause, tags = _limit_to_sessions(self.sids)
+        clause, tags = _session_clause_and_tags(self.sids)
         return SearchScope(tags, (clause, _NOT_FORGOTTEN), self.sids, self.sids, bool(tags))
 
 
-def filter_queries(
+def limits_of_query(
     db: sqlite3.Connection, query: Query, filters: Sequence[tuple[str, str]], now_s: float
 ) -> list[Query]:
     """The query, and the filters that stood in its text as further queries.
@@ -131,7 +131,7 @@ def build_scope(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
     )
 
 
-def listing_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
+def newest_segments_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
     """The newest segments of a scope: through the index's tags if the scope has any, else by session or by time."""
     is_one = scope.sids is not None and len(scope.sids) == 1
     if scope.tags and not is_one:
@@ -181,19 +181,19 @@ def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     if sids is not None:
         if not sids:
             return None
-        clause, tag = _limit_to_sessions(sids)
+        clause, tag = _session_clause_and_tags(sids)
         add_clause(clause, *sids)
         tags += [tag] if tag else []
     if query.kinds:
         kinds = tuple(STORED_KINDS[kind] for kind in query.kinds)
         add_clause(f"s.kind IN ({_placeholders(kinds)})", *kinds)
-        tags.append(_match_any_token(map(index_text.kind_tag, kinds)))
+        tags.append(_any_token_expression(map(index_text.kind_tag, kinds)))
     if query.tools:
         tools = tuple(clean_text(tool).casefold() for tool in query.tools)
         # A tool's name in letters that only Python lowers is filtered by its tag.
         if all(tool.isascii() for tool in tools):
             add_clause(f"lower(s.tool) IN ({_placeholders(tools)})", *tools)
-        tags.append(_match_any_token(map(index_text.tool_tag, tools)))
+        tags.append(_any_token_expression(map(index_text.tool_tag, tools)))
     is_tagged = len(clauses) == len(tags)
     if query.path:
         clause, bound = _path_clause(canonical_path(clean_text(query.path)))
@@ -213,10 +213,10 @@ def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
     return SearchScope(" AND ".join(tags), tuple(clauses), tuple(values), sids, is_tagged)
 
 
-def _limit_to_sessions(sids: Sequence[int]) -> tuple[str, str]:
+def _session_clause_and_tags(sids: Sequence[int]) -> tuple[str, str]:
     """The clause that passes some sessions, and the expression over tags; without one for many sessions."""
     clause = f"s.sid IN ({_placeholders(sids)})" if len(sids) > 1 else "s.sid = ?"
-    return clause, _match_any_token(map(index_text.session_tag, sids)) if len(sids) <= TAGGED_SESSIONS_MAX else ""
+    return clause, _any_token_expression(map(index_text.session_tag, sids)) if len(sids) <= TAGGED_SESSIONS_MAX else ""
 
 
 def _sids_of_project(db: sqlite3.Connection, project: str) -> list[int]:
@@ -253,7 +253,7 @@ def _path_clause(path: str) -> tuple[str, tuple[object, ...]]:
     return " OR ".join(["path GLOB ?"] * len(globs)), tuple(sorted(globs))
 
 
-def _match_any_token(tokens: Iterable[str]) -> str:
+def _any_token_expression(tokens: Iterable[str]) -> str:
     return f"({' OR '.join(tokens)})"
 
 

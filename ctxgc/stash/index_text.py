@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ctxgc.core.block_texts import texts_in_blocks
 from ctxgc.core.frame import blank_frames
-from ctxgc.core.search.lexemes import STEMMER_VERSION, extra_index_words, fold, lexemes, normalize_nfc, stem
+from ctxgc.core.search.lexemes import STEMMER_VERSION, extra_index_words, lexemes, normalize_nfc, normalize_word, stem
 from ctxgc.core.segment import Kind, Segment
 from ctxgc.stash.body_codec import ContentStart
 
@@ -113,7 +113,7 @@ def speaker_lexeme(word: str) -> str:
 
 def _speaker_and_date_lexemes(segment: Segment | ContentStart, text: str) -> Iterator[str]:
     if segment.kind in TURN_KINDS and (match := _SPEAKER.match(text)):
-        yield speaker_lexeme(stem(fold(match[1])))
+        yield speaker_lexeme(stem(normalize_word(match[1])))
     if 0 < segment.wall_s < 2**33:
         day = datetime.fromtimestamp(segment.wall_s, UTC)
         yield from (str(day.day), stem(_MONTHS[day.month - 1]), str(day.year))

@@ -54,22 +54,22 @@ def reindex_slice(db: sqlite3.Connection, fail: Failpoint) -> bool:
     return len(rows) == REINDEX_ROWS
 
 
-def count_unindexed(db: sqlite3.Connection) -> int:
+def count_unindexed_segments(db: sqlite3.Connection) -> int:
     """The number of segments that no query by words finds yet."""
     below = get_counter(db, "unindexed_below")
     return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
 
 
-def add_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
+def status_with_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
     """The status with the file's counts."""
     segments, sessions = db.execute("SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)").fetchone()
     return replace(
         health,
         segments=segments,
         sessions=sessions,
-        erasures_pending=count_erasures(db),
+        erasures_pending=count_pending_erasures(db),
         schema_version=db.execute("PRAGMA user_version").fetchone()[0],
-        extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(count_unindexed(db))},
+        extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(count_unindexed_segments(db))},
     )
 
 
@@ -85,7 +85,7 @@ def _merge_pages(db: sqlite3.Connection, fail: Failpoint, pages: int) -> bool:
     return db.total_changes - before >= 2  # By fts5's documentation: fewer means that nothing was left to merge.
 
 
-def count_erasures(db: sqlite3.Connection) -> int:
+def count_pending_erasures(db: sqlite3.Connection) -> int:
     """The number of forgotten segments and sessions that await erasing."""
     return int(db.execute("SELECT count(*) FROM erasure").fetchone()[0])
 
@@ -107,7 +107,7 @@ def finish_erasing(db: sqlite3.Connection, fail: Failpoint, rids: list[int]) -> 
         db.execute("VACUUM")
     finally:
         db.execute("PRAGMA temp_store = MEMORY")
-    if not checkpoint(db, fail):
+    if not checkpoint_wal(db, fail):
         return False
     fail("erased")
     db.execute("BEGIN IMMEDIATE")
@@ -120,7 +120,7 @@ def finish_erasing(db: sqlite3.Connection, fail: Failpoint, rids: list[int]) -> 
     return True
 
 
-def checkpoint(db: sqlite3.Connection, fail: Failpoint) -> bool:
+def checkpoint_wal(db: sqlite3.Connection, fail: Failpoint) -> bool:
     """Move the WAL into the file and empty the WAL; False if a reader held the WAL up."""
     fail("checkpoint")
     return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]

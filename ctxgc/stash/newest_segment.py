@@ -60,7 +60,7 @@ def record_missing_segments(db: sqlite3.Connection, path: Path) -> None:
         set_counter(db, MISSING, get_counter(db, MISSING) + missing)
 
 
-def missing_sentence(db: sqlite3.Connection, path: Path | str = "") -> str:
+def missing_segments_sentence(db: sqlite3.Connection, path: Path | str = "") -> str:
     """A sentence on stored segments that are not in the file; empty without such segments. `path`: of a file that no
     daemon has open."""
     note = read_newest_segment(path) if path else NewestSegment()

@@ -71,8 +71,8 @@ class PostingsLookup:
         """The postings of a term in some columns; the first look decides the term's form."""
         if term in self.forms:
             return self._read_postings(columns, term, self.forms[term], limit)
-        self.floors[term] = self.floor_rid(term, WALKED_MAX)
-        for form in dict.fromkeys((_quote_without_star(term), quote_term(term))):
+        self.floors[term] = self.choose_floor_rid(term, WALKED_MAX)
+        for form in dict.fromkeys((_quote_term_without_star(term), quote_term(term))):
             self.forms[term] = form
             found = self._read_postings(columns, term, form, limit)
             if found.number:
@@ -84,10 +84,10 @@ class PostingsLookup:
         form = self.forms.get(term) or quote_term(term)
         return self.matching_rids(f"{columns} : ({form})", limit, floor=self.floors.get(term, 0))
 
-    def paths_of(self, term: Term) -> frozenset[int]:
+    def segments_with_term_in_path(self, term: Term) -> frozenset[int]:
         """The segments with a path that has a term; for a run of words only if any path has the rarest of them."""
         ways = tuple(
-            way for way in term.ways if len(way) == 1 or self._is_in_a_path(min(way, key=self._estimate_holders))
+            way for way in term.ways if len(way) == 1 or self._is_in_a_path(min(way, key=self._estimate_segment_count))
         )
         if not ways:
             return frozenset()
@@ -97,12 +97,12 @@ class PostingsLookup:
         return self.find_postings("path", left).rids
 
     def _is_in_a_path(self, lexeme: str) -> bool:
-        return self._oldest_beyond(f"path : ({quote_term(Term(((lexeme,),)))})", 0) > 0
+        return self._rid_beyond_limit(f"path : ({quote_term(Term(((lexeme,),)))})", 0) > 0
 
     def segments_with_run(self, run: tuple[str, ...], limit: int) -> frozenset[int]:
         """The newest segments in which words stand side by side."""
         term = Term((run,))
-        floor, has_tags = self.floor_rid(term, RUN_WALKED_MAX), self._has_tags([term], is_most_found=False)
+        floor, has_tags = self.choose_floor_rid(term, RUN_WALKED_MAX), self._joins_tags([term], is_most_found=False)
         return frozenset(
             self.matching_rids(f"{TEXT_COLUMNS} : ({quote_term(term)})", limit, floor=floor, has_tags=has_tags)
         )
@@ -112,12 +112,12 @@ class PostingsLookup:
         listed = list(terms)
         wanted = " AND ".join(self.forms.get(term) or quote_term(term) for term in listed)
         floor = max((self.floors.get(term, 0) for term in listed), default=0)
-        has_tags = self._has_tags(listed, is_most_found=len(listed) == 1)
+        has_tags = self._joins_tags(listed, is_most_found=len(listed) == 1)
         return self.matching_rids(f"{columns} : ({wanted})", limit, floor=floor, is_ranked=is_ranked, has_tags=has_tags)
 
     def walk_length(self, term: Term) -> int:
         """About so many segments of the whole stash the engine walks to find a term: the fewest that have its words."""
-        return max(min(map(self._estimate_holders, way)) for way in term.ways)
+        return max(min(map(self._estimate_segment_count, way)) for way in term.ways)
 
     def matching_rids(
         self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False, has_tags: bool = True
@@ -137,9 +137,9 @@ class PostingsLookup:
     def _read_postings(self, columns: str, term: Term, form: str, limit: int) -> Postings:
         floor = self.floors.get(term, 0)
         is_most_found = columns != "path" and any(len(way) == 1 for way in term.ways)
-        has_tags = self._has_tags([term], is_most_found=is_most_found)
-        if columns != "path" and self._is_plain(term):
-            oldest = self._oldest_beyond(f"{columns} : ({form})", limit)
+        has_tags = self._joins_tags([term], is_most_found=is_most_found)
+        if columns != "path" and self._is_unfiltered_word(term):
+            oldest = self._rid_beyond_limit(f"{columns} : ({form})", limit)
             if limit == POSTINGS_MAX:
                 self._oldest.setdefault(term.ways[0][0], oldest)
             if oldest:
@@ -153,20 +153,20 @@ class PostingsLookup:
             return Postings(frozenset(json.loads(rids)), number, oldest or 0, is_whole=True)
         return Postings(frozenset(), number if floor else limit, floor or oldest, is_whole=False)
 
-    def _has_tags(self, terms: Iterable[Term], *, is_most_found: bool) -> bool:
+    def _joins_tags(self, terms: Iterable[Term], *, is_most_found: bool) -> bool:
         """Whether the engine joins the segments of terms with those of the tags; else each that is found is looked up.
 
         To join, it walks all segments of the scope; without tags it walks those of the rarest term in the whole stash.
         """
         if not (self.scope.is_tagged and self.scope.tags):
             return True
-        found_dearness = ENTRY_DEARNESS if self.scope.is_session else ROW_DEARNESS
+        found_dearness = ENTRY_DEARNESS if self.scope.is_whole_session else ROW_DEARNESS
         dearness = found_dearness if is_most_found else FEW_FOUND_DEARNESS
         return self.size <= dearness * POSTINGS_MAX or self.size <= dearness * min(map(self.walk_length, terms))
 
-    def _is_plain(self, term: Term) -> bool:
+    def _is_unfiltered_word(self, term: Term) -> bool:
         """Whether a term is one word of the whole stash: the engine counts its segments as it finds them."""
-        return term.is_word and self.scope.is_whole and not (self.query.required or self.query.excluded)
+        return term.is_word and self.scope.is_whole_stash and not (self.query.required or self.query.excluded)
 
     def _build_query(
         self, wanted: str, limit: int, *, floor: int = 0, is_ranked: bool = False, has_tags: bool = True
@@ -189,7 +189,7 @@ class PostingsLookup:
             match = f"({match} NOT ({{text input path label}} : ({' OR '.join(map(quote_term, self.query.excluded))})))"
         return match
 
-    def floor_rid(self, term: Term, walked_max: int) -> int:
+    def choose_floor_rid(self, term: Term, walked_max: int) -> int:
         """The rid above which about so many segments have the rarest word of a run; 0 if no more have it at all."""
         if not self.is_bounded:
             return 0
@@ -206,17 +206,17 @@ class PostingsLookup:
                 return 0
         return floor
 
-    def _estimate_holders(self, lexeme: str) -> int:
+    def _estimate_segment_count(self, lexeme: str) -> int:
         oldest = self._oldest_common_rid(lexeme)
         return POSTINGS_MAX * self.newest // max(1, self.newest - oldest) if oldest else POSTINGS_MAX
 
     def _oldest_common_rid(self, lexeme: str) -> int:
         """The oldest of the newest segments with a common lexeme; 0 for a rare lexeme."""
         if lexeme not in self._oldest:
-            self._oldest[lexeme] = self._oldest_beyond(quote_term(Term(((lexeme,),))), POSTINGS_MAX)
+            self._oldest[lexeme] = self._rid_beyond_limit(quote_term(Term(((lexeme,),))), POSTINGS_MAX)
         return self._oldest[lexeme]
 
-    def _oldest_beyond(self, wanted: str, limit: int) -> int:
+    def _rid_beyond_limit(self, wanted: str, limit: int) -> int:
         """The newest but so many of the stash's matching segments; 0 if there are no more."""
         if self.newest <= limit:
             return 0
@@ -241,7 +241,7 @@ def matching_sql(
             (),
         )
     index, where = "", scope.where_clause(is_driving=False)
-    if scope.is_session:  # Its entries in an index cost a fifth of cold rows.
+    if scope.is_whole_session:  # Its entries in an index cost a fifth of cold rows.
         index, where = " INDEXED BY segment_session", "s.sid = ?"
     return (
         f"SELECT search.rowid AS rid FROM search CROSS JOIN segment AS s{index} ON s.rid = search.rowid"
@@ -256,6 +256,6 @@ def quote_term(term: Term, *, has_star: bool = True) -> str:
     return f"({' OR '.join(ways)})" if len(ways) > 1 else ways[0]
 
 
-def _quote_without_star(term: Term) -> str:
+def _quote_term_without_star(term: Term) -> str:
     """A run without the start of a last word: the engine would join the segments of every word that begins so."""
     return quote_term(term, has_star=term.text.endswith("*"))

@@ -152,7 +152,9 @@ def rows_with_project_and_title(db: sqlite3.Connection, rids: Sequence[int]) -> 
     return rows_with_project_and_title
 
 
-def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
+def contents(
+    db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]
+) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
     """(skeleton, body) by seq, checked against the digest taken at admission (I9)."""
     sid = sid_of(db, key)
     contents: dict[int, tuple[bytes, tuple[Piece, ...]]] = {}
@@ -164,11 +166,11 @@ def bodies(db: sqlite3.Connection, key: SessionKey, seqs: Sequence[int]) -> dict
             f" WHERE s.sid = ? AND s.seq IN ({placeholders})",
             (sid, *chunk),
         ):
-            contents[seq] = _decode_verified_body(key, id_, stamp, blob, decompress)
+            contents[seq] = _decode_and_verify_content(key, id_, stamp, blob, decompress)
     return contents
 
 
-def _decode_verified_body(
+def _decode_and_verify_content(
     key: SessionKey, id_: str, stamp: bytes, blob: bytes, decompress: body_codec.Transform
 ) -> tuple[bytes, tuple[Piece, ...]]:
     try:
@@ -204,7 +206,7 @@ def collection(db: sqlite3.Connection, key: SessionKey, number: int) -> Collecti
     return next(iter(_read_journal(db, key, NUMBERED, number)), None)
 
 
-def standing_collection(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
+def newest_collection_in_force(db: sqlite3.Connection, key: SessionKey) -> Collection | None:
     """The newest collection that was carried out, is no undo and was not undone."""
     stands = "AND c.undoes = 0 AND c.asked != ? AND u.number IS NULL ORDER BY c.number DESC LIMIT 1"
     return next(iter(_read_journal(db, key, stands, SHADOW)), None)

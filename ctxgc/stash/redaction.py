@@ -163,7 +163,7 @@ class _RedactionRun:
             while maintenance.merge_index(self._db, _no_failpoint):
                 pass
             maintenance.finish_erasing(self._db, _no_failpoint, rids)
-        maintenance.checkpoint(self._db, _no_failpoint)
+        maintenance.checkpoint_wal(self._db, _no_failpoint)
 
     def _redact_segment(self, rid: int, sid: int, content: bytes, values: list[object]) -> None:
         key = self._keys[sid]

@@ -59,9 +59,9 @@ def check_stash(path: Path) -> Examination:
     rids: list[int] = []
     bad_bodies: list[str] = []
     try:
-        with contextlib.closing(_connect(path, "ro")) as db:
+        with contextlib.closing(_connect_to_database(path, "ro")) as db:
             troubles += find_damaged_pages(db)
-            troubles += filter(None, [newest_segment.missing_sentence(db, path)])
+            troubles += filter(None, [newest_segment.missing_segments_sentence(db, path)])
             rids = body_rids(db, is_sample=False)
             bad_bodies = find_damaged_bodies(db, rids)
     except _UNREADABLE as error:
@@ -95,11 +95,11 @@ def repair_stash(path: Path) -> RepairReport:
 
 def _salvage_file(old_path: Path, new_path: Path) -> tuple[int, int, int, int, str]:
     """Fill the new file; (segments, bodies, rows rebuilt, bodies lost, a sentence about what is missing)."""
-    with contextlib.closing(_connect(new_path, "rw")) as new:
+    with contextlib.closing(_connect_to_database(new_path, "rw")) as new:
         schema.migrate(new)
         new.execute("BEGIN IMMEDIATE")
         rebuilt = 0
-        with contextlib.closing(_connect(old_path, "rw")) as old:
+        with contextlib.closing(_connect_to_database(old_path, "rw")) as old:
             old.text_factory = bytes.decode  # Its error is its own; sqlite3's own has no code to know it by.
             with contextlib.suppress(*_UNREADABLE):
                 old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Pages are read from the file alone.
@@ -114,7 +114,7 @@ def _salvage_file(old_path: Path, new_path: Path) -> tuple[int, int, int, int, s
         lost = new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
         new.execute(f"DELETE FROM segment WHERE rid IN ({gone})")  # noqa: S608 - a constant
         schema.start_reindexing(new)
-        missing = newest_segment.missing_sentence(new, old_path)
+        missing = newest_segment.missing_segments_sentence(new, old_path)
         schema.set_counter(new, newest_segment.MISSING, 0)
         new.execute("COMMIT")
         counts = "SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM body)"
@@ -251,5 +251,5 @@ def _is_body_sound(blob: bytes | None, stamp: bytes, decompress: body_codec.Tran
         return False
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect_to_database(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)

@@ -17,7 +17,7 @@ WHOLE_CHARS_MAX = SCORED_CHARS_MAX // 8
 SAID_CHARS_MAX = 500
 
 
-def read_fields(
+def build_scored_fields(
     readable: index_text.Searchable,
     spoken: str,
     weights: TermWeights,

@@ -38,13 +38,13 @@ from ctxgc.stash.filters import (
     FILTERS_MAX,
     SearchScope,
     build_scope,
-    filter_queries,
-    listing_sql,
+    limits_of_query,
+    newest_segments_sql,
     sids_of_enclosing_project,
 )
 from ctxgc.stash.postings import TEXT_COLUMNS
 from ctxgc.stash.schema import get_counter
-from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, WHOLE_CHARS_MAX, last_spoken_text, read_fields
+from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, WHOLE_CHARS_MAX, build_scored_fields, last_spoken_text
 from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell_term
 
 SEARCH_S_MAX = 0.25
@@ -95,9 +95,9 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
     deadline.set(seconds)
     run = _Search(db, deadline, query, parse_query(query.text), [])
     try:
-        run.limits = filter_queries(db, query, run.wanted.filters, time.time())
+        run.limits = limits_of_query(db, query, run.wanted.filters, time.time())
         run.scope = build_scope(db, *run.limits)
-        wanted = run.wanted = _parse_in_scope(run)
+        wanted = run.wanted = _parse_query_in_scope(run)
         if get_counter(db, "unindexed_below"):
             run.is_partial = True
             run.notes.append("the index is being rebuilt; older segments may be missing")
@@ -113,11 +113,11 @@ def search(db: sqlite3.Connection, deadline: Deadline, query: Query, seconds: fl
             )
             return _build_result(run, ())
         if wanted.is_empty:
-            return _newest_page(run, run.scope)
+            return _find_newest_page(run, run.scope)
         if not wanted.terms:
             run.notes.append("no word is left of the query, so nothing was looked for")
             return _build_result(run, ())
-        return _best_page(run)
+        return _find_best_page(run)
     except (sqlite3.OperationalError, OutOfTime) as error:
         if not _is_out_of_time(error):
             raise
@@ -132,7 +132,7 @@ def _is_out_of_time(error: Exception) -> bool:
     return isinstance(error, OutOfTime) or "interrupted" in str(error)
 
 
-def _parse_in_scope(run: _Search) -> SearchQuery:
+def _parse_query_in_scope(run: _Search) -> SearchQuery:
     """The query in its scope: a `-word` that a text there has as a flag is a word; so is each word of a copied run."""
     text = run.query.text
     dashed = {token.lower() for token in text.split() if looks_like_exclusion(token)}
@@ -152,28 +152,28 @@ def _build_result(run: _Search, hits: Sequence[Hit], next_offset: int = -1) -> S
     return SearchResult(hits=tuple(hits), notes=notes, next_offset=next_offset, is_partial=run.is_partial)
 
 
-def _best_page(run: _Search) -> SearchResult:
+def _find_best_page(run: _Search) -> SearchResult:
     """The page of best hits; where nothing matches, of what comes nearest to the query."""
     assert run.scope is not None
     words, notes = Vocabulary(run.db, run.scope), list(run.notes)
-    ranked = _rank_scopes(run)
+    ranked = _rank_candidates(run)
     missing = [] if run.is_partial else missing_terms(words, run.wanted, run.absent)
     if nearest := nearest_terms(words, missing):
         run.wanted, run.notes = replace_terms(run.wanted, nearest), notes
-        ranked = _rank_scopes(run)
+        ranked = _rank_candidates(run)
     if ranked and nearest:
         run.notes.append(
             f"no segment has {_join_terms(tuple(nearest))}; showing results for {_spell_terms(run, ranked)}"
         )
     if not ranked and run.wanted.parts and not run.wanted.required:
         run.wanted = run.wanted.with_terms(run.wanted.parts)
-        ranked = _rank_scopes(run)
+        ranked = _rank_candidates(run)
         if ranked:
             run.notes.append(f"no segment has the query verbatim; showing results for {_join_terms(run.wanted.terms)}")
     if not ranked and not run.is_partial:
         nearest = nearest_terms(words, run.wanted.terms)
         run.wanted = replace_terms(run.wanted._replace(terms=tuple(nearest)), nearest)
-        ranked = _rank_scopes(run) if nearest else []
+        ranked = _rank_candidates(run) if nearest else []
         if ranked:
             run.notes.append(f"nothing matches; showing results for {_spell_terms(run, ranked)}")
     if run.wanted.word_count > 1 and any(each.match in ("some", "near") for each in ranked):
@@ -193,12 +193,12 @@ def _join_terms(terms: Sequence[Term]) -> str:
     return ", ".join(map(str, terms))
 
 
-def _rank_scopes(run: _Search) -> list[RankedCandidate]:
+def _rank_candidates(run: _Search) -> list[RankedCandidate]:
     """The order as far as the page needs: hits of this project, then of other projects."""
     ranked: list[RankedCandidate] = []
     run.absent = run.wanted.terms
     for scope in _scopes_to_search(run):
-        ranked += _rank_in_scope(run, scope, run.page_end + 1 - len(ranked))
+        ranked += _rank_candidates_in_scope(run, scope, run.page_end + 1 - len(ranked))
         if len(ranked) > run.page_end or run.is_partial:
             break
     return ranked
@@ -223,7 +223,7 @@ def _project_of(db: sqlite3.Connection, sid: int) -> str:
     return str(db.execute("SELECT project FROM session WHERE sid = ?", (sid,)).fetchone()[0])
 
 
-def _rank_in_scope(run: _Search, scope: SearchScope, need: int) -> list[RankedCandidate]:
+def _rank_candidates_in_scope(run: _Search, scope: SearchScope, need: int) -> list[RankedCandidate]:
     """The best of a scope: whole lots of candidates until there are enough for the page."""
     out = Candidates(run.wanted, TermWeights(run.wanted, {}), scope)
     ranked: list[RankedCandidate] = []
@@ -240,7 +240,7 @@ def _rank_in_scope(run: _Search, scope: SearchScope, need: int) -> list[RankedCa
             raise
         run.is_partial = True
         run.deadline.set(FALLBACK_S_MAX)
-        ranked = ranked or _rank_out_of_time(run, out)
+        ranked = ranked or _rank_fallback_candidates(run, out)
     run.notes += out.notes
     if len(out.order) >= CANDIDATES_MAX <= run.page_end:
         run.notes.append(f"only the best {CANDIDATES_MAX} are ranked; narrow the search")
@@ -266,7 +266,7 @@ def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Ite
         said_text = last_spoken_text(segments[other] for other in said.get(rid, ()) if other in segments)
         is_turn = segment.kind in index_text.TURN_KINDS
         worded = readable if has_near else readable._replace(label=())
-        fields = read_fields(worded, said_text, out.weights, out.absent_words_of(rid), is_turn=is_turn)
+        fields = build_scored_fields(worded, said_text, out.weights, out.absent_words_of(rid), is_turn=is_turn)
         near = out.terms_of_near_turns(out.places[rid]) if has_near and is_turn else {}
         known = out.terms_of(rid)
         has_phrase = rid in out.phrase or (rid in out.may_hold_phrase and _has_phrase(run, rid, fields))
@@ -369,30 +369,31 @@ def _choose_snippet(run: _Search, rid: int, terms: HighlightTerms) -> Snippet:
     return shown
 
 
-def _newest_page(run: _Search, scope: SearchScope) -> SearchResult:
+def _find_newest_page(run: _Search, scope: SearchScope) -> SearchResult:
     """The reply to a query without words: a page of the newest segments of the scope."""
     limit = min(run.query.limit, SEARCH_LIMIT_MAX)
-    sql, values = listing_sql(scope)
+    sql, values = newest_segments_sql(scope)
     rids = [row[0] for row in run.db.execute(sql, (*values, limit + 1, run.query.offset))]
     hits = _build_hits(run, [RankedCandidate(rid, 0.0, "recent", 0.0) for rid in rids[:limit]])
     return _build_result(run, hits, run.page_end if len(rids) > limit else -1)
 
 
-def _rank_out_of_time(run: _Search, out: Candidates) -> list[RankedCandidate]:
+def _rank_fallback_candidates(run: _Search, out: Candidates) -> list[RankedCandidate]:
     """Out of time: the candidates so far by their rough order, else the newest segments with any of the words."""
     known = out.order or sorted({*out.phrase, *out.may_hold_phrase, *out.whole}, reverse=True)
     if known:
         run.notes.append("the search ran out of time; more segments may match")
         return [RankedCandidate(rid, 0.0, "some", 0.0) for rid in known[: run.page_end + 1]]
     run.notes.append(f"the search ran out of time; only the newest {FALLBACK_SEGMENTS} segments were looked at")
-    sql, values = listing_sql(out.scope)
+    sql, values = newest_segments_sql(out.scope)
     rids = [row[0] for row in run.db.execute(sql, (*values, FALLBACK_SEGMENTS, 0))]
     both = dict.fromkeys((*run.wanted.terms, *run.wanted.excluded), 1.0)
     weights = TermWeights(run.wanted, dict.fromkeys(run.wanted.terms, 1.0))
     without = TermWeights(run.wanted, dict.fromkeys(run.wanted.excluded, 1.0))
     ranked = []
     for rid, segment in _read_segments(run, set(rids)).items():
-        fields = read_fields(index_text.searchable_fields(segment), "", TermWeights(run.wanted, both), is_turn=True)
+        words = index_text.searchable_fields(segment)
+        fields = build_scored_fields(words, "", TermWeights(run.wanted, both), is_turn=True)
         found: Score = score_candidate(weights, fields, IndexFacts())
         if found.value > 0 and not (run.wanted.excluded and score_candidate(without, fields, IndexFacts()).value > 0):
             ranked.append(RankedCandidate(rid, round(found.value, SAME_SCORE), "recent", segment.wall_s))

@@ -7,8 +7,8 @@
 One process opens the file for writing at a time; the file is never on a network file system.
 
 A stash at `MEMORY` is a database in memory: the stash ends with its process, and no byte touches a disk. Its only
-connection writes and reads in turn, because connections that share a database in memory have no WAL: a reader would be
-refused while the writer writes, or else see uncommitted rows.
+connection writes and reads in turn. Two connections to memory have no WAL: one that reads while the other writes is
+refused, or sees uncommitted rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ctxgc.stash.backup import write_backup
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow
 from ctxgc.stash.db_thread import DbThread
 from ctxgc.stash.deadline import Deadline
-from ctxgc.stash.examination import examine
+from ctxgc.stash.examination import examine_stash
 from ctxgc.stash.file_watch import FileWatch
 from ctxgc.stash.group_commit import GroupCommit
 from ctxgc.stash.health import Examination, StashStatus
@@ -120,7 +120,7 @@ class SqliteStash:
         self._group = GroupCommit(self._commit)
         loops = [self._group.run(), self._maintain()]
         if self._is_on_disk:
-            self._watch.note_files()
+            self._watch.record_file_stats()
             loops.append(self._watch_files())
         # In no group: the end of one loop must not end group commit. close() ends all of them.
         self._tasks = [asyncio.create_task(loop) for loop in loops]
@@ -146,7 +146,7 @@ class SqliteStash:
         """Commit all mutations or none, durable on return."""
         if self._writer_thread is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
-        self._refuse_if_full()
+        self._require_writable()
         if mutations:
             await self._group.submit(mutations)
 
@@ -176,15 +176,13 @@ class SqliteStash:
         """Segments of a session in seq order, without content: all of them, or only `seqs`."""
         return await self._run_on_reader(lambda db: reading.rows(db, key, seqs))
 
-    async def bodies(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
+    async def contents(self, key: SessionKey, seqs: Sequence[int]) -> dict[int, tuple[bytes, tuple[Piece, ...]]]:
         """(skeleton, body) by seq; raises `StorageFailed` for a damaged body."""
-        return await self._run_on_reader(lambda db: reading.bodies(db, key, seqs))
+        return await self._run_on_reader(lambda db: reading.contents(db, key, seqs))
 
     async def search(self, query: Query) -> SearchResult:
         """Ranked hits within the time bound."""
-        return await self._run_on_reader_with_deadline(
-            lambda db, deadline: search(db, deadline, query, self._search_s_max)
-        )
+        return await self._read_within_deadline(lambda db, deadline: search(db, deadline, query, self._search_s_max))
 
     async def collections(self, key: SessionKey, *, limit: int = 50) -> list[Collection]:
         """The journal, newest first."""
@@ -194,9 +192,9 @@ class SqliteStash:
         """A line of the journal."""
         return await self._run_on_reader(lambda db: reading.collection(db, key, number))
 
-    async def standing_collection(self, key: SessionKey) -> Collection | None:
+    async def newest_collection_in_force(self, key: SessionKey) -> Collection | None:
         """The newest collection that stands."""
-        return await self._run_on_reader(lambda db: reading.standing_collection(db, key))
+        return await self._run_on_reader(lambda db: reading.newest_collection_in_force(db, key))
 
     async def remembered_op(self, key: SessionKey, op_id: str) -> Op | None:
         """The remembered reply of a mutation."""
@@ -209,13 +207,14 @@ class SqliteStash:
     async def status(self) -> StashStatus:
         """Counts and health."""
         try:
-            return await self._run_on_reader(lambda db: maintenance.add_counts(db, self._status_without_counts()))
+            known = self._status_without_counts
+            return await self._run_on_reader(lambda db: maintenance.status_with_counts(db, known()))
         except StorageFailed as failure:
             return self._status_without_counts(failure)
 
     async def examine(self, *, is_deep: bool = False) -> Examination:
         """Read pages and a sample of bodies within a time, or all of both, and say what is damaged."""
-        return await examine(self._run_on_reader_with_deadline, is_deep=is_deep)
+        return await examine_stash(self._read_within_deadline, is_deep=is_deep)
 
     async def backup(self, path: str) -> int:
         """A consistent copy to a path that does not exist yet; returns bytes written."""
@@ -259,7 +258,7 @@ class SqliteStash:
     def _seal_file(self, db: sqlite3.Connection) -> None:
         self._fail("close")
         schema.set_counter(db, "is_clean", 1)
-        maintenance.checkpoint(db, self._fail)
+        maintenance.checkpoint_wal(db, self._fail)
 
     def _status_without_counts(self, failure: StorageFailed | None = None) -> StashStatus:
         """The status of a file that cannot be read: without counts."""
@@ -285,7 +284,7 @@ class SqliteStash:
         self._has_changed.set()
         return outcomes
 
-    def _refuse_if_full(self) -> None:
+    def _require_writable(self) -> None:
         """Look at the disk at most once a second; raise `ReadOnly` while the disk is nearly full or the file gone."""
         if self._watch.trouble is not None:
             raise self._watch.trouble
@@ -322,9 +321,9 @@ class SqliteStash:
             await asyncio.sleep(QUIET_S)
             try:
                 await self._run_maintenance_steps()
-                if await self._run_on_reader(maintenance.count_erasures):
+                if await self._run_on_reader(maintenance.count_pending_erasures):
                     await self._wait_for_quiet()
-                    await self._erase_forgotten()
+                    await self._erase_forgotten_bytes()
                 self._maintenance_error = ""
             except Exception as error:  # The stash works without maintenance, and `status` says so.
                 self._maintenance_error = f"upkeep failed: {error}"
@@ -348,7 +347,7 @@ class SqliteStash:
             if not self._has_changed.is_set():
                 return
 
-    async def _erase_forgotten(self) -> None:
+    async def _erase_forgotten_bytes(self) -> None:
         async with self._erasing:
             thread = self._writer_thread
             if thread is None:
@@ -363,9 +362,9 @@ class SqliteStash:
                     self._watch.forbid_shrinking()
 
     async def _run_on_reader(self, function: Operation[T]) -> T:
-        return await self._run_on_reader_with_deadline(lambda db, _: function(db))
+        return await self._read_within_deadline(lambda db, _: function(db))
 
-    async def _run_on_reader_with_deadline(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
+    async def _read_within_deadline(self, function: Callable[[sqlite3.Connection, Deadline], T]) -> T:
         """Run a function on a free reader; the deadline that the function sets interrupts its statements."""
         if self._writer_thread is None:
             raise ShuttingDown("the stash is not open", hint="connect again")

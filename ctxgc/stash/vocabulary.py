@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from ctxgc.core.search.lexemes import fold, is_spaceless, stem, word_prefix
+from ctxgc.core.search.lexemes import common_word_prefix, is_spaceless, normalize_word, stem
 from ctxgc.core.search.query import SearchQuery, Term
 from ctxgc.stash.filters import SearchScope
 from ctxgc.stash.postings import matching_sql, quote_term
@@ -45,7 +45,7 @@ class Vocabulary:
 
     def __init__(self, db: sqlite3.Connection, scope: SearchScope) -> None:
         self._db = db
-        self._scope = scope.sessions()
+        self._scope = scope.scope_of_sessions()
 
     def has_term(self, term: Term, columns: str = "") -> bool:
         """Whether a segment of these sessions has a term, in some columns of the index or in any."""
@@ -119,7 +119,7 @@ def nearest_terms(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[
                 nearest[term] = tuple(Term(((lexeme,),), text=lexeme) for lexeme in run)
         elif words.is_proper_prefix(run[0]):
             nearest[term] = (Term((run,), is_prefix=True, text=f"{run[0]}*"),)
-        elif left and (lexeme := words.nearest_lexeme(run[0], fold(term.text))):
+        elif left and (lexeme := words.nearest_lexeme(run[0], normalize_word(term.text))):
             nearest[term] = (Term(((lexeme,),), text=lexeme),)
             left -= 1
     return nearest
@@ -135,10 +135,10 @@ def spell_term(term: Term, texts: Iterable[str]) -> Term:
     lexeme = term.ways[0][0]
     if term.text != lexeme:
         return term
-    start = word_prefix(lexeme)
+    start = common_word_prefix(lexeme)
     for text in texts:
         for word in _WORD.findall(text):
-            if (plain := fold(word)).startswith(start) and stem(plain) == lexeme:
+            if (plain := normalize_word(word)).startswith(start) and stem(plain) == lexeme:
                 return term._replace(text=plain)
     return term
 

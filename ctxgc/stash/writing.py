@@ -97,8 +97,8 @@ class Writer:
             Put: lambda m: self._put_segment(_encode_put(m, self._compress)),
             SetState: self._set_state,
             SetPlaces: self._set_places,
-            Touch: self._touch,
-            SetRecalled: self._set_recalled,
+            Touch: self._touch_segments,
+            SetRecalled: self._set_recalled_turn,
             SetPinned: self._set_pinned,
             SetTags: self._set_tags,
             AddEdges: lambda m: self._add_edges(self._get_or_create_sid(m.key), m.seq, m.edges),
@@ -170,14 +170,14 @@ class Writer:
         sid = self._get_or_create_sid(row.key)
         cursor = self._db.execute(_INSERT, segment_values(sid, row))
         if not cursor.rowcount:
-            self._complete_segment(sid, mutation)
+            self._complete_pending_segment(sid, mutation)
             return
         rid = cursor.lastrowid or 0
         self.write_content(rid, sid, mutation)
         if row.edges:
             self._add_edges(sid, row.seq, row.edges)
 
-    def _complete_segment(self, sid: int, mutation: EncodedPut) -> None:
+    def _complete_pending_segment(self, sid: int, mutation: EncodedPut) -> None:
         """The segment exists: a put may complete a pending segment, and else has no effect."""
         row = mutation.row
         known_row = self._db.execute(
@@ -249,7 +249,9 @@ class Writer:
             [(sid, seq, target, int(kind)) for target, kind in edges],
         )
 
-    def _update(self, what: str, key: SessionKey, sets: str, rows: Sequence[tuple[Any, ...]], only: str = "") -> None:
+    def _update_segments(
+        self, what: str, key: SessionKey, sets: str, rows: Sequence[tuple[Any, ...]], only: str = ""
+    ) -> None:
         """Set columns of segments; each row of values ends in the seq. A forgotten segment keeps its columns."""
         self._fail(what)
         sid = self._get_or_create_sid(key)
@@ -262,32 +264,36 @@ class Writer:
         departure = str(mutation.departure or "") if mutation.state is State.DEPARTED else ""
         sets = "state = ?, departure = ?" + (", collection = 0" if mutation.state is State.RESIDENT else "")
         rows = [(str(mutation.state), departure, seq) for seq in mutation.seqs]
-        self._update("state", mutation.key, sets, rows)
+        self._update_segments("state", mutation.key, sets, rows)
 
     def _set_places(self, mutation: SetPlaces) -> None:
-        self._update("places", mutation.key, "place = ?", [(place, seq) for seq, place in mutation.places])
+        self._update_segments("places", mutation.key, "place = ?", [(place, seq) for seq, place in mutation.places])
 
-    def _touch(self, mutation: Touch) -> None:
+    def _touch_segments(self, mutation: Touch) -> None:
         # A turn counts once, or else repeating the batch would count it again.
         rows = [(turn, seq, turn) for seq, turn in mutation.uses]
         sets = "touched_turn = ?, touches = touches + 1"
-        self._update("touch", mutation.key, sets, rows, only="AND touched_turn < ?")
+        self._update_segments("touch", mutation.key, sets, rows, only="AND touched_turn < ?")
 
-    def _set_recalled(self, mutation: SetRecalled) -> None:
+    def _set_recalled_turn(self, mutation: SetRecalled) -> None:
         rows = [(mutation.turn, seq) for seq in mutation.seqs]
-        self._update("recalled", mutation.key, "recalled_turn = max(recalled_turn, ?)", rows)
+        self._update_segments("recalled", mutation.key, "recalled_turn = max(recalled_turn, ?)", rows)
 
     def _set_pinned(self, mutation: SetPinned) -> None:
-        self._update("pin", mutation.key, "is_pinned = ?", [(mutation.is_pinned, seq) for seq in mutation.seqs])
+        self._update_segments(
+            "pin", mutation.key, "is_pinned = ?", [(mutation.is_pinned, seq) for seq in mutation.seqs]
+        )
 
     def _set_tags(self, mutation: SetTags) -> None:
         tags = None if mutation.tags is None else pack_list(mutation.tags)
         sets = "tags = coalesce(?, tags), task = coalesce(?, task), importance = coalesce(?, importance)"
-        self._update("tags", mutation.key, sets, [(tags, clean_text(mutation.task), mutation.importance, mutation.seq)])
+        self._update_segments(
+            "tags", mutation.key, sets, [(tags, clean_text(mutation.task), mutation.importance, mutation.seq)]
+        )
 
     def _set_garbage(self, mutation: SetGarbage) -> None:
         rows = [(reason, by, seq) for seq, reason, by in mutation.proofs]
-        self._update("garbage", mutation.key, "garbage = ?, garbage_by = ?", rows)
+        self._update_segments("garbage", mutation.key, "garbage = ?, garbage_by = ?", rows)
 
     # Journal
 
@@ -311,9 +317,9 @@ class Writer:
         )
         if mutation.is_carried_out:
             evicted = "state = 'evicted', departure = '', collection = ?"
-            self._update("evict", mutation.key, evicted, [(c.id, e.seq) for e in c.evictions])
+            self._update_segments("evict", mutation.key, evicted, [(c.id, e.seq) for e in c.evictions])
         resident = "state = 'resident', departure = '', collection = 0"
-        self._update("restore", mutation.key, resident, [(seq,) for seq in mutation.restores])
+        self._update_segments("restore", mutation.key, resident, [(seq,) for seq in mutation.restores])
 
     def _set_actual_cost(self, mutation: ActualCost) -> None:
         self._fail("cost")

@@ -86,7 +86,7 @@ class Calibration:
             observations=self.observations + 1,
         )
 
-    def to_billed(self, raw_tokens: int) -> int:
+    def to_billed_tokens(self, raw_tokens: int) -> int:
         """The billed tokens of these raw tokens, rounded up. Monotone."""
         return ceil(raw_tokens * self.ratio)
 
@@ -97,8 +97,8 @@ class Calibration:
         """
         room = max(0, billed_tokens - hidden_tokens)
         raw = floor(room / self.ratio)
-        return raw if self.to_billed(raw) <= room else raw - 1
+        return raw if self.to_billed_tokens(raw) <= room else raw - 1
 
     def unexplained_tokens(self, billed_tokens: int, raw_tokens: int) -> int:
         """Tokens of a billed prompt that its visible part does not explain: system prompt, tool schemas."""
-        return max(0, billed_tokens - self.to_billed(raw_tokens))
+        return max(0, billed_tokens - self.to_billed_tokens(raw_tokens))

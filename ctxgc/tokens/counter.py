@@ -75,13 +75,13 @@ class TokenCounter:
         """
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         if len(data) < CACHED_BYTES_MIN:
-            return self._count_chunks(_decode_text(data))
+            return self._count_by_chunks(_decode_text(data))
         key = blake2b(data, digest_size=16, person=b"ctxgc-tok-v1").digest()
         with self._lock:
             known = self._cache.get(key)
         if known is not None:
             return known
-        tokens = self._count_chunks(_decode_text(data))
+        tokens = self._count_by_chunks(_decode_text(data))
         with self._lock:
             self._cache[key] = tokens
         return tokens
@@ -94,7 +94,7 @@ class TokenCounter:
         self.encoded_chars += len(chunk)
         return _estimate_tokens(chunk) if encoding is None else _count_with_encoding(encoding, chunk)
 
-    def _count_chunks(self, text: str) -> int:
+    def _count_by_chunks(self, text: str) -> int:
         tokens = start = before_tokens = 0
         before = ""
         while len(text) - start > CHUNK_CHARS:

@@ -92,14 +92,14 @@ class OverheadCalibration:
             self.observations + 1,
         )
 
-    def to_billed(self, raw_tokens: int, blocks: int) -> int:
+    def to_billed_tokens(self, raw_tokens: int, blocks: int) -> int:
         """The billed tokens of these raw tokens in these blocks, rounded up. Monotone in both."""
         per_raw, per_block = self.coefficients
         return ceil(raw_tokens * per_raw + blocks * per_block)
 
     def unexplained_tokens(self, billed_tokens: int, raw_tokens: int, blocks: int) -> int:
         """Tokens of a billed prompt that its visible part does not explain: system prompt, tool schemas."""
-        return max(0, billed_tokens - self.to_billed(raw_tokens, blocks))
+        return max(0, billed_tokens - self.to_billed_tokens(raw_tokens, blocks))
 
 
 def _clamp(value: float, least: float, most: float) -> float:

@@ -60,7 +60,7 @@ def load_ranks(env: Mapping[str, str], path: Path | None = None) -> Ranks:
     notes: list[str] = []
     for candidate in _rank_file_candidates(env, path):
         try:
-            content = _unpack_ranks(candidate)
+            content = _read_rank_file(candidate)
         except (OSError, EOFError, zlib.error) as error:
             notes.append(f"{candidate}: not readable ({error})")
             continue
@@ -79,7 +79,7 @@ def _rank_file_candidates(env: Mapping[str, str], path: Path | None) -> Iterator
     yield resources.files("ctxgc.tokens") / SHIPPED_NAME
 
 
-def _unpack_ranks(candidate: Traversable) -> bytes:
+def _read_rank_file(candidate: Traversable) -> bytes:
     with candidate.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)

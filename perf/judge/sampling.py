@@ -24,7 +24,7 @@ from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
-from ctxgc.replay.policies import ShippedPolicy, by_random, by_touch, collectable_results
+from ctxgc.replay.policies import ShippedPolicy, collectable_bodies, rank_by_chance, rank_by_touch
 from ctxgc.replay.policy_registry import shipped_policy
 from ctxgc.replay.script import EpisodeScript
 from ctxgc.replay.simulate import Simulation, simulate_policy
@@ -106,7 +106,7 @@ def candidate_slots(run: Simulation) -> list[int]:
     """Bodies that the shipped policy may take at this turn."""
     roots = find_roots(run.heap, run.paths, run.now, Rules())
     mask = evictable_mask(run.heap, roots)
-    return [slot for slot in collectable_results(run) if mask[slot] and run.heap.state[slot] == RESIDENT]
+    return [slot for slot in collectable_bodies(run) if mask[slot] and run.heap.state[slot] == RESIDENT]
 
 
 def groups_of(run: Simulation, candidates: Sequence[int], chosen: Sequence[int]) -> Groups:
@@ -125,8 +125,8 @@ def groups_of(run: Simulation, candidates: Sequence[int], chosen: Sequence[int])
 
     return {
         SHIPPED: list(chosen),
-        "lru": until_freed(by_touch),
-        "random": until_freed(by_random),
+        "lru": until_freed(rank_by_touch),
+        "random": until_freed(rank_by_chance),
         "garbage": [slot for slot in candidates if garbage_proof(heap, slot, run.now, Rules()) is not None],
         "kept": [slot for slot in candidates if slot not in taken],
     }

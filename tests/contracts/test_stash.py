@@ -101,7 +101,7 @@ async def test_i9_a_body_comes_back_as_the_very_bytes_that_were_put(stash, data)
 
     await stash.apply(puts(*data, key=key))
 
-    bodies = await stash.bodies(key, range(len(data)))
+    bodies = await stash.contents(key, range(len(data)))
     assert [text_of(bodies[seq]) for seq in range(len(data))] == data
 
 
@@ -145,13 +145,13 @@ async def test_i15_sessions_of_two_agents_share_nothing(stash):
 
     await stash.apply([SetPinned(KEY, [0], True), Forget(KEY, [0])])
 
-    assert text_of((await stash.bodies(twin, [0]))[0]) == b"of codex"
+    assert text_of((await stash.contents(twin, [0]))[0]) == b"of codex"
     assert not (await row(stash, key=twin)).is_pinned
 
 
 async def test_unknown_sessions_and_seqs_are_absent_not_errors(stash):
     assert await stash.rows(OTHER) == []
-    assert await stash.bodies(OTHER, [0]) == {}
+    assert await stash.contents(OTHER, [0]) == {}
     assert await stash.session(OTHER) is None
     assert await stash.collections(OTHER) == []
     assert (await stash.search(Query(text="x", key=OTHER))).hits == ()
@@ -167,7 +167,7 @@ async def test_putting_a_complete_segment_again_changes_nothing(stash):
     await stash.apply([put(0, "second"), put(5, "third", id="seg-0")])
 
     assert await stash.rows(KEY) == before
-    assert text_of((await stash.bodies(KEY, [0]))[0]) == b"first"
+    assert text_of((await stash.contents(KEY, [0]))[0]) == b"first"
 
 
 async def test_a_pending_segment_is_completed_in_place_and_keeps_what_the_session_said_of_it(stash):
@@ -181,7 +181,7 @@ async def test_a_pending_segment_is_completed_in_place_and_keeps_what_the_sessio
     now = await row(stash)
     assert (now.segment.status, now.segment.place, now.segment.tags) == (Status.OK, 42, ("kept",))
     assert now.is_pinned
-    assert text_of((await stash.bodies(KEY, [0]))[0]) == b"the result"
+    assert text_of((await stash.contents(KEY, [0]))[0]) == b"the result"
     assert await found(stash, "result") == [0]
 
 
@@ -302,8 +302,8 @@ async def test_the_newest_collection_that_stands_is_found_below_any_number_of_un
     foreseen = journal(1202, trigger="shadow")
     await stash.apply([PutCollection(KEY, line) for line in (journal(1), *undone, foreseen)])
 
-    assert await stash.standing_collection(KEY) == journal(1)
-    assert await stash.standing_collection(OTHER) is None
+    assert await stash.newest_collection_in_force(KEY) == journal(1)
+    assert await stash.newest_collection_in_force(OTHER) is None
 
 
 async def test_the_latest_recall_of_a_segment_is_the_one_that_is_kept(stash):
@@ -396,7 +396,7 @@ async def test_a_forgotten_segment_leaves_its_id_and_nothing_else(stash):
         (),
         (),
     )
-    assert await stash.bodies(KEY, [0]) == {}
+    assert await stash.contents(KEY, [0]) == {}
     assert await found(stash, "swordfish") == await found(stash, "", path="/k") == await found(stash) == []
     assert await stash.remembered_op(KEY, "op") is None
 

@@ -79,21 +79,21 @@ class Story:
         name = recalled_name(segment)
         recalled = int(name[1:]) if name.startswith("#") else self.heap.slot_of.get(name, -1)
         refs = self.index.derive_references(slot, segment, recalled=recalled)
-        found = [] if is_open else self.garbage.find_proofs(slot, segment)
+        found = [] if is_open else self.garbage.prove_garbage(slot, segment)
         tokens = SegmentTokens(5, [(piece.name, len(piece.data)) for piece in segment.body], 0)
         entry = heap_entry_of(segment, tokens, has_evictable_inputs=True)
         admit = self.heap.admit if slot == len(self.heap) else lambda *what: self.heap.complete(slot, *what)
         admit(entry, refs)
         if not is_open:
-            self.index.add_facts(slot, segment)
-            self.index.add_text(slot, segment)
+            self.index.add_paths(slot, segment)
+            self.index.add_words(slot, segment)
         for old, proof in found:
             self.heap.record_proof(old, proof)
         return slot
 
     def edges(self, slot: int) -> list[tuple[int, int]]:
         """(older slot, kind) of a slot's references."""
-        return list(self.heap.edges_of(slot))
+        return list(self.heap.refs_with_kinds(slot))
 
     def proofs(self, turn: int = 100, rules: Rules | None = None) -> dict[int, str]:
         """What is proven garbage at a turn, with its reason."""

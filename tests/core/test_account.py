@@ -3,7 +3,7 @@
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.pacing.prompt_cache import CacheState
-from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_allowance
 from ctxgc.core.paths import PathIndex
 from tests.core.test_heap import an_entry
 
@@ -22,7 +22,7 @@ def grown_heap():
 
 def asked(heap, account, turn, was_cached):
     request = PacerRequest(CacheState(heap.resident_tokens), 0, was_cached)
-    return decide_within_budget(heap, PathIndex(), Now(turn), PACER, account, request)[1]
+    return decide_within_allowance(heap, PathIndex(), Now(turn), PACER, account, request)[1]
 
 
 def test_a_request_that_has_gone_is_billed_by_what_was_cached_before_it_went():
@@ -53,7 +53,9 @@ def test_what_is_decided_for_the_next_request_is_decided_as_if_it_were_that_ones
 
     def victims(turn, was_cached):
         request = PacerRequest(CacheState(heap.resident_tokens), 0, was_cached)
-        decision, _ = decide_within_budget(heap, PathIndex(), Now(turn), pacer, RegretAccount(full_cost=1e9), request)
+        decision, _ = decide_within_allowance(
+            heap, PathIndex(), Now(turn), pacer, RegretAccount(full_cost=1e9), request
+        )
         return [victim.slot for victim in decision.plan.victims]
 
     assert victims(11, was_cached=heap.resident_tokens) == victims(12, was_cached=None) != victims(11, was_cached=None)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest_entries
 
 
 @given(st.lists(st.integers(0, 60)), st.integers(0, 20))
@@ -13,7 +13,7 @@ def test_a_table_holds_at_most_its_bound_and_the_newest_of_what_it_was_told_I12(
     for number, key in enumerate(keys):
         fresh = key not in table
         table[key] = number
-        gone = drop_oldest(table, most)
+        gone = drop_oldest_entries(table, most)
         dropped += gone
 
         assert len(table) <= most

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.collector import COLD, CURRENT_COLD, LIVE_LAST, NAMED_COLD, plan, plan_by_hand, sweep
+from ctxgc.core.collector import COLD, CURRENT_COLD, LIVE_LAST, NAMED_COLD, plan, plan_eviction_by_hand, sweep
 from ctxgc.core.garbage import REASONS, garbage_proof, garbage_slots
 from ctxgc.core.heap import EVICTED, KINDS, PENDING, PINNED, RESIDENT, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
@@ -165,7 +165,7 @@ def test_a_hand_may_evict_what_a_rule_would_keep_but_not_a_pin():
     heap, _paths = a_heap(sizes=[500, 500])
     heap.set_pinned(0, True)
 
-    todo = plan_by_hand(heap, [0, 1], Rules())
+    todo = plan_eviction_by_hand(heap, [0, 1], Rules())
 
     assert [victim.slot for victim in todo.victims] == [1]
     assert heap.has_flag(0, PINNED)

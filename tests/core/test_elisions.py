@@ -12,8 +12,8 @@ from ctxgc.core.entry.elisions import (
     decode_elisions,
     elided_text,
     elided_texts,
+    elisions_in_force,
     follow_pointers,
-    lines_in_force,
     pack_elisions,
     unpack_elisions,
 )
@@ -25,7 +25,7 @@ from ctxgc.core.entry.line_index import (
     RUN_LINES_MIN,
     LineIndex,
 )
-from ctxgc.core.entry.numbered_lines import content_of, number_of, shift_number
+from ctxgc.core.entry.numbered_lines import line_content, line_number, shift_number
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry, Now, PointerEdge
 from ctxgc.core.paths import PathIndex
@@ -110,11 +110,11 @@ def test_runs_that_overlap_or_leave_the_result_are_refused(runs):
 def test_a_shift_moves_the_number_of_a_line_and_nothing_else(text, shift):
     for line in text.split("\n"):
         moved = shift_number(line, shift)
-        assert content_of(moved) == content_of(line)
-        if number_of(line) is None:
+        assert line_content(moved) == line_content(line)
+        if line_number(line) is None:
             assert moved == line
         else:
-            assert number_of(moved).value == number_of(line).value + shift
+            assert line_number(moved).value == line_number(line).value + shift
             assert shift_number(line, 0) == line
 
 
@@ -164,7 +164,7 @@ def test_elisions_that_are_no_runs_in_order_are_refused_with_the_way_out(value):
 def test_the_targets_state_alone_says_what_stands_in_the_place_of_a_run(state, note):
     elision = Elision(2, 4, "target", 0, 0, 10, "[pointer]")
 
-    shown = lines_in_force([elision], lambda target: state, lambda one: "[out]")
+    shown = elisions_in_force([elision], lambda target: state, lambda one: "[out]")
 
     assert shown == ([] if note is None else [ShownLines(2, 4, note, "target")])
 

@@ -13,8 +13,8 @@ from ctxgc.core.excerpts import (
     ExcerptSource,
     Packer,
     Section,
+    data_lines_in_range,
     lines_of_source,
-    number_lines,
     pack_lines,
     pack_matches,
     pack_neighbours,
@@ -26,13 +26,13 @@ from ctxgc.core.frame import (
     Block,
     DataLine,
     blank_frames,
-    clean_fact,
-    is_note,
+    clean_header_part,
+    is_frame_alone,
     render_frame,
     render_header,
     split_lines,
 )
-from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, query_words, ranges_of_lines
+from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, query_words, ranges_around_lines
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
 
@@ -103,7 +103,7 @@ def test_no_text_closes_or_imitates_the_frame(texts, facts):
         Block(
             title="match",
             facts=tuple(facts),
-            lines=tuple(number_lines(lines := split_lines([t]), LineRange(1, len(lines)))),
+            lines=tuple(data_lines_in_range(lines := split_lines([t]), LineRange(1, len(lines)))),
         )
         for t in texts
     ]
@@ -124,18 +124,18 @@ def test_no_text_closes_or_imitates_the_frame(texts, facts):
     offer=st.sampled_from(["", "[ctxgc: 3]"]),
 )
 def test_a_frame_is_known_whatever_it_holds_and_not_where_a_person_writes_before_or_behind_it(texts, words, offer):
-    lines = tuple(number_lines(found := split_lines(texts), LineRange(1, len(found))))
+    lines = tuple(data_lines_in_range(found := split_lines(texts), LineRange(1, len(found))))
     frame = render_frame([Block(title="match", facts=("x",), lines=lines)]) + offer
 
-    assert is_note(frame)
-    assert is_note(frame.rstrip())
-    assert not is_note(words + frame)
-    assert not is_note(f"{frame.rstrip()}\n{words}")
+    assert is_frame_alone(frame)
+    assert is_frame_alone(frame.rstrip())
+    assert not is_frame_alone(words + frame)
+    assert not is_frame_alone(f"{frame.rstrip()}\n{words}")
 
 
 @given(texts=st.lists(TEXTS, max_size=3), around=st.lists(PLAIN_LINES, min_size=1, max_size=4))
 def test_between_frames_every_line_stays_under_its_number_and_of_a_frame_nothing_stays(texts, around):
-    lines = tuple(number_lines(found := split_lines(texts), LineRange(1, len(found))))
+    lines = tuple(data_lines_in_range(found := split_lines(texts), LineRange(1, len(found))))
     frame = render_frame([Block(title="match", facts=("x",), lines=lines)])
 
     text = frame.join(f"{line}\n" for line in around)
@@ -167,7 +167,7 @@ def test_no_sign_of_unicode_that_a_reader_takes_for_a_bracket_stands_in_a_fact()
     ]
 
     assert len(brackets) > 100
-    assert [sign for sign in brackets if clean_fact(sign) not in "()\ufffd"] == []
+    assert [sign for sign in brackets if clean_header_part(sign) not in "()\ufffd"] == []
 
 
 @given(lines=st.lists(st.text(st.characters(blacklist_characters="\n"), max_size=50), max_size=20))
@@ -320,7 +320,7 @@ def test_each_piece_begins_a_line_of_its_own_and_a_file_has_as_many_lines_as_an_
 def test_the_lines_that_an_edit_wrote_are_found_in_the_file_as_it_is():
     lines = [f"line number {n}" for n in range(1, 100)]
 
-    assert ranges_of_lines(lines, ["line number 50", "}", "", "gone now"]) == [LineRange(48, 52)]
+    assert ranges_around_lines(lines, ["line number 50", "}", "", "gone now"]) == [LineRange(48, 52)]
 
 
 @given(
@@ -332,7 +332,7 @@ def test_the_place_of_an_edit_within_a_line_is_found(lines, at, part):
     at %= len(lines)
     lines[at] = f"{lines[at]}{part}, 1)"
 
-    ranges = ranges_of_lines(lines, ["", "}", part])
+    ranges = ranges_around_lines(lines, ["", "}", part])
 
     assert any(span.first <= at + 1 <= span.last for span in ranges)
     assert len(ranges) <= RANGES_MAX

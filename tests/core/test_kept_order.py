@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core import cells, kept_order
-from ctxgc.core.collector import plan, restore, sweep
+from ctxgc.core.collector import plan, restore_bodies, sweep
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, RESIDENT, Now, Proof
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse
@@ -98,11 +98,11 @@ class History:
 
     def recall(self, _):
         if self.gone:
-            restore(self.heap, self.gone[:1])
+            restore_bodies(self.heap, self.gone[:1])
             self.heap.grace_until[self.gone[0]] = self.turn + 2
 
     def undo(self, _):
-        restore(self.heap, self.gone)
+        restore_bodies(self.heap, self.gone)
 
     def collect(self, _):
         todo = self.compare()
@@ -177,7 +177,7 @@ def test_a_body_that_joins_a_cell_widens_the_turns_that_bound_it():
     born = [*[70] * 40, 76]
     columns = cells.BodyColumns([float(slot) for slot in range(41)], born, born, [100] * 41)
     kept = cells.Cells(columns)
-    kept.outside(bytes([1] * 41))
+    kept.slots_outside(bytes([1] * 41))
     kept.add(range(40), 150)
 
     kept.add([40], 150)

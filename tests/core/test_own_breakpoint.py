@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctxgc.core.pacing.own_breakpoint import choose_own_breakpoint, may_carry_breakpoint
+from ctxgc.core.pacing.own_breakpoint import can_carry_breakpoint, choose_own_breakpoint
 from ctxgc.core.pacing.provider_cache import (
     ANTHROPIC,
     LONG_LIFE_S,
@@ -27,7 +27,7 @@ REACH = LOOKBACK_BLOCKS - 1
 
 
 def test_a_block_of_a_type_that_is_no_name_carries_no_breakpoint():
-    assert not any(may_carry_breakpoint({"type": kind, "text": "tide"}) for kind in (["text"], {}, 7, None))
+    assert not any(can_carry_breakpoint({"type": kind, "text": "tide"}) for kind in (["text"], {}, 7, None))
 
 
 def prompt_of(count, breakpoints, out=None):
@@ -120,8 +120,8 @@ def test_blocks_that_the_api_refuses_a_breakpoint_on_may_not_carry_one():
     ]
     taken = [{"type": "text", "text": "x"}, {"type": "tool_result", "content": ""}, {"type": "tool_use"}]
 
-    assert not any(map(may_carry_breakpoint, refused))
-    assert all(map(may_carry_breakpoint, taken))
+    assert not any(map(can_carry_breakpoint, refused))
+    assert all(map(can_carry_breakpoint, taken))
 
 
 @st.composite

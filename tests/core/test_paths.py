@@ -35,7 +35,7 @@ def test_superseded_reads_are_those_of_the_definition_each_once(history):
     for slot, use in enumerate(history):
         expected = list(slow_superseded(alive, changes, use, slot)) if use.access is Access.READ else []
 
-        found = index.superseded_reads(use, slot) if use.access is Access.READ else []
+        found = index.take_superseded_reads(use, slot) if use.access is Access.READ else []
 
         assert found == expected
         gone = {old for old, _ in found}
@@ -59,7 +59,7 @@ def test_the_newest_holder_is_the_newest_use_that_shares_a_line(history, use, be
         if past.access is not Access.MENTION and past.first_line <= use.last_line and use.first_line <= past.last_line
     ]
 
-    assert index.newest_holder(use, before) == max(holders, default=-1)
+    assert index.newest_use_slot(use, before) == max(holders, default=-1)
 
 
 @given(HISTORIES)
@@ -79,7 +79,7 @@ def test_after_a_change_half_of_the_lines_shown_again_are_enough_and_fewer_are_n
         index.record_use(PathUse("/a.py", Access.READ, 1, 10), 0, 0)
         index.record_use(PathUse("/a.py", Access.EDIT), 1, 1)
 
-        assert index.superseded_reads(PathUse("/a.py", Access.READ, first, 20), 2) == found
+        assert index.take_superseded_reads(PathUse("/a.py", Access.READ, first, 20), 2) == found
 
 
 def test_an_older_call_that_completes_late_takes_no_younger_read_out_of_the_index():
@@ -87,8 +87,8 @@ def test_an_older_call_that_completes_late_takes_no_younger_read_out_of_the_inde
     use = PathUse("/a.py", Access.READ)
     index.record_use(use, 5, 1)
 
-    assert index.superseded_reads(use, 4) == []
-    assert index.superseded_reads(use, 6) == [(5, "superseded_read")]
+    assert index.take_superseded_reads(use, 4) == []
+    assert index.take_superseded_reads(use, 6) == [(5, "superseded_read")]
 
 
 def test_uses_and_paths_stay_within_their_bounds_I12(monkeypatch):

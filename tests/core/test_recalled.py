@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctxgc.core.recall_commands import recall_source, recalled_name
+from ctxgc.core.recall_commands import original_slot, recalled_name
 from ctxgc.core.segment import EdgeKind, Status
 from tests.core.story import Story, a_read, a_segment, a_shell
 
@@ -48,21 +48,21 @@ def test_a_recall_in_the_shell_refers_to_what_it_brought_back(command):
     story, slot = told(command)
 
     assert (1, EdgeKind.RECALLS) in story.edges(slot)
-    assert recall_source(story.heap, slot) == 1
+    assert original_slot(story.heap, slot) == 1
 
 
 @pytest.mark.parametrize("command", NEWS)
 def test_a_command_that_may_print_more_than_that_is_its_own_original(command):
     story, slot = told(command)
 
-    assert recall_source(story.heap, slot) == slot
+    assert original_slot(story.heap, slot) == slot
 
 
 @pytest.mark.parametrize("status", [Status.ERROR, Status.PENDING])
 def test_a_recall_that_brought_nothing_back_is_none(status):
     story, slot = told("ctxgc recall '#1'", status=status)
 
-    assert recall_source(story.heap, slot) == slot
+    assert original_slot(story.heap, slot) == slot
 
 
 def test_a_recall_of_a_recall_leads_to_the_first():
@@ -71,7 +71,7 @@ def test_a_recall_of_a_recall_leads_to_the_first():
     for number in range(1, 6):
         slot = story.admit(a_shell(f"ctxgc recall '#{number}'"))
 
-    assert recall_source(story.heap, slot) == 1
+    assert original_slot(story.heap, slot) == 1
 
 
 @pytest.mark.parametrize("name", ["#12", "toolu_01AbC", "call_7~2", "exec-0.1", "user-5e884898da28", "482915736-17"])

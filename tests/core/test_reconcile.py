@@ -13,8 +13,8 @@ from ctxgc.core.reconcile import (
     Stamp,
     Transitions,
     call_digests,
-    ids_by_content,
     reconcile,
+    session_ids_of_contents,
     uncompared_slots,
 )
 from ctxgc.core.segment import Departure, Kind, base_id, tool_call_id
@@ -262,7 +262,9 @@ def test_an_id_stands_for_one_content_for_good_and_a_known_content_keeps_its_id(
         asked = [Content(id_, Stamp(bytes([number]), is_redacted=False)) for id_, number in contents]
         stored = {(base_id(id_), number) for id_, number in content.items()}
 
-        ids = ids_by_content(asked, heap, lambda slot: Stamp(bytes([content[heap.ids[slot]]]), is_redacted=False))
+        ids = session_ids_of_contents(
+            asked, heap, lambda slot: Stamp(bytes([content[heap.ids[slot]]]), is_redacted=False)
+        )
 
         assert len(set(ids)) == len(ids)
         first = {}
@@ -284,32 +286,32 @@ def test_a_pending_call_is_completed_under_its_id_and_only_by_the_call_that_wait
     heap = heap_of(entry("a", flags=PENDING))
     contents = [Content("a", stamp(2), pending_stamp=stamp(9)), Content("a~2", stamp(3), pending_stamp=stamp(1))]
 
-    assert ids_by_content(contents, heap, lambda _: stamp(1)) == ["a~2", "a"]
+    assert session_ids_of_contents(contents, heap, lambda _: stamp(1)) == ["a~2", "a"]
 
 
 def test_a_pending_call_is_completed_by_one_of_two_calls_that_ask_the_same():
     heap = heap_of(entry("a", flags=PENDING))
     contents = [Content("a", stamp(2), pending_stamp=stamp(1)), Content("a~2", stamp(3), pending_stamp=stamp(1))]
 
-    assert ids_by_content(contents, heap, lambda _: stamp(1)) == ["a", "a~2"]
+    assert session_ids_of_contents(contents, heap, lambda _: stamp(1)) == ["a", "a~2"]
 
 
 def test_a_content_that_the_session_holds_twice_keeps_the_id_that_its_list_gives_it():
     heap = heap_of(entry("a"), entry("a~2"))
 
-    assert ids_by_content([Content("a~2", stamp(1))], heap, lambda _: stamp(1)) == ["a~2"]
+    assert session_ids_of_contents([Content("a~2", stamp(1))], heap, lambda _: stamp(1)) == ["a~2"]
 
 
 def test_a_forgotten_segment_is_not_recognised_by_the_content_that_it_had():
     heap = heap_of(entry("a", state=FORGOTTEN))
 
-    assert ids_by_content([Content("a~2", stamp(1))], heap, lambda _: stamp(1)) == ["a~2"]
+    assert session_ids_of_contents([Content("a~2", stamp(1))], heap, lambda _: stamp(1)) == ["a~2"]
 
 
 def test_no_content_claims_an_id_of_another_content_where_a_repair_left_a_gap_between_ordinals():
     heap = heap_of(entry("a"), entry("a~3"))
 
-    ids = ids_by_content([Content("a", stamp(5)), Content("a~2", stamp(6))], heap, lambda _: stamp(1))
+    ids = session_ids_of_contents([Content("a", stamp(5)), Content("a~2", stamp(6))], heap, lambda _: stamp(1))
 
     assert ids == ["a~2", "a~4"]
 
@@ -317,7 +319,9 @@ def test_no_content_claims_an_id_of_another_content_where_a_repair_left_a_gap_be
 def test_a_forgotten_id_is_claimed_by_its_name_and_a_reserved_one_by_nobody():
     heap = heap_of(entry("a", state=FORGOTTEN), entry("b"))
 
-    assert ids_by_content([Content("a", stamp(7)), Content("b", stamp(1))], heap, lambda _: stamp(1), ["b"]) == [
+    assert session_ids_of_contents(
+        [Content("a", stamp(7)), Content("b", stamp(1))], heap, lambda _: stamp(1), ["b"]
+    ) == [
         "a",
         "b~2",
     ]

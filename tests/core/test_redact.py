@@ -388,9 +388,9 @@ def test_a_call_id_that_is_a_credential_names_its_segments_by_the_redaction_at_e
     names = IdAllocator()
 
     ids = [
-        names.next_call_id(ISSUED["github"]),
-        names.next_call_id(ISSUED["github"]),
-        names.newest_call_id(ISSUED["github"]),
+        names.allocate_id_for_call(ISSUED["github"]),
+        names.allocate_id_for_call(ISSUED["github"]),
+        names.newest_id_of_call(ISSUED["github"]),
     ]
 
     assert ids == ["«redacted:github_token»", "«redacted:github_token»~2", "«redacted:github_token»~2"]

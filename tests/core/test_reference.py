@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core import reference
-from ctxgc.core.reference import ReferenceIndex, code_words, defined_words, named_files, named_lines, source_lines
+from ctxgc.core.reference import ReferenceIndex, code_words, defined_words, named_files, named_lines, quotable_lines
 from ctxgc.core.segment import Access, EdgeKind, PathUse, Piece, Status
 from tests.core.story import Story, a_call, a_read, a_segment, a_shell, a_write, an_edit
 
@@ -43,7 +43,7 @@ def test_recording_a_text_twice_is_as_good_as_once(steps):
     for step in steps:
         segment = told(step)
         once.admit(segment)
-        twice.index.add_text(twice.admit(segment), segment)
+        twice.index.add_words(twice.admit(segment), segment)
 
     assert [once.edges(slot) for slot in range(len(steps))] == [twice.edges(slot) for slot in range(len(steps))]
 
@@ -226,16 +226,16 @@ def test_an_index_without_words_derives_the_same_references_and_holds_no_word(st
 
     assert [without.edges(slot) for slot in range(len(steps))] == [with_words.edges(slot) for slot in range(len(steps))]
     assert without.index.table_sizes()["words"] == 0
-    assert not without.index.holders_of("load_table")
+    assert not without.index.slots_with_word("load_table")
 
 
 def test_holders_of_a_word_are_all_that_hold_it_while_it_is_rare():
     story = Story(*(a_read(f"/{n}.py", result="uses load_table here") for n in range(3)), has_words=True)
-    assert story.index.holders_of("load_table") == [0, 1, 2]
+    assert story.index.slots_with_word("load_table") == [0, 1, 2]
 
     story.admit(a_segment("load_table again"))
 
-    assert story.index.holders_of("load_table") == []
+    assert story.index.slots_with_word("load_table") == []
 
 
 def test_what_a_client_names_comes_first_and_only_what_is_older_counts():
@@ -255,7 +255,7 @@ def test_underscores_digits_and_humps_make_a_code_word(word):
 
 
 def test_lines_are_compared_without_numbers_and_outer_space():
-    assert source_lines("   12→\tvalue = 1\n  value = 1  \n13: value = 1\nshort") == ["value = 1"]
+    assert quotable_lines("   12→\tvalue = 1\n  value = 1  \n13: value = 1\nshort") == ["value = 1"]
 
 
 def test_the_index_stays_within_its_bounds_however_much_it_is_told_I12(monkeypatch):

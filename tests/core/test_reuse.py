@@ -17,8 +17,8 @@ from ctxgc.core.reuse import (
     RANGED_READ,
     SHIPPED,
     FixedFacts,
+    fixed_factors,
     fixed_logit,
-    fixed_terms,
     ln_turns,
     probability,
     trait_bits,
@@ -41,7 +41,7 @@ def test_a_body_is_needed_less_the_older_it_is_and_more_if_it_is_reached():
 
 def test_the_estimate_is_the_weighted_sum_of_its_terms():
     read, call = FixedFacts(Kind.TOOL_CALL, FULL_READ | HAS_PATH, 1000, 2, 5), FixedFacts(Kind.TOOL_CALL, 0, 1000, 2, 0)
-    terms = fixed_terms(read)
+    terms = fixed_factors(read)
     known = sum(weight * term for weight, term in zip(astuple(SHIPPED), terms, strict=False))
 
     assert fixed_logit(SHIPPED, read, 0.5) == pytest.approx(known)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from ctxgc.core.search.lexemes import (
     camel_parts,
+    common_word_prefix,
     extra_index_words,
-    fold,
     lexeme_spans,
     lexemes,
     normalize_nfc,
+    normalize_word,
     stem,
-    word_prefix,
 )
 from tests.stash.samples import any_text
 
@@ -88,7 +88,7 @@ def test_composed_and_decomposed_letters_are_one_lexeme(text):
 
 @given(any_text)
 def test_folding_twice_changes_nothing(text):
-    assert fold(fold(text)) == fold(text)
+    assert normalize_word(normalize_word(text)) == normalize_word(text)
 
 
 def test_camel_case_falls_into_its_parts():
@@ -127,13 +127,13 @@ def test_a_megabyte_of_anything_is_split_in_linear_time():
 def test_every_word_begins_as_its_stem_does_up_to_the_letters_that_a_stemmer_changes(syllables, ending):
     word = "".join(syllables) + ending
 
-    assert word.startswith(word_prefix(stem(word)))
+    assert word.startswith(common_word_prefix(stem(word)))
 
 
 @pytest.mark.parametrize("stemmed", ["in", "py", "git", "src", "cach", "session", "connect", "repositori"])
 def test_no_more_letters_of_a_stem_are_left_open_than_its_words_have_otherwise(stemmed):
     # Every word of a text with these first letters is looked at: `py` must not be looked for as `p`.
-    assert len(word_prefix(stemmed)) >= len(stemmed) - (stemmed == "repositori")
+    assert len(common_word_prefix(stemmed)) >= len(stemmed) - (stemmed == "repositori")
 
 
 @pytest.mark.parametrize(

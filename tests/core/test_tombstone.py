@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Piece, SessionKey, legacy_session_number
 from ctxgc.core.tombstone import (
     LABEL_CHARS_MAX,
+    compact_tokens_text,
     segment_label,
-    size_text,
     tombstone_affixes,
     tombstone_text,
     tombstone_words,
@@ -140,7 +140,14 @@ def test_of_a_long_path_the_end_is_kept_and_of_a_long_command_the_beginning():
 
 
 def test_sizes_are_said_as_people_say_them():
-    assert [size_text(n) for n in (0, 940, 3_240, 9_949, 9_950, 41_300)] == ["0", "940", "3.2k", "9.9k", "10k", "41k"]
+    assert [compact_tokens_text(n) for n in (0, 940, 3_240, 9_949, 9_950, 41_300)] == [
+        "0",
+        "940",
+        "3.2k",
+        "9.9k",
+        "10k",
+        "41k",
+    ]
 
 
 @given(segments(), ADDRESSES, st.integers(0, 10**7))

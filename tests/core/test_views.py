@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core import paths as paths_module
-from ctxgc.core.paths import PathHistory, PathIndex, shows_lines
+from ctxgc.core.paths import PathHistory, PathIndex, is_view
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
 LINES = 12
@@ -27,11 +27,11 @@ def views_of(uses, outside):
     for path in {use.path for _, use in inside}:
         here = [(slot, use) for slot, use in inside if use.path == path]
         for line in (*range(1, LINES + 1), LINE_MAX):
-            views = [s for s, use in here if shows_lines(use) and use.first_line <= line <= use.last_line]
+            views = [s for s, use in here if is_view(use) and use.first_line <= line <= use.last_line]
             current |= {max(views)} if views else set()
         for slot, edit in here:
-            if not shows_lines(edit):
-                current |= set() if any(s > slot and shows_lines(use) for s, use in here) else {slot}
+            if not is_view(edit):
+                current |= set() if any(s > slot and is_view(use) for s, use in here) else {slot}
     return current
 
 
@@ -53,12 +53,12 @@ def test_what_left_the_window_shows_nothing_until_it_returns(steps, back):
     for slot, use in uses:
         departed.record_use(use, slot, slot)
         woken.record_use(use, slot, slot, is_outside=slot in outside)
-    departed.move_slots(outside, is_outside=True)
+    departed.set_slots_outside(outside, is_outside=True)
 
     assert departed.current == woken.current
     assert set(woken.current) == views_of(uses, outside)
 
-    woken.move_slots(back, is_outside=False)
+    woken.set_slots_outside(back, is_outside=False)
     assert set(woken.current) == views_of(uses, outside - back)
 
 
@@ -74,7 +74,7 @@ def test_the_newest_view_shows_a_line_of_the_range_and_no_later_use_does(steps, 
         for slot, use in uses
         if use.path == asked.path
         and slot < before
-        and shows_lines(use)
+        and is_view(use)
         and use.first_line <= asked.last_line
         and asked.first_line <= use.last_line
     ]
@@ -88,8 +88,8 @@ def test_the_lines_of_what_is_current_are_disjoint_and_its_own(steps):
         paths.record_use(use, slot, slot)
 
     for slot in paths.current:
-        lines = paths.lines_of_current(slot)
-        assert len(lines) + len(paths.unseen_edits_of(slot)) == paths.current[slot]
+        lines = paths.current_ranges(slot)
+        assert len(lines) + len(paths.files_with_unseen_edits(slot)) == paths.current[slot]
         for path, first, last in lines:
             assert path == steps[slot][0].path
             assert steps[slot][0].first_line <= first <= last <= steps[slot][0].last_line
@@ -102,9 +102,9 @@ def test_a_bound_on_uses_bounds_what_is_shown_and_leaves_no_trace_of_a_departure
         for slot, (use, _) in enumerate(steps):
             paths.record_use(use, slot, slot)
         before = dict(paths.current)
-        paths.move_slots(range(len(steps)), is_outside=True)
+        paths.set_slots_outside(range(len(steps)), is_outside=True)
         assert not paths.current
-        paths.move_slots(range(len(steps)), is_outside=False)
+        paths.set_slots_outside(range(len(steps)), is_outside=False)
 
     assert paths.current == before
     assert all(len(set(history.current_slots())) <= 3 for history in paths.histories.values())
@@ -116,20 +116,20 @@ def test_a_path_that_leaves_the_index_is_found_no_more_and_shows_nothing():
         for slot, name in enumerate("abc"):
             paths.record_use(PathUse(f"/w/{name}.py", Access.READ), slot, slot)
 
-    assert [paths.path_of(f"{name}.py") for name in "abc"] == ["", "/w/b.py", "/w/c.py"]
+    assert [paths.known_path(f"{name}.py") for name in "abc"] == ["", "/w/b.py", "/w/c.py"]
     assert set(paths.current) == {1, 2}
 
 
 def test_many_uses_of_a_file_cost_no_more_each_than_a_few(monkeypatch):
     looked_at = []
-    original = PathHistory.show
+    original = PathHistory.record_view
 
     def counting(self, use):
         changes = original(self, use)
         looked_at.append(len(changes))
         return changes
 
-    monkeypatch.setattr(PathHistory, "show", counting)
+    monkeypatch.setattr(PathHistory, "record_view", counting)
     paths = PathIndex()
     for slot in range(2000):
         paths.record_use(PathUse("/a.py", Access.READ, 3 * slot + 1, 3 * slot + 2), slot, slot)

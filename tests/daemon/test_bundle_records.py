@@ -68,7 +68,7 @@ async def test_no_segment_is_dropped_where_redaction_makes_ids_equal(ids, data):
     async with other_stash() as bench:
         reply = await imported(bench, file)
         rows = await bench.stash.rows(OWN)
-        bodies = await bench.stash.bodies(OWN, range(len(ids)))
+        bodies = await bench.stash.contents(OWN, range(len(ids)))
 
     assert reply["failed"] == []
     assert reply["sessions"][0]["added"] == len(rows) == len(ids)

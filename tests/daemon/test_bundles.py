@@ -28,7 +28,7 @@ async def whole(stash, key=KEY):
     return (
         await stash.session(key),
         rows,
-        await stash.bodies(key, [row.seq for row in rows]),
+        await stash.contents(key, [row.seq for row in rows]),
         await stash.collections(key, limit=1000),
     )
 

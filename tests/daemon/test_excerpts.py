@@ -256,14 +256,14 @@ async def test_a_project_among_the_words_does_not_widen_the_project_that_the_cal
 
 async def test_a_damaged_segment_takes_no_other_with_it_and_says_so_itself(bench, monkeypatch):
     await a_stash(bench)
-    bodies = bench.stash.bodies
+    bodies = bench.stash.contents
 
     async def read(key, seqs):
         if key.session == "one" and 0 in seqs:
             raise StorageFailed("segment 'call0' is damaged in the stash")
         return await bodies(key, seqs)
 
-    monkeypatch.setattr(bench.stash, "bodies", read)
+    monkeypatch.setattr(bench.stash, "contents", read)
     bench.services.contents._cache.clear()
 
     found = await bench.call("stash.recall", query="crankshaft")

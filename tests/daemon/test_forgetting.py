@@ -35,7 +35,7 @@ async def test_a_session_forgotten_whole_keeps_no_text_of_its_row_nor_on_the_nex
     await kept_bench.call("window.sync", **sent, **facts, new=[segment])
     session = await kept_bench.services.registry.get(key)
     async with session.transaction() as tx:
-        session.set_row(tx, pacing=f'{{"x":"{NEEDLES[3]}"}}')
+        session.set_row_fields(tx, pacing=f'{{"x":"{NEEDLES[3]}"}}')
 
     await kept_bench.call("stash.forget", session=str(key), whole_session=True)
     await erase_now(kept_bench.stash)

@@ -79,12 +79,12 @@ import gc
 from ctxgc.core.search import lexemes
 from ctxgc.daemon import freed_memory
 
-freed_memory.overwrite_on_free()
-functions = freed_memory.cached_functions()
+freed_memory.enable_overwrite_on_free()
+functions = freed_memory.find_cached_functions()
 gc.freeze()
-lexemes.stem(lexemes.fold("".join(("Zqword", "000", "needlewx"))))
+lexemes.stem(lexemes.normalize_word("".join(("Zqword", "000", "needlewx"))))
 input("searched\\n")
-freed_memory.clear_function_caches([*functions, *freed_memory.cached_functions()])
+freed_memory.clear_function_caches([*functions, *freed_memory.find_cached_functions()])
 lexemes.overwrite_last_word()
 freed_memory.fill_free_blocks()
 input("emptied\\n")
@@ -143,7 +143,7 @@ def test_a_daemon_serves_on_after_its_memory_was_overwritten(running_daemon):
 
 
 def test_filling_free_blocks_ends_where_nobody_says_how_large_the_process_is(monkeypatch):
-    monkeypatch.setattr(freed_memory, "_process_memory_bytes", lambda: 0)
+    monkeypatch.setattr(freed_memory, "_virtual_memory_bytes", lambda: 0)
 
     freed_memory.fill_free_blocks()
 

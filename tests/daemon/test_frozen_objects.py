@@ -5,9 +5,9 @@ import gc
 import weakref
 from functools import lru_cache
 
-from ctxgc.daemon.freed_memory import cached_functions, fill_free_blocks
+from ctxgc.daemon.freed_memory import fill_free_blocks, find_cached_functions
 from ctxgc.daemon.sessions import frozen_objects
-from ctxgc.daemon.sessions.frozen_objects import FREEZE_SEGMENTS, FrozenObjects, collector_paused
+from ctxgc.daemon.sessions.frozen_objects import FREEZE_SEGMENTS, FrozenObjects, pause_python_gc
 from ctxgc.daemon.sessions.session_index import SessionIndex
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_over, open_stash
@@ -28,10 +28,10 @@ def is_seen(thing):
 def test_many_segments_that_came_to_memory_are_out_of_the_collectors_sight_and_few_are_not():
     frozen, heap = FrozenObjects(), [[]]
 
-    frozen.note_made(FREEZE_SEGMENTS - 1)
+    frozen.note_new_segments(FREEZE_SEGMENTS - 1)
     assert is_seen(heap)
 
-    frozen.note_made(1)
+    frozen.note_new_segments(1)
     assert not is_seen(heap)
 
 
@@ -64,7 +64,7 @@ async def test_no_full_collection_runs_while_a_session_wakes_and_collections_go_
             await bench.call("segment.add", session="client:s", segment={"kind": "user", "text": "the ferry"})
             key = await bench.services.registry.resolve("client:s")
         async with bench_over(stash) as bench:
-            with collector_paused():
+            with pause_python_gc():
                 await bench.services.registry.get(key)
                 assert not gc.isenabled(), "another session still wakes"
 
@@ -73,11 +73,11 @@ async def test_no_full_collection_runs_while_a_session_wakes_and_collections_go_
 
 
 def test_many_objects_that_came_during_a_pause_are_frozen_and_few_are_not():
-    with collector_paused():
+    with pause_python_gc():
         few = [[] for _ in range(10)]
     assert is_seen(few[0])
 
-    with collector_paused():
+    with pause_python_gc():
         many = [[] for _ in range(20_000)]
     assert not is_seen(many[0])
 
@@ -93,7 +93,7 @@ def test_a_cycle_that_was_frozen_goes_once_the_daemon_is_quiet_and_sessions_fell
         for _ in range(3):
             await asyncio.sleep(0)
         was_left_while_nobody_slept = left() is not None
-        frozen.note_dropped()
+        frozen.note_session_asleep()
         for _ in range(20):
             await asyncio.sleep(0)
         chore.cancel()
@@ -115,7 +115,7 @@ def test_what_a_forget_empties_is_found_behind_a_freeze():
     gc.freeze()
     del knot
 
-    assert words in cached_functions()
+    assert words in find_cached_functions()
     fill_free_blocks()
 
     assert left() is None

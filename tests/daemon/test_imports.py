@@ -36,7 +36,7 @@ async def everything(stash):
     known = {}
     for found in await stash.sessions():
         rows = await stash.rows(found.key)
-        bodies = await stash.bodies(found.key, [row.seq for row in rows])
+        bodies = await stash.contents(found.key, [row.seq for row in rows])
         journal = await stash.collections(found.key)
         known[found.key] = (replace(found, updated_s=0, created_s=0, number=0), rows, bodies, journal)
     return known

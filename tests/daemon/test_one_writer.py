@@ -77,11 +77,11 @@ async def test_a_text_that_is_read_while_it_is_forgotten_is_gone_all_the_same(fa
 async def test_a_session_that_somebody_holds_is_never_in_memory_twice():
     async with bench_on(SqliteStash(MEMORY), config=NARROW) as bench:
         await a_session(bench, name="held")
-        held = await bench.services.registry.get_named("client:held")
+        held = await bench.services.registry.get_by_name("client:held")
         await a_session(bench, name="other")
 
         assert bench.services.registry.peek(held.key) is None
-        assert await bench.services.registry.get_named("client:held") is held
+        assert await bench.services.registry.get_by_name("client:held") is held
 
 
 async def test_a_session_that_falls_asleep_in_the_middle_of_a_change_has_one_writer_all_the_same():

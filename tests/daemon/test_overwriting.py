@@ -48,8 +48,8 @@ async def test_an_attempt_that_fails_is_made_again_and_its_error_is_logged_by_ty
 
 SCAN = """
 import os, re, sys
-from ctxgc.daemon.freed_memory import fill_free_blocks, overwrite_on_free
-overwrite_on_free()
+from ctxgc.daemon.freed_memory import fill_free_blocks, enable_overwrite_on_free
+enable_overwrite_on_free()
 prefix = os.urandom(6).hex()
 texts = [prefix + "%06d" % number + "z" * (number % 300) for number in range(200_000)]
 kept = texts[::1000]  # Some of each arena, so that the system does not get the rest back.

@@ -249,12 +249,12 @@ async def test_the_view_before_is_current_again_once_a_newer_view_departs_and_af
         await bench.call("segment.add", **session, segment=read_of("/a.py", number))
     known = await bench.services.registry.get(SessionKey(*session["session"].split(":")))
     older, newer = known.slot("call20"), known.slot("call21")
-    assert set(known.index.paths.current) == {newer}
+    assert set(known.reference_index.paths.current) == {newer}
 
     async with known.transaction() as tx:
         depart_segments(known, tx, [newer])
-    departed = dict(known.index.paths.current)
+    departed = dict(known.reference_index.paths.current)
     known.invalidate()
     await known.ensure_current()
 
-    assert departed == known.index.paths.current == {older: 1}
+    assert departed == known.reference_index.paths.current == {older: 1}

@@ -191,7 +191,7 @@ async def test_a_secret_in_a_file_on_the_disk_is_redacted(bench, tmp_path):
 async def test_what_the_host_dropped_is_offered_with_the_command_that_brings_it_back(bench, tmp_path):
     session = await a_days_work(bench, tmp_path)
     assert (await bench.call("session.show", **session))["offer"] == ""
-    known = await bench.services.registry.get_named("client:day")
+    known = await bench.services.registry.get_by_name("client:day")
     async with known.transaction():
         for slot in (2, 3):
             known.heap.set_state(slot, 2)
@@ -222,7 +222,7 @@ async def test_while_the_host_drops_the_window_its_segments_are_offered_too_and_
 ):
     session = await a_days_work(bench, tmp_path)
     await bench.call("stash.forget", **session, ids=["new"])
-    known = await bench.services.registry.get_named("client:day")
+    known = await bench.services.registry.get_by_name("client:day")
     async with known.transaction():
         known.heap.set_state(2, 2)
     stored = len(known.heap) - 1

@@ -16,7 +16,7 @@ DEMO_PARSE = """
 import sys
 from ctxgc.fronts.cli import demo_verify
 
-print(demo_verify.parse_stamps(sys.argv[1]))
+print(demo_verify.digest_transcript(sys.argv[1]))
 """
 
 

@@ -36,7 +36,7 @@ def beside(monkeypatch):
 
 async def test_a_window_is_rendered_beside_the_loop(bench, beside):
     session = await a_session(bench)
-    calls = beside(sessions, "_render_slots")
+    calls = beside(sessions, "_build_window_slots")
     beside(type(WIRE_FORMATS["openai_chat"]), "render")
 
     await bench.call("session.render", **session, format="openai_chat")
@@ -97,7 +97,7 @@ async def test_the_ranks_are_never_read_on_the_loop(bench, beside):
 async def test_a_digest_more_leaves_the_column_of_them_where_it_is(bench):
     """A copy of the column a segment would make a session's cost the square of its length."""
     named = await a_session(bench)
-    session = await bench.services.registry.get_named(named["session"])
+    session = await bench.services.registry.get_by_name(named["session"])
     column = session.indexes._digests
 
     await bench.call("segment.add", **named, segment=reading(100))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ctxgc.core.errors import Incompatible
-from ctxgc.daemon.server.systemd import listen_fds, sd_notify, watchdog_interval_s
+from ctxgc.daemon.server.systemd import inherited_sockets, sd_notify, watchdog_interval_s
 
 UNITS = Path(__file__).parents[2] / "systemd"
 ME = str(os.getpid())
@@ -35,7 +35,7 @@ def manager(tmp_path):
 
 @pytest.fixture
 def passed(monkeypatch):
-    """Make `listen_fds` find these sockets where systemd would put them."""
+    """Make `inherited_sockets` find these sockets where systemd would put them."""
 
     def passing(*sockets):
         copies = [os.dup(each.fileno()) for each in sockets]
@@ -78,7 +78,7 @@ def test_a_manager_that_cannot_be_reached_is_no_error(address):
 def test_a_passed_socket_is_served_as_it_is_and_stays_on_disk(tmp_path, passed):
     path = tmp_path / "s"
     with listening(path) as server, socket.socket(socket.AF_UNIX) as client:
-        (taken,) = listen_fds(passed(server))
+        (taken,) = inherited_sockets(passed(server))
 
         client.connect(str(path))
         with taken:
@@ -91,17 +91,17 @@ def test_a_passed_socket_is_served_as_it_is_and_stays_on_disk(tmp_path, passed):
 
 @pytest.mark.parametrize("env", [{}, {"LISTEN_FDS": "1"}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_PID": ME}])
 def test_sockets_that_are_not_for_this_process_are_left_alone(env):
-    assert listen_fds(env) == []
+    assert inherited_sockets(env) == []
 
 
 def test_a_network_socket_is_refused(passed):
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(Incompatible, match="Unix stream"):
-        listen_fds(passed(server))
+        inherited_sockets(passed(server))
 
 
 def test_a_socket_that_does_not_listen_is_refused(passed):
     with socket.socket(socket.AF_UNIX) as idle, pytest.raises(Incompatible, match="not a listening"):
-        listen_fds(passed(idle))
+        inherited_sockets(passed(idle))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ mutation = st.one_of(
 
 async def memory(bench):
     """What a heap holds of a session, in words that do not depend on when it was built."""
-    session = await bench.services.registry.get_named(SESSION["session"])
+    session = await bench.services.registry.get_by_name(SESSION["session"])
     await session.ensure_current()
     heap, slots = session.heap, range(len(session.heap))
     heap.check_invariants()
@@ -48,7 +48,7 @@ async def memory(bench):
     more = (heap.kind, heap.skeleton, heap.tombstone, heap.importance, heap.traits, heap.namings)
     return {
         **{n: [column[slot] for slot in slots] for n, column in enumerate((*columns, *more))},
-        "edges": [sorted(heap.edges_of(slot)) for slot in slots],
+        "edges": [sorted(heap.refs_with_kinds(slot)) for slot in slots],
         "names": [(heap.tools[heap.tool[slot]], heap.tasks[heap.task[slot]]) for slot in slots],
         "window": list(heap.window()),
         "proofs": heap.proofs,

@@ -356,7 +356,7 @@ async def test_changed_files_are_read_beside_each_other_and_the_fewest_new_bytes
 
     monkeypatch.setattr(FollowedFile, "feed_bytes", take)
     async with asyncio.timeout(SOON_S):
-        await bench.watcher._read_all(watched, [str(path) for path in paths.values()])
+        await bench.watcher._read_changed_files(watched, [str(path) for path in paths.values()])
 
     by_new_bytes = [paths[turns].stat().st_ino for turns in (40, 1, 5, 20)]
     assert (order if beside == 1 else sorted(order)) == (by_new_bytes if beside == 1 else sorted(by_new_bytes))

@@ -12,7 +12,7 @@ from aiohttp import web
 from ctxgc.fronts.mcp.rpc import INVALID_PARAMS, RESOURCE_NOT_FOUND, BadMessage
 from ctxgc.fronts.mcp.scope import Scope
 from ctxgc.fronts.mcp.server import McpServer
-from ctxgc.gateway.http.origin_guard import refuse_browser_pages
+from ctxgc.gateway.http.origin_guard import origin_middleware
 from ctxgc.gateway.http.tools_endpoint import TOOLS_PREFIX, ToolsEndpoint
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -136,7 +136,7 @@ class ReferenceServer:
 
     async def _start(self):
         endpoint = ToolsEndpoint(serve_message)
-        app = web.Application(middlewares=[refuse_browser_pages(frozenset)])
+        app = web.Application(middlewares=[origin_middleware(frozenset)])
 
         async def serve(request):
             return await endpoint.serve_request(request, request.path)

@@ -5,7 +5,7 @@ from sqlite3 import connect
 
 import pytest
 
-from ctxgc.daemon.verbs.admin import _folder_check
+from ctxgc.daemon.verbs.admin import _check_state_folder
 from ctxgc.stash import examination, sqlite
 from ctxgc.stash.sqlite import SqliteStash
 from tests.daemon.harness import bench_on
@@ -98,7 +98,7 @@ def test_a_state_folder_that_is_gone_or_open_to_others_is_told_as_what_it_is(tmp
         folder.mkdir()
         folder.chmod(mode)
 
-    check = _folder_check(str(folder))
+    check = _check_state_folder(str(folder))
 
     assert check.ok is (mode == 0o700)
     assert said in check.detail

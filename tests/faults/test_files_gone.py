@@ -166,7 +166,7 @@ async def test_what_a_daemon_itself_does_to_its_files_is_no_damage(stash):
     large = stash.path.stat().st_size
     await write("DROP TABLE ballast", "INSERT INTO erasure VALUES (1)")
 
-    await stash._erase_forgotten()
+    await stash._erase_forgotten_bytes()
     await stash.apply([row("after")])
 
     assert stash.path.stat().st_size < large / 2

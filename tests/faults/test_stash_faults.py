@@ -65,7 +65,7 @@ async def work(stash, acknowledged):
 
 async def assert_whole(stash, acknowledged):
     rows = await stash.rows(KEY)
-    bodies = await stash.bodies(KEY, [row.seq for row in rows])
+    bodies = await stash.contents(KEY, [row.seq for row in rows])
     assert [row.seq for row in rows if row.seq not in bodies] == [
         row.seq for row in rows if row.state is State.FORGOTTEN
     ], "a row lost its body"
@@ -115,7 +115,7 @@ async def test_a_disk_that_fills_up_mid_write_makes_the_stash_read_only_until_th
     with pytest.raises(ReadOnly):
         await stash.apply([put(1, "during")])
     assert (await stash.status()).read_only_reason
-    assert text_of((await stash.bodies(KEY, [0]))[0]) == b"before"
+    assert text_of((await stash.contents(KEY, [0]))[0]) == b"before"
 
     now = 1.5
     await stash.apply([put(1, "after")])
@@ -140,7 +140,7 @@ async def main(folder):
             written += 1
     except ReadOnly as error:
         print(type(error).__name__, written)
-    assert len(await stash.bodies(KEY, range(written))) == written
+    assert len(await stash.contents(KEY, range(written))) == written
     (folder / "ballast").unlink()
     now = 5.0
     await stash.apply([put(written, b"after")])
@@ -212,7 +212,7 @@ async def test_a_damaged_file_is_refused_and_repair_brings_back_what_can_be_read
     assert mending.check_stash(path).is_sound
     await stash.open()
     rows = [row for row in await stash.rows(KEY) if row.state is not State.FORGOTTEN]
-    bodies = await stash.bodies(KEY, [row.seq for row in rows])
+    bodies = await stash.contents(KEY, [row.seq for row in rows])
     assert len(bodies) == len(rows) == report.segments - len(await stash.rows(SessionKey("client", "gone")))
     # Three pages hold some dozen of these bodies at most; everything else must be back.
     assert len(bodies) >= 400 - 3 * 8
@@ -280,7 +280,7 @@ async def batches_in(folder):
     stash = sqlite_in(folder)
     await stash.open()
     rows = await stash.rows(KEY)
-    bodies = await stash.bodies(KEY, [row.seq for row in rows])
+    bodies = await stash.contents(KEY, [row.seq for row in rows])
     await stash.close()
     held = {row.seq // 5 for row in rows}
     assert len(rows) == len(bodies) == 5 * len(held), "a batch is half there"

@@ -579,7 +579,7 @@ def test_a_run_whose_gateway_edits_nothing_says_that_its_window_is_not_held(home
 
 def test_a_window_of_an_agent_that_sends_no_header_of_ours_is_refused_not_forgotten():
     with pytest.raises(CommandRefused, match="--window is for claude, codex, opencode"):
-        agents._add_limit_header("pi", agents.AgentSetup({}), 60_000)
+        agents._setup_with_limit_header("pi", agents.AgentSetup({}), 60_000)
 
 
 @pytest.mark.parametrize("relative", ["config", "./config", "~/config"])

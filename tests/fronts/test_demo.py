@@ -26,7 +26,7 @@ def tell(daemon, monkeypatch):
     """Run a story of one evicted segment against these replies; its one report."""
 
     def run_story(**changed):
-        monkeypatch.setattr(demo_verify, "parse_digests", lambda path: ParsedFile({KEY: {"toolu_1": DIGESTS}}))
+        monkeypatch.setattr(demo_verify, "digest_transcript", lambda path: ParsedFile({KEY: {"toolu_1": DIGESTS}}))
         imported = {"session": KEY, "parent": "", "skipped_records": 2, "skipped": {}, "resident_tokens": 4000}
         stored = replies.segment(state="evicted", digest=DIGESTS.whole)
         canned = {
@@ -42,7 +42,7 @@ def tell(daemon, monkeypatch):
             story = DemoRun(client, None, progress.ProgressBar("test", 1))
             story.import_files(["a.jsonl"])
             story.collect_sessions("", 1)
-        return story.roots()[0]
+        return story.nest_side_chain_reports()[0]
 
     return run_story
 
@@ -110,8 +110,8 @@ def test_a_file_that_is_no_transcript_is_expected_to_hold_nothing(tmp_path):
     for name, data in {"empty": b"", "binary": bytes(range(256)), "truncated.gz": b"\x1f\x8b\x08\x00"}.items():
         (tmp_path / name).write_bytes(data)
 
-        assert demo_verify.parse_digests(str(tmp_path / name)) == ParsedFile({})
-    assert demo_verify.parse_digests(str(tmp_path / "absent")) == ParsedFile({})
+        assert demo_verify.digest_transcript(str(tmp_path / name)) == ParsedFile({})
+    assert demo_verify.digest_transcript(str(tmp_path / "absent")) == ParsedFile({})
 
 
 def test_a_folder_means_the_transcripts_in_it(tmp_path):
@@ -150,7 +150,7 @@ def test_the_sample_holds_what_real_sessions_hold():
 
 
 def test_the_sample_is_two_sessions_and_every_call_is_answered():
-    found = demo_verify.parse_digests(demo.SAMPLE).sessions
+    found = demo_verify.digest_transcript(demo.SAMPLE).sessions
 
     main, side = sorted(found, key=len)
     assert side.startswith(main + "/")
@@ -170,7 +170,7 @@ def test_a_damaged_line_whose_records_were_read_leaves_no_text_unread(tmp_path):
         prompt("the first question of the harbour") + prompt("and another one of the quay")
     )
 
-    assert demo_verify.parse_digests(str(tmp_path / "a.jsonl")).unread_texts == 0
+    assert demo_verify.digest_transcript(str(tmp_path / "a.jsonl")).unread_texts == 0
 
 
 def test_a_reader_that_is_blind_to_damage_is_found_out_by_the_raw_bytes(tmp_path, monkeypatch):
@@ -178,4 +178,4 @@ def test_a_reader_that_is_blind_to_damage_is_found_out_by_the_raw_bytes(tmp_path
     sound = prompt("a prompt on a line of its own") + b"\n"
     (tmp_path / "a.jsonl").write_bytes(sound + prompt("the first question of the harbour") * 2 + b"\n")
 
-    assert demo_verify.parse_digests(str(tmp_path / "a.jsonl")).unread_texts == 1
+    assert demo_verify.digest_transcript(str(tmp_path / "a.jsonl")).unread_texts == 1

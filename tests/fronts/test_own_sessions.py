@@ -32,12 +32,12 @@ def test_the_agents_own_variables_say_where_else():
     ],
 )
 def test_a_folder_is_shown_as_one_types_it(folder, typed):
-    assert own_sessions.display_folder(folder, {"HOME": "/h"}) == typed
+    assert own_sessions.folder_as_typed(folder, {"HOME": "/h"}) == typed
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1).filter(lambda name: name != ".."))
 def test_what_is_shown_is_one_word_for_a_shell(name):
-    typed = own_sessions.display_folder(f"/h/{name}", {"HOME": "/h"})
+    typed = own_sessions.folder_as_typed(f"/h/{name}", {"HOME": "/h"})
 
     assert [os.path.expanduser(word) for word in shlex.split(typed)] in (
         [f"/h/{name}"], [os.path.expanduser(f"~/{name}")]

@@ -24,7 +24,7 @@ from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.pacing.pacer import PROFILE_DEFAULT, PacerRules, openai_profile
 from ctxgc.core.pacing.prompt_cache import CacheState
-from ctxgc.core.pacing.regret_budget import PacerRequest, decide_within_budget
+from ctxgc.core.pacing.regret_budget import PacerRequest, decide_within_allowance
 from ctxgc.core.segment import Kind
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.replay.demand import Demand, EvictionScope
@@ -222,7 +222,7 @@ class Told(ShippedPolicy):
     def victims(self, run):
         heap = run.heap
         request = PacerRequest(CacheState(heap.resident_tokens), run.absent_tokens, self.was_cached_tokens)
-        decision, self.account = decide_within_budget(heap, run.paths, run.now, self._dials, self.account, request)
+        decision, self.account = decide_within_allowance(heap, run.paths, run.now, self._dials, self.account, request)
         self.was_cached_tokens = run.heap.resident_tokens
         return decision.plan.victims if decision else ()
 

@@ -25,7 +25,7 @@ def test_a_bill_of_a_long_new_part_says_whether_writes_are_charged(bills, charge
     branch = Branch("codex", "a")
     for usage in bills:
         branch.reply = ReplyProgress(usage)
-        branch.note_bill()
+        branch.update_charges_writes()
 
     assert branch.charges_writes is charges
 

@@ -68,7 +68,7 @@ async def test_places_of_another_list_are_put_into_no_request():
         MovingDaemon(branch, other), Counters(), lambda: Settings(port=0, upstreams={}, modes={}), None, None
     )
 
-    entered = await editor.enter_tail(call, branch, head.longest_match(call.body), None)
+    entered = await editor.enter_tail(call, branch, head.last_common_cut(call.body), None)
 
     assert entered is None or results_of(agent.wire, entered.body)["call_0_0"] == "[pointer]"
 

@@ -14,7 +14,7 @@ from ctxgc.gateway.body.splice_memo import SHORT_CACHE_CONTROL
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.http import upstream
-from ctxgc.gateway.http.upstream import _proxy_to
+from ctxgc.gateway.http.upstream import _proxy_for
 from ctxgc.gateway.main import _reload_settings
 from ctxgc.gateway.settings import settings_of
 from tests.daemon.harness import DaemonProcess
@@ -127,7 +127,7 @@ def test_no_request_is_edited_in_shadow_even_if_the_daemon_was_asked_before_the_
         stage.until(lambda: stage.running.settings.mode == "shadow")
         agent.run(1, 6)
         stage.send(MESSAGES, agent.body())
-        stage.until(lambda: any(session.has_tombstones for session in stage.running.syncer._sessions.values()))
+        stage.until(lambda: any(session.has_stand_ins for session in stage.running.syncer._sessions.values()))
 
         stage.daemon.delay_s = 0.0
         for number in range(7, 9):
@@ -348,9 +348,9 @@ def test_a_proxy_of_the_environment_is_used_but_not_to_this_machine(monkeypatch)
     monkeypatch.setenv("NO_PROXY", "inside.example")
 
     proxies = getproxies()
-    assert _proxy_to(URL("https://api.example/v1"), proxies) == "http://proxy.example:3128"
+    assert _proxy_for(URL("https://api.example/v1"), proxies) == "http://proxy.example:3128"
     for url in ("http://127.0.0.1:8000", "http://[::1]:8000", "http://localhost:8000", "https://inside.example"):
-        assert _proxy_to(URL(url), proxies) is None
+        assert _proxy_for(URL(url), proxies) is None
 
 
 def test_the_environment_is_looked_through_when_the_gateway_starts_and_for_no_request(stage, monkeypatch):

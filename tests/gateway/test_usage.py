@@ -24,7 +24,7 @@ def read(content_type, parts, encoding=""):
     scanner = UsageScanner(content_type, encoding)
     for part in parts:
         scanner.feed(part)
-    return scanner.usage()
+    return scanner.take_usage()
 
 
 @pytest.mark.parametrize("wire", COSTS)
@@ -60,7 +60,7 @@ def test_an_event_beyond_the_bound_is_not_kept(monkeypatch):
         scanner.feed(b"data: " + b"x" * 600)
 
     assert scanner._events.take_rest() == b""
-    assert scanner.usage() is None
+    assert scanner.take_usage() is None
 
 
 START = {"type": "message_start", "message": {"usage": {"input_tokens": 10, "cache_read_input_tokens": 900,

@@ -16,7 +16,7 @@ from ctxgc.replay.oracle import (
     disjoint_claims,
     faults_lower_bound,
 )
-from ctxgc.replay.policies import JustEnough, NoCollection, by_touch
+from ctxgc.replay.policies import JustEnough, NoCollection, rank_by_touch
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
 from ctxgc.replay.simulate import simulate_policy
 from tests.replay.episodes import (
@@ -124,7 +124,7 @@ def test_the_certified_faults_are_what_two_bodies_cost_in_the_room_of_one():
     assert faults_lower_bound(episode, 2000) == 0
     assert faults_lower_bound(episode, 1000) == 3
     assert faults_lower_bound(episode, 999) == 6
-    assert simulate_policy(episode, JustEnough("lru", by_touch, 1000), PRICES).faults >= 3
+    assert simulate_policy(episode, JustEnough("lru", rank_by_touch, 1000), PRICES).faults >= 3
 
 
 def test_the_certified_cost_of_a_session_without_results_is_the_bill():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.pacing.pacer import PacerRules
-from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_allowance
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse
@@ -22,12 +22,12 @@ from ctxgc.replay.policies import (
     PlanJustEnough,
     ProvenOnly,
     ShippedPolicy,
-    by_age,
-    by_density,
-    by_random,
-    by_size,
-    by_touch,
-    collectable_results,
+    collectable_bodies,
+    rank_by_age,
+    rank_by_chance,
+    rank_by_density,
+    rank_by_size,
+    rank_by_touch,
 )
 from ctxgc.replay.policy_registry import policies_of
 from ctxgc.replay.simulate import simulate_policy
@@ -45,7 +45,7 @@ from tests.replay.episodes import (
     scripts,
 )
 
-orders = st.sampled_from([by_age, by_touch, by_density, by_size, by_random])
+orders = st.sampled_from([rank_by_age, rank_by_touch, rank_by_density, rank_by_size, rank_by_chance])
 
 
 class Checked:
@@ -82,7 +82,7 @@ def test_every_policy_names_each_victim_once_and_only_what_frees_something(scrip
 def test_just_enough_holds_its_budget_or_has_nothing_left_to_give(script, order, budget):
     def check(run, victims):
         gone = {victim.slot for victim in victims}
-        left = [slot for slot in collectable_results(run) if slot not in gone]
+        left = [slot for slot in collectable_bodies(run) if slot not in gone]
         held = run.heap.evictable_tokens - sum(run.heap.body[slot] for slot in gone)
         assert held <= budget or not left
         # And not one more than it had to.
@@ -99,7 +99,7 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
         exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL]
         gone = {victim.slot for victim in victims}
         assert not gone & set(exchanges[-keep:])
-        assert not set(collectable_results(run)) & set(exchanges[:-keep]) - gone
+        assert not set(collectable_bodies(run)) & set(exchanges[:-keep]) - gone
 
     simulate_policy(script, Checked(ObservationMasking("mask", keep), check), PRICES)
 
@@ -109,7 +109,7 @@ def test_masking_keeps_the_last_results_and_no_other_that_the_model_has_seen(scr
 def test_clearing_beyond_its_trigger_takes_all_results_but_the_last_and_nothing_before(script, trigger, keep):
     def check(run, victims):
         exchanges = [slot for slot in run.heap.window() if run.heap.kind_of(slot) is Kind.TOOL_CALL]
-        older = set(collectable_results(run)) & set(exchanges[:-keep])
+        older = set(collectable_bodies(run)) & set(exchanges[:-keep])
         assert {victim.slot for victim in victims} == (older if run.prompt_tokens > trigger else set())
 
     simulate_policy(script, Checked(ClearOld("clear", trigger, keep), check), PRICES)
@@ -175,7 +175,7 @@ def a_long_session():
 @few
 def test_the_rules_alone_take_all_proven_garbage_and_nothing_else(script):
     def check(run, victims):
-        dead = {slot for slot in collectable_results(run) if garbage_proof(run.heap, slot, run.now, Rules())}
+        dead = {slot for slot in collectable_bodies(run) if garbage_proof(run.heap, slot, run.now, Rules())}
         assert {victim.slot for victim in victims} == dead
 
     simulate_policy(script, Checked(ProvenOnly(), check), PRICES)
@@ -198,7 +198,7 @@ def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
             account = account.after_recall(prices, run.prompt_tokens, fault.size_tokens, tool_of(run, fault.segment))
         faults = len(run.tally.worst)
         request = PacerRequest(run.window_cache, run.absent_tokens)
-        core, account = decide_within_budget(run.heap, run.paths, run.now, told, account, request)
+        core, account = decide_within_allowance(run.heap, run.paths, run.now, told, account, request)
         assert tuple(victims) == (core.plan.victims if core else ())
 
     simulate_policy(script, Checked(ShippedPolicy("x", pacer), check), prices)
@@ -217,9 +217,9 @@ def test_a_sliding_window_takes_the_oldest_and_biggest_first_the_biggest():
         simulate_policy(episode, watch, PRICES)
         return taken
 
-    assert first(by_age) == ["mid"]
-    assert first(by_size) == ["big"]
-    assert first(by_density) == ["big"]
+    assert first(rank_by_age) == ["mid"]
+    assert first(rank_by_size) == ["big"]
+    assert first(rank_by_density) == ["big"]
 
 
 def test_watermarks_collect_when_the_cache_is_cold_and_from_the_ceiling_when_it_is_warm():

@@ -25,7 +25,7 @@ from ctxgc.replay.study import Study, run_study
 from ctxgc.replay.tally import Tally
 from ctxgc.replay.terms import StudyTerms
 from ctxgc.replay.trial import SCOPES, Sums, TrialResult
-from ctxgc.replay.why import explain_turn, find_session
+from ctxgc.replay.why import explain_turn, find_session_episodes
 from ctxgc.report.charts import dot_plot, share_bar_chart, window_chart
 from ctxgc.report.replay_page import report_html
 from tests.replay.made_sessions import claude_session
@@ -192,7 +192,7 @@ def test_a_turn_that_faulted_is_explained_with_what_had_gone(study, report, tmp_
     number = int(fault["session"].rpartition("-")[2])
     path = claude_session(tmp_path / "x.jsonl", fault["session"], seed=number, names="hushhush")
 
-    found = explain_turn(find_session([str(path)], fault["session"]), fault["turn"], StudyTerms())
+    found = explain_turn(find_session_episodes([str(path)], fault["session"]), fault["turn"], StudyTerms())
 
     missing = [need for need in found["needs"] if need["missing"]]
     assert fault["size_tokens"] in {need["missing"]["size_tokens"] for need in missing}
@@ -203,8 +203,8 @@ def test_a_turn_that_faulted_is_explained_with_what_had_gone(study, report, tmp_
 def test_a_turn_that_is_not_there_is_not_explained(tmp_path):
     path = claude_session(tmp_path / "x.jsonl", "short", turns=3)
 
-    assert explain_turn(find_session([str(path)], "short"), 99, StudyTerms()) is None
-    assert find_session([str(path)], "other") == []
+    assert explain_turn(find_session_episodes([str(path)], "short"), 99, StudyTerms()) is None
+    assert find_session_episodes([str(path)], "other") == []
 
 
 def test_the_page_shows_no_text_of_a_session(page):

@@ -138,11 +138,11 @@ class WholeCache(MarkedCache):
     def invalidate_from(self, at_tokens):
         self.pieces = [unit for unit in self.pieces if unit.end.tokens <= at_tokens]
 
-    def _prompt_with_host_marks(self, layout):
+    def _build_prompt_with_host_breakpoints(self, layout):
         known = {unit.end: unit for unit in self.pieces}
         self.pieces = [known.get(end) or Unit(next(self._names), end) for end in layout.ends]
         self._units = self.pieces
-        return super()._prompt_with_host_marks(layout)
+        return super()._build_prompt_with_host_breakpoints(layout)
 
     def bill_prompt(self, layout, prompt_tokens):
         billed = super().bill_prompt(layout, prompt_tokens)

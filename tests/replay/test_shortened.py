@@ -12,7 +12,7 @@ from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Status
 from ctxgc.replay.entry import WHOLE, EntryRules
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.session_cache import IDEAL
-from ctxgc.replay.simulate import Simulation, play
+from ctxgc.replay.simulate import Simulation, play_simulation
 from ctxgc.replay.trace import Turn
 from tests.effort import effort
 from tests.replay.episodes import asked, episode_of, result, said, script, sized
@@ -37,7 +37,7 @@ def played(*replies, rules=SHORT, **facts):
     turns = [Turn(1, before=[asked(0)], reply=[read])]
     turns += [Turn(number, reply=one) for number, one in enumerate(replies, 2)]
     run = Simulation(replace(script(episode_of(*turns)), entry=rules), PRICES, cache=IDEAL)
-    play(run, NoCollection())
+    play_simulation(run, NoCollection())
     return run
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ctxgc.core.collector import Victim
 from ctxgc.core.pacing.pacer import PacerRules, Prices
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
-from ctxgc.replay.policies import JustEnough, NoCollection, ShippedPolicy, by_touch
+from ctxgc.replay.policies import JustEnough, NoCollection, ShippedPolicy, rank_by_touch
 from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import simulate_policy as play_truly
 from tests.effort import effort
@@ -64,7 +64,10 @@ def test_no_collection_costs_what_the_definition_says(episode, prices):
 def test_a_policy_that_evicts_nothing_costs_as_much_as_none(script, prices):
     nothing = play(script, NoCollection(), prices)
 
-    for policy in (JustEnough("wide", by_touch, 10**9), ShippedPolicy("dear", PacerRules(fault_price_tokens=1e18))):
+    for policy in (
+        JustEnough("wide", rank_by_touch, 10**9),
+        ShippedPolicy("dear", PacerRules(fault_price_tokens=1e18)),
+    ):
         assert play(script, policy, prices) == nothing
 
 

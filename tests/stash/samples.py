@@ -66,7 +66,7 @@ def sqlite_in(folder: Path, **said) -> SqliteStash:
 async def erase_now(stash: SqliteStash) -> int:
     """Erase at once what maintenance erases in the next quiet moment; how many erasures still wait."""
     with contextlib.suppress(sqlite3.Error):
-        await stash._erase_forgotten()
+        await stash._erase_forgotten_bytes()
     return (await stash.status()).erasures_pending
 
 

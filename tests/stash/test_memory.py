@@ -44,7 +44,7 @@ async def test_readers_and_writers_of_a_stash_in_memory_take_turns_and_nobody_is
     async def read_back(seq):
         await stash.apply([put(seq, f"word {seq}")])
         found = await stash.search(Query(text=f"{seq}"))
-        return len(await stash.bodies(KEY, [seq])), [hit.row.seq for hit in found.hits]
+        return len(await stash.contents(KEY, [seq])), [hit.row.seq for hit in found.hits]
 
     answers = await asyncio.gather(*map(read_back, range(40)))
 

@@ -56,7 +56,7 @@ async def test_a_text_query_is_driven_by_the_index_and_a_listing_never_scans_the
             assert "=" not in steps[0].partition("INDEX")[2], steps
             rows = [] if scope.is_tagged else ["SEARCH s USING INTEGER PRIMARY KEY (rowid=?)"]
             assert steps[1:2] == rows
-        sql, values = filters.listing_sql(scope)
+        sql, values = filters.newest_segments_sql(scope)
         steps = plan_of(db, sql, (*values, 10, 0))
     assert not [step for step in steps if step in ("SCAN s", "SCAN path_use", "SCAN path", "SCAN session")], steps
 
@@ -68,10 +68,10 @@ async def test_reading_a_session_or_its_bodies_never_scans_a_table(tmp_path, sta
         db.set_trace_callback(statements.add)
         reading.rows(db, KEY)
         reading.rows(db, KEY, [0])
-        reading.bodies(db, KEY, [0])
+        reading.contents(db, KEY, [0])
         reading.collections(db, KEY, 50)
         reading.collection(db, KEY, 1)
-        reading.standing_collection(db, KEY)
+        reading.newest_collection_in_force(db, KEY)
         reading.remembered_op(db, KEY, "x")
         reading.sessions_named(db, "s")
         reading.file_position(db, "/x")

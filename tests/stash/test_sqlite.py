@@ -42,7 +42,7 @@ async def test_i1_what_was_acknowledged_is_there_after_reopening(tmp_path):
     await stash.open()
 
     assert await stash.rows(KEY) == before
-    assert text_of((await stash.bodies(KEY, [1]))[1]) == b"two"
+    assert text_of((await stash.contents(KEY, [1]))[1]) == b"two"
     assert await seqs(stash, "two") == [1]
     await stash.close()
 
@@ -127,7 +127,7 @@ async def test_a_body_that_changed_on_disk_is_never_handed_out(tmp_path, stash):
         db.execute("UPDATE body SET frame = (SELECT frame FROM body WHERE rid = 2) WHERE rid = 1")
 
     with pytest.raises(StorageFailed, match="seg-0"):
-        await stash.bodies(KEY, [0])
+        await stash.contents(KEY, [0])
 
 
 # Erasing
@@ -454,7 +454,7 @@ async def test_metadata_that_no_engine_can_hold_is_mended_and_the_body_is_not(st
     row = put(0, body, command="a\ud800b", tool="t\0").row
     await stash.apply([put(0, body)._replace(row=replace(row, key=OTHER))])
 
-    assert text_of((await stash.bodies(OTHER, [0]))[0]) == body
+    assert text_of((await stash.contents(OTHER, [0]))[0]) == body
     assert (await stash.rows(OTHER))[0].segment.command == "a?b"
     assert (await stash.rows(OTHER))[0].state is State.RESIDENT
 

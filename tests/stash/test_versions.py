@@ -34,7 +34,7 @@ async def assert_says_what_it_said(stash):
     assert read.segment.paths == (PathUse("/p/a.py", Access.READ, 3, 9),)
     assert again.edges == (Edge(1, EdgeKind.REPLACES),)
     assert (gone.segment.id, gone.state) == ("seg-3", State.FORGOTTEN)
-    bodies = await stash.bodies(KEY, range(4))
+    bodies = await stash.contents(KEY, range(4))
     assert {seq: text_of(body) for seq, body in bodies.items()} == {
         0: b"please repair the lamp",
         1: b"lamp = 1\n",

@@ -41,8 +41,8 @@ def test_a_raw_budget_never_overruns_the_billed_one_and_wastes_less_than_a_token
 
     raw = known.raw_budget(billed, hidden)
 
-    assert known.to_billed(raw) <= max(0, billed - hidden)
-    assert known.to_billed(raw + 2) > billed - hidden
+    assert known.to_billed_tokens(raw) <= max(0, billed - hidden)
+    assert known.to_billed_tokens(raw + 2) > billed - hidden
 
 
 @pytest.mark.parametrize("truth", [0.95, 1.18, 1.4])

@@ -59,7 +59,7 @@ def test_turns_of_one_shape_alone_are_foretold_and_never_tear_the_coefficients_a
     known = taught([(2000, 4)] * 300, noisy)
     per_raw, per_block = known.coefficients
 
-    assert known.to_billed(2000, 4) == pytest.approx(ratio * 2000 + frame * 4, rel=0.03)
+    assert known.to_billed_tokens(2000, 4) == pytest.approx(ratio * 2000 + frame * 4, rel=0.03)
     assert per_raw * 2000 == pytest.approx(ratio * 2000 + (frame - per_block) * 4, rel=0.03)
 
 
@@ -69,7 +69,7 @@ def test_however_long_all_turns_have_one_shape_another_shape_is_foretold_by_the_
 
     known = taught([(2000, 4)] * 40_000, lambda raw, blocks: ratio * raw + frame * blocks)
 
-    assert known.to_billed(3000, 120) == pytest.approx(prior.to_billed(3000, 120), rel=0.02)
+    assert known.to_billed_tokens(3000, 120) == pytest.approx(prior.to_billed_tokens(3000, 120), rel=0.02)
 
 
 @given(st.lists(st.tuples(st.integers(-10, 9000), st.integers(-3, 300), st.integers(-50, 90_000)), max_size=60))
@@ -83,7 +83,7 @@ def test_no_bill_takes_a_coefficient_out_of_its_bounds(bills):
 
     assert RATIO_MIN <= per_raw <= RATIO_MAX
     assert 0.0 <= per_block <= PER_BLOCK_MAX
-    assert known.to_billed(1000, 3) <= known.to_billed(1001, 3) <= known.to_billed(1001, 4)
+    assert known.to_billed_tokens(1000, 3) <= known.to_billed_tokens(1001, 3) <= known.to_billed_tokens(1001, 4)
 
 
 def test_before_any_bill_the_familys_ratio_and_an_ordinary_frame_hold():
@@ -109,5 +109,5 @@ def test_tombstones_and_small_calls_are_foretold_where_one_ratio_fails():
         single = single.observe(raw, round(bill_of(raw, blocks)))
     real = bill_of(3000, 120)
 
-    assert abs(two.to_billed(3000, 120) - real) < 0.01 * real
-    assert abs(single.to_billed(3000) - real) > 0.1 * real
+    assert abs(two.to_billed_tokens(3000, 120) - real) < 0.01 * real
+    assert abs(single.to_billed_tokens(3000) - real) > 0.1 * real

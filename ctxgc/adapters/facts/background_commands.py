@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ctxgc.adapters.facts.tool_facts import Facts, derive_call_facts
-from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.segment import COMMAND_CHARS_MAX
 
 COMMANDS_MAX = 256
@@ -37,7 +37,7 @@ class BackgroundCommands:
     def __init__(self) -> None:
         self._commands: dict[str, str] = {}
 
-    def facts_of_poll(self, tool: str, value: object, facts: Facts) -> Facts:
+    def add_polled_command(self, tool: str, value: object, facts: Facts) -> Facts:
         """The facts of a call; where the call polls a command that runs on, with that command."""
         number = ""
         if tool == "wait" and isinstance(value, dict):
@@ -61,7 +61,7 @@ class BackgroundCommands:
                 for number in _NUMBER.finditer(part) if any(sign in part for sign in _SIGNS) else ():
                     key = f"cell {number[1]}" if number[1] else number[2]
                     self._commands[key] = command.removeprefix(POLL_PREFIX)
-        drop_oldest(self._commands, COMMANDS_MAX)
+        drop_oldest_entries(self._commands, COMMANDS_MAX)
 
 
 def may_name_running_command(output: bytes) -> bool:

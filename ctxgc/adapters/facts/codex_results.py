@@ -53,11 +53,11 @@ def is_failure(output: object) -> bool:
     if code is None and first.startswith('{"output"'):
         code = _EXIT_FIELD.search(first[-TAIL_CHARS:])
     if code is None and isinstance(output, list) and first.startswith("Script completed"):
-        code = _script_exit_code(output)
+        code = _match_script_exit_code(output)
     return code is not None and code[1] != "0"
 
 
-def _script_exit_code(output: list[Any]) -> re.Match[str] | None:
+def _match_script_exit_code(output: list[Any]) -> re.Match[str] | None:
     """A script that prints a command's whole result prints the exit code too."""
     texts = [text for block in output[1:] if (text := block_text(block)) is not None]
     if len(texts) != 1 or not texts[0].startswith('{"chunk_id"'):

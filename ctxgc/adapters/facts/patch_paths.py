@@ -38,7 +38,7 @@ _PATCH_BEGIN = "*** Begin Patch"
 _PATCH_ACCESS = {"Update": Access.EDIT, "Add": Access.WRITE, "Delete": Access.EDIT}
 
 
-def is_patch(text: str) -> bool:
+def has_patch(text: str) -> bool:
     """Whether the text holds an apply_patch envelope."""
     return _PATCH_BEGIN in text
 
@@ -93,7 +93,7 @@ def parse_script(script: str) -> Script:
                 commands.append(literals[-1])
         if len(literals) >= LITERALS_MAX:
             break
-    patches = [literal for literal in literals if is_patch(literal)]
+    patches = [literal for literal in literals if has_patch(literal)]
     parts = commands + patches if commands else literals
     place = _WORKDIR.search(text)
     called = _TOOL.search(text) if not commands and not patches else None

@@ -102,7 +102,7 @@ def find_folds(text: str) -> int:
     """
     starts = (
         _find_reason(text),
-        _find_fold_head(text),
+        _find_first_line_notice(text),
         _find_edit_notice(text),
         _find_instructions(text),
         _find_reminders(text),
@@ -119,7 +119,7 @@ def _find_reason(text: str) -> int:
     return remark.start(1) if remark else -1
 
 
-def _find_fold_head(text: str) -> int:
+def _find_first_line_notice(text: str) -> int:
     head = _ANSWERED.match(text) or _ACCEPTED_CHANGED.match(text)
     return head.start(1) if head else -1
 
@@ -142,13 +142,13 @@ def _find_reminders(text: str) -> int:
     typed = _TYPED.search(text)
     start = typed.start() if typed else -1
     end = len(text) if start < 0 else start
-    while (end := _find_last_reminder(text, end)) >= 0:
+    while (end := _find_reminder_ending_at(text, end)) >= 0:
         if start >= 0 or not _TOOLS_OWN.match(text, end):
             start = end
     return start
 
 
-def _find_last_reminder(text: str, end: int) -> int:
+def _find_reminder_ending_at(text: str, end: int) -> int:
     """Where the reminder begins that ends here, with white space apart, on a line of its own; -1 if none does."""
     while end and text[end - 1].isspace():
         end -= 1

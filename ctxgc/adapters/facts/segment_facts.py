@@ -35,14 +35,14 @@ def add_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = N
         for segment in turn:
             if segment.kind is Kind.TOOL_CALL and not segment.facts.attempt and _needs_facts(segment, wanted):
                 skeleton = json.loads(segment.skeleton)
-                calls[segment.id] = skeleton, _facts_of_call(segment, skeleton, background, cwd)
+                calls[segment.id] = skeleton, _facts_of_segment(segment, skeleton, background, cwd)
         for segment in turn:
             skeleton, facts = calls.get(segment.id, ({}, None))
             if facts is not None and segment.status is not Status.PENDING:
                 result = _result_bytes(segment)
                 facts = facts.with_result(result)
                 background.note_running_commands(facts.command, _result_texts(result, skeleton))
-            informed.append(segment if facts is None else _set_facts(segment, facts))
+            informed.append(segment if facts is None else _segment_with_facts(segment, facts))
     return informed
 
 
@@ -50,7 +50,7 @@ def _needs_facts(segment: Segment, wanted: Set[str] | None) -> bool:
     return wanted is None or segment.id in wanted or may_name_running_command(_result_bytes(segment))
 
 
-def _set_facts(segment: Segment, facts: Facts) -> Segment:
+def _segment_with_facts(segment: Segment, facts: Facts) -> Segment:
     """The segment with these facts."""
     return replace(
         segment,
@@ -61,11 +61,11 @@ def _set_facts(segment: Segment, facts: Facts) -> Segment:
     )
 
 
-def _facts_of_call(segment: Segment, skeleton: dict[str, Any], background: BackgroundCommands, cwd: str) -> Facts:
+def _facts_of_segment(segment: Segment, skeleton: dict[str, Any], background: BackgroundCommands, cwd: str) -> Facts:
     texts = {piece.name: piece.text for piece in segment.body if piece.name != RESULT_PIECE}
     value = join_input(skeleton.get("input"), texts)
     tool = as_text(skeleton.get("name"))
-    return background.facts_of_poll(tool, value, facts_of_call(tool, value, cwd))
+    return background.add_polled_command(tool, value, facts_of_call(tool, value, cwd))
 
 
 def _result_bytes(segment: Segment) -> bytes:

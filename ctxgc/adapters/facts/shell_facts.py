@@ -36,7 +36,7 @@ _QUIET: tuple[tuple[list[str], list[str]], ...] = (([], []), (["2>&1"], []), (["
 
 def attempt_of(command: str) -> str:
     """The first words of a command, behind the moves to a directory in front of it."""
-    if moves := _count_directory_changes(command):
+    if moves := _count_leading_directory_changes(command):
         command = command[parse_command_line(command)[moves - 1].end_at :]
     return " ".join(command.split(None, ATTEMPT_WORDS)[:ATTEMPT_WORDS])
 
@@ -49,7 +49,7 @@ def prints_only_file_lines(command: str, paths: Sequence[PathUse]) -> bool:
     if not 0 < len(command) < COMMAND_CHARS_MAX or not paths or command.count("'") % 2 or command.count('"') % 2:
         return False
     files = 0
-    for pipe in parse_command_line(command)[_count_directory_changes(command) :]:
+    for pipe in parse_command_line(command)[_count_leading_directory_changes(command) :]:
         if pipe.stages == [Stage()] and pipe.end in ("\n", ""):
             continue
         printed = _count_printed_files(pipe.stages)
@@ -74,7 +74,7 @@ def recalled_segment_name(command: str) -> str:
     return name[1] if name and all(map(_shows_part_of_segment, rest)) else ""
 
 
-def _count_directory_changes(command: str) -> int:
+def _count_leading_directory_changes(command: str) -> int:
     """How many pipes at the beginning of a command only move to a directory."""
     if not command.lstrip().startswith("cd "):
         return 0

@@ -124,7 +124,7 @@ def _path_uses_of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
     """Uses of a pipe. `nl a | sed -n 5,9p` and `cat a | head -20` read the lines that come out at the end."""
     uses: list[PathUse] = []
     for stage in stages:
-        paths, lines = _path_uses_of_stage(stage, cwd)
+        paths, lines = _uses_and_lines_of_stage(stage, cwd)
         if lines and not paths:
             uses = [_narrow_lines(use, lines) for use in uses]
         uses += paths
@@ -143,7 +143,7 @@ def _narrow_lines(use: PathUse, lines: tuple[int, int]) -> PathUse:
     return use._replace(first_line=first, last_line=last) if first <= last else PathUse(use.path, Access.MENTION)
 
 
-def _path_uses_of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
+def _uses_and_lines_of_stage(stage: Stage, cwd: str) -> tuple[list[PathUse], tuple[int, int] | None]:
     """Uses of a command, and the lines of its range."""
     words, quoted = stage.words, stage.quoted
     at = 0

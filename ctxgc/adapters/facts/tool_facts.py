@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ctxgc.adapters.facts.patch_paths import files_of_patch, is_patch, parse_script
+from ctxgc.adapters.facts.patch_paths import files_of_patch, has_patch, parse_script
 from ctxgc.adapters.facts.result_words import has_protected_words, is_question_tool
 from ctxgc.adapters.facts.shell_facts import attempt_of, prints_only_file_lines, recalled_segment_name
 from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
-from ctxgc.core.entry.numbered_lines import number_of
+from ctxgc.core.entry.numbered_lines import line_number
 from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
 
 EDIT_SOURCES_MAX = 64
@@ -101,7 +101,7 @@ class Facts:
         elif self.reads_to_default and result.count(b"\n") >= READ_LINES_DEFAULT - 1:
             paths = tuple(use._replace(last_line=use.first_line + READ_LINES_DEFAULT - 1) for use in paths)
         elif SNIPPET in result and len(paths) == 1 and paths[0].access is Access.EDIT:
-            paths = (_with_shown_lines(paths[0], result),)
+            paths = (_edit_with_shown_lines(paths[0], result),)
         is_cut = self.call.is_pure_read and _is_result_cut(result)
         has_words = self.call.holds_words or has_protected_words(result)
         if paths is self.paths and not is_cut and has_words == self.call.holds_words:
@@ -112,10 +112,10 @@ class Facts:
 NO_CALL_FACTS = Facts()
 
 
-def _with_shown_lines(edit: PathUse, result: bytes) -> PathUse:
+def _edit_with_shown_lines(edit: PathUse, result: bytes) -> PathUse:
     """The edit with the range of the numbered lines that its result shows, if the numbers are one run."""
     lines = result.partition(SNIPPET)[2].decode("utf-8", "replace").split("\n")[1:]
-    numbers = [number.value for line in lines if (number := number_of(line))]
+    numbers = [number.value for line in lines if (number := line_number(line))]
     is_run = bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     return edit._replace(first_line=numbers[0], last_line=numbers[-1]) if is_run and numbers[0] > 0 else edit
 
@@ -180,7 +180,7 @@ def _facts_of_input(name: str, value: object, cwd: str) -> Facts:
     if name not in EDITOR_TOOLS and (name in SHELL_TOOLS or "cmd" in value or "command" in value):
         return _facts_of_shell(value, cwd)
     patch = value.get("patch", value.get("input"))
-    if isinstance(patch, str) and is_patch(patch):
+    if isinstance(patch, str) and has_patch(patch):
         return _facts_of_files(files_of_patch(patch, cwd), "")
     path = next((value[key] for key in PATH_KEYS if isinstance(value.get(key), str)), "")
     if not path.isprintable() or not 0 < len(path) <= PATH_CHARS_MAX:
@@ -241,11 +241,11 @@ def _facts_of_text(text: str, cwd: str) -> Facts:
         unique_uses(use for part in parts for use in part.paths),
         tuple(source for part in parts for source in part.edit_sources),
     )
-    return _facts_of_files(touched, script.command or ("" if is_patch(text) else text))
+    return _facts_of_files(touched, script.command or ("" if has_patch(text) else text))
 
 
 def _files_of_text(text: str, cwd: str) -> TouchedFiles:
-    return files_of_patch(text, cwd) if is_patch(text) else files_of_command(text, cwd)
+    return files_of_patch(text, cwd) if has_patch(text) else files_of_command(text, cwd)
 
 
 def _facts_of_files(touched: TouchedFiles, command: str) -> Facts:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ctxgc.adapters.facts.patch_paths import is_patch, parse_script
+from ctxgc.adapters.facts.patch_paths import has_patch, parse_script
 from ctxgc.adapters.json_values import as_dict, as_list
 from ctxgc.adapters.skeletons import join_input
 from ctxgc.core.segment import Piece
@@ -74,12 +74,12 @@ def _written_texts(value: Any, path: str) -> Iterator[str]:
     for key in ("patch", "input", "command", "cmd"):
         part = value.get(key)
         text = part[-1] if isinstance(part, list) and part else part
-        if isinstance(text, str) and is_patch(text):
+        if isinstance(text, str) and has_patch(text):
             patches = [text] if text.lstrip().startswith("***") else parse_script(text).parts
-            yield from (added_lines(patch, path) for patch in patches if is_patch(patch))
+            yield from (added_text(patch, path) for patch in patches if has_patch(patch))
 
 
-def added_lines(patch: str, path: str) -> str:
+def added_text(patch: str, path: str) -> str:
     """The lines that an apply_patch envelope adds to a file."""
     added, is_wanted = [], False
     for line in patch.split("\n"):

@@ -62,7 +62,7 @@ _AGENT_NAME = re.compile(r'"agent_(?:path|id|name)"\s*:\s*"([^"\\]{1,120})"')
 class CodexTexts:
     """The `HostTexts` of Codex."""
 
-    unfolds = False
+    can_fold = False
 
     def read_user_text(self, text: str) -> TextReading:
         """See `HostTexts.read_user_text`."""
@@ -117,7 +117,7 @@ def _read_wrapper(wrapper: Wrapper, text: str) -> TextReading:
     return TextReading(Kind.USER, text)
 
 
-def read_agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
+def classify_agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
     """The kind of an agent's message to another agent: a report of an agent below is output, any other message may be
     an order.
     """

@@ -38,7 +38,7 @@ DIALECTS: Mapping[str, Callable[[], HostTexts]] = MappingProxyType(
 )
 
 
-def host_texts_of(agent: str) -> HostTexts | None:
+def make_host_texts(agent: str) -> HostTexts | None:
     """How this agent writes in the user's name; `None` for an unknown agent."""
     dialect = DIALECTS.get(agent)
     return dialect() if dialect else None

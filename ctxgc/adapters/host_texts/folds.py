@@ -57,12 +57,12 @@ def split_folds(content: Any) -> FoldedResult:
     return FoldedResult(own, (), tuple(folds))
 
 
-def read_folded_result(text: JsonText, extent: Extent | None, *, unfolds: bool) -> FoldedResult:
+def read_folded_result(text: JsonText, extent: Extent | None, *, can_fold: bool) -> FoldedResult:
     """The result that lies here, with the spans of the tool's own part."""
     if extent is None:
         return FoldedResult()
     content = text.value(extent)
-    result = split_folds(content) if unfolds else FoldedResult(content)
+    result = split_folds(content) if can_fold else FoldedResult(content)
     if isinstance(content, list):
         starts = _fold_starts(content) if result.folds else [-1] * len(content)
         return result._replace(spans=tuple(_block_spans(text, extent, list(map(block_text, content)), starts)))

@@ -20,7 +20,7 @@ from ctxgc.adapters.facts.instruction_files import is_instruction_file
 from ctxgc.adapters.facts.result_words import find_folds
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
 from ctxgc.adapters.host_texts.wrappers import TextReading, interjected_words, output_facts, parse_wrappers
-from ctxgc.core.frame import is_note
+from ctxgc.core.frame import is_frame_alone
 from ctxgc.core.segment import Kind
 
 MENTIONED = "Called the Read tool with the following input: "
@@ -29,7 +29,7 @@ MENTIONED = "Called the Read tool with the following input: "
 class OpenCodeTexts:
     """The `HostTexts` of OpenCode."""
 
-    unfolds = False
+    can_fold = False
 
     def __init__(self, cwd: str = "") -> None:
         self.cwd = cwd
@@ -41,7 +41,7 @@ class OpenCodeTexts:
         before, self._facts = self._facts, facts_of_mention(text, self.cwd)
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
-        if before is not None and (is_synthetic or _is_mentioned_file(text, before)):
+        if before is not None and (is_synthetic or _is_text_of_mentioned_file(text, before)):
             is_instruction = is_instruction_file(before.paths[0].path) or find_folds(text) >= 0
             return TextReading(Kind.SYSTEM if is_instruction else Kind.ATTACHMENT, text, before)
         is_reminder = (
@@ -49,7 +49,7 @@ class OpenCodeTexts:
         )
         if is_reminder and (words := interjected_words(text)) is not None:
             return TextReading(Kind.USER, words)
-        is_ours = is_synthetic or is_reminder or is_note(text)
+        is_ours = is_synthetic or is_reminder or is_frame_alone(text)
         return TextReading(Kind.SYSTEM if is_ours else Kind.USER, text)
 
     def read_fold(self, text: str) -> TextReading:
@@ -72,5 +72,5 @@ def facts_of_mention(text: str, cwd: str) -> Facts | None:
     return facts if facts.paths else None
 
 
-def _is_mentioned_file(text: str, facts: Facts) -> bool:
+def _is_text_of_mentioned_file(text: str, facts: Facts) -> bool:
     return any(text.startswith(f"<path>{use.path}</path>\n") for use in facts.paths)

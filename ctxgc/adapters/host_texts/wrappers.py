@@ -45,7 +45,7 @@ class Wrapper(NamedTuple):
 class HostTexts(Protocol):
     """An agent's way to write in the user's name. Mutable; reads the texts of a single list or session, in order."""
 
-    unfolds: bool
+    can_fold: bool
     """Whether its tool results may end in reminders, which are no output of the tool."""
 
     def read_user_text(self, text: str) -> TextReading:
@@ -64,7 +64,7 @@ class HostTexts(Protocol):
 class UnknownAgentTexts:
     """An unknown agent: every text in the user's name is the user's."""
 
-    unfolds = True
+    can_fold = True
 
     def read_user_text(self, text: str) -> TextReading:
         """See `HostTexts.read_user_text`."""

@@ -102,11 +102,11 @@ class ClaudeCode(LineTranscript):
 
     def _flush(self) -> None:
         for session in self._sessions.values():
-            session.builder.admit_lone_results()
+            session.builder.admit_unpaired_calls_and_results()
             self._emit_bill(session)
 
     def _take_record(self, record: ClaudeRecord) -> None:
-        session = self._session_of(record)
+        session = self._find_or_open_session(record)
         if session is None:
             self._skip_record(record.type if isinstance(record.type, str) and record.type else "no_session")
             return
@@ -134,18 +134,18 @@ class ClaudeCode(LineTranscript):
         else:
             self._skip_record(kind)
 
-    def _session_of(self, record: ClaudeRecord) -> _ClaudeSession | None:
+    def _find_or_open_session(self, record: ClaudeRecord) -> _ClaudeSession | None:
         """The session of a record, opened if the session is new; `None` before any record has named a session."""
         name = clean_name(as_text(record.sessionId))
         name = self._lineages.get(name, name) or self._last_session
         if not name:
             return None
         if name != self._last_session and record.isSidechain is not True:
-            name = self._continued_session(name, as_text(record.parentUuid))
+            name = self._resolve_session_name(name, as_text(record.parentUuid))
         self._last_session = name
         parent = ""
         if record.isSidechain is True:
-            parent, name = name, self._side_chain_of(name, record)
+            parent, name = name, self._name_side_chain(name, record)
         session = self._sessions.get(name)
         if session is None:
             if record.type not in ("user", "assistant", "attachment", "system"):
@@ -160,7 +160,7 @@ class ClaudeCode(LineTranscript):
             session.builder.note_session(project=as_text(record.cwd))
         return session
 
-    def _continued_session(self, name: str, parent: str) -> str:
+    def _resolve_session_name(self, name: str, parent: str) -> str:
         """The session continued by a record with another id: the parent's session, if the file holds the parent."""
         own = self._sessions.get(name)
         if not parent or (own is not None and parent in own.tree):
@@ -171,7 +171,7 @@ class ClaudeCode(LineTranscript):
                 return known
         return name
 
-    def _side_chain_of(self, parent: str, record: ClaudeRecord) -> str:
+    def _name_side_chain(self, parent: str, record: ClaudeRecord) -> str:
         """The session of a side chain: named by its agent, else by its first record."""
         uuid = as_text(record.uuid)
         agent = clean_name(as_text(record.agentId))
@@ -214,9 +214,9 @@ class ClaudeCode(LineTranscript):
         said = [(block, session.texts.read_user_text(block_text(block) or "", is_meta=is_meta)) for block in rest]
         is_prompt = not is_meta and any(reading.kind is Kind.USER for _, reading in said)
         if is_prompt:
-            builder.flag_late_calls()
+            builder.admit_open_calls_as_late()
         if said and not has_result and session.last_uuid:
-            self._take_fork(session, above, is_prompt=is_prompt)
+            self._fork_window_if_needed(session, above, is_prompt=is_prompt)
         for block, reading in said:
             self._take_user_block(builder, block, reading, Birth(builder.turn, wall_s))
 
@@ -229,10 +229,10 @@ class ClaudeCode(LineTranscript):
         elif reading.words:
             self._skip_record("blank")
 
-    def _take_fork(self, session: _ClaudeSession, above: int, is_prompt: bool) -> None:
-        slots = session.tree.fork(above, session.builder.window, is_prompt)
+    def _fork_window_if_needed(self, session: _ClaudeSession, above: int, is_prompt: bool) -> None:
+        slots = session.tree.fork_at_text(above, session.builder.window, is_prompt)
         if slots is not None:
-            session.builder.drop_open_calls()
+            session.builder.end_open_calls()
             session.builder.replace_window(slots, Departure.REWOUND)
 
     def _take_result(self, session: _ClaudeSession, block: dict[str, Any], wall_s: float) -> None:
@@ -371,7 +371,7 @@ class ClaudeCode(LineTranscript):
     def _take_clearing(self, builder: SessionBuilder, calls: list[object]) -> None:
         """Only an answered call has a body to clear."""
         known = [
-            builder.names.newest_call_id(call)
+            builder.names.newest_id_of_call(call)
             for call in calls
             if isinstance(call, str) and not builder.is_call_open(call)
         ]
@@ -382,7 +382,7 @@ class ClaudeCode(LineTranscript):
     def _take_compaction(self, session: _ClaudeSession, metadata: dict[str, Any]) -> None:
         """The window is the segments that the host preserved, behind a place for the summary that comes next."""
         builder = session.builder
-        builder.drop_open_calls()
+        builder.end_open_calls()
         kept = as_dict(metadata.get("preservedSegment"))
         head = session.tree.node(as_text(kept.get("headUuid")))
         end = session.tree.place_after(as_text(kept.get("tailUuid")), builder.next_place)

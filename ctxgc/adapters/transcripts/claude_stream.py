@@ -65,11 +65,13 @@ class ClaudeStream(LineTranscript):
             self._skip_record(f"system.{as_text(record.get('subtype'))}" if kind == "system" else kind or "malformed")
         elif _is_session_start(record):
             self._cwd = clean_name(as_text(record.get("cwd")))
-            self._session_of(name, "").builder.note_session(project=self._cwd, model=as_text(record.get("model")))
+            self._find_or_open_session(name, "").builder.note_session(
+                project=self._cwd, model=as_text(record.get("model"))
+            )
         elif exceeds_depth(record, SKELETON_DEPTH_MAX):
             self._skip_record("too_deep")
         else:
-            session = self._session_of(name, clean_name(as_text(record.get("parent_tool_use_id"))))
+            session = self._find_or_open_session(name, clean_name(as_text(record.get("parent_tool_use_id"))))
             take = self._take_prompt if kind == "user" else self._take_reply
             take(session, as_dict(record["message"]))
         return True
@@ -79,9 +81,9 @@ class ClaudeStream(LineTranscript):
 
     def _flush(self) -> None:
         for session in self._sessions.values():
-            session.builder.admit_lone_results()
+            session.builder.admit_unpaired_calls_and_results()
 
-    def _session_of(self, name: str, call: str) -> _StreamSession:
+    def _find_or_open_session(self, name: str, call: str) -> _StreamSession:
         """The session of a record: the stream's own, or the sub-agent's that the call started."""
         side = f"{name}/{call}" if call else name
         if side not in self._sessions:
@@ -101,7 +103,7 @@ class ClaudeStream(LineTranscript):
             elif text is not None:
                 reading = session.texts.read_user_text(text)
                 if reading.words.strip():
-                    builder.flag_late_calls()
+                    builder.admit_open_calls_as_late()
                     builder.admit_text(reading.kind, Role.USER, reading.words, birth, facts=reading.facts)
             else:
                 self._take_opaque_block(builder, block, Kind.USER, Role.USER, birth)

@@ -91,7 +91,7 @@ class Tree:
         at = self._at.get(hash64(uuid), len(self._place))
         return self._place[at + 1] if at + 1 < len(self._place) else otherwise
 
-    def fork(self, parent: int, window: Slots, is_prompt: bool) -> Slots | None:
+    def fork_at_text(self, parent: int, window: Slots, is_prompt: bool) -> Slots | None:
         """The record added last is a text below the solid `parent`: the text's window if the window changes, else None.
 
         A text of the host (not a prompt) makes no fork, but a prompt beside it does.

@@ -21,7 +21,7 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.facts.codex_results import is_failure, parse_call_input
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.codex import CodexTexts, read_agent_message
+from ctxgc.adapters.host_texts.codex import CodexTexts, classify_agent_message
 from ctxgc.adapters.host_texts.wrappers import TextReading
 from ctxgc.adapters.json_values import (
     as_count,
@@ -147,7 +147,7 @@ class Codex(SingleSessionLines):
             self._admit_text(Kind.SYSTEM, Role.SYSTEM, instructions, wall_s)
 
     def _take_turn_context(self, payload: dict[str, Any]) -> None:
-        builder = self._ensure_session()
+        builder = self._ensure_builder()
         self._cwd = clean_name(as_text(payload.get("cwd"))) or self._cwd
         self._model = clean_name(as_text(payload.get("model"))) or self._model
         builder.note_session(project="" if builder.known.get("project") else self._cwd, model=self._model)
@@ -160,7 +160,7 @@ class Codex(SingleSessionLines):
             self._take_message(payload, wall_s)
         elif kind == "agent_message":
             self._is_replying = False
-            kind, facts = read_agent_message(as_text(payload.get("author")), as_text(payload.get("recipient")))
+            kind, facts = classify_agent_message(as_text(payload.get("author")), as_text(payload.get("recipient")))
             self._take_blocks(payload.get("content"), Role.USER, TextReading(kind, "", facts), wall_s)
         elif kind == "reasoning":
             self._begin_reply()
@@ -180,13 +180,13 @@ class Codex(SingleSessionLines):
         """The model speaks: a new turn if the item before was another speaker's."""
         if not self._is_replying:
             self._is_replying = True
-            builder = self._ensure_session()
+            builder = self._ensure_builder()
             builder.end_late_calls()
             builder.turn += 1
 
     def _birth_turn(self) -> int:
         """The turn in which a segment is born: a reply's own items belong to the reply's turn."""
-        return self._ensure_session().turn - (1 if self._is_replying else 0)
+        return self._ensure_builder().turn - (1 if self._is_replying else 0)
 
     def _reply_id(self) -> str:
         return f"turn-{self._birth_turn()}" if self._is_replying else ""
@@ -201,7 +201,7 @@ class Codex(SingleSessionLines):
         facts: Facts = NO_CALL_FACTS,
     ) -> str:
         birth = Birth(self._birth_turn(), wall_s, self._reply_id() if role is Role.ASSISTANT else "")
-        segment_id = self._ensure_session().admit_text(kind, role, text, birth, skeleton, facts)
+        segment_id = self._ensure_builder().admit_text(kind, role, text, birth, skeleton, facts)
         self._kinds[segment_id] = kind
         return segment_id
 
@@ -228,7 +228,7 @@ class Codex(SingleSessionLines):
             text = block_text(block)
             kind, _, facts = speaker or self._texts.read_user_text(text or "")
             if kind is Kind.USER:
-                self._ensure_session().flag_late_calls()
+                self._ensure_builder().admit_open_calls_as_late()
             if text is None and not as_text(as_dict(block).get("type")):
                 self._skip_record("malformed")
             elif text is None:
@@ -256,7 +256,7 @@ class Codex(SingleSessionLines):
             return
         tool = as_text(payload.get("name")) or kind.removesuffix("_call")
         value, is_text = parse_call_input(payload)
-        builder = self._ensure_session()
+        builder = self._ensure_builder()
         birth = Birth(self._birth_turn(), wall_s, self._reply_id())
         builder.begin_call(call_id, tool, value, birth, cwd=self._cwd, is_text=is_text)
         if kind in SELF_ANSWERED:
@@ -265,7 +265,7 @@ class Codex(SingleSessionLines):
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        self._ensure_session().join_call_result(call_id, output, True if is_failure(output) else None, wall_s)
+        self._ensure_builder().join_call_result(call_id, output, True if is_failure(output) else None, wall_s)
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
@@ -280,7 +280,7 @@ class Codex(SingleSessionLines):
         """Once a turn: the event comes again for rate limits, after a resume, and as a guess after a compaction."""
         total = as_count(as_dict(info.get("total_token_usage")).get("total_tokens"))
         last = as_dict(info.get("last_token_usage"))
-        builder = self._ensure_session()
+        builder = self._ensure_builder()
         if not last or builder.turn == self._billed_turn or total == self._billed_total:
             return
         self._billed_turn, self._billed_total = builder.turn, total
@@ -302,10 +302,10 @@ class Codex(SingleSessionLines):
 
     def _roll_back(self, turns: int) -> None:
         """The user took back the last prompts: the window ends before the first of these."""
-        builder = self._ensure_session()
+        builder = self._ensure_builder()
         prompts = [at for at, (name, _) in enumerate(builder.window) if self._kinds.get(name) is Kind.USER]
         if turns and prompts:
-            builder.drop_open_calls()
+            builder.end_open_calls()
             cut = prompts[-min(turns, len(prompts))]
             builder.replace_window(builder.window[:cut], Departure.REWOUND)
 
@@ -313,12 +313,12 @@ class Codex(SingleSessionLines):
         """The window becomes the replacement history; without `replacement_history`, the user's and the host's texts
         stay."""
         self._is_replying = False
-        builder = self._ensure_session()
-        builder.drop_open_calls()
+        builder = self._ensure_builder()
+        builder.end_open_calls()
         history = payload.get("replacement_history")
         before = [name for name, _ in builder.window]
         if isinstance(history, list):
-            ids = self._ids_of_history(history, wall_s)
+            ids = self._admit_history(history, wall_s)
         else:
             ids = [name for name in before if self._kinds.get(name) in (Kind.SYSTEM, Kind.USER)]
         message = as_text(payload.get("message"))
@@ -328,9 +328,9 @@ class Codex(SingleSessionLines):
             ids.insert(0, before[0])  # The base instructions are no item: they are sent with every request.
         builder.rebuild_window(ids, Departure.HOST_COMPACTED)
 
-    def _ids_of_history(self, history: list[Any], wall_s: float) -> list[str]:
+    def _admit_history(self, history: list[Any], wall_s: float) -> list[str]:
         """Ids for a replacement history: known texts keep their ids, new texts are admitted."""
-        builder = self._ensure_session()
+        builder = self._ensure_builder()
         used: dict[str, int] = {}
         ids: list[str] = []
         for item in map(as_dict, history):
@@ -338,17 +338,17 @@ class Codex(SingleSessionLines):
             if exceeds_depth(item, SKELETON_DEPTH_MAX):
                 self._skip_record("too_deep")
             elif kind == "message":
-                ids += self._ids_of_message(item, used, wall_s)
+                ids += self._admit_history_message(item, used, wall_s)
             elif kind in ("compaction", "compaction_summary"):
                 ids.append(self._admit_summary("", {"opaque": [item]}, wall_s))
-            elif kind in CALLS and (known := builder.names.newest_call_id(_id_of_call(item))):
+            elif kind in CALLS and (known := builder.names.newest_id_of_call(_id_of_call(item))):
                 ids.append(known)
             elif kind not in OUTPUTS:
                 self._skip_record(f"history.{kind}")
         return list(dict.fromkeys(ids))
 
-    def _ids_of_message(self, item: dict[str, Any], used: dict[str, int], wall_s: float) -> list[str]:
-        builder = self._ensure_session()
+    def _admit_history_message(self, item: dict[str, Any], used: dict[str, int], wall_s: float) -> list[str]:
+        builder = self._ensure_builder()
         role = as_text(item.get("role"))
         if role not in ("developer", "system", "user", "assistant"):
             self._skip_record("malformed")

@@ -41,7 +41,7 @@ class CodexDocument(DocumentTranscript):
         yield from rollout.finish()
         self.records = len(items)
 
-    def _count_blocks(self, events: list[Event]) -> None:
+    def _count_foreign_blocks(self, events: list[Event]) -> None:
         """The reader of rollouts has counted them."""
 
 

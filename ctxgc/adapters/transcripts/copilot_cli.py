@@ -90,27 +90,27 @@ class CopilotCli(LineTranscript):
 
     def _flush(self) -> None:
         for thread in self._threads.values():
-            thread.builder.admit_lone_results()
+            thread.builder.admit_unpaired_calls_and_results()
 
-    def _main_thread(self) -> _Thread:
-        return self._threads.get("") or self._open_thread(NO_SESSION)
+    def _ensure_main_thread(self) -> _Thread:
+        return self._threads.get("") or self._open_main_thread(NO_SESSION)
 
-    def _open_thread(self, session: str) -> _Thread:
+    def _open_main_thread(self, session: str) -> _Thread:
         thread = self._threads[""] = _Thread(SessionBuilder(session, self._events))
         thread.builder.known["project"] = self._cwd
         self._events.append(SessionOpened(session, self._cwd))
         return thread
 
-    def _thread_of(self, agent: str) -> _Thread:
+    def _find_or_open_thread(self, agent: str) -> _Thread:
         """The window these events belong to: the session's, or a sub-agent's."""
-        main = self._main_thread()
+        main = self._ensure_main_thread()
         if not agent:
             return main
         thread = self._threads.get(agent)
         if thread is None:
             session = clean_name(f"{main.builder.session}.{agent}")
             thread = self._threads[agent] = _Thread(SessionBuilder(session, self._events))
-            parent_segment = main.builder.names.newest_call_id(agent) or ""
+            parent_segment = main.builder.names.newest_id_of_call(agent) or ""
             self._events.append(SessionOpened(session, self._cwd, main.builder.session, parent_segment))
         return thread
 
@@ -118,13 +118,13 @@ class CopilotCli(LineTranscript):
         if kind in ("session.start", "session.resume"):
             self._take_session_start(data)
         elif kind == "session.model_change":
-            self._main_thread().builder.note_session(model=as_text(data.get("newModel")))
+            self._ensure_main_thread().builder.note_session(model=as_text(data.get("newModel")))
         elif kind == "session.title_changed":
-            self._main_thread().builder.note_session(title=as_text(data.get("title")))
+            self._ensure_main_thread().builder.note_session(title=as_text(data.get("title")))
         elif kind == "session.context_changed":
             self._cwd = clean_name(as_text(data.get("cwd"))) or self._cwd
         elif kind == "session.compaction_start":
-            main = self._main_thread()
+            main = self._ensure_main_thread()
             main.summary_place = main.builder.claim_place()
         elif kind == "session.compaction_complete":
             self._take_compaction(data, wall_s)
@@ -137,7 +137,7 @@ class CopilotCli(LineTranscript):
         """The first start event names the session."""
         self._cwd = clean_name(as_text(as_dict(data.get("context")).get("cwd"))) or self._cwd
         session = clean_name(as_text(data.get("sessionId")))
-        main = self._threads.get("") or self._open_thread(session or NO_SESSION)
+        main = self._threads.get("") or self._open_main_thread(session or NO_SESSION)
         main.builder.note_session(model=as_text(data.get("selectedModel")))
 
     def _take_event(self, kind: str, record: dict[str, Any], data: dict[str, Any], agent: str) -> None:
@@ -145,7 +145,7 @@ class CopilotCli(LineTranscript):
         if kind not in ("user.message", "assistant.message", "system.message", "tool.execution_complete"):
             self._skip_record(kind)
             return
-        thread = self._thread_of(agent)
+        thread = self._find_or_open_thread(agent)
         if kind == "tool.execution_complete":
             self._take_result(thread, data, wall_s)
             return
@@ -170,7 +170,7 @@ class CopilotCli(LineTranscript):
             kind, facts = Kind.ATTACHMENT, output_facts(source.removeprefix(SKILL_SOURCE) or "skill", "skill")
         if source in ("", "user"):
             kind = Kind.USER
-            thread.builder.flag_late_calls()
+            thread.builder.admit_open_calls_as_late()
         thread.builder.admit_text(kind, Role.USER, text, Birth(thread.builder.turn, wall_s), facts=facts)
 
     def _take_system_message(self, thread: _Thread, text: str, wall_s: float) -> None:
@@ -228,7 +228,7 @@ class CopilotCli(LineTranscript):
         """The host summarises while the session goes on: segments since the beginning of the summary stay behind the
         summary.
         """
-        thread = self._main_thread()
+        thread = self._ensure_main_thread()
         builder = thread.builder
         place, thread.summary_place = thread.summary_place, None
         text = as_text(data.get("summaryContent"))
@@ -236,7 +236,7 @@ class CopilotCli(LineTranscript):
             self._skip_record("session.compaction_complete")
             return
         place = builder.claim_place() if place is None else place
-        builder.admit_lone_results()
+        builder.admit_unpaired_calls_and_results()
         system = thread.system[0] if thread.system else ""
         kept: Slots = [slot for slot in builder.window if slot[0] == system or slot[1] > place]
         builder.replace_window(kept, Departure.HOST_COMPACTED)
@@ -245,12 +245,12 @@ class CopilotCli(LineTranscript):
 
     def _rewind(self, event_id: str) -> None:
         """The user went back: this event and all later events are gone."""
-        builder = self._main_thread().builder
-        start = self._main_thread().starts.get(event_id)
+        builder = self._ensure_main_thread().builder
+        start = self._ensure_main_thread().starts.get(event_id)
         if start is None:
             self._skip_record("session.snapshot_rewind")
             return
-        builder.drop_open_calls()
+        builder.end_open_calls()
         builder.replace_window([slot for slot in builder.window if slot[1] < start], Departure.REWOUND)
 
 

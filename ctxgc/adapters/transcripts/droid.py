@@ -78,7 +78,7 @@ class Droid(SingleSessionLines):
         self._events.append(SessionOpened(session, self._cwd, parent, title=title))
 
     def _take_message(self, record: dict[str, Any]) -> None:
-        message, builder = as_dict(record.get("message")), self._ensure_session()
+        message, builder = as_dict(record.get("message")), self._ensure_builder()
         role, content = message.get("role"), message.get("content")
         if role not in ("user", "assistant") or not isinstance(content, str | list):
             self._skip_record("malformed")
@@ -93,7 +93,7 @@ class Droid(SingleSessionLines):
         else:
             texts = [text for block in content_blocks(content) if (text := block_text(block))]
             if any(text.strip() and not _is_host_reminder(text) for text in texts):
-                builder.flag_late_calls()
+                builder.admit_open_calls_as_late()
             birth = Birth(builder.turn, wall_s)
         for block in content_blocks(content):
             self._take_block(builder, as_dict(block), Role(role), birth)
@@ -124,14 +124,14 @@ class Droid(SingleSessionLines):
 
     def _take_compaction(self, record: dict[str, Any]) -> None:
         """The window is the summary, then the messages from the anchor on; without a known anchor, nothing else."""
-        builder = self._ensure_session()
+        builder = self._ensure_builder()
         summary = as_text(record.get("summaryText")) or as_text(record.get("summary"))
         if not summary.strip():
             self._skip_record("compaction_state")
             return
         anchor = as_dict(record.get("anchorMessage"))
         start = self._messages.get(as_text(anchor.get("id")), len(self._ids))
-        builder.drop_open_calls()
+        builder.end_open_calls()
         present = {name for name, _ in builder.window}
         kept = [name for name in self._ids[start:] if name in present]
         birth = Birth(builder.turn, parse_unix_s(record.get("timestamp")))

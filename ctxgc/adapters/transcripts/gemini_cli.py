@@ -127,7 +127,7 @@ class _SessionReader:
         kept = names[: names.index(name)] if name in self._messages else []
         gone = {id_ for key in names if key not in kept for id_ in self._messages[key].ids}
         self._messages = {key: self._messages[key] for key in kept}
-        self.builder.drop_open_calls()
+        self.builder.end_open_calls()
         self.builder.replace_window([slot for slot in self.builder.window if slot[0] not in gone], Departure.REWOUND)
 
     def take_contents(self, contents: Iterable[object], instruction: object = None) -> None:
@@ -164,7 +164,7 @@ class _SessionReader:
 
     def _admit_prompt(self, content: object, birth: Birth) -> list[str]:
         if any(as_text(part.get("text")).strip() for part in parts_of(content)):
-            self.builder.flag_late_calls()
+            self.builder.admit_open_calls_as_late()
         return self.content.admit_content(content, USER, birth)
 
     def _take_reply(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:
@@ -217,7 +217,7 @@ class _SessionReader:
     def _take_history(self, records: list[Any]) -> None:
         """The host shortened the history: the window is the list, whose new messages sum up the departed segments."""
         kept: dict[str, _GeminiMessage] = {}
-        self.builder.drop_open_calls()
+        self.builder.end_open_calls()
         before = len(self.builder.window)
         for record in map(as_dict, records):
             name = as_text(record.get("id"))
@@ -240,11 +240,7 @@ class _SessionReader:
     def _admit_summary(self, content: object, birth: Birth) -> list[str]:
         """A synthetic message of the host; a copy of results alone brings nothing."""
         known = self.content.copied_segment_ids(content, USER)
-        return (
-            self.content.admit_content(self.content.drop_known_parts(content), SUMMARY, birth)
-            if known is None
-            else known
-        )
+        return self.content.admit_content(self.content.new_parts(content), SUMMARY, birth) if known is None else known
 
     def _count_skipped_parts(self) -> None:
         self.skipped.update(self.content.skipped)
@@ -300,7 +296,7 @@ class GeminiCli(LineTranscript):
 
     def _flush(self) -> None:
         if self._session is not None:
-            self._session.builder.admit_lone_results()
+            self._session.builder.admit_unpaired_calls_and_results()
 
     def _ensure_reader(self, name: str = "") -> _SessionReader:
         if self._session is None:
@@ -330,5 +326,5 @@ class GeminiCliDocument(DocumentTranscript):
                 reader.take_message(as_dict(message))
         else:
             reader.take_contents(messages, holder.get("systemInstruction") or holder.get("system_instruction"))
-        reader.builder.admit_lone_results()
+        reader.builder.admit_unpaired_calls_and_results()
         yield from events

@@ -4,7 +4,7 @@
     model  thought ─▶ thinking    text ─▶ assistant       functionCall ─▶ open call
     a part of another kind ─▶ an opaque segment, kept word for word
 
-A compressed history repeats contents of its session: `copied_segment_ids` and `drop_known_parts` find the copies, so
+A compressed history repeats contents of its session: `copied_segment_ids` and `new_parts` find the copies, so
 that no copy is a second segment.
 """
 
@@ -90,7 +90,7 @@ class ContentReader:
             elif isinstance(part.get("functionResponse"), dict):
                 self._take_response(part, birth.wall_s)
             else:
-                ids += self._admit_text(part, speaker, birth)
+                ids += self._admit_part(part, speaker, birth)
         return ids
 
     def open_call(self, call: dict[str, Any], birth: Birth, cwd: str = "") -> list[str]:
@@ -109,21 +109,21 @@ class ContentReader:
         answer = part["functionResponse"]
         # Content without ids pairs a response with the oldest open call of the same name.
         name = as_text(answer.get("name"))
-        call_id = as_text(answer.get("id")) or self.builder.oldest_open_call(name) or name
+        call_id = as_text(answer.get("id")) or self.builder.oldest_open_call_id(name) or name
         content, is_error = response_content(part)
         self.builder.join_call_result(call_id, content, is_error, wall_s)
 
-    def drop_known_parts(self, content: object) -> list[dict[str, Any]]:
+    def new_parts(self, content: object) -> list[dict[str, Any]]:
         """The parts of a copied content but for calls and responses that the session holds already."""
         return [part for part in parts_of(content) if not self._is_known_call(part)]
 
     def _is_known_call(self, part: dict[str, Any]) -> bool:
         answer = part.get("functionResponse")
         call_id = as_text(as_dict(answer if answer is not None else part.get("functionCall")).get("id"))
-        is_known = bool(call_id) and self.builder.names.newest_call_id(call_id) is not None
+        is_known = bool(call_id) and self.builder.names.newest_id_of_call(call_id) is not None
         return is_known and not (answer is not None and self.builder.is_call_open(call_id))
 
-    def _admit_text(self, part: dict[str, Any], speaker: ContentSpeaker, birth: Birth) -> list[str]:
+    def _admit_part(self, part: dict[str, Any], speaker: ContentSpeaker, birth: Birth) -> list[str]:
         text = part.get("text")
         if isinstance(text, str):
             if not text.strip():
@@ -145,7 +145,7 @@ class ContentReader:
                 continue
             call = part.get("functionCall")
             if isinstance(call, dict):
-                name = self.builder.names.newest_call_id(as_text(call.get("id")))
+                name = self.builder.names.newest_id_of_call(as_text(call.get("id")))
             else:
                 kind = Kind.THINKING if part.get("thought") is True else speaker.kind
                 name = text_id(speaker.role, kind, text_bytes(as_text(part.get("text"))), 1)

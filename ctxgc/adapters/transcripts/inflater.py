@@ -101,7 +101,7 @@ class Inflater:
         """The plain bytes in `data`; of packed data in parts of at most `INFLATE_BYTES`."""
         if self._head is not None:
             data = self._head + data
-            if len(data) < MAGIC_BYTES and _may_be_compressed(data):
+            if len(data) < MAGIC_BYTES and _may_begin_with_magic(data):
                 self._head = data
                 return
             self._head = None
@@ -143,6 +143,6 @@ class Inflater:
         return self._utf16.decode(plain).encode("utf-8", "replace")
 
 
-def _may_be_compressed(head: bytes) -> bool:
+def _may_begin_with_magic(head: bytes) -> bool:
     magics = (GZIP_MAGIC, *ZSTD_MAGICS, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return any(magic.startswith(head) or head.startswith(magic) for magic in magics)

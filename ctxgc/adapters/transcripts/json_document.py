@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ctxgc.adapters.contract import DOCUMENT_BYTES_MAX, Event
-from ctxgc.adapters.foreign_blocks import foreign_blocks_of
+from ctxgc.adapters.foreign_blocks import foreign_block_names_of_events
 from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch
 from ctxgc.core.errors import BadTranscript
@@ -63,15 +63,15 @@ class DocumentTranscript:
         except (ValueError, RecursionError, BadTranscript):
             self.skipped["malformed"] = 1
             return []
-        self._count_blocks(events)
+        self._count_foreign_blocks(events)
         if not self.is_growing:
             self._parts = []
             self._size = 0
         return events
 
-    def _count_blocks(self, events: list[Event]) -> None:
+    def _count_foreign_blocks(self, events: list[Event]) -> None:
         """Count the foreign blocks of what was read."""
-        self.skipped.update(foreign_blocks_of(events))
+        self.skipped.update(foreign_block_names_of_events(events))
 
     def _decode_document(self, data: bytes) -> Any:
         """The document; several records a file for a format that says so. Raises `ValueError`."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ctxgc.adapters.contract import LINE_BYTES_MAX, Event
-from ctxgc.adapters.foreign_blocks import foreign_blocks_of
+from ctxgc.adapters.foreign_blocks import foreign_block_names_of_events
 from ctxgc.adapters.transcripts.inflater import Inflater
 from ctxgc.adapters.transcripts.resync import (
     Nesting,
@@ -193,20 +193,20 @@ class LineTranscript:
         """A line after the beginning of an object: its continuation, unless the line is a record of its own."""
         record = parse_json_object(line.replace(b"\0", b"").strip())
         if record is not None and self._is_record(record):
-            self._salvage_unclosed()
+            self._salvage_open_object()
             self._take_line(line)
         elif self._hold_open_line(decode_stretch(line)):
             self._mends += 1
             self._mend_line(self._pop_open_lines())
         elif self._open_chars > OPEN_CHARS_MAX:
-            self._salvage_unclosed()
+            self._salvage_open_object()
 
     def _pop_open_lines(self) -> str:
         text = "\n".join(self._open_lines)
         self._open_lines, self._open_chars = [], 0
         return text
 
-    def _salvage_unclosed(self) -> None:
+    def _salvage_open_object(self) -> None:
         """The open object never closes: take the whole records inside, and count the torn rest."""
         text = self._pop_open_lines()
         found = salvage_records(text, self._is_record, is_final=True, nest=self.nest)
@@ -263,7 +263,7 @@ class LineTranscript:
         # The same list stays: builders write to it.
         events = list(self._events)
         self._events.clear()
-        for kind in foreign_blocks_of(events):
+        for kind in foreign_block_names_of_events(events):
             self._skip_record(kind)
         return events
 

@@ -122,8 +122,8 @@ class _MessageReader:
             return
         wall_s = _seconds_of_ms(as_dict(info.get("time")).get("created"))
         self._clear_bodies_until(wall_s)
-        self._record_start(info)
-        kept = [part for part in map(as_dict, parts) if self._is_within_depth(part)]
+        self._note_start(info)
+        kept = [part for part in map(as_dict, parts) if self._check_part_depth(part)]
         if role == "user":
             self._take_prompt(info, kept, wall_s)
         else:
@@ -131,7 +131,7 @@ class _MessageReader:
 
     def finish(self) -> list[Event]:
         """The document ends: open calls are pending, segments taken back depart."""
-        self.builder.admit_lone_results()
+        self.builder.admit_unpaired_calls_and_results()
         self._clear_bodies_until(float("inf"))
         revert = as_dict(self.info.get("revert"))
         start = self.starts.get(as_text(revert.get("partID")), self.starts.get(as_text(revert.get("messageID"))))
@@ -142,12 +142,12 @@ class _MessageReader:
             )
         return self.events
 
-    def _record_start(self, owner: dict[str, Any]) -> None:
+    def _note_start(self, owner: dict[str, Any]) -> None:
         """A message or a part begins here."""
         if name := as_text(owner.get("id")):
             self.starts.setdefault(name, len(self.ids))
 
-    def _is_within_depth(self, part: dict[str, Any]) -> bool:
+    def _check_part_depth(self, part: dict[str, Any]) -> bool:
         if exceeds_depth(part, SKELETON_DEPTH_MAX):
             self.skipped["too_deep"] += 1
             return False
@@ -157,7 +157,7 @@ class _MessageReader:
         self.builder.end_late_calls()
         texts = OpenCodeTexts(self.cwd)
         for part in parts:
-            self._record_start(part)
+            self._note_start(part)
             kind, text = part.get("type"), as_text(part.get("text"))
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
@@ -173,7 +173,7 @@ class _MessageReader:
 
     def _admit_prompt_text(self, reading: TextReading, is_synthetic: bool, wall_s: float) -> None:
         if not is_synthetic:
-            self.builder.flag_late_calls()
+            self.builder.admit_open_calls_as_late()
         # What a person typed is theirs, however it looks.
         kind = reading.kind if is_synthetic else Kind.USER
         facts = reading.facts if is_synthetic else NO_CALL_FACTS
@@ -188,7 +188,7 @@ class _MessageReader:
         done_s = _seconds_of_ms(as_dict(info.get("time")).get("completed")) or wall_s
         step = _RequestStep(clean_name(as_text(info.get("id"))), wall_s, done_s, model, info.get("summary") is True)
         for part in parts:
-            self._record_start(part)
+            self._note_start(part)
             if part.get("type") == "step-start" and step.has_begun:
                 step = self._next_step(step)
             self._take_part(step, part)
@@ -213,7 +213,7 @@ class _MessageReader:
                 self._begin_turn(step)
                 self._admit_text(what, Role.ASSISTANT, text, Birth(self.builder.turn - 1, wall_s, step.reply))
         elif kind == "tool":
-            self._take_tool(step, part)
+            self._take_tool_call(step, part)
         elif kind == "step-finish":
             self._emit_bill(step, as_dict(part.get("tokens")))
         elif as_text(kind) not in SILENT_PARTS:
@@ -236,7 +236,7 @@ class _MessageReader:
     ) -> None:
         self.ids.append(self.builder.admit_text(kind, role, text, birth, skeleton, facts))
 
-    def _take_tool(self, step: _RequestStep, part: dict[str, Any]) -> None:
+    def _take_tool_call(self, step: _RequestStep, part: dict[str, Any]) -> None:
         """A call with the result, as far as the call got."""
         call_id, tool = as_text(part.get("callID")), as_text(part.get("tool"))
         state = as_dict(part.get("state"))
@@ -277,7 +277,7 @@ class _MessageReader:
         ids = self.ids[before:] + self.ids[tail_at:asked_at] + self.ids[asked_at:before]
         # What the host had taken from the window before does not come back with the tail.
         present = {name for name, _ in self.builder.window}
-        self.builder.drop_open_calls()
+        self.builder.end_open_calls()
         self.builder.rebuild_window([name for name in ids if name in present], Departure.HOST_COMPACTED)
 
     def _clear_bodies_until(self, wall_s: float) -> None:

@@ -35,7 +35,7 @@ def events_of_version_2(info: dict[str, Any], session: str, messages: list[Any],
     reader = _Version2Reader(info, session, skipped)
     for message in messages:
         reader.take_message(as_dict(message))
-    reader.builder.admit_lone_results()
+    reader.builder.admit_unpaired_calls_and_results()
     return reader.events
 
 
@@ -67,7 +67,7 @@ class _Version2Reader:
         elif kind in ("synthetic", "system"):
             self._admit_text(Kind.SYSTEM, Role.USER, as_text(message.get("text")), birth)
         elif kind == "shell":
-            self._take_shell(message, birth)
+            self._take_shell_command(message, birth)
         elif kind == "assistant":
             self._take_reply(message, wall_s)
         elif kind == "compaction":
@@ -79,12 +79,12 @@ class _Version2Reader:
         return [self.builder.admit_text(kind, role, text, birth)] if text.strip() else []
 
     def _take_prompt(self, message: dict[str, Any], birth: Birth) -> None:
-        self.builder.flag_late_calls()
+        self.builder.admit_open_calls_as_late()
         self._admit_text(Kind.USER, Role.USER, as_text(message.get("text")), birth)
         for file in map(as_dict, as_list(message.get("files"))):
             self.builder.admit_text(Kind.ATTACHMENT, Role.USER, "", birth, {"opaque": [{"type": "file"} | file]})
 
-    def _take_shell(self, message: dict[str, Any], birth: Birth) -> None:
+    def _take_shell_command(self, message: dict[str, Any], birth: Birth) -> None:
         """A command that the user ran, which the model is told of."""
         command, output = as_text(message.get("command")), as_text(message.get("output"))
         facts = facts_of_call("bash", {"command": command}, self._cwd)
@@ -114,7 +114,7 @@ class _Version2Reader:
     def _take_block(self, block: dict[str, Any], birth: Birth) -> None:
         kind = block.get("type")
         if kind == "tool" and as_text(block.get("id")):
-            self._take_tool(block, birth)
+            self._take_tool_call(block, birth)
         elif kind in ("text", "reasoning"):
             if block.get("ignored") is not True:
                 what = Kind.ASSISTANT if kind == "text" else Kind.THINKING
@@ -122,7 +122,7 @@ class _Version2Reader:
         else:
             self._skipped[f"block.{kind[:32]}" if isinstance(kind, str) and kind != "tool" else "malformed"] += 1
 
-    def _take_tool(self, block: dict[str, Any], birth: Birth) -> None:
+    def _take_tool_call(self, block: dict[str, Any], birth: Birth) -> None:
         """A call with the result, as far as the call got."""
         builder, call_id = self.builder, as_text(block["id"])
         state, times = as_dict(block.get("state")), as_dict(block.get("time"))
@@ -137,7 +137,7 @@ class _Version2Reader:
     def _take_compaction(self, message: dict[str, Any], birth: Birth) -> None:
         """The window becomes the summary, and the recent text that the host kept."""
         texts = [as_text(message.get(key)) for key in ("summary", "recent", "include")]
-        self.builder.drop_open_calls()
+        self.builder.end_open_calls()
         ids = [name for text in texts for name in self._admit_text(Kind.SUMMARY, Role.USER, text, birth)]
         if ids:
             self.builder.rebuild_window(ids, Departure.HOST_COMPACTED)

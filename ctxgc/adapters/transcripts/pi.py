@@ -115,15 +115,15 @@ class Pi(SingleSessionLines):
 
     def _rebuild_window(self, reason: Departure) -> None:
         """The window becomes the entries on the path to the leaf, unless the path is as before."""
-        builder = self._ensure_session()
+        builder = self._ensure_builder()
         ids = self._window_ids()
         if ids != [name for name, _ in builder.window]:
-            builder.drop_open_calls()
+            builder.end_open_calls()
             builder.rebuild_window(ids, reason)
 
     def _window_ids(self) -> list[str]:
         """Segments on the path to the leaf: the newest compaction's summary, then all from its first kept entry."""
-        path = list(self._path_to_root())
+        path = list(self._entries_from_leaf())
         head: list[str] = []
         newest = next((at for at, (_, entry) in enumerate(path) if entry.is_compaction), None)
         if newest is not None:
@@ -134,7 +134,7 @@ class Pi(SingleSessionLines):
         kept = (entry.ids for _, entry in reversed(path) if not entry.is_compaction)
         return [*head, *joined.from_iterable(kept)]
 
-    def _path_to_root(self) -> Iterator[tuple[str, _PiEntry]]:
+    def _entries_from_leaf(self) -> Iterator[tuple[str, _PiEntry]]:
         """From the leaf to the root."""
         name = self._leaf
         while (entry := self._entries.get(name)) is not None:
@@ -147,15 +147,15 @@ class Pi(SingleSessionLines):
             self._take_message(record, wall_s)
         elif kind == "custom_message":
             # An extension says so: neither a file nor an output that anybody knows of.
-            self._take_texts(record.get("content"), Kind.SYSTEM, wall_s)
+            self._take_blocks(record.get("content"), Kind.SYSTEM, wall_s)
         elif kind == "branch_summary":
             self._admit_text(Kind.SUMMARY, as_text(record.get("summary")), wall_s)
         elif kind == "compaction":
             self._take_compaction(record, wall_s)
         elif kind == "model_change":
-            self._ensure_session().note_session(model=as_text(record.get("modelId")))
+            self._ensure_builder().note_session(model=as_text(record.get("modelId")))
         elif kind == "session_info":
-            self._ensure_session().note_session(title=as_text(record.get("name")))
+            self._ensure_builder().note_session(title=as_text(record.get("name")))
         else:
             self._skip_record(kind)
 
@@ -163,16 +163,16 @@ class Pi(SingleSessionLines):
         message = as_dict(record.get("message"))
         role = message.get("role")
         if role == "user":
-            self._ensure_session().flag_late_calls()
-            self._take_texts(message.get("content"), Kind.USER, wall_s)
+            self._ensure_builder().admit_open_calls_as_late()
+            self._take_blocks(message.get("content"), Kind.USER, wall_s)
         elif role == "assistant":
             self._take_reply(message, as_text(record.get("id")), wall_s)
         elif role == "toolResult":
             self._take_result(message, wall_s)
         elif role == "bashExecution":
-            self._take_shell(message, wall_s)
+            self._take_shell_command(message, wall_s)
         elif role in ("custom", "hookMessage"):
-            self._take_texts(message.get("content"), Kind.SYSTEM, wall_s)
+            self._take_blocks(message.get("content"), Kind.SYSTEM, wall_s)
         elif role in ("branchSummary", "compactionSummary"):
             self._admit_text(Kind.SUMMARY, as_text(message.get("summary")), wall_s)
         else:
@@ -185,7 +185,7 @@ class Pi(SingleSessionLines):
             entry.ids.append(segment_id)
 
     def _make_birth(self, wall_s: float) -> Birth:
-        return Birth(self._ensure_session().turn, wall_s)
+        return Birth(self._ensure_builder().turn, wall_s)
 
     def _admit_text(self, kind: Kind, text: str, wall_s: float, facts: Facts = NO_CALL_FACTS) -> None:
         """A text that the model is told."""
@@ -193,10 +193,10 @@ class Pi(SingleSessionLines):
             self._skip_record("blank")
         elif text:
             self._add_segment_to_entry(
-                self._ensure_session().admit_text(kind, Role.USER, text, self._make_birth(wall_s), facts=facts)
+                self._ensure_builder().admit_text(kind, Role.USER, text, self._make_birth(wall_s), facts=facts)
             )
 
-    def _take_texts(self, content: object, kind: Kind, wall_s: float) -> None:
+    def _take_blocks(self, content: object, kind: Kind, wall_s: float) -> None:
         if not isinstance(content, str | list):
             self._skip_record("malformed")
             return
@@ -206,14 +206,14 @@ class Pi(SingleSessionLines):
                 self._admit_text(kind, text, wall_s)
             elif as_text(as_dict(block).get("type")):
                 self._add_segment_to_entry(
-                    self._ensure_session().admit_text(
+                    self._ensure_builder().admit_text(
                         kind, Role.USER, "", self._make_birth(wall_s), {"opaque": [block]}
                     )
                 )
             else:
                 self._skip_record("malformed")
 
-    def _take_shell(self, message: dict[str, Any], wall_s: float) -> None:
+    def _take_shell_command(self, message: dict[str, Any], wall_s: float) -> None:
         """A command the user ran; its output is told to the model unless the user said otherwise."""
         if message.get("excludeFromContext") is True:
             self._skip_record("message.bashExecution")
@@ -228,7 +228,7 @@ class Pi(SingleSessionLines):
         if stop in NOT_SENT:
             self._skip_record(f"assistant.{stop}")
             return
-        builder = self._ensure_session()
+        builder = self._ensure_builder()
         builder.end_late_calls()
         builder.turn += 1
         turn = builder.turn - 1
@@ -253,13 +253,13 @@ class Pi(SingleSessionLines):
     def _take_call(self, block: dict[str, Any], birth: Birth) -> None:
         tool, value = as_text(block.get("name")), block.get("arguments")
         self._add_segment_to_entry(
-            self._ensure_session().begin_call(as_text(block["id"]), tool, value, birth, cwd=self._cwd)
+            self._ensure_builder().begin_call(as_text(block["id"]), tool, value, birth, cwd=self._cwd)
         )
 
     def _take_result(self, message: dict[str, Any], wall_s: float) -> None:
         is_error = True if message.get("isError") is True else None
         call_id = as_text(message.get("toolCallId"))
-        self._ensure_session().join_call_result(call_id, message.get("content"), is_error, wall_s)
+        self._ensure_builder().join_call_result(call_id, message.get("content"), is_error, wall_s)
 
     def _emit_bill(self, usage: dict[str, Any], model: str, turn: int, wall_s: float) -> None:
         counts = {key: as_count(usage.get(key)) for key in ("input", "cacheRead", "cacheWrite", "output")}
@@ -267,7 +267,7 @@ class Pi(SingleSessionLines):
             return
         self._events.append(
             ReplyBilled(
-                session=self._ensure_session().session,
+                session=self._ensure_builder().session,
                 turn=turn,
                 model=model,
                 wall_s=wall_s,

@@ -79,7 +79,7 @@ class QwenCode(LineTranscript):
         elif exceeds_depth(record, SKELETON_DEPTH_MAX + 4):
             self._skip_record("too_deep")
         else:
-            session = self._session_of(name, record)
+            session = self._find_or_open_session(name, record)
             self._add_record(session, uuid, record)
             if record.get("type") == "system":
                 self._take_system_record(session, record)
@@ -95,13 +95,13 @@ class QwenCode(LineTranscript):
 
     def _flush(self) -> None:
         for session in self._sessions.values():
-            session.builder.admit_lone_results()
+            session.builder.admit_unpaired_calls_and_results()
 
     def is_bookkeeping(self, kinds: Any) -> bool:
         """Notes of the host alone make no session."""
         return all(kind.startswith("system.") for kind in kinds)
 
-    def _session_of(self, name: str, record: dict[str, Any]) -> _QwenSession:
+    def _find_or_open_session(self, name: str, record: dict[str, Any]) -> _QwenSession:
         agent = clean_name(as_text(record.get("agentId"))) if record.get("isSidechain") is True else ""
         parent, name = (name, f"{name}/{agent}") if agent else ("", name)
         if name not in self._sessions:
@@ -131,14 +131,14 @@ class QwenCode(LineTranscript):
     def _rebuild_window(session: _QwenSession, reason: Departure) -> None:
         """The window becomes the records on the path to the leaf, from the newest compression on."""
         ids: list[str] = []
-        for record in _path_to_root(session):
+        for record in _records_from_leaf(session):
             ids = [*record.ids, *ids]
             if record.is_compression:
                 break
         ids = list(dict.fromkeys(ids))
         builder = session.builder
         if ids != [name for name, _ in builder.window]:
-            builder.drop_open_calls()
+            builder.end_open_calls()
             builder.rebuild_window(ids, reason)
 
     def _take_record(self, session: _QwenSession, record: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ class QwenCode(LineTranscript):
         is_typed = as_text(record.get("subtype")) in TYPED_SUBTYPES
         is_host = not is_typed or as_text(record.get("provenance")) in HOST_PROVENANCES
         if kind == "user" and is_said and not is_host:
-            builder.flag_late_calls()
+            builder.admit_open_calls_as_late()
         node.ids += session.content.admit_content(content, HOST if is_host else USER, Birth(builder.turn, wall_s), cwd)
 
     def _take_reply(self, session: _QwenSession, record: dict[str, Any], node: _QwenRecord, wall_s: float) -> None:
@@ -196,13 +196,13 @@ class QwenCode(LineTranscript):
     def _take_compression(self, session: _QwenSession, record: dict[str, Any], history: list[Any]) -> None:
         """The window becomes the history: copies keep their segments, new contents sum up the departed segments."""
         builder, wall_s = session.builder, parse_unix_s(record.get("timestamp"))
-        builder.drop_open_calls()
+        builder.end_open_calls()
         ids: list[str] = []
         for content in filter(is_content, history):
             is_model = content.get("role") == "model"
             known = session.content.copied_segment_ids(content, MODEL if is_model else USER)
             if known is None:
-                news = session.content.drop_known_parts(content)
+                news = session.content.new_parts(content)
                 known = session.content.admit_content(news, MODEL if is_model else SUMMARY, Birth(builder.turn, wall_s))
             ids += known
         node = session.records[as_text(record.get("uuid"))]
@@ -210,7 +210,7 @@ class QwenCode(LineTranscript):
         self._rebuild_window(session, Departure.HOST_COMPACTED)
 
 
-def _path_to_root(session: _QwenSession) -> Iterator[_QwenRecord]:
+def _records_from_leaf(session: _QwenSession) -> Iterator[_QwenRecord]:
     """From the leaf to the root."""
     name = session.leaf
     while (record := session.records.get(name)) is not None:

@@ -174,7 +174,7 @@ class SegmentLines(LineTranscript):
                 self._events.append(self._reader.opened)
             elif "kind" in record:
                 self._events += self._reader.read_record(record)
-                for _ in range(self._reader.pop_lost_refs()):
+                for _ in range(self._reader.pop_lost_ref_count()):
                     self._skip_record("lost_ref")
             elif not {FORGOTTEN_KEY, JOURNAL_KEY, END_KEY} & record.keys():
                 self._skip_record(record.get("type"))
@@ -230,7 +230,7 @@ class _SegmentReader:
         self._turn = 0
         self._reply = ""
 
-    def pop_lost_refs(self) -> int:
+    def pop_lost_ref_count(self) -> int:
         """References since the last call whose segment was not read."""
         lost, self._lost_refs = self._lost_refs, 0
         return lost
@@ -248,7 +248,7 @@ class _SegmentReader:
         kind = _enum_member(Kind, fields.get("kind"))
         role = _enum_member(Role, fields.get("role", ROLES.get(kind, Role.USER).value))
         reply = clean_name(as_text(fields.get("reply")))
-        birth = Birth(self._next_born_turn(fields, kind, role), _number_or_default(fields.get("wall_s"), 0.0), reply)
+        birth = Birth(self._advance_born_turn(fields, kind, role), _number_or_default(fields.get("wall_s"), 0.0), reply)
         birth = birth._replace(place=self._claim_place(fields))
         make = self._exported_segment if "pieces" in fields else self._plain_segment
         segment = make(
@@ -266,7 +266,7 @@ class _SegmentReader:
             refs = known
         self._ids.add(segment.id)
         segment = replace(
-            self._fill_missing_facts(segment, fields),
+            self._add_record_facts(segment, fields),
             refs=refs,
             importance=min(max(_number_or_default(fields.get("importance"), 0.5), 0.0), 1.0),
             task=as_text(fields.get("task")),
@@ -274,7 +274,7 @@ class _SegmentReader:
         )
         return SegmentAdmitted(self.opened.session, segment)
 
-    def _fill_missing_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
+    def _add_record_facts(self, segment: Segment, fields: Mapping[str, Any]) -> Segment:
         """The segment with the fields of its record; fields that a record of an older version lacks are derived."""
         paths, command = _decode_paths(fields.get("paths")), clean_name(as_text(fields.get("command")))
         if "facts" in fields:
@@ -292,7 +292,8 @@ class _SegmentReader:
         skeleton, body = _exported_content(fields)
         segment_id = self._record_id(fields)
         return Segment(
-            id=segment_id or self._builder.names.next_text_id(plain.role, plain.kind, body[-1].data if body else b""),
+            id=segment_id
+            or self._builder.names.allocate_id_for_text(plain.role, plain.kind, body[-1].data if body else b""),
             kind=plain.kind,
             role=plain.role,
             place=birth.place or 0,
@@ -328,7 +329,7 @@ class _SegmentReader:
         builder.next_place = max(as_count(fields.get("place")), builder.next_place)
         return builder.claim_place()
 
-    def _next_born_turn(self, fields: Mapping[str, Any], kind: Kind, role: Role) -> int:
+    def _advance_born_turn(self, fields: Mapping[str, Any], kind: Kind, role: Role) -> int:
         """The turn of the record, else a count: an assistant record is a turn, unless its `reply` is the last one's."""
         reply = as_text(fields.get("reply"))
         if role is Role.ASSISTANT and kind is not Kind.THINKING and not (reply and reply == self._reply):

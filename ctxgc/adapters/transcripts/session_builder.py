@@ -6,7 +6,7 @@
                       └─ the next reply ─────▶ SegmentAdmitted (error, empty result)
     replace_window(), clear_bodies() ────────▶ WindowReplaced, BodiesCleared
     join_call_result() of no open call ──▶ kept ──begin_call()──▶ SegmentAdmitted (the call came late)
-                                 └─ admit_lone_results() ──▶ SegmentAdmitted (an attachment: its call is lost)
+                                 └─ admit_unpaired_calls_and_results() ──▶ SegmentAdmitted (as an attachment)
 
 A session builder keeps ids, places and open calls, never the text of an admitted segment.
 """
@@ -125,7 +125,7 @@ class SessionBuilder(SegmentBuilder):
         draft.birth = draft.birth._replace(wall_s=wall_s or draft.birth.wall_s)
         self._admit_draft(draft)
 
-    def admit_lone_results(self) -> None:
+    def admit_unpaired_calls_and_results(self) -> None:
         """The input ends here for now: open calls are pending, results without a call stand for themselves."""
         self.admit_pending_calls()
         for lone in list(self._lone):
@@ -155,12 +155,12 @@ class SessionBuilder(SegmentBuilder):
         """Whether a call of this id is pending."""
         return call_id in self._open
 
-    def oldest_open_call(self, tool: str) -> str:
+    def oldest_open_call_id(self, tool: str) -> str:
         """The id of the oldest open call of this tool, or an empty one: some logs give calls no id."""
         open_calls = (call_id for call_id, draft in self._open_calls() if draft.skeleton.get("name") == tool)
         return next(open_calls, "")
 
-    def flag_late_calls(self) -> None:
+    def admit_open_calls_as_late(self) -> None:
         """A user text arrives: an open call will hardly get a result."""
         for _, draft in self._open_calls():
             draft.is_late = True
@@ -171,9 +171,9 @@ class SessionBuilder(SegmentBuilder):
         for call_id, draft in [entry for entry in self._open_calls() if entry[1].is_late]:
             self._end_call(call_id, draft)
 
-    def drop_open_calls(self) -> None:
+    def end_open_calls(self) -> None:
         """The window is another window: no result is awaited any more, and no call stays open."""
-        self.flag_late_calls()
+        self.admit_open_calls_as_late()
         self.end_late_calls()
         for lone in list(self._lone):
             self._admit_lone_result(lone)

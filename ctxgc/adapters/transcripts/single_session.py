@@ -16,7 +16,7 @@ class SingleSessionLines(LineTranscript):
         super().__init__()
         self._builder: SessionBuilder | None = None
 
-    def _ensure_session(self) -> SessionBuilder:
+    def _ensure_builder(self) -> SessionBuilder:
         if self._builder is None:
             self._builder = SessionBuilder(self.unnamed_session, self._events)
             self._events.append(SessionOpened(self.unnamed_session))
@@ -24,4 +24,4 @@ class SingleSessionLines(LineTranscript):
 
     def _flush(self) -> None:
         if self._builder is not None:
-            self._builder.admit_lone_results()
+            self._builder.admit_unpaired_calls_and_results()

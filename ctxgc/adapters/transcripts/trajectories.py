@@ -22,7 +22,7 @@ from ctxgc.adapters.facts.tool_facts import facts_of_call
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, encode_json
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, parse_json_object
-from ctxgc.adapters.wire.openai_chat import read_messages
+from ctxgc.adapters.wire.openai_chat import parse_with_message_indexes
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Segment, Status
 
@@ -90,7 +90,7 @@ class SweAgent(DocumentTranscript):
         self.records = len(messages)
         session = clean_name(as_text(document.get("instance_id"))) or digest
         title = as_text(document.get("environment"))
-        kinds, actions = _find_observations(messages)
+        kinds, actions = _kinds_and_actions(messages)
         run = _Trajectory(opened=SessionOpened(session, title=title), messages=messages, kinds=kinds, actions=actions)
         yield from _events_of_trajectory(run, self.skipped)
 
@@ -107,7 +107,7 @@ class TauBench(LineTranscript):
         if "traj" not in record:
             self._skip_record(record.get("type"))
             return True
-        task, trial = _trial_number(record.get("task_id")), _trial_number(record.get("trial"))
+        task, trial = _number_text(record.get("task_id")), _number_text(record.get("trial"))
         session = f"task{task}-trial{trial}-{document_digest(line)[:8]}"
         try:
             messages = _message_list(record, "traj")
@@ -133,11 +133,11 @@ def _message_list(document: Any, key: str) -> list[dict[str, Any]]:
 def _events_of_trajectory(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
     """The session with all segments, or no event at all."""
     request = encode_json([_wire_message(message) for message in run.messages])
-    window, indexes = read_messages(request, run.kinds)
+    window, indexes = parse_with_message_indexes(request, run.kinds)
     skipped.update(window.skipped)
     session = run.opened.session
     known = add_facts(window.segments, run.opened.project)
-    segments = (_add_wrapping_facts(run, segment, index) for segment, index in zip(known, indexes, strict=True))
+    segments = (_add_trajectory_fields(run, segment, index) for segment, index in zip(known, indexes, strict=True))
     return [run.opened, *(SegmentAdmitted(session, segment) for segment in segments)]
 
 
@@ -150,7 +150,7 @@ def _wire_message(message: Mapping[str, Any]) -> dict[str, Any]:
     return wire
 
 
-def _add_wrapping_facts(run: _Trajectory, segment: Segment, index: int) -> Segment:
+def _add_trajectory_fields(run: _Trajectory, segment: Segment, index: int) -> Segment:
     """The segment with the facts that only the wrapping knows."""
     wall_s = run.walls.get(index, 0.0)
     action = run.actions.get(index, "")
@@ -168,7 +168,7 @@ def _shell_status(segment: Segment) -> Status:
     return Status.ERROR if code and code[1].strip("-0") else segment.status
 
 
-def _find_observations(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind], dict[int, str]]:
+def _kinds_and_actions(messages: list[dict[str, Any]]) -> tuple[dict[int, Kind], dict[int, str]]:
     """The user's messages that show the outcome of an action, or a demonstration, and the actions shown."""
     kinds: dict[int, Kind] = {}
     actions: dict[int, str] = {}
@@ -208,5 +208,5 @@ def _wall_s(message: Mapping[str, Any]) -> float:
     return float(stamp) if isinstance(stamp, int | float) and 0 < stamp < 2**40 else 0.0
 
 
-def _trial_number(value: object) -> str:
+def _number_text(value: object) -> str:
     return str(value) if isinstance(value, int) else "?"

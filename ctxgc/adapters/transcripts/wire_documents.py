@@ -25,7 +25,7 @@ from ctxgc.adapters.contract import (
     WindowReplaced,
 )
 from ctxgc.adapters.facts.segment_facts import add_facts
-from ctxgc.adapters.foreign_blocks import foreign_blocks
+from ctxgc.adapters.foreign_blocks import foreign_block_names
 from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, encode_json
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, decode_document, document_digest
 from ctxgc.adapters.transcripts.jsonl import parse_json_object
@@ -156,7 +156,7 @@ def read_requests(data: bytes, list_key: str) -> LoggedRequests:
         if isinstance(document, list):
             return LoggedRequests([{list_key: document}])
         is_line = data.endswith(b"\n") and b"\n" not in data.strip()
-        holders = _append_answers([as_dict(document)], list_key)
+        holders = _join_answers_to_requests([as_dict(document)], list_key)
         return LoggedRequests(_name_sessions(holders, list_key) if is_line else holders, is_log=is_line)
     text = decode_stretch(data)
     if "\n" not in text:
@@ -169,7 +169,7 @@ def read_requests(data: bytes, list_key: str) -> LoggedRequests:
         text, lambda one: find_request(one, list_key) is not None if has_requests else _is_message(one), is_final=True
     )
     rest = text[found.end :]
-    named_holders = _name_sessions(_append_answers(found.records, list_key), list_key)
+    named_holders = _name_sessions(_join_answers_to_requests(found.records, list_key), list_key)
     is_cut = not is_blank(rest) and "\n" not in rest.strip("\n")
     return LoggedRequests(
         named_holders, is_log=True, torn=found.torn + (not is_blank(rest) and not is_cut), is_cut=is_cut
@@ -181,7 +181,7 @@ def _name_sessions(holders: list[dict[str, Any]], list_key: str) -> list[dict[st
     return [{"session": document_digest(encode_json(holder[list_key][:1]))} | holder for holder in holders]
 
 
-def _append_answers(records: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
+def _join_answers_to_requests(records: list[dict[str, Any]], list_key: str) -> list[dict[str, Any]]:
     """Each request with its answers: those in the request's record, and the messages on the lines behind."""
     holders: list[dict[str, Any]] = []
     for record in records:
@@ -262,8 +262,8 @@ class _WireDocument(DocumentTranscript):
         self.skipped.update({"truncated": 1} if requests.is_cut else {})
         return requests.holders
 
-    def _count_blocks(self, events: list[Event]) -> None:
-        self.skipped.update(foreign_blocks(self._admitted.values()))
+    def _count_foreign_blocks(self, events: list[Event]) -> None:
+        self.skipped.update(foreign_block_names(self._admitted.values()))
 
     def _segments_of_list(self, holder: dict[str, Any]) -> list[Segment]:
         """The segments of one list, with facts. Raises `BadTranscript`."""

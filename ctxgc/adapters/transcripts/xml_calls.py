@@ -75,10 +75,12 @@ def _pair_calls_with_results(
     calls: list[_XmlCall] = []
     results: list[Any] = []
     rest: list[Any] = []
-    for group in _group_results(as_list(message.get("content"))):
+    for group in _group_blocks_by_result(as_list(message.get("content"))):
         header = _HEADER.match(_text_of_block(group[0]))
         is_said = header is None or any(_PERSON.search(_text_of_block(block)) for block in group)
-        call = None if is_said or header is None else _find_call(text, header[1], calls[-1].end if calls else 0, uses)
+        call = (
+            None if is_said or header is None else _extract_call(text, header[1], calls[-1].end if calls else 0, uses)
+        )
         if call is None or header is None:
             rest += group
             continue
@@ -94,7 +96,7 @@ def _pair_calls_with_results(
     return reply | {"content": split}, message | {"content": [*results, *rest]}
 
 
-def _group_results(blocks: Sequence[Any]) -> Iterator[list[Any]]:
+def _group_blocks_by_result(blocks: Sequence[Any]) -> Iterator[list[Any]]:
     """Runs of blocks: a result with its output, or a block of the user or the host.
 
     An output is the rest of the header's block or one text behind a bare header, and images: a text more may be a
@@ -117,7 +119,7 @@ def _group_results(blocks: Sequence[Any]) -> Iterator[list[Any]]:
         yield group
 
 
-def _find_call(text: str, tool: str, start: int, uses: Counter[bytes]) -> _XmlCall | None:
+def _extract_call(text: str, tool: str, start: int, uses: Counter[bytes]) -> _XmlCall | None:
     """The call of this tool in a reply's text, behind the calls that are known."""
     first = text.find(f"<{tool}>", start)
     closing = f"</{tool}>"

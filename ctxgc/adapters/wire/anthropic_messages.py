@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
-from ctxgc.adapters.host_texts.dialects import host_texts_of
+from ctxgc.adapters.host_texts.dialects import make_host_texts
 from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.host_texts.wrappers import interjected_words
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
@@ -31,10 +31,10 @@ from ctxgc.adapters.wire.rendering import (
     SpokenText,
     Thought,
     calls_of,
-    group_replies,
+    group_lines_by_reply,
     input_as_object,
-    lines_of,
-    splice_window,
+    lines_of_slots,
+    splice_stand_ins,
 )
 from ctxgc.adapters.wire.signatures import is_signed
 from ctxgc.core.errors import BadTranscript
@@ -66,11 +66,11 @@ class AnthropicMessages:
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Strings are decoded once; other blocks are only skipped."""
-        return read_json(request, lambda text: _parse_request(text, ListBuilder(host_texts_of(agent))))
+        return read_json(request, lambda text: _parse_request(text, ListBuilder(make_host_texts(agent))))
 
     def splice(self, request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn]) -> bytes:
         """See `WireFormat.splice`."""
-        return splice_window(request, window, stand_ins)
+        return splice_stand_ins(request, window, stand_ins)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `system` (if there is any) and `messages`.
@@ -80,7 +80,7 @@ class AnthropicMessages:
         thinking, and so is evicted thinking, blank text, and blocks of other APIs. A window that starts with the
         assistant gets a user message in front, because the API wants one.
         """
-        shown = [line for line in lines_of(slots) if _can_render(line)]
+        shown = [line for line in lines_of_slots(slots) if _can_render(line)]
         front = next((i for i, line in enumerate(shown) if not _is_system_text(line)), len(shown))
         system = [{"type": "text", "text": line.text} for line in shown[:front] if isinstance(line, SpokenText)]
         messages = _render_messages(shown[front:])
@@ -95,7 +95,7 @@ def _parse_request(text: JsonText, builder: ListBuilder) -> WireWindow:
             raise BadTranscript("no `messages` in this request")
         messages = fields["messages"]
         if "system" in fields:
-            _parse_user_content(text, fields["system"], builder, Kind.SYSTEM, Role.SYSTEM)
+            _parse_prompt_content(text, fields["system"], builder, Kind.SYSTEM, Role.SYSTEM)
     if text.first_byte(messages) != b"[":
         raise BadTranscript("`messages` is not a list")
     for index, extent in enumerate(text.elements(messages)):
@@ -116,14 +116,12 @@ def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: 
     elif role == "assistant":
         _parse_assistant_content(text, content, builder)
     elif role == "user":
-        _parse_user_content(text, content, builder, Kind.USER, Role.USER)
+        _parse_prompt_content(text, content, builder, Kind.USER, Role.USER)
     else:
-        _parse_user_content(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
+        _parse_prompt_content(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
 
 
-def _content_blocks(
-    text: JsonText, content: Extent, builder: ListBuilder
-) -> list[tuple[str, Extent, dict[str, Extent]]]:
+def _parse_blocks(text: JsonText, content: Extent, builder: ListBuilder) -> list[tuple[str, Extent, dict[str, Extent]]]:
     """(type, extent, members) of each block of a list."""
     found = []
     for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
@@ -135,22 +133,22 @@ def _content_blocks(
     return found
 
 
-def _parse_user_content(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
+def _parse_prompt_content(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     """The user's or the system's content: texts, results of calls, and blocks that are not text."""
     if text.first_byte(said) == b'"':
         _add_text(text, kind, role, said, builder)
         builder.end_block(said)
-    for block, extent, fields in _content_blocks(text, said, builder):
+    for block, extent, fields in _parse_blocks(text, said, builder):
         if block == "text":
             if kind is Kind.SYSTEM and text.string(fields.get("text")).startswith(BILLING_LINE):
                 continue
             _add_text(text, kind, role, fields.get("text"), builder)
         elif block == "tool_result" and "tool_use_id" in fields:
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
-            result = read_folded_result(text, fields.get("content"), unfolds=builder.unfolds)
+            result = read_folded_result(text, fields.get("content"), can_fold=builder.can_fold)
             builder.join_folded_result(text.string(fields.get("tool_use_id")), result, is_error)
         else:
-            builder.add_opaque(kind, role, text.value(extent))
+            builder.add_opaque_block(kind, role, text.value(extent))
         _end_block(text, block, extent, fields, builder)
 
 
@@ -168,7 +166,7 @@ def _parse_assistant_content(text: JsonText, content: Extent, builder: ListBuild
     if text.first_byte(content) == b'"':
         builder.add_text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
         builder.end_block(content)
-    blocks = _content_blocks(text, content, builder)
+    blocks = _parse_blocks(text, content, builder)
     if any(block in _SIGNABLE and is_signed(text, fields) for block, _, fields in blocks):
         builder.note_signature()
     for block, extent, fields in blocks:
@@ -182,7 +180,7 @@ def _parse_assistant_content(text: JsonText, content: Extent, builder: ListBuild
             places = partial(locate_input_pieces, text, fields["input"]) if "input" in fields else None
             builder.add_call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
         else:
-            builder.add_opaque(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
+            builder.add_opaque_block(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
         _end_block(text, block, extent, fields, builder)
 
 
@@ -228,7 +226,7 @@ def _render_messages(shown: list[Line]) -> list[dict[str, Any]]:
     """Alternating messages: every group of calls is followed at once by all its results."""
     messages: list[dict[str, Any]] = []
     left = len(shown)
-    for group in group_replies(shown):
+    for group in group_lines_by_reply(shown):
         left -= len(group)
         is_assistant = group[0].role is Role.ASSISTANT
         _add_blocks(messages, "assistant" if is_assistant else "user", [_render_block(line) for line in group])

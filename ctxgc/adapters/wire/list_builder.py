@@ -77,9 +77,9 @@ class ListBuilder(SegmentBuilder):
             self._spans.pop(id_, None)
 
     @property
-    def unfolds(self) -> bool:
+    def can_fold(self) -> bool:
         """Whether results of this list may end in folds."""
-        return self._texts.unfolds
+        return self._texts.can_fold
 
     def add_user_text(self, text: str, extent: Extent | None) -> None:
         """A text in the user's name: the user's, or the host's own."""
@@ -105,7 +105,7 @@ class ListBuilder(SegmentBuilder):
         if extent is not None and text and not self._is_signed:
             self._spans[draft.id] = [Span("thinking", *extent)]
 
-    def add_opaque(self, kind: Kind, role: Role, block: Any) -> None:
+    def add_opaque_block(self, kind: Kind, role: Role, block: Any) -> None:
         """A block that is not text: kept verbatim, never evicted.
 
         A tool's result in the spelling of another API is no text of the user.

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
-from ctxgc.adapters.host_texts.dialects import host_texts_of
+from ctxgc.adapters.host_texts.dialects import make_host_texts
 from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.json_values import as_dict, as_text, encode_json
@@ -34,10 +34,10 @@ from ctxgc.adapters.wire.rendering import (
     SpokenText,
     Thought,
     calls_of,
-    group_replies,
+    group_lines_by_reply,
     input_as_object,
-    lines_of,
-    splice_window,
+    lines_of_slots,
+    splice_stand_ins,
 )
 from ctxgc.adapters.wire.signatures import is_signed
 from ctxgc.core.errors import BadTranscript
@@ -64,11 +64,11 @@ class OpenAiChat:
 
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Strings are decoded once; other blocks are only skipped."""
-        return read_json(request, lambda text: _read_request(text, ListBuilder(host_texts_of(agent)), NO_KINDS))[0]
+        return read_json(request, lambda text: _parse_request(text, ListBuilder(make_host_texts(agent)), NO_KINDS))[0]
 
     def splice(self, request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn]) -> bytes:
         """See `WireFormat.splice`."""
-        return splice_window(request, window, stand_ins, edit_arguments)
+        return splice_stand_ins(request, window, stand_ins, edit_arguments)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `messages`.
@@ -77,10 +77,10 @@ class OpenAiChat:
         reply that speaks again after a call renders as two messages, so that order is kept. A failed call shows in its
         text only.
         """
-        shown = [line for line in lines_of(slots) if _can_render(line)]
+        shown = [line for line in lines_of_slots(slots) if _can_render(line)]
         messages: list[dict[str, Any]] = []
         left = len(shown)
-        for group in _group_by_message(shown):
+        for group in _group_lines_by_message(shown):
             left -= len(group)
             messages.append(_render_message(group))
             calls = calls_of(group)
@@ -89,15 +89,17 @@ class OpenAiChat:
         return encode_json({"messages": messages})
 
 
-def read_messages(request: bytes, kinds: Mapping[int, Kind] = NO_KINDS) -> tuple[WireWindow, Sequence[int]]:
+def parse_with_message_indexes(
+    request: bytes, kinds: Mapping[int, Kind] = NO_KINDS
+) -> tuple[WireWindow, Sequence[int]]:
     """A parsed request, and for each segment the index of its message.
 
     `kinds` gives, by index, the kind of messages whose role misleads. Raises `BadTranscript`.
     """
-    return read_json(request, lambda text: _read_request(text, ListBuilder(), kinds))
+    return read_json(request, lambda text: _parse_request(text, ListBuilder(), kinds))
 
 
-def _read_request(text: JsonText, builder: ListBuilder, kinds: Mapping[int, Kind]) -> tuple[WireWindow, Sequence[int]]:
+def _parse_request(text: JsonText, builder: ListBuilder, kinds: Mapping[int, Kind]) -> tuple[WireWindow, Sequence[int]]:
     messages = text.extent
     if text.first_byte(text.extent) == b"{":
         fields = text.members(text.extent)
@@ -108,13 +110,13 @@ def _read_request(text: JsonText, builder: ListBuilder, kinds: Mapping[int, Kind
         raise BadTranscript("`messages` is not a list")
     for index, extent in enumerate(text.elements(messages)):
         if text.first_byte(extent) == b"{":
-            _read_message(text, text.members(extent), builder, index, kinds)
+            _parse_message(text, text.members(extent), builder, index, kinds)
         else:
             builder.skipped["message"] += 1
     return builder.build_window(), builder.messages
 
 
-def _read_message(
+def _parse_message(
     text: JsonText, fields: dict[str, Extent], builder: ListBuilder, index: int, kinds: Mapping[int, Kind]
 ) -> None:
     role = text.string(fields.get("role"))
@@ -122,7 +124,7 @@ def _read_message(
     if role in ("tool", "function"):
         content = fields.get("content")
         call_id = text.string(fields.get("tool_call_id")) if role == "tool" else LEGACY_CALL_ID
-        builder.join_folded_result(call_id, read_folded_result(text, content, unfolds=builder.unfolds))
+        builder.join_folded_result(call_id, read_folded_result(text, content, can_fold=builder.can_fold))
     elif role in _KINDS:
         if role == "assistant":
             if is_signed(text, fields):
@@ -145,7 +147,7 @@ def _parse_content(text: JsonText, content: Extent, builder: ListBuilder, kind: 
         if text.string(fields.get("type")) == "text":
             _add_text(text, fields.get("text"), builder, kind, role)
         else:
-            builder.add_opaque(kind, role, text.value(extent))
+            builder.add_opaque_block(kind, role, text.value(extent))
 
 
 def _add_text(text: JsonText, extent: Extent | None, builder: ListBuilder, kind: Kind, role: Role) -> None:
@@ -190,9 +192,9 @@ def _can_render(line: Line) -> bool:
     return not isinstance(line, Thought)
 
 
-def _group_by_message(shown: list[Line]) -> Iterable[list[Line]]:
+def _group_lines_by_message(shown: list[Line]) -> Iterable[list[Line]]:
     """A list per assistant message: texts, then calls. A text after a call begins another message."""
-    for group in group_replies(shown):
+    for group in group_lines_by_reply(shown):
         start = 0
         for at in range(1, len(group)):
             if isinstance(group[at - 1], Call) and not isinstance(group[at], Call):

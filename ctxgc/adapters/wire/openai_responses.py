@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.facts.codex_results import is_failure
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.codex import ResponsesTexts, read_agent_message
-from ctxgc.adapters.host_texts.dialects import host_texts_of
+from ctxgc.adapters.host_texts.codex import ResponsesTexts, classify_agent_message
+from ctxgc.adapters.host_texts.dialects import make_host_texts
 from ctxgc.adapters.host_texts.folds import FoldedResult, read_folded_result
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.json_values import block_text, encode_json
@@ -34,10 +34,10 @@ from ctxgc.adapters.wire.rendering import (
     Opaque,
     Thought,
     calls_of,
-    group_replies,
+    group_lines_by_reply,
     input_as_object,
-    lines_of,
-    splice_window,
+    lines_of_slots,
+    splice_stand_ins,
 )
 from ctxgc.adapters.wire.signatures import is_signed
 from ctxgc.core.errors import BadTranscript
@@ -95,12 +95,12 @@ class OpenAiResponses:
     def parse(self, request: bytes, agent: str = "") -> WireWindow:
         """See `WireFormat.parse`. Raises `BadTranscript` too for JSON that must be left alone."""
         return read_json(
-            request, lambda text: _parse_request(text, ListBuilder(host_texts_of(agent) or ResponsesTexts()))
+            request, lambda text: _parse_request(text, ListBuilder(make_host_texts(agent) or ResponsesTexts()))
         )
 
     def splice(self, request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn]) -> bytes:
         """See `WireFormat.splice`."""
-        return splice_window(request, window, stand_ins, edit_arguments)
+        return splice_stand_ins(request, window, stand_ins, edit_arguments)
 
     def render(self, slots: Iterable[Slot]) -> bytes:
         """See `WireFormat.render`: an object with `input`.
@@ -109,10 +109,10 @@ class OpenAiResponses:
         blocks of other APIs. Inputs that are free text render as calls of a custom tool. A failed call shows in its
         text.
         """
-        shown = [line for line in lines_of(slots) if _can_render(line)]
+        shown = [line for line in lines_of_slots(slots) if _can_render(line)]
         items: list[dict[str, Any]] = []
         left = len(shown)
-        for group in group_replies(shown):
+        for group in group_lines_by_reply(shown):
             left -= len(group)
             items += [_render_item(line) for line in group]
             calls = calls_of(group)
@@ -131,7 +131,7 @@ class _ItemReader:
     is_assistant: bool = False
     is_sealed: bool = False
 
-    def note_speaker(self, is_assistant: bool) -> None:
+    def begin_item(self, is_assistant: bool) -> None:
         """The next item is the model's or not."""
         self.index += 1
         if not self.index or is_assistant != self.is_assistant:
@@ -166,56 +166,56 @@ def _parse_request(text: JsonText, builder: ListBuilder) -> WireWindow:
 
 
 def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReader) -> None:
-    kind = text.string(fields.get("type")) or _kind_of_untyped(fields)
+    kind = text.string(fields.get("type")) or _type_of_untyped_item(fields)
     if kind == "message":
         _parse_message(text, fields, run)
     elif kind == "agent_message":
-        run.note_speaker(False)
-        kind, facts = read_agent_message(text.string(fields.get("author")), text.string(fields.get("recipient")))
+        run.begin_item(False)
+        kind, facts = classify_agent_message(text.string(fields.get("author")), text.string(fields.get("recipient")))
         _parse_content(text, fields, run, _ItemSpeaker(kind, Role.USER, facts))
     elif kind == "reasoning":
-        run.note_speaker(True)
+        run.begin_item(True)
         _parse_reasoning(text, fields, run)
     elif kind in _CALLS:
-        run.note_speaker(True)
+        run.begin_item(True)
         run.is_sealed |= is_signed(text, fields)
         _parse_call(text, extent, fields, kind, run)
     elif kind in _OUTPUTS:
-        run.note_speaker(False)
+        run.begin_item(False)
         output = fields.get("output", fields.get("tools"))
-        result = read_folded_result(text, output, unfolds=run.builder.unfolds)
+        result = read_folded_result(text, output, can_fold=run.builder.can_fold)
         is_error = True if is_failure(result.content) else None
         run.builder.join_folded_result(text.string(fields.get("call_id")), result, is_error)
     elif kind in _SETTINGS or kind == _TRIGGER:
         run.builder.skipped[kind] += 1
     elif kind in _COMPACTIONS:
-        run.note_speaker(False)
-        run.builder.add_opaque(Kind.SUMMARY, Role.USER, text.value(extent))
+        run.begin_item(False)
+        run.builder.add_opaque_block(Kind.SUMMARY, Role.USER, text.value(extent))
     elif kind:
-        _parse_opaque(text, extent, fields, kind, run)
+        _parse_opaque_item(text, extent, fields, kind, run)
     else:
         raise BadTranscript("an item of `input` has no type")
 
 
-def _kind_of_untyped(fields: Members) -> str:
+def _type_of_untyped_item(fields: Members) -> str:
     """The API takes a message without a type, and the bare id of an item that the server keeps."""
     return "message" if "role" in fields else _REFERENCE if "id" in fields else ""
 
 
-def _parse_opaque(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
+def _parse_opaque_item(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
     """An item that is not edited: the model's, or the host's answer to the model."""
     is_models = run.is_assistant if kind == _REFERENCE else not kind.endswith(_ANSWERS)
-    run.note_speaker(is_models)
+    run.begin_item(is_models)
     run.is_sealed |= is_models and "encrypted_content" in fields
     speaker = (Kind.ASSISTANT, Role.ASSISTANT) if is_models else (Kind.ATTACHMENT, Role.USER)
-    run.builder.add_opaque(*speaker, text.value(extent))
+    run.builder.add_opaque_block(*speaker, text.value(extent))
 
 
 def _parse_message(text: JsonText, fields: Members, run: _ItemReader) -> None:
     role = text.string(fields.get("role"))
     if role != "user" and role not in _SPEAKERS:
         raise BadTranscript(f"a message of role {role[:40]!r} is not understood")
-    run.note_speaker(role == "assistant")
+    run.begin_item(role == "assistant")
     run.is_sealed |= role == "assistant" and is_signed(text, fields)
     _parse_content(text, fields, run, _SPEAKERS.get(role, _THE_USER))
 
@@ -233,7 +233,7 @@ def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _
         if block_text({"type": text.string(part.get("type")), "text": ""}) is not None and "text" in part:
             _add_text(text, part["text"], run, speaker)
         else:
-            run.builder.add_opaque(speaker.kind, speaker.role, text.value(extent))
+            run.builder.add_opaque_block(speaker.kind, speaker.role, text.value(extent))
 
 
 def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _ItemSpeaker) -> None:
@@ -274,11 +274,11 @@ def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run:
 
 def _can_render(line: Line) -> bool:
     if isinstance(line, Opaque):
-        return line.role is Role.USER and _item_type(line.block) in _OPAQUE_OF_USER
+        return line.role is Role.USER and _block_type(line.block) in _OPAQUE_OF_USER
     return not isinstance(line, Thought)
 
 
-def _item_type(block: Any) -> str:
+def _block_type(block: Any) -> str:
     return str(block.get("type", "")) if isinstance(block, dict) else ""
 
 
@@ -303,7 +303,7 @@ def _render_call(call: Call) -> dict[str, Any]:
 
 def _render_output(call: Call) -> dict[str, Any]:
     text = NO_RESULT if call.result is None else call.result
-    opaque = [block for block in call.opaque if _item_type(block) in _OPAQUE_OF_RESULT]
+    opaque = [block for block in call.opaque if _block_type(block) in _OPAQUE_OF_RESULT]
     parts = [{"type": "input_text", "text": text}] if text.strip() else []
     kind = "custom_tool_call_output" if isinstance(call.value, str) else "function_call_output"
     return {"type": kind, "call_id": call.call_id, "output": [*parts, *opaque] if opaque else text}

@@ -91,14 +91,14 @@ class Call:
 Line = SpokenText | Thought | Opaque | Call
 
 
-def lines_of(slots: Iterable[Slot]) -> Iterator[Line]:
+def lines_of_slots(slots: Iterable[Slot]) -> Iterator[Line]:
     """Every slot as a line to be said, in order. Evicted thinking and blank text give no line.
 
     Raises `ValueError` for a tombstone on a pending tool call: its call is still open.
     """
     ids = _CallIds()
     for segment, tombstone in slots:
-        _refuse_pending(segment, tombstone)
+        _refuse_pending_call(segment, tombstone)
         skeleton = json.loads(segment.skeleton)
         texts = _piece_texts(segment.body, tombstone)
         if segment.kind is Kind.TOOL_CALL or "call_id" in skeleton:
@@ -114,7 +114,7 @@ def lines_of(slots: Iterable[Slot]) -> Iterator[Line]:
             yield Opaque(segment.role, block, segment.reply)
 
 
-def group_replies(said: Iterable[Line]) -> Iterator[list[Line]]:
+def group_lines_by_reply(said: Iterable[Line]) -> Iterator[list[Line]]:
     """Runs of the assistant's lines of the same reply; every other line alone."""
     group: list[Line] = []
     for line in said:
@@ -145,7 +145,7 @@ EditInput = Callable[[JsonText, Mapping[str, str]], bytes]
 """(a JSON string that holds all large inputs of a call, what stands for each piece) → the JSON string to put there."""
 
 
-def splice_window(
+def splice_stand_ins(
     request: bytes, window: WireWindow, stand_ins: Mapping[str, StandIn], edit_input: EditInput | None = None
 ) -> bytes:
     """Put stand-ins into the spans of these segments; the same object without evictions (I5).
@@ -160,11 +160,11 @@ def splice_window(
         tombstone = stand_ins.get(segment.id)
         if tombstone is None:
             continue
-        _refuse_pending(segment, tombstone)
+        _refuse_pending_call(segment, tombstone)
         if segment.id not in window.spans:
             raise ValueError(f"segment {segment.id!r} cannot be evicted on the wire")
         if isinstance(tombstone, ElidedResult):
-            edits += elided_edits(window, segment.id, tombstone)
+            edits += elision_edits(window, segment.id, tombstone)
             continue
         texts = _piece_texts(segment.body, tombstone) | {RESULT_REST_SPAN: tombstone.marker}
         for span in window.spans[segment.id]:
@@ -172,7 +172,7 @@ def splice_window(
     return splice_bytes(request, edits)
 
 
-def elided_edits(window: WireWindow, id_: str, result: ElidedResult) -> list[tuple[Extent, bytes]]:
+def elision_edits(window: WireWindow, id_: str, result: ElidedResult) -> list[tuple[Extent, bytes]]:
     """The place of each text of an elided result, and the JSON string that stands there, or the beginning of one."""
     edits = []
     for span, text in zip(window.result_spans(id_), result.texts, strict=True):
@@ -190,7 +190,7 @@ def _span_replacement(request: bytes, span: Span, texts: Mapping[str, str], edit
     return encode_json_string(texts[span.piece])
 
 
-def _refuse_pending(segment: Segment, tombstone: StandIn | None) -> None:
+def _refuse_pending_call(segment: Segment, tombstone: StandIn | None) -> None:
     if tombstone is not None and segment.status is Status.PENDING:
         raise ValueError(f"segment {segment.id!r} is pending and cannot be evicted")
 
@@ -209,7 +209,7 @@ def _piece_texts(body: tuple[Piece, ...], tombstone: Tombstone | None) -> dict[s
 def _call_line(segment: Segment, skeleton: dict[str, Any], texts: dict[str, str], ids: _CallIds) -> Call:
     is_pending = segment.status is Status.PENDING
     return Call(
-        call_id=ids.unique_call_id(str(skeleton.get("call_id") or segment.id)),
+        call_id=ids.claim_call_id(str(skeleton.get("call_id") or segment.id)),
         name=_UNFIT.sub("_", str(skeleton.get("name") or segment.tool))[:TOOL_NAME_CHARS_MAX] or "tool",
         value=join_input(skeleton.get("input", {}), texts),
         result=None if is_pending else texts.get(RESULT_PIECE, ""),
@@ -229,7 +229,7 @@ class _CallIds:
         self._used: set[str] = set()
         self._tries: Counter[str] = Counter()
 
-    def unique_call_id(self, call_id: str) -> str:
+    def claim_call_id(self, call_id: str) -> str:
         """The id, or a made id where the API refuses the id."""
         base = fit = _UNFIT.sub("_", call_id)
         if len(base) > CALL_ID_CHARS_MAX:

@@ -23,11 +23,11 @@ _SIGNED_ID = "__thought__"
 
 def is_signed(text: JsonText, fields: Mapping[str, Extent]) -> bool:
     """Whether a signature stands anywhere in an object of the model: a message, a block or an item."""
-    shown = {name: text.value(extent) for name, extent in fields.items() if _may_sign(text, name, extent)}
+    shown = {name: text.value(extent) for name, extent in fields.items() if _may_hold_signature(text, name, extent)}
     return _holds_signature([shown])
 
 
-def _may_sign(text: JsonText, name: str, extent: Extent) -> bool:
+def _may_hold_signature(text: JsonText, name: str, extent: Extent) -> bool:
     is_text = text.first_byte(extent) == b'"' and name not in ("id", "type") and not _SIGNATURE.search(name)
     return name not in _FREE_MEMBERS and not is_text
 

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from ctxgc.core.entry.numbered_lines import number_of, shift_number
+from ctxgc.core.entry.numbered_lines import line_number, shift_number
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.redaction.redact import redact_text
 from ctxgc.core.segment import Address, Kind, Segment, Status
-from ctxgc.core.tombstone import size_text
+from ctxgc.core.tombstone import compact_tokens_text
 
 POINTER_NOTE_BEGINS = "[ctxgc: lines "
 NOTE_CHARS_MAX = 2000
@@ -62,7 +62,7 @@ class ShownLines(NamedTuple):
     """The result that the note speaks of: a list without that very content has the lines themselves."""
 
 
-def may_elide(segment: Segment) -> bool:
+def is_elidable(segment: Segment) -> bool:
     """Whether something else may stand in the place of lines of a call's result, as far as the call tells.
 
     A failure is an outcome and stays whole, and so do what a person said, a plan, and what the model called back.
@@ -73,29 +73,29 @@ def may_elide(segment: Segment) -> bool:
     return not (facts.holds_words or facts.is_plan or facts.recalls)
 
 
-def run_text(lines: Sequence[str | None], first: int, count: int) -> str:
+def run_line_numbers(lines: Sequence[str | None], first: int, count: int) -> str:
     """The lines of a run in words, counted from 1: by the numbers that the lines bear, else by their order."""
-    start, end = number_of(lines[first] or ""), number_of(lines[first + count - 1] or "")
+    start, end = line_number(lines[first] or ""), line_number(lines[first + count - 1] or "")
     if start is not None and end is not None and end.value - start.value == count - 1:
         return f"{start.value}-{end.value}"
     return f"{first + 1}-{first + count}"
 
 
-def pointer_note(run: str, target_run: str, target_label: str, calls_above: int) -> str:
+def pointer_text(run: str, target_run: str, target_label: str, calls_above: int) -> str:
     """The text of a pointer: what is unchanged, and where the window shows it. `calls_above` 0: not known."""
     above = "the call above" if calls_above == 1 else f"{calls_above} calls above" if calls_above else "above"
     where = "" if run == target_run else f" lines {target_run} of"
     return f"{POINTER_NOTE_BEGINS}{run} unchanged, see{where} {target_label}, {above}]"
 
 
-def line_tombstone_note(address: Address, first: int, lines: int, tokens: int, *, can_recall: bool = True) -> str:
+def line_tombstone_text(address: Address, first: int, lines: int, tokens: int, *, can_recall: bool = True) -> str:
     """The text in place of lines whose target was evicted."""
     run = f"{first + 1}-{first + lines}"
     way_back = f"ctxgc recall {address} --lines {run}" if can_recall else "make the call again"
-    return f"[evicted by ctxgc: lines {run}, {size_text(tokens)} tokens; get them back: {way_back}]"
+    return f"[evicted by ctxgc: lines {run}, {compact_tokens_text(tokens)} tokens; get them back: {way_back}]"
 
 
-def lines_in_force(
+def elisions_in_force(
     elisions: Iterable[Elision], state_of: Callable[[str], int], tombstone_of: Callable[[Elision], str]
 ) -> list[ShownLines]:
     """The elisions of a resident result that stand now, each with its text. `state_of` gives a target's state."""
@@ -158,7 +158,7 @@ def run_places(texts: Sequence[str], runs: Iterable[tuple[int, int]]) -> list[Ru
     return places
 
 
-def is_form_of(
+def is_elided_form_of(
     listed: Sequence[str],
     texts: Sequence[str],
     elisions: Sequence[Elision],
@@ -183,7 +183,7 @@ def is_form_of(
     return all(shown[a:] == text[d:] for shown, text, a, d in zip(listed, texts, at, done, strict=True))
 
 
-def is_true(elision: Elision, lines: Sequence[str], target_lines: Sequence[str]) -> bool:
+def is_elision_true(elision: Elision, lines: Sequence[str], target_lines: Sequence[str]) -> bool:
     """Whether a target shows the lines of an elision: following the pointer gives them, byte for byte."""
     there = target_lines[elision.target_first : elision.target_first + elision.lines]
     here = lines[elision.first : elision.first + elision.lines]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from ctxgc.core.entry.numbered_lines import content_of, shift_between, shift_number
+from ctxgc.core.entry.numbered_lines import line_content, shift_between, shift_number
 
 RUN_LINES_MIN = 3
 RUN_CHARS_MIN = 220
@@ -76,14 +76,14 @@ class LineIndex:
         if len(text) < RESULT_CHARS_MIN:
             return []
         lines = text.split("\n")
-        contents = [content_of(line) for line in lines]
+        contents = [line_content(line) for line in lines]
         runs: list[Run] = []
         budget, at = COMPARED_PER_LINE_MAX * len(lines), 0
         while at + RUN_LINES_MIN <= len(lines) and budget > 0 and len(runs) < RUNS_MAX:
             best: Run | None = None
             places = self._places.get(_start_key(contents, at), ())
             budget -= len(places)
-            for target, first in _candidates(places, is_target):
+            for target, first in _candidate_places(places, is_target):
                 run, compared = self._longest_run(lines, at, target, first)
                 budget -= compared
                 if run is not None and (best is None or run.lines > best.lines):
@@ -104,12 +104,12 @@ class LineIndex:
         if target in self._targets or len(text) < RUN_CHARS_MIN or len(written) < RUN_LINES_MIN:
             return
         lines: list[str | None] = list(written)
-        contents = [content_of(line) for line in written]
+        contents = [line_content(line) for line in written]
         for first, count in hidden:
             lines[first : first + count] = [None] * len(lines[first : first + count])
         self._targets[target] = lines
         self.lines += len(lines)
-        self.chars += _chars(lines)
+        self.chars += _count_chars(lines)
         keys: Counter[int] = Counter()
         for at in range(len(lines) - RUN_LINES_MIN + 1):
             key = _start_key(contents, at)
@@ -129,7 +129,7 @@ class LineIndex:
         """Forget a result. O(its lines · places of the same lines)."""
         lines = self._targets.pop(target, [])
         self.lines -= len(lines)
-        self.chars -= _chars(lines)
+        self.chars -= _count_chars(lines)
         for key in self._keys.pop(target, ()):
             kept = [place for place in self._places[key] if place[0] != target]
             if kept:
@@ -153,11 +153,11 @@ class LineIndex:
         return Run(at, count, target, first, shift), count + 1
 
 
-def _candidates(places: Sequence[tuple[str, int]], is_target: IsTarget) -> Iterator[tuple[str, int]]:
+def _candidate_places(places: Sequence[tuple[str, int]], is_target: IsTarget) -> Iterator[tuple[str, int]]:
     return islice((place for place in reversed(places) if is_target(place[0])), CANDIDATES_MAX)
 
 
-def _chars(lines: Sequence[str | None]) -> int:
+def _count_chars(lines: Sequence[str | None]) -> int:
     return sum(len(line or "") for line in lines)
 
 

@@ -1,6 +1,6 @@
 """Lines of a tool's result, and the line numbers that readers of files put in front of them.
 
-"     7→def f():"  ──content_of──▶ "def f():"      ──shift_number(+3)──▶ "    10→def f():"
+"     7→def f():"  ──line_content──▶ "def f():"      ──shift_number(+3)──▶ "    10→def f():"
 
 A file read twice shows the same lines under other numbers once lines were put in before: the contents are equal, and
 every number differs by the same shift.
@@ -31,7 +31,7 @@ class LineNumber(NamedTuple):
         return f"{self.value + shift:{fill}{self.width}d}{self.separator}"
 
 
-def number_of(line: str) -> LineNumber | None:
+def line_number(line: str) -> LineNumber | None:
     """The number in front of a line; None for a line without."""
     found = _NUMBERED.match(line) if line[:1] in _MAYBE_NUMBERED else None
     if found is None:
@@ -40,7 +40,7 @@ def number_of(line: str) -> LineNumber | None:
     return LineNumber(int(digits), len(padding) + len(digits), not padding and digits[0] == "0", separator)
 
 
-def content_of(line: str) -> str:
+def line_content(line: str) -> str:
     """The line behind its number; the whole line where no number stands."""
     if line[:1] not in _MAYBE_NUMBERED:
         return line
@@ -50,11 +50,11 @@ def content_of(line: str) -> str:
 
 def shift_number(line: str, shift: int) -> str:
     """The line with its number moved by `shift`; the same line where no number stands, or the number stays."""
-    number = number_of(line) if shift else None
-    return line if number is None else number.render(shift) + content_of(line)
+    number = line_number(line) if shift else None
+    return line if number is None else number.render(shift) + line_content(line)
 
 
 def shift_between(old: str, new: str) -> int:
     """The shift from an old line's number to a new line's; 0 where either has no number."""
-    before, after = number_of(old), number_of(new)
+    before, after = line_number(old), line_number(new)
     return 0 if before is None or after is None else after.value - before.value

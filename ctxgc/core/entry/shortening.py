@@ -24,14 +24,14 @@ from math import log
 from operator import attrgetter, mul
 from typing import NamedTuple
 
-from ctxgc.core.entry.elisions import Elision, may_elide
-from ctxgc.core.entry.numbered_lines import content_of
+from ctxgc.core.entry.elisions import Elision, is_elidable
+from ctxgc.core.entry.numbered_lines import line_content
 from ctxgc.core.frame import HEAD
 from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, FAULT_FIXED_TOKENS, TUNED, Prices
 from ctxgc.core.reference import code_words, spoken_text
 from ctxgc.core.reuse import probability
 from ctxgc.core.segment import LINE_MAX, Access, Segment
-from ctxgc.core.tombstone import size_text
+from ctxgc.core.tombstone import compact_tokens_text
 
 LINES_MIN = 80
 """A result of fewer lines stays whole."""
@@ -159,13 +159,13 @@ def birth_price(prices: Prices, profile: str) -> BirthPrice:
 
 def is_shortenable(segment: Segment) -> bool:
     """Whether lines of a call's result may be left out at all: neither of a ranged read, nor of a recall's output."""
-    if not may_elide(segment) or _RECALL_COMMAND in segment.command:
+    if not is_elidable(segment) or _RECALL_COMMAND in segment.command:
         return False
     reads = (use for use in segment.paths if use.access is Access.READ)
     return all(use.first_line == 1 and use.last_line == LINE_MAX for use in reads)
 
 
-def birth_facts(segment: Segment, namings: int, said: frozenset[str]) -> BirthFacts:
+def birth_features(segment: Segment, namings: int, said: frozenset[str]) -> BirthFacts:
     """The facts of a call's result. `namings`: of the best known of its files, earlier segments that named the file."""
     reads = [use.path for use in segment.paths if use.access is Access.READ]
     is_prose = bool(reads) and reads[0].lower().endswith(_PROSE)
@@ -188,13 +188,13 @@ class SaidWords:
         """Record what a segment says: of a call the call, not its result."""
         self._turns.setdefault(segment.born_turn, set()).update(code_words(spoken_text(segment)))
 
-    def at_turn(self, turn: int) -> frozenset[str]:
+    def take_recent_words(self, turn: int) -> frozenset[str]:
         """The words said at a turn or lately before. Words of earlier turns are forgotten."""
         self._turns = {said: words for said, words in self._turns.items() if said >= turn - SAID_TURNS}
         return frozenset().union(*(words for said, words in self._turns.items() if said <= turn))
 
 
-def pages_of(lines: Sequence[str], *, is_read: bool, taken: Iterable[tuple[int, int]] = ()) -> list[ResultPage]:
+def hideable_pages(lines: Sequence[str], *, is_read: bool, taken: Iterable[tuple[int, int]] = ()) -> list[ResultPage]:
     """The pages of a long result that may be left out; none of a short one.
 
     `taken` are runs (first line, lines) that something else stands for already. O(characters).
@@ -209,12 +209,12 @@ def pages_of(lines: Sequence[str], *, is_read: bool, taken: Iterable[tuple[int, 
     start = at = HEAD_LINES
     for at in range(HEAD_LINES, end + 1):
         if at == end or stays[at] or (not is_read and _TELLING.search(lines[at])):
-            pages += cut_pages(start, at)
+            pages += split_into_pages(start, at)
             start = at + 1
     return pages
 
 
-def cut_pages(first: int, end: int) -> Iterator[ResultPage]:
+def split_into_pages(first: int, end: int) -> Iterator[ResultPage]:
     """Pages of a stretch of lines; the last one takes a remainder that is less than half a page."""
     while end - first >= RUN_LINES_MIN:
         count = PAGE_LINES if end - first >= PAGE_LINES + PAGE_LINES // 2 else end - first
@@ -225,7 +225,7 @@ def cut_pages(first: int, end: int) -> Iterator[ResultPage]:
 _WEIGHTS = attrgetter(*[field.name for field in fields(PageWeights)])
 
 
-def page_terms(facts: BirthFacts, result_lines: int, page_text: str) -> tuple[float, ...]:
+def page_factors(facts: BirthFacts, result_lines: int, page_text: str) -> tuple[float, ...]:
     """The factors of the weights, in their order."""
     words = code_words(page_text)
     return (
@@ -259,10 +259,10 @@ def hidden_runs(
     runs: list[HiddenRun] = []
     if HEAD in text:
         return runs  # What was recalled was asked for.
-    for page in pages_of(lines, is_read=facts.is_read, taken=taken):
+    for page in hideable_pages(lines, is_read=facts.is_read, taken=taken):
         page_text = "\n".join(lines[page.first : page.first + page.lines])
         tokens = count(page_text)
-        if price.gain(tokens, page_chance(page_terms(facts, len(lines), page_text), weights)) <= 0:
+        if price.gain(tokens, page_chance(page_factors(facts, len(lines), page_text), weights)) <= 0:
             continue
         last = runs[-1] if runs else None
         if last is not None and last.first + last.lines == page.first:
@@ -276,7 +276,7 @@ def outline_of(lines: Sequence[str], run: HiddenRun) -> str:
     """The definitions of a run with their line numbers, the least indented ones where there are too many."""
     found = []
     for at in range(run.first, run.first + run.lines):
-        content = content_of(lines[at])
+        content = line_content(lines[at])
         if _DEFINITION.match(content):
             found.append((len(content) - len(content.lstrip()), at, content))
     shown, chars = [], 0
@@ -299,7 +299,7 @@ def hidden_note(run: HiddenRun, call: str, lines_before: int = 0) -> str:
     outline = f" ({run.outline})" if run.outline else ""
     recall = f"ctxgc recall {call} --lines {lines_before + first}-{lines_before + last}, or " if call else ""
     return (
-        f"{HIDDEN_NOTE_BEGINS}{first}-{last}, {size_text(run.tokens)} tokens{outline}; "
+        f"{HIDDEN_NOTE_BEGINS}{first}-{last}, {compact_tokens_text(run.tokens)} tokens{outline}; "
         f"get them or a part: {recall}make the call again with a range]"
     )
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-from ctxgc.core.bounded_dict import drop_oldest
-from ctxgc.core.entry.shortening import HiddenRun, cut_pages
-from ctxgc.core.reference import code_words, source_lines
+from ctxgc.core.bounded_dict import drop_oldest_entries
+from ctxgc.core.entry.shortening import HiddenRun, split_into_pages
+from ctxgc.core.reference import code_words, quotable_lines
 
 RESULTS_MAX = 64
 """Results that are watched; the oldest leave first."""
@@ -52,7 +52,7 @@ class WatchedResult:
     parts: list[WatchedPart]
     """Those that no reply has asked for so far."""
 
-    def hides(self, key: int) -> bool:
+    def is_hidden(self, key: int) -> bool:
         """Whether only parts that are still out hold a word or line."""
         return key not in self.shown and any(key in part.keys for part in self.parts)
 
@@ -65,14 +65,14 @@ def watched_result(text: str, runs: Sequence[HiddenRun]) -> WatchedResult:
     for run in runs:
         shown += [*lines[at : run.first], run.outline]
         at = run.first + run.lines
-        for first, count in cut_pages(run.first, at):
+        for first, count in split_into_pages(run.first, at):
             page = "\n".join(lines[first : first + count])
-            parts.append(WatchedPart(_keys_of(page), run.tokens * count // run.lines))
-    return WatchedResult(_keys_of("\n".join([*shown, *lines[at:]])), parts)
+            parts.append(WatchedPart(_word_and_line_hashes(page), run.tokens * count // run.lines))
+    return WatchedResult(_word_and_line_hashes("\n".join([*shown, *lines[at:]])), parts)
 
 
-def _keys_of(text: str) -> frozenset[int]:
-    return frozenset(map(hash, (*code_words(text), *source_lines(text))))
+def _word_and_line_hashes(text: str) -> frozenset[int]:
+    return frozenset(map(hash, (*code_words(text), *quotable_lines(text))))
 
 
 @dataclass(slots=True)
@@ -91,9 +91,9 @@ class ShadowedResults:
             parts=counts.parts + len(watched.parts),
         )
         self._results[id_] = watched
-        drop_oldest(self._results, RESULTS_MAX)
+        drop_oldest_entries(self._results, RESULTS_MAX)
 
-    def note_reply(
+    def count_asked_back(
         self, words: Iterable[str], quotes: Iterable[str], holders_of: Callable[[str], Sequence[str]]
     ) -> int:
         """Count the parts that a reply asks back, and take them for shown from now on; how many.
@@ -103,21 +103,23 @@ class ShadowedResults:
         wants: dict[str, list[int]] = {}
         weights: dict[str, int] = {}
         told = [(hash(word), holders_of(word), WORD_WEIGHT) for word in words] if self._results else []
-        told += [(key, self._newest_holder(key), LINE_WEIGHT) for key in map(hash, quotes if self._results else ())]
+        told += [
+            (key, self._newest_result_with_line(key), LINE_WEIGHT) for key in map(hash, quotes if self._results else ())
+        ]
         for key, holders, weight in told:
             watched = [self._results.get(id_) for id_ in holders]
-            if holders and all(one is not None and one.hides(key) for one in watched):
+            if holders and all(one is not None and one.is_hidden(key) for one in watched):
                 wants.setdefault(holders[-1], []).append(key)
                 weights[holders[-1]] = weights.get(holders[-1], 0) + weight
-        asked = [self._ask_back(id_, wants[id_]) for id_, weight in weights.items() if weight >= ASKED_WEIGHT]
+        asked = [self._record_asked_parts(id_, wants[id_]) for id_, weight in weights.items() if weight >= ASKED_WEIGHT]
         return sum(asked)
 
-    def _newest_holder(self, key: int) -> list[str]:
+    def _newest_result_with_line(self, key: int) -> list[str]:
         """The newest watched result that holds a line, if there is one."""
-        holders = (id_ for id_, one in reversed(self._results.items()) if key in one.shown or one.hides(key))
+        holders = (id_ for id_, one in reversed(self._results.items()) if key in one.shown or one.is_hidden(key))
         return list(islice(holders, 1))
 
-    def _ask_back(self, id_: str, keys: Sequence[int]) -> int:
+    def _record_asked_parts(self, id_: str, keys: Sequence[int]) -> int:
         watched, counts = self._results[id_], self.counts
         asked = [part for part in watched.parts if not part.keys.isdisjoint(keys)]
         watched.parts = [part for part in watched.parts if part.keys.isdisjoint(keys)]

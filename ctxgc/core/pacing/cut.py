@@ -46,7 +46,7 @@ class PlacedBodies(NamedTuple):
     """Tokens that evicting each frees."""
     gains: list[float]
 
-    def cached_freed(self, end: int) -> list[int]:
+    def cached_freed_tokens(self, end: int) -> list[int]:
         """The freed tokens of each body before `end`, where the cached part of the window ends."""
         cached = bisect_left(self.starts, end)
         inside = self.freed[:cached]
@@ -54,7 +54,7 @@ class PlacedBodies(NamedTuple):
             inside[-1] = min(end - self.starts[cached - 1], inside[-1])
         return inside + [0] * (len(self.freed) - cached)
 
-    def behind(self, at: int) -> PlacedBodies:
+    def bodies_from(self, at: int) -> PlacedBodies:
         """The bodies from a place in the columns on."""
         return PlacedBodies(self.slots[at:], self.starts[at:], self.freed[at:], self.gains[at:])
 
@@ -97,8 +97,8 @@ def best_cut(bodies: PlacedBodies, end: int, weights: Weights, cache: CacheState
     starts = bodies.starts[::-1]
     gains, freed = list(accumulate(bodies.gains[::-1])), list(accumulate(bodies.freed[::-1]))
     # What stays of a victim's own slot follows the edit or is the edit: the next request writes it again too.
-    gone = accumulate(bodies.cached_freed(end)[::-1])
-    kept = [end - part - out for part, out in zip(cache.reads_tokens(starts), gone, strict=True)]
+    gone = accumulate(bodies.cached_freed_tokens(end)[::-1])
+    kept = [end - part - out for part, out in zip(cache.read_tokens_for_edits(starts), gone, strict=True)]
     rewrites = [(write - read) * tokens for tokens in kept]
     margin = weights.rewrite_margin
     nets = [gain - margin * rewrite for gain, rewrite in zip(gains, rewrites, strict=True)]
@@ -108,4 +108,4 @@ def best_cut(bodies: PlacedBodies, end: int, weights: Weights, cache: CacheState
     for at in (max(ample, key=nets.__getitem__), *ample) if ample else ():
         if nets[at] > best_net and rewrites[at] - read * freed[at] <= slack.cost_max(gains[at], rewrites[at]):
             best_net, depth = nets[at], at + 1
-    return bodies.behind(len(nets) - depth)
+    return bodies.bodies_from(len(nets) - depth)

@@ -39,7 +39,7 @@ def choose_own_breakpoint(
     `prompt.breakpoints` has the host's.
 
     `can_carry` says of each block of the prompt whether the block may carry a breakpoint
-    (`may_carry_breakpoint`). `tombstone_blocks` counts the blocks up to the last tombstone's, that block included. The
+    (`can_carry_breakpoint`). `tombstone_blocks` counts the blocks up to the last tombstone's, that block included. The
     breakpoint is never a fifth breakpoint, never on a block that may not carry a breakpoint, never before a longer life
     than its own or behind a shorter life. O(units).
     """
@@ -74,7 +74,7 @@ BREAKPOINT_BLOCKS = frozenset({"tool_result", "tool_use", "text", "image", "docu
 """Types of blocks that may carry a breakpoint. Thinking may not, nor a block inside a result."""
 
 
-def may_carry_breakpoint(block: object) -> bool:
+def can_carry_breakpoint(block: object) -> bool:
     """Whether a message's block of Anthropic's API may carry a breakpoint. A bare string is no block, and has no place
     for a breakpoint; blank text is refused.
     """

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ctxgc.core.collector import Plan, Victim, find_candidates, plan
+from ctxgc.core.collector import Plan, Victim, find_evictable_bodies, plan
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
 from ctxgc.core.liveness import liveness_terms
@@ -208,7 +208,7 @@ def _saving_of_eviction(freed_tokens: int, rules: PacerRules, *, is_cached: bool
     return freed_tokens * ((0.0 if is_cached else write) + read * rules.horizon_turns)
 
 
-def _weights(heap: Heap, pacer: PacerRules) -> Weights:
+def _cut_weights(heap: Heap, pacer: PacerRules) -> Weights:
     return Weights(
         saving_cached=_saving_of_eviction(1, pacer, is_cached=True),
         saving_uncached=_saving_of_eviction(1, pacer, is_cached=False),
@@ -252,10 +252,10 @@ def decide_collection(
     if not cache.is_cold and not is_look_due(heap, allowance.grown_tokens):
         return None
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
-    among = find_candidates(heap, paths, roots)
+    among = find_evictable_bodies(heap, paths, roots)
     candidates, liveness = among.rest, among.liveness  # No live body leaves for a gain.
     garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
-    weights = _weights(heap, pacer)
+    weights = _cut_weights(heap, pacer)
 
     def estimate(slots: Sequence[int]) -> Sequence[float]:
         return pacer.chances(heap, slots, now, liveness, garbage)
@@ -368,7 +368,7 @@ def _effects_of_cut(heap: Heap, cut: PlacedBodies, cache: CacheState) -> Effects
     end = cache.read_tokens(heap.resident_tokens)
     cached = bisect_left(cut.starts, end)  # Behind the cache nothing is written twice.
     cached_freed = sum(cut.freed[:cached])
-    rewritten = end - cache.read_tokens(cut.starts[0]) - sum(cut.cached_freed(end)) if cached_freed else 0
+    rewritten = end - cache.read_tokens(cut.starts[0]) - sum(cut.cached_freed_tokens(end)) if cached_freed else 0
     return Effects(rewritten, cached_freed, sum(cut.freed) - cached_freed)
 
 

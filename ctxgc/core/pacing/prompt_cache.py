@@ -38,7 +38,7 @@ class CacheState(NamedTuple):
     """Tokens of the prompt before the window: steps are counted from the prompt's start."""
 
     @classmethod
-    def from_readable(cls, readable: ReadablePrefixes, hidden_tokens: int) -> CacheState:
+    def from_readable_prefixes(cls, readable: ReadablePrefixes, hidden_tokens: int) -> CacheState:
         """The cache of a window that begins behind so many hidden tokens of the prompt."""
         ends = [place.tokens - hidden_tokens for place in readable.places]
         inside = tuple(end for end in ends if end > 0)
@@ -57,7 +57,7 @@ class CacheState(NamedTuple):
         tokens = self.hidden_tokens + min(self.prefix_tokens, edit_tokens)
         return tokens - tokens % self.step_tokens - self.hidden_tokens
 
-    def reads_tokens(self, edits_tokens: Sequence[int]) -> list[int]:
+    def read_tokens_for_edits(self, edits_tokens: Sequence[int]) -> list[int]:
         """`read_tokens` of each of several first edits."""
         if self.is_cold or self.ends is not None or self.step_tokens != 1:
             return list(map(self.read_tokens, edits_tokens))

@@ -335,7 +335,7 @@ def learn_from_bill(
         return BillLesson(SHARED_PREFIX, True)
     found = findable_prefixes(provider, entries, prompt, now_s)
     expected = found.predict_bill().read
-    if agrees_with_bill(expected, billed_read_tokens):
+    if is_billed_as_expected(expected, billed_read_tokens):
         return BillLesson(provider, True)
     if 0 < billed_read_tokens < provider.least_tokens - AGREES_TOKENS:
         return BillLesson(replace(provider, least_tokens=max(billed_read_tokens, LEAST_MIN_TOKENS)), True)
@@ -347,7 +347,7 @@ def learn_from_bill(
         distances = [
             point.blocks - place.blocks + 1
             for place in beyond
-            if agrees_with_bill(place.tokens, billed_read_tokens)
+            if is_billed_as_expected(place.tokens, billed_read_tokens)
             for point in prompt.breakpoints
             if point.blocks >= place.blocks
         ]
@@ -356,6 +356,6 @@ def learn_from_bill(
     return BillLesson(provider, False)
 
 
-def agrees_with_bill(expected_tokens: int, billed_tokens: int) -> bool:
+def is_billed_as_expected(expected_tokens: int, billed_tokens: int) -> bool:
     """Whether the billed read tokens agree with the model."""
     return abs(expected_tokens - billed_tokens) <= max(AGREES_TOKENS, AGREES_PART * billed_tokens)

@@ -109,7 +109,7 @@ class PacerRequest(NamedTuple):
         return self.sent_prefix_tokens is not None
 
 
-def decide_within_budget(
+def decide_within_allowance(
     heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules, account: RegretAccount, request: PacerRequest
 ) -> tuple[Decision | None, RegretAccount]:
     """The pacer's decision about a request, within the account's allowance; and the account once the decision is

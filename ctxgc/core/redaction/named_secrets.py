@@ -28,12 +28,12 @@ from ctxgc.core.redaction.web_secrets import (
     COOKIE,
     SCHEME,
     SIGNATURE,
-    find_address_password,
     find_authorization,
-    find_callback,
+    find_callback_code,
     find_cookies,
+    find_password_before_at_sign,
     find_signature,
-    find_webhook,
+    find_webhook_secret,
 )
 
 SHORT_CHARS = 256
@@ -150,7 +150,7 @@ def _find_recovery_phrase(data: bytes, lowered: bytes, match: re.Match[bytes]) -
 def _find_webhook_or_cookies(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The secret of a webhook's address, or of cookies."""
     if match[0] == b"k":
-        return find_webhook(data, lowered, match)
+        return find_webhook_secret(data, lowered, match)
     cookies = COOKIE.match(lowered, match.start())
     return find_cookies(data, lowered, cookies) if cookies else NO_SECRET
 
@@ -193,13 +193,13 @@ _PATTERNS: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes
     *((pattern, find_key) for pattern in KEYS),
     (_LOGIN, _find_login_secret),
     (_K_WORDS, _find_webhook_or_cookies),
-    (AT_SIGN, find_address_password),
+    (AT_SIGN, find_password_before_at_sign),
     (OPTION_SIGN, find_option_secret),
     (PIPE_SIGN, find_piped_secret),
     (AUTHORIZATION, find_authorization),
     (SCHEME, find_authorization),
     (SIGNATURE, find_signature),
-    (CALLBACK, find_callback),
+    (CALLBACK, find_callback_code),
     *((pattern, _find_pgpass_password) for pattern in _PGPASS),
     (_MNEMONIC, _find_mnemonic),
     (_PHRASE_SIGN, _find_recovery_phrase),

@@ -78,14 +78,14 @@ CALLBACK = re.compile(rb"code=([a-z0-9._~%/+-]{16,2048})")
 _TYPE_NAME = re.compile(rb"::\w*$")
 
 
-def find_webhook(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
+def find_webhook_secret(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
     """The part of a webhook's address that makes the address a secret."""
     start = data.rfind(_SCHEME_END, max(0, found.start() - HOST_CHARS_MAX), found.start())
     hook = _HOOK.match(data, start) if start >= 0 else None
     return single_secret(*hook.span(1), "webhook_url") if hook else NO_SECRET
 
 
-def find_address_password(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
+def find_password_before_at_sign(data: bytes, lowered: bytes, found: re.Match[bytes]) -> Outcome:
     """The password before an `@`: of an address with a scheme or without, of a driver, and of Oracle."""
     at = found.start()
     start = data.rfind(_SCHEME_END, max(0, at - URL_CHARS_MAX), at)
@@ -131,14 +131,14 @@ def find_authorization(data: bytes, lowered: bytes, match: re.Match[bytes]) -> O
         )
     else:
         is_secret = name == "digest" or (
-            not looks_like_code_or_path(value) and (looks_random(value) or _is_user_password(value))
+            not looks_like_code_or_path(value) and (looks_random(value) or _is_base64_user_password(value))
         )
     return (
         single_secret(start, end, "authorization") if is_secret else ([], end if len(value) > LONG_VALUE_CHARS else 0)
     )
 
 
-def _is_user_password(value: bytes) -> bool:
+def _is_base64_user_password(value: bytes) -> bool:
     """Whether base64 holds `user:password`, as Basic authorization and docker's settings keep it."""
     try:
         text = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
@@ -168,7 +168,7 @@ def find_signature(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outco
     return single_secret(*match.span(1), "signature")
 
 
-def find_callback(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def find_callback_code(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The code that a login brings back in a query."""
     value = data[match.start(1) : match.end(1)]
     if (

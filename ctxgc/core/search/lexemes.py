@@ -134,7 +134,7 @@ def overwrite_last_word() -> None:
 
 
 @lru_cache(maxsize=LEXEMES_REMEMBERED_MAX)
-def fold(word: str) -> str:
+def normalize_word(word: str) -> str:
     """A word without case, accents and letters' variants: `Straße` and `STRASSE`, `é` in one character or in two."""
     if word.isascii():
         return word.lower()
@@ -150,7 +150,7 @@ def normalize_nfc(text: str) -> str:
 
 def lexemes(text: str) -> list[str]:
     """The lexemes of a text, in order."""
-    if not has_ascii_words(text):
+    if not has_only_ascii_words(text):
         return [lexeme for lexeme, _, _ in lexeme_spans(text)]
     return list(map(stem, blank_out_signs(text).split()))
 
@@ -160,14 +160,14 @@ def blank_out_signs(text: str) -> str:
     return text.encode("ascii", "replace").translate(_PLAIN).decode("ascii")
 
 
-def word_prefix(lexeme: str) -> str:
+def common_word_prefix(lexeme: str) -> str:
     """The letters that every word of ASCII with this stem begins with."""
     if len(lexeme) <= TAILLESS_CHARS_MAX:
         return lexeme
     return lexeme.removesuffix(next(filter(lexeme.endswith, STEM_TAILS), ""))
 
 
-def has_ascii_words(text: str) -> bool:
+def has_only_ascii_words(text: str) -> bool:
     """Whether all words of a text are letters and digits of ASCII, whatever signs stand between them."""
     return text.isascii() or not _FOREIGN.search(_ASCII_RUN.sub("", text))
 
@@ -177,12 +177,12 @@ def lexeme_spans(text: str) -> Iterator[tuple[str, int, int]]:
     for token in _TOKEN.finditer(text):
         start, end = token.span()
         if token.lastgroup == "word":
-            yield stem(fold(token[0])), start, end
+            yield stem(normalize_word(token[0])), start, end
         elif token.lastgroup == "emoji" or end - start == 1:
-            yield fold(token[0]), start, end
+            yield normalize_word(token[0]), start, end
         else:
             for at in range(start, end - 1):
-                yield fold(text[at : at + 2]), at, at + 2
+                yield normalize_word(text[at : at + 2]), at, at + 2
 
 
 def is_spaceless(character: str) -> bool:
@@ -208,9 +208,9 @@ def extra_index_words(text: str) -> list[str]:
     if _HUMP.search(text):
         for word in dict.fromkeys(_WORD.findall(text)):
             if len(word) >= CAMEL_CHARS_MIN and not word.islower():
-                words += (stem(fold(part)) for part in camel_parts(word))
+                words += (stem(normalize_word(part)) for part in camel_parts(word))
     if "-" in text or "#" in text or "++" in text:
         words += dict.fromkeys(word.lower()[:WORD_CHARS_MAX] for word in SIGNED.findall(text))
     if not text.isascii():
-        words += dict.fromkeys(map(fold, _RUN_END.findall(text)))
+        words += dict.fromkeys(map(normalize_word, _RUN_END.findall(text)))
     return words

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ctxgc.core.search.lexemes import blank_out_signs, has_ascii_words, lexemes, stem, word_prefix
+from ctxgc.core.search.lexemes import blank_out_signs, common_word_prefix, has_only_ascii_words, lexemes, stem
 from ctxgc.core.search.query import Term
 
 STARTS_MAX = 8
@@ -49,7 +49,7 @@ class QueryLexemes:
     def word_starts(self) -> tuple[str, ...]:
         """Starts of the words that may have a query's lexeme; no start begins with another start."""
         starts: list[str] = []
-        for start in sorted({word_prefix(lexeme) for lexeme in self.lexemes if lexeme}):
+        for start in sorted({common_word_prefix(lexeme) for lexeme in self.lexemes if lexeme}):
             if not (starts and start.startswith(starts[-1])):
                 starts.append(start)
         return tuple(starts)
@@ -57,7 +57,7 @@ class QueryLexemes:
     def starts_without(self, absent: frozenset[str]) -> tuple[str, ...]:
         """The starts that are left where some lexemes are known to be absent."""
         if absent not in self._starts_by_absent:
-            left = tuple(map(word_prefix, filter(None, self.lexemes - absent)))
+            left = tuple(map(common_word_prefix, filter(None, self.lexemes - absent)))
             self._starts_by_absent[absent] = tuple(
                 start for start in self.word_starts if any(each.startswith(start) for each in left)
             )
@@ -136,7 +136,7 @@ def locate_in_text(text: str, sought: QueryLexemes, absent: frozenset[str] = fro
     """
     if not text or not sought.word_starts:
         return NO_POSITIONS
-    if not has_ascii_words(text):
+    if not has_only_ascii_words(text):
         return locate_lexemes(lexemes(text), sought)
     words = f" {blank_out_signs(text)} "
     starts = sought.starts_without(absent)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from ctxgc.core.search.lexemes import SIGNED, camel_parts, fold, is_spaceless, lexemes, normalize_nfc, stem
+from ctxgc.core.search.lexemes import SIGNED, camel_parts, is_spaceless, lexemes, normalize_nfc, normalize_word, stem
 from ctxgc.core.segment import Kind, State
 
 TERMS_MAX = 48
@@ -219,7 +219,7 @@ def _plain_term(text: str) -> Term:
 
 
 def _is_account(tokens: list[_Token]) -> bool:
-    has_stop_word = any(fold(token.text.strip(_AROUND)) in STOP_WORDS for token in tokens)
+    has_stop_word = any(normalize_word(token.text.strip(_AROUND)) in STOP_WORDS for token in tokens)
     return len(tokens) >= (ACCOUNT_WORDS_MIN if has_stop_word else LONG_ACCOUNT_WORDS_MIN)
 
 
@@ -238,7 +238,8 @@ def _terms_of_tokens(tokens: list[_Token]) -> tuple[list[Term], list[Term], list
             continue
         for term in _terms_without_quotes(token.text):
             is_stop = (
-                len(term.ways) == len(term.ways[0]) == 1 and fold(token.text.strip(_AROUND + ".?!:")) in STOP_WORDS
+                len(term.ways) == len(term.ways[0]) == 1
+                and normalize_word(token.text.strip(_AROUND + ".?!:")) in STOP_WORDS
             )
             (stops if is_stop else terms)[term] = None
         parts.update(dict.fromkeys(_parts_of_token(token.text)))
@@ -260,7 +261,7 @@ def _terms_without_quotes(token: str) -> Iterator[Term]:
     run = tuple(lexemes(core.rstrip("*")))
     if not run or (signed and len(core) < EXCLUDED_LETTERS_MIN):
         return
-    humps = tuple(map(stem, map(fold, camel_parts(core)))) if core.isalnum() else ()
+    humps = tuple(map(stem, map(normalize_word, camel_parts(core)))) if core.isalnum() else ()
     is_hash = bool(_HASH.fullmatch(core))
     is_letter = len(core) == 1 and is_spaceless(core)
     if _VERSION.fullmatch(core):
@@ -282,5 +283,5 @@ def _parts_of_token(token: str) -> Iterator[Term]:
         return
     for word in [*words, *humps]:
         run = tuple(lexemes(word))
-        if run and len(word) > 1 and fold(word) not in STOP_WORDS:
+        if run and len(word) > 1 and normalize_word(word) not in STOP_WORDS:
             yield Term((run,), text=word)

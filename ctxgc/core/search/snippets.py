@@ -18,10 +18,10 @@ from ctxgc.core.search.lexemes import (
     SIGNED,
     blank_out_signs,
     camel_parts,
-    fold,
-    has_ascii_words,
+    has_only_ascii_words,
     is_spaceless,
     lexeme_spans,
+    normalize_word,
     stem,
 )
 from ctxgc.core.search.positions import STARTS_MAX, QueryLexemes, make_query_lexemes
@@ -60,7 +60,7 @@ class HighlightTerms:
         return min((len(way) for way in ways if is_spaceless(way[0][:1])), default=0)
 
     @cached_property
-    def has_signed(self) -> bool:
+    def has_signed_word(self) -> bool:
         """Whether a sign is a part of any word."""
         return any(
             not (lexeme[0].isalnum() and lexeme[-1].isalnum()) for lexeme in self.query_lexemes.lexemes if lexeme
@@ -85,8 +85,8 @@ def find_matches(text: str, terms: HighlightTerms) -> list[Match]:
     sought = terms.query_lexemes
     if not text or not sought.lexemes:
         return []
-    found = _match_words(text, sought) if has_ascii_words(text) else _match_runs(text, sought, terms.pairs_min)
-    if terms.has_signed:
+    found = _match_words(text, sought) if has_only_ascii_words(text) else _match_runs(text, sought, terms.pairs_min)
+    if terms.has_signed_word:
         signed = SIGNED.finditer(text)
         found += (Match(m.start(), m.end(), m[0].lower()) for m in signed if m[0].lower() in sought.lexemes)
         found.sort()
@@ -140,7 +140,7 @@ def _match_runs(text: str, sought: QueryLexemes, pairs_min: int) -> list[Match]:
     for lexeme, start, end in lexeme_spans(text):
         if lexeme not in lexemes and not (heads and lexeme.startswith(heads)):
             parts = camel_parts(text[start:end])
-            lexeme = next((part for part in map(stem, map(fold, parts)) if part in lexemes), "")
+            lexeme = next((part for part in map(stem, map(normalize_word, parts)) if part in lexemes), "")
             if not lexeme:
                 continue
         if found and start < found[-1].end and is_spaceless(text[start]):
@@ -161,7 +161,7 @@ def make_snippet(text: str, query: SearchQuery, terms: HighlightTerms | None = N
     """The characters around the place where most of a query's words stand; the head of the text if none does."""
     terms = terms or HighlightTerms(query)
     found = find_matches(text, terms)
-    first, last = _densest_window(found, terms.bigrams)
+    first, last = _densest_match_range(found, terms.bigrams)
     low = found[first].start if found else 0
     start = max(0, low - SNIPPET_CHARS // 4)
     end = min(len(text), start + SNIPPET_CHARS)
@@ -182,7 +182,7 @@ def make_snippet(text: str, query: SearchQuery, terms: HighlightTerms | None = N
     return Snippet("".join(out), text.count("\n", 0, low) + 1, text.count("\n", 0, stop) + 1)
 
 
-def _densest_window(found: Sequence[Match], bigrams: frozenset[tuple[str, str]]) -> tuple[int, int]:
+def _densest_match_range(found: Sequence[Match], bigrams: frozenset[tuple[str, str]]) -> tuple[int, int]:
     """The first and the last match of the window of a snippet's length with the most words of the query."""
     starts = [match.start for match in found]
     best, at = (-1.0, 0), (0, 0)

@@ -21,12 +21,12 @@ AGENT_SOURCES = frozenset(make().source for make in TRANSCRIPT_FORMATS.values() 
 NOT_OF_THE_AGENT = "not_of_the_agent"
 
 
-def is_foreign(parser: Transcript) -> bool:
+def is_foreign_file(parser: Transcript) -> bool:
     """Whether the file tells of an agent's session, and the agent did not write the file."""
     return isinstance(parser, _HANDWRITTEN) and parser.is_handwritten and parser.source in AGENT_SOURCES
 
 
-def without_additions(parser: Transcript, batch: Sequence[Event], is_known: Callable[[str], bool]) -> list[Event]:
+def drop_foreign_additions(parser: Transcript, batch: Sequence[Event], is_known: Callable[[str], bool]) -> list[Event]:
     """The events that a present mirror takes from a foreign file: its own segments again. The rest is counted."""
     taken: list[Event] = []
     for event in batch:
@@ -37,7 +37,7 @@ def without_additions(parser: Transcript, batch: Sequence[Event], is_known: Call
     return taken
 
 
-def check_refs(session: Session, segments: Iterable[Segment]) -> None:
+def require_known_refs(session: Session, segments: Iterable[Segment]) -> None:
     """Raise `BadTranscript` for a reference to what is no older segment of the session."""
     earlier: set[str] = set()
     for segment in segments:

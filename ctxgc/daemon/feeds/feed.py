@@ -33,7 +33,7 @@ from ctxgc.core.heap import FORGOTTEN, PENDING
 from ctxgc.core.reconcile import HostList, reconcile
 from ctxgc.core.redaction.redact import redact_text, redact_texts
 from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
-from ctxgc.daemon.feeds.admission import check_refs, is_foreign, without_additions
+from ctxgc.daemon.feeds.admission import drop_foreign_additions, is_foreign_file, require_known_refs
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.session import Session
@@ -107,9 +107,9 @@ class Feed:
     async def feed(self, data: bytes) -> None:
         """Read bytes. Raises `BadTranscript` for an unknown format, `CtxgcError` of the stash."""
         for plain in self._inflater.feed(data):
-            await self._feed_inflated(plain)
+            await self._feed_inflated_bytes(plain)
 
-    async def _feed_inflated(self, plain: bytes) -> None:
+    async def _feed_inflated_bytes(self, plain: bytes) -> None:
         if self._parser is None:
             self._head += plain
             if len(self._head) < self._next_look_bytes:
@@ -207,18 +207,18 @@ class Feed:
             reading = await self._open_reading(name)
             if reading.is_foreign:
                 assert self._parser is not None
-                batch = without_additions(self._parser, batch, reading.session.heap.slot_of.__contains__)
+                batch = drop_foreign_additions(self._parser, batch, reading.session.heap.slot_of.__contains__)
             async with reading.session.transaction() as tx:
                 # Outside the change the heap may hold segments that a failing commit takes back.
                 segments = [
                     e.segment for e in batch if isinstance(e, SegmentAdmitted) and self._needs_admission(reading, e)
                 ]
                 if segments:
-                    check_refs(reading.session, segments)
+                    require_known_refs(reading.session, segments)
                     await reading.session.ensure_text_index()
                 prepared = await self._run_on_worker(self._services.intake.prepare_segments, segments)
                 self._apply_events(reading, tx, batch, iter(prepared))
-            self._services.registry.frozen_objects.note_made(len(segments))
+            self._services.registry.frozen_objects.note_new_segments(len(segments))
 
     async def _open_reading(self, name: str) -> FileReading:
         reading = self.readings.get(name)
@@ -237,7 +237,7 @@ class Feed:
             reading = self.readings[name] = FileReading(
                 session,
                 is_first=is_first,
-                is_foreign=not is_first and is_foreign(self._parser),
+                is_foreign=not is_first and is_foreign_file(self._parser),
                 known_turns=session.row.turn,
             )
         return reading
@@ -277,7 +277,7 @@ class Feed:
                         reading.departed[id_] = event.reason
                         reading.changed_ids[id_] = None
             elif isinstance(event, SessionOpened):
-                _note_session_facts(reading.session, tx, event)
+                _update_session_row(reading.session, tx, event)
             elif event.turn >= reading.known_turns and not reading.session.is_gateway_managed:
                 _learn_from_usage(reading, tx, event)
         if reading.is_first:
@@ -308,7 +308,7 @@ class Feed:
         if reading is next(iter(self.readings.values())):
             # Skipped records belong to the file, so the session that the file is named after shows them.
             fields["skipped_records"] = sum(self._parser.skipped.values())
-        reading.session.set_row(tx, **fields)
+        reading.session.set_row_fields(tx, **fields)
 
     def _date_session(self, reading: FileReading, tx: Transaction) -> None:
         """Date a session by the reading, where a transcript without times brought segments."""
@@ -330,14 +330,14 @@ def _note_window_replaced(reading: FileReading, event: WindowReplaced) -> None:
     reading.places = places
 
 
-def _note_session_facts(session: Session, tx: Transaction, event: SessionOpened) -> None:
+def _update_session_row(session: Session, tx: Transaction, event: SessionOpened) -> None:
     row = session.row
     project, parent, parent_segment, model, title = redact_texts(
         (event.project, event.parent, event.parent_segment, event.model or row.model, event.title)
     )
     if model != row.model:
         session.calibration = Calibration.from_prior(model)
-    session.set_row(
+    session.set_row_fields(
         tx,
         project=row.project if row.forgotten else project or row.project,
         parent=row.parent if row.forgotten else parent or row.parent,
@@ -360,16 +360,16 @@ def _learn_from_usage(reading: FileReading, tx: Transaction, event: ReplyBilled)
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens
     if event.model and event.model != session.row.model:
         session.calibration = Calibration.from_prior(event.model)
-        session.set_row(tx, model=redact_text(event.model))
+        session.set_row_fields(tx, model=redact_text(event.model))
     raw, last_raw, last_billed = reading.prompt_tokens, *reading.last_usage
     if event.turn == reading.turn and billed and raw:
         if last_billed:
             session.calibration = session.calibration.observe(raw - last_raw, billed - last_billed)
         elif not session.row.hidden_tokens:
-            session.set_row(tx, hidden_tokens=session.calibration.unexplained_tokens(billed, raw))
+            session.set_row_fields(tx, hidden_tokens=session.calibration.unexplained_tokens(billed, raw))
         reading.last_usage = (raw, billed)
     if reading.is_first:
-        session.set_row(tx, turn=max(session.row.turn, event.turn))
+        session.set_row_fields(tx, turn=max(session.row.turn, event.turn))
 
 
 def imported_replies(feed: Feed, path: str) -> list[ImportedReply]:

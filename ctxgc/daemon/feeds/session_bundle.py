@@ -87,7 +87,7 @@ async def encode_bundle(services: Services, session: Session) -> AsyncIterator[b
     header = header_fields(key.source, opened, BUNDLE_VERSION) | {"row": msgspec.to_builtins(session.row)}
     parts = [encode_json(header) + b"\n"]
     for some in _slices_of_rows(ordered):
-        contents = await services.stash.bodies(key, [row.seq for row in some])
+        contents = await services.stash.contents(key, [row.seq for row in some])
         block = b"".join(parts) + await asyncio.to_thread(_encode_rows, some, contents)
         checksum.update(block)
         parts = []
@@ -102,7 +102,7 @@ async def encode_bundle(services: Services, session: Session) -> AsyncIterator[b
 
 
 def _encode_rows(rows: list[SegmentRow], contents: Mapping[int, tuple[bytes, Any]]) -> bytes:
-    return b"".join(encode_json(_segment_line(row, contents.get(row.seq))) + b"\n" for row in rows)
+    return b"".join(encode_json(_segment_line_fields(row, contents.get(row.seq))) + b"\n" for row in rows)
 
 
 def _slices_of_rows(rows: list[SegmentRow]) -> Iterator[list[SegmentRow]]:
@@ -119,7 +119,7 @@ def _slices_of_rows(rows: list[SegmentRow]) -> Iterator[list[SegmentRow]]:
         yield some
 
 
-def _segment_line(row: SegmentRow, content: tuple[bytes, Any] | None) -> dict[str, Any]:
+def _segment_line_fields(row: SegmentRow, content: tuple[bytes, Any] | None) -> dict[str, Any]:
     edges = tuple((edge.target, edge.kind) for edge in row.edges)
     fields = RowFields(place=row.segment.place, edges=edges, **{name: getattr(row, name) for name in _COPIED})
     if content is None:

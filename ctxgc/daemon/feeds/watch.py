@@ -201,7 +201,7 @@ class Watcher:
                 await asyncio.wait_for(watched.stop.wait(), RETRY_S)
 
     async def _follow_until_gone(self, watched: WatchedPath) -> None:
-        present = await asyncio.to_thread(_existing_path, watched.path)
+        present = await asyncio.to_thread(_path_or_packed_form, watched.path)
         seen = await asyncio.to_thread(_scan_transcripts, present)
         backlog = asyncio.create_task(self._read_backlog(watched, seen))
         try:
@@ -242,13 +242,15 @@ class Watcher:
                 now = await asyncio.to_thread(_scan_transcripts, present)
                 paths |= {path for path, stamp in now.items() if seen.get(path) != stamp}
                 is_first = False
-            await self._read_all(watched, [path for path in paths if is_transcript_name(os.path.basename(path))])
+            await self._read_changed_files(
+                watched, [path for path in paths if is_transcript_name(os.path.basename(path))]
+            )
             if not await asyncio.to_thread(os.path.exists, present):
-                if await asyncio.to_thread(_existing_path, watched.path) == present:
+                if await asyncio.to_thread(_path_or_packed_form, watched.path) == present:
                     raise NotFound("it is gone; followed again when it is back")
                 return  # The host has packed the log: the packed form is followed from now on.
 
-    async def _read_all(self, watched: WatchedPath, paths: list[str]) -> None:
+    async def _read_changed_files(self, watched: WatchedPath, paths: list[str]) -> None:
         """Read changed files, several beside each other: those with the fewest new bytes come first.
 
         Most of the wait for a short line is for threads and for the disk, and a commit takes in what others bring.
@@ -349,7 +351,7 @@ class Watcher:
         return last_error
 
 
-def _existing_path(path: str) -> str:
+def _path_or_packed_form(path: str) -> str:
     """The path, or its packed form where a host has packed the log meanwhile."""
     return next((path + packing for packing in PACKINGS if os.path.exists(path + packing)), path)
 
@@ -357,7 +359,7 @@ def _existing_path(path: str) -> str:
 def _scan_transcripts(path: str) -> dict[str, FileStamp]:
     """The transcripts at a path with what a change of a file changes, the last written file first."""
     try:
-        files = transcript_files(_existing_path(path))
+        files = transcript_files(_path_or_packed_form(path))
     except CtxgcError:
         return {}  # An empty folder is fine to watch.
     found = {}

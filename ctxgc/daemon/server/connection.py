@@ -26,7 +26,7 @@ from ctxgc.core.errors import BadRequest, Busy, CtxgcError, DeadlinePassed, Fore
 from ctxgc.daemon.events import Subscription
 from ctxgc.daemon.rpc import SLOW_S, CallContext, SlowCall
 from ctxgc.daemon.server.hub import Hub
-from ctxgc.daemon.server.refusals import client_error
+from ctxgc.daemon.server.refusals import report_error
 from ctxgc.protocol.codec import Batch, ClientLine, Decoder, Refusal, Request, append_result, encode_batch, encode_error
 
 CANCEL = "$/cancel"
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         hub.all_closed.clear()
         if self.client_uid not in (-1, hub.serves_uid):
             self.refuse(ForeignPeer(f"this socket serves user {hub.serves_uid} alone, not {self.client_uid}"))
-        elif hub.is_full and (surplus := hub.admit_operator(self)) is not None:
+        elif hub.is_full and (surplus := hub.add_operator(self)) is not None:
             surplus.refuse(self._connection_limit_error())
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._cut_off_timer.cancel()
             self._cut_off_timer = None
         self._serve_backlog()
-        self._wake_sender()
+        self._schedule_event_sending()
 
     # Calls.
 
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
                     self._hub.run_task(self._write_awaited_answer(settling))
                 ended_s = time.monotonic()
                 if ended_s - started_s >= SLOW_S:
-                    self._note_slow_call(line, ended_s - started_s)
+                    self._note_call_if_slow(line, ended_s - started_s)
                 started_s = ended_s
             elif isinstance(line, Batch):
                 self._serve_batch(line, out)
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
             if id is not UNSET:
                 append_result(out, id, answer)
         except Exception as error:
-            line = self._encode_error(id if id is not UNSET else None, client_error(request.method, error))
+            line = self._encode_error(id if id is not UNSET else None, report_error(request.method, error))
             if id is not UNSET:
                 out += line
         return None
@@ -217,17 +217,17 @@ class Connection(asyncio.Protocol):
         """The answer of a waiting call; empty for a notification."""
         out = bytearray()
         try:
-            result = await self._hub.call_in_turn(request.method, answer)
+            result = await self._hub.await_reply(request.method, answer)
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:
-            line = self._encode_error(None if request.id is UNSET else request.id, client_error(request.method, error))
+            line = self._encode_error(None if request.id is UNSET else request.id, report_error(request.method, error))
             out += line if request.id is not UNSET else b""
         finally:
             del self._in_flight[key]
             self._in_flight_bytes -= memoryview(request.params).nbytes
             self._long_replies -= self._hub.dispatch.has_long_reply(request.method)
-        self._note_slow_call(request, time.monotonic() - started_s)
+        self._note_call_if_slow(request, time.monotonic() - started_s)
         return bytes(out)
 
     async def _write_awaited_answer(self, settling: Coroutine[Any, Any, bytes]) -> None:
@@ -290,7 +290,7 @@ class Connection(asyncio.Protocol):
         self._hub.traffic.errors += 1
         return encode_error(id, error)
 
-    def _note_slow_call(self, request: Request, seconds: float) -> None:
+    def _note_call_if_slow(self, request: Request, seconds: float) -> None:
         if seconds >= SLOW_S:
             number = self._hub.traffic.requests
             self._hub.slowlog.note_call(SlowCall(seconds, number, request.method, self.connection_id, time.time()))
@@ -363,18 +363,18 @@ class Connection(asyncio.Protocol):
     def subscribe(self, topics: frozenset[str], from_seq: int | None) -> None:
         """Send events of `topics`, after the answer to this call."""
         self._subscription = Subscription(self._hub.events, topics, from_seq)
-        self._hub.events.add_listener(self._wake_sender)
-        self._wake_sender()
+        self._hub.events.add_listener(self._schedule_event_sending)
+        self._schedule_event_sending()
 
     def unsubscribe(self) -> None:
         """Send no more events."""
         self._subscription = None
-        self._hub.events.remove_listener(self._wake_sender)
+        self._hub.events.remove_listener(self._schedule_event_sending)
         if self._cut_off_timer is not None:
             self._cut_off_timer.cancel()
             self._cut_off_timer = None
 
-    def _wake_sender(self) -> None:
+    def _schedule_event_sending(self) -> None:
         if self._subscription is not None and not self._is_pump_due:
             self._is_pump_due = True
             asyncio.get_running_loop().call_soon(self._send_events)
@@ -392,7 +392,7 @@ class Connection(asyncio.Protocol):
         room_bytes = self._hub.limits.unsent_bytes_max - self._transport.get_write_buffer_size()
         self._write(self._subscription.take_lines(max(1, room_bytes)))  # With no room it would be woken for ever.
         if self._subscription.is_behind:
-            self._wake_sender()
+            self._schedule_event_sending()
 
     def _cut_off_subscriber(self) -> None:
         self.unsubscribe()

@@ -20,12 +20,12 @@ from ctxgc.core.errors import BadParams, Busy, UnknownVerb
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.rpc import CallContext
 from ctxgc.daemon.rpc_params import decode_and_redact_params
-from ctxgc.daemon.server.refusals import client_error
+from ctxgc.daemon.server.refusals import report_error
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_enter, window_sync
 from ctxgc.daemon.verbs.admin import Control
-from ctxgc.daemon.verbs.mutation import answer_repeated_call
+from ctxgc.daemon.verbs.mutation import await_idempotent_reply
 from ctxgc.daemon.verbs.rehydrate import rehydrate
 from ctxgc.daemon.verbs.tx import first_validation_problem, transact
 from ctxgc.daemon.verbs.why import why
@@ -121,20 +121,20 @@ class Verbs:
             raise Busy("too many mutations are under way in the background", hint='wait, or use "commit"')
         reply = handler(params, context)
         if params.op_id:
-            reply = answer_repeated_call(reply)
+            reply = await_idempotent_reply(reply)
         if is_awaited:
             return reply
         self._background += 1
-        self._spawn(self._finish_in_background(method, reply))
+        self._spawn(self._finish_mutation_in_background(method, reply))
         return BackgroundReply("async", "taken, not durable yet: ask again to see it")
 
-    async def _finish_in_background(self, method: str, result: Any) -> None:
+    async def _finish_mutation_in_background(self, method: str, result: Any) -> None:
         """Finish a mutation whose client did not wait: a refusal reaches no client, and must not end the daemon."""
         try:
             if isinstance(result, Awaitable):
                 await result
         except Exception as error:
-            client_error(method, error)  # The log names a bug, as where a client waits; a refusal is none.
+            report_error(method, error)  # The log names a bug, as where a client waits; a refusal is none.
         finally:
             self._background -= 1
 

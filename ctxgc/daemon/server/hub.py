@@ -77,14 +77,14 @@ class Hub:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def admit_operator(self, connection: HubConnection) -> HubConnection | None:
+    def add_operator(self, connection: HubConnection) -> HubConnection | None:
         """Take in a connection beyond the bound; the idle connection that must go instead."""
         self.operators.append(connection)
         if len(self.operators) <= self.limits.operators_max:
             return None
         return next((other for other in self.operators if other.is_idle), connection)
 
-    async def call_in_turn(self, method: str, answer: Awaitable[T]) -> T:
+    async def await_reply(self, method: str, answer: Awaitable[T]) -> T:
         """The verb's reply. Of long ones a few are made at the same time, and none while all unread answers are too
         much.
         """

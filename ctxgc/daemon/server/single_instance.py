@@ -1,6 +1,6 @@
 """A single daemon per socket: a safe folder, a lock held for life, and a socket that appears ready or not at all.
 
-    create_private_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75); if that listens elsewhere,
+    ensure_private_folder ─▶ lock ─held by another─▶ AlreadyRunning (exit 75); if that listens elsewhere,
                                │                     ServedElsewhere (78)
                                └─▶ bind to a temporary name ─▶ chmod 0600 ─▶ listen ─▶ rename onto the final name
 
@@ -60,7 +60,7 @@ class Instance:
         self._socket_path = ""
         self._socket_identity = (0, 0)
         self._announced = ""
-        create_private_folder(folder)
+        ensure_private_folder(folder)
         self._lock = -1
         self._folder_lock = _lock_folder(folder, socket_path)
         try:
@@ -98,7 +98,7 @@ class Instance:
         # As long as the final name, so that a path within the system's limit stays within it.
         temporary = path[:-1] + ("_" if path.endswith("~") else "~")
         for stale in (path, temporary):
-            _require_socket(stale)
+            _refuse_non_socket(stale)
         _remove_file(temporary)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -172,7 +172,7 @@ def _already_running_error(folder: str, path: str) -> InstanceError:
     )
 
 
-def create_private_folder(folder: str) -> None:
+def ensure_private_folder(folder: str) -> None:
     """Create `folder` as ours alone, or raise UnsafeFolder for an existing folder of other rights."""
     try:
         os.makedirs(os.path.dirname(folder), mode=FOLDER_MODE, exist_ok=True)
@@ -193,7 +193,7 @@ def create_private_folder(folder: str) -> None:
         )
 
 
-def _require_socket(path: str) -> None:
+def _refuse_non_socket(path: str) -> None:
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

@@ -21,7 +21,7 @@ NOTIFY_WAIT_S = 1.0
 """Sent from the event loop: a manager that does not read may cost one message, not the daemon."""
 
 
-def listen_fds(env: Mapping[str, str]) -> list[socket.socket]:
+def inherited_sockets(env: Mapping[str, str]) -> list[socket.socket]:
     """The sockets that systemd listens on for the daemon, which never binds, renames or unlinks these sockets.
 
     Empty where systemd passes no socket, or passes sockets to another process. A socket that is no listening Unix

@@ -44,14 +44,14 @@ def require_same_content(session: Session, prepared: Sequence[PreparedSegment], 
             status = Status.PENDING if heap.has_flag(slot, PENDING) else Status.OK
             said[segment.id] = replace(segment, kind=heap.kind_of(slot), status=status, skeleton=skeleton, body=body)
         before = said.setdefault(segment.id, segment)
-        if not _is_same_content(before, segment):
+        if not _is_compatible_content(before, segment):
             hint = f"add the content under another id; `ctxgc show {segment.id}` shows what is stored"
             raise Conflict(f"segment {segment.id!r} is known with other content", hint=hint, field="id")
         if before.status is Status.PENDING:
             said[segment.id] = segment
 
 
-def _is_same_content(before: Segment, after: Segment) -> bool:
+def _is_compatible_content(before: Segment, after: Segment) -> bool:
     """Whether a client's content repeats the stored segment, completes a pending call, or is the call before its
     result."""
     if before.kind is not after.kind:

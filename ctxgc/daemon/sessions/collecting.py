@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ctxgc.core.collector import Plan, plan, plan_by_hand, refusal_reason, restore, sweep
+from ctxgc.core.collector import Plan, plan, plan_eviction_by_hand, refusal_reason, restore_bodies, sweep
 from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
@@ -55,10 +55,10 @@ class Conditions(NamedTuple):
 
 def plan_collection(session: Session, target_tokens: int) -> Plan:
     """The plan of a collection to this target, as of now. Only reads."""
-    return plan(session.heap, session.index.paths, target_tokens, session.now(), session.rules)
+    return plan(session.heap, session.reference_index.paths, target_tokens, session.now(), session.rules)
 
 
-def price_plan(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
+def predict_plan_outcome(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
     """A plan with its predicted effect on the bill."""
     return _predict_outcome(session, todo, "asked", 0, Conditions(pacer, 0.0))
 
@@ -73,7 +73,7 @@ def carry_out_plan(session: Session, tx: Transaction, todo: Plan, trigger: str, 
     return outcome
 
 
-def journal_in_shadow(session: Session, tx: Transaction, todo: Plan, conditions: Conditions) -> Outcome:
+def journal_shadow_plan(session: Session, tx: Transaction, todo: Plan, conditions: Conditions) -> Outcome:
     """Put a plan into the journal alone: a session in shadow keeps every body."""
     outcome = _predict_outcome(session, todo, SHADOW, session.last_collection + 1, conditions)
     _write_journal(session, tx, outcome, conditions.wall_s)
@@ -104,7 +104,7 @@ def _write_journal(session: Session, tx: Transaction, outcome: Outcome, wall_s: 
 
 def evict_by_hand(session: Session, tx: Transaction, slots: Sequence[int], conditions: Conditions) -> Outcome:
     """Evict the bodies of these slots. Raises `Conflict` if no body can be evicted, with the reason of the first."""
-    todo = plan_by_hand(session.heap, slots, session.rules)
+    todo = plan_eviction_by_hand(session.heap, slots, session.rules)
     if not todo.victims:
         slot = slots[0]
         why = refusal_reason(session.heap, slot, session.rules)
@@ -177,7 +177,7 @@ def undo_evictions(session: Session, tx: Transaction, taken_back: Collection, co
         for slot in back:
             session.indexes.grant_grace(slot, session.row.turn)
     session.last_collection = number
-    tx.on_commit(lambda: restore(heap, back))
+    tx.on_commit(lambda: restore_bodies(heap, back))
     return outcome
 
 
@@ -210,7 +210,7 @@ def note_recalls(session: Session, tx: Transaction, tokens: Mapping[int, int], p
     for slot in slots:
         heap.touch(slot, turn)
         session.indexes.grant_grace(slot, turn)
-    session.set_row(tx, faults=session.row.faults + len(out))
+    session.set_row_fields(tx, faults=session.row.faults + len(out))
     return len(out)
 
 

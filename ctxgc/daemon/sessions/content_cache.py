@@ -16,7 +16,7 @@ Content = tuple[bytes, tuple[Piece, ...]]
 """Skeleton and body."""
 
 
-def _content_bytes(content: Content) -> int:
+def _content_size_bytes(content: Content) -> int:
     skeleton, body = content
     return 200 + len(skeleton) + sum(len(piece.data) + 100 for piece in body)
 
@@ -26,7 +26,7 @@ class ContentCache:
 
     def __init__(self, stash: Stash, bytes_max: int) -> None:
         self._stash = stash
-        self._cache: LRUCache[tuple[SessionKey, int], Content] = LRUCache(bytes_max, getsizeof=_content_bytes)
+        self._cache: LRUCache[tuple[SessionKey, int], Content] = LRUCache(bytes_max, getsizeof=_content_size_bytes)
 
     @property
     def size_bytes(self) -> int:
@@ -44,9 +44,9 @@ class ContentCache:
         missing = [seq for seq in seqs if seq not in contents]
         # In slices: the loop serves others between them.
         for start in range(0, len(missing), READ_SLICE):
-            for seq, content in (await self._stash.bodies(key, missing[start : start + READ_SLICE])).items():
+            for seq, content in (await self._stash.contents(key, missing[start : start + READ_SLICE])).items():
                 contents[seq] = content
-                if _content_bytes(content) <= self._cache.maxsize:
+                if _content_size_bytes(content) <= self._cache.maxsize:
                     self._cache[key, seq] = content
         return contents
 

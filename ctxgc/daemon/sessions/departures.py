@@ -31,7 +31,7 @@ class DepartedSegments(NamedTuple):
         )
 
 
-def count_departed(heap: Heap, *, with_window: bool = False) -> DepartedSegments:
+def count_departed_segments(heap: Heap, *, with_window: bool = False) -> DepartedSegments:
     """The departed segments of a heap. O(departed); O(slots) at C speed.
 
     `with_window`: the host is dropping the window too, and its log has yet to say so.

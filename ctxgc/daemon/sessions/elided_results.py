@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Any
 
-from ctxgc.core.entry.elisions import Elision, ShownLines, is_form_of, line_tombstone_note, lines_in_force
+from ctxgc.core.entry.elisions import Elision, ShownLines, elisions_in_force, is_elided_form_of, line_tombstone_text
 from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
 from ctxgc.core.segment import Address
 from ctxgc.daemon.sessions.session import Session
@@ -27,12 +27,12 @@ def elided_lines(
             return DEPARTED
         return EVICTED if slot in gone else heap.state[slot]
 
-    return lines_in_force(session.indexes.elisions.get(seq, ()), state_of, line_tombstone)
+    return elisions_in_force(session.indexes.elisions.get(seq, ()), state_of, line_tombstone)
 
 
 def _line_tombstone(session: Session, seq: int, elision: Elision, *, can_recall: bool) -> str:
     address = Address(session.number, seq)
-    return line_tombstone_note(address, elision.first, elision.lines, elision.saved_tokens, can_recall=can_recall)
+    return line_tombstone_text(address, elision.first, elision.lines, elision.saved_tokens, can_recall=can_recall)
 
 
 def is_result_as_shown(session: Session, seq: int, listed: Sequence[str], texts: Sequence[str]) -> bool:
@@ -41,10 +41,10 @@ def is_result_as_shown(session: Session, seq: int, listed: Sequence[str], texts:
     def tombstones(elision: Elision) -> list[str]:
         return [_line_tombstone(session, seq, elision, can_recall=can_recall) for can_recall in (True, False)]
 
-    return is_form_of(listed, texts, session.indexes.elisions.get(seq, ()), tombstones)
+    return is_elided_form_of(listed, texts, session.indexes.elisions.get(seq, ()), tombstones)
 
 
-def pointed_tokens(session: Session) -> int:
+def tokens_saved_by_pointers(session: Session) -> int:
     """Raw tokens that the pointers of resident results save: a window without pointers has so many more."""
     heap = session.heap
     residents = (slot for slot in heap.pointers if heap.state[slot] == RESIDENT)
@@ -81,7 +81,7 @@ def elided_lines_words(session: Session, seq: int) -> str:
     return "; ".join(clauses)
 
 
-def lines_of_elided_results(session: Session, *, can_recall: bool) -> dict[str, list[list[Any]]]:
+def elided_lines_by_id(session: Session, *, can_recall: bool) -> dict[str, list[list[Any]]]:
     """`elided_lines` of every resident result that does not show all of its lines, by id, as the wire has them."""
     heap = session.heap
     # Of a changed result the host's list has another content, which the elisions are not of.

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from ctxgc.adapters.contract import RESULT_PIECE
-from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.entry import line_index
-from ctxgc.core.entry.elisions import Elision, pointer_note, run_places, run_text
+from ctxgc.core.entry.elisions import Elision, pointer_text, run_line_numbers, run_places
 from ctxgc.core.entry.line_index import LineIndex, Run
 from ctxgc.core.entry.shortening import subject_of
 from ctxgc.core.heap import KINDS, OPAQUE, PENDING, RESIDENT
@@ -144,7 +144,7 @@ def add_result(lines: SessionLines, segment: Segment, text: str, elisions: Seque
     lines.labels.pop(segment.id, None)
     if segment.id in lines.index:
         lines.labels[segment.id] = segment_label(segment, LABEL_BYTES_MAX)
-        drop_oldest(lines.labels, LABELS_MAX)
+        drop_oldest_entries(lines.labels, LABELS_MAX)
     if any(not elision.target for elision in elisions):
         lines.shortened.add(subject_of(segment))
 
@@ -163,7 +163,7 @@ def find_elisions(
     for run, place in zip(runs, run_places(result.texts, [(one.first, one.lines) for one in runs]), strict=True):
         if place is None:
             continue
-        note = _note_of_run(lines, run, own, calls_above(run.target))
+        note = _pointer_of_run(lines, run, own, calls_above(run.target))
         run_tokens = count("\n".join(own[run.first : run.first + run.lines]))
         note_tokens = count(note)
         if WORTH_DENOMINATOR * run_tokens >= WORTH_NUMERATOR * note_tokens:
@@ -171,7 +171,7 @@ def find_elisions(
     return tuple(found)
 
 
-def _note_of_run(lines: SessionLines, run: Run, own: Sequence[str], calls_above: int) -> str:
+def _pointer_of_run(lines: SessionLines, run: Run, own: Sequence[str], calls_above: int) -> str:
     shown = lines.index.lines_of(run.target)
-    there = run_text(shown, run.target_first, run.lines)
-    return pointer_note(run_text(own, run.first, run.lines), there, lines.labels[run.target], calls_above)
+    there = run_line_numbers(shown, run.target_first, run.lines)
+    return pointer_text(run_line_numbers(own, run.first, run.lines), there, lines.labels[run.target], calls_above)

@@ -20,7 +20,7 @@ from ctxgc.core.entry.shortening import (
     BirthPrice,
     HiddenRun,
     SaidWords,
-    birth_facts,
+    birth_features,
     hidden_elision,
     hidden_runs,
     is_shortenable,
@@ -37,7 +37,7 @@ SAID_SLOTS_MAX = 64
 """The newest segments whose words are looked at."""
 
 
-async def words_said_lately(session: Session, contents: ContentCache, calls: Iterable[Segment]) -> frozenset[str]:
+async def read_recent_code_words(session: Session, contents: ContentCache, calls: Iterable[Segment]) -> frozenset[str]:
     """The code words of the session's last turns and of the calls whose results are new."""
     heap = session.heap
     slots = range(max(len(heap) - SAID_SLOTS_MAX, 0), len(heap))
@@ -45,13 +45,13 @@ async def words_said_lately(session: Session, contents: ContentCache, calls: Ite
     late = [slot for slot in slots if heap.born[slot] >= newest - SAID_TURNS]
     said = SaidWords()
     for slot, (skeleton, body) in (await contents.get(session.key, late)).items() if late else ():
-        said.add(_speaker(heap.kind_of(slot), skeleton, body, newest))
+        said.add(_bare_segment(heap.kind_of(slot), skeleton, body, newest))
     for call in calls:
         said.add(replace(call, born_turn=newest))
-    return said.at_turn(newest)
+    return said.take_recent_words(newest)
 
 
-def _speaker(kind: Kind, skeleton: bytes, body: Sequence, turn: int) -> Segment:  # type: ignore[type-arg]
+def _bare_segment(kind: Kind, skeleton: bytes, body: Sequence, turn: int) -> Segment:  # type: ignore[type-arg]
     return Segment(id="", kind=kind, role=Role.ASSISTANT, place=0, born_turn=turn, skeleton=skeleton, body=tuple(body))
 
 
@@ -64,9 +64,9 @@ def birth_of_result(session: Session, segment: Segment, said: frozenset[str]) ->
     """The facts of a new result; None for a result that stays whole."""
     if not is_shortenable(segment):
         return None
-    histories = session.index.paths.histories
+    histories = session.reference_index.paths.histories
     namings = max((len(histories[use.path].namers) for use in segment.paths if use.path in histories), default=0)
-    return birth_facts(segment, namings, said)
+    return birth_features(segment, namings, said)
 
 
 def find_hidden_runs(

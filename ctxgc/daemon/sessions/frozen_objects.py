@@ -27,7 +27,7 @@ _pauses = 0
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def pause_python_gc() -> Iterator[None]:
     """Keep Python's collector from walking over the rows of a waking session, again and again as they come in.
 
     For seconds: cycles that others leave meanwhile wait. Nested and side by side; enter and leave on the loop's thread.
@@ -52,14 +52,14 @@ class FrozenObjects:
         self._made = 0
         self._has_dropped = asyncio.Event()
 
-    def note_made(self, segments: int) -> None:
+    def note_new_segments(self, segments: int) -> None:
         """So many segments came to memory. O(1), a freeze included."""
         self._made += segments
         if self._made >= FREEZE_SEGMENTS:
             self._made = 0
             gc.freeze()
 
-    def note_dropped(self) -> None:
+    def note_session_asleep(self) -> None:
         """A session fell asleep: a cycle around the session may be left."""
         self._has_dropped.set()
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ctxgc.config_sections import PacerConfig
 from ctxgc.core.pacing.pacer import Decision, PacerRules
 from ctxgc.core.pacing.prompt_cache import COLD, CacheState
-from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_budget
+from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount, decide_within_allowance
 from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan
 from ctxgc.daemon.sessions.session import Session
@@ -49,8 +49,8 @@ def ask_pacer(
         hidden_tokens=int(session.row.hidden_tokens / session.calibration.ratio),
         rules=session.rules,
     )
-    heap, paths, now = session.heap, session.index.paths, session.now(wall_s)
-    return decide_within_budget(heap, paths, now, pacer, session.account, request)
+    heap, paths, now = session.heap, session.reference_index.paths, session.now(wall_s)
+    return decide_within_allowance(heap, paths, now, pacer, session.account, request)
 
 
 def hard_limit_tokens(session: Session, config: PacerConfig) -> int:

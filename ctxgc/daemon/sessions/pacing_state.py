@@ -118,7 +118,7 @@ def _decode_state(pacing: str) -> _PacingState | None:
             or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state.numbers())
         ):
             return None
-        OverheadCalibration(*state.frames).to_billed(1, 1)  # Sums of no observations may have no coefficients.
+        OverheadCalibration(*state.frames).to_billed_tokens(1, 1)  # Sums of no observations may have no coefficients.
     except (ValueError, RecursionError, ArithmeticError):
         return None
     return state

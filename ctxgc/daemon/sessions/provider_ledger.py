@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
-from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.pacing.provider_cache import (
@@ -32,10 +32,10 @@ from ctxgc.core.pacing.provider_cache import (
     Provider,
     ReadablePrefixes,
     Unit,
-    agrees_with_bill,
     anthropic_provider,
     entries_after_request,
     findable_prefixes,
+    is_billed_as_expected,
     learn_from_bill,
     predict_breakpoints,
     units_of,
@@ -75,7 +75,7 @@ class CacheForecast(NamedTuple):
     @property
     def cache_state(self) -> CacheState:
         """The cache in the pacer's form."""
-        return CacheState.from_readable(self.readable, self.hidden.tokens)
+        return CacheState.from_readable_prefixes(self.readable, self.hidden.tokens)
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class ProviderLedger:
     def _raw_read_tokens(self, found: ReadablePrefixes, read_tokens: int) -> int:
         """Billed read tokens in the model's own: the found place where they agree with its known bill."""
         known = self.anchors.get(found.prefix) if found.prefix is not None else None
-        if known is not None and agrees_with_bill(known, read_tokens):
+        if known is not None and is_billed_as_expected(known, read_tokens):
             return found.predict_bill().read
         per_raw, _ = self.overhead.coefficients
         return int(read_tokens / per_raw)
@@ -150,7 +150,7 @@ class ProviderLedger:
     def _add_anchor(self, prefix: Hashable, tokens: int) -> None:
         self.anchors.pop(prefix, None)
         self.anchors[prefix] = tokens
-        drop_oldest(self.anchors, ANCHORS_MAX)
+        drop_oldest_entries(self.anchors, ANCHORS_MAX)
 
     def _nearest_anchor(self, units: Sequence[Unit], place: PromptPlace) -> Unit | None:
         known = [unit for unit in units if unit.prefix in self.anchors]

@@ -113,7 +113,7 @@ class Registry:
             raise NotFound(f"no session {str(key)!r}", hint="`ctxgc sessions` lists them", field="session")
         return session
 
-    async def get_named(self, name: str, cwd: str = "") -> Session:
+    async def get_by_name(self, name: str, cwd: str = "") -> Session:
         """`resolve` and `get`."""
         return await self.get(await self.resolve(name, cwd))
 
@@ -148,7 +148,7 @@ class Registry:
         known = row or replace(new or SessionRow(key=key), number=draw_session_number())
         session = await Session.wake(known, self._stash, self.settings, self._clock, is_new=row is None)
         self._living[key] = session
-        self.frozen_objects.note_made(len(session.heap))
+        self.frozen_objects.note_new_segments(len(session.heap))
         return session
 
     def _put_excess_to_sleep(self) -> None:
@@ -159,11 +159,11 @@ class Registry:
         """
         others = list(self._awake.items())[:-1]
         segments = sum(len(session.heap) for _, session in others)
-        entries = sum(session.index.entry_count for _, session in others)
+        entries = sum(session.reference_index.entry_count for _, session in others)
         for key, session in others:
             if segments <= self._segments_max and entries <= INDEX_ENTRIES_MAX:
                 return
             segments -= len(session.heap)
-            entries -= session.index.entry_count
+            entries -= session.reference_index.entry_count
             del self._awake[key]
-            self.frozen_objects.note_dropped()
+            self.frozen_objects.note_session_asleep()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ctxgc.core.entry.shortening_shadow import ShadowedResults
 from ctxgc.core.heap import RESIDENT, Heap
 from ctxgc.core.pacing.pacer import PacerRules
-from ctxgc.core.trust import Trust, is_contradicted
+from ctxgc.core.trust import Trust, is_model_contradicted
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 
 UNPRICED_MAX = 8
@@ -124,7 +124,7 @@ class RequestLedger:
             return 0
         was_paused = bool(self.trust.pause_turns)
         self.trust = self.trust.after_edit(turn, cut.predicted_read, read_tokens, cut.rewritten)
-        is_lost = was_paused and is_contradicted(cut.predicted_read, read_tokens, cut.rewritten)
+        is_lost = was_paused and is_model_contradicted(cut.predicted_read, read_tokens, cut.rewritten)
         return cut.predicted_read - read_tokens if is_lost else 0
 
     def shadow_slots(self, heap: Heap) -> set[int]:

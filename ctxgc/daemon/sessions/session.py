@@ -26,7 +26,7 @@ from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Renderer, Segment, SessionKey, legacy_session_number, parse_address
 from ctxgc.core.trust import Trust
-from ctxgc.daemon.sessions.frozen_objects import collector_paused
+from ctxgc.daemon.sessions.frozen_objects import pause_python_gc
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacing_state import stored_trust
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
@@ -96,7 +96,7 @@ class Session:
         return self.indexes.heap
 
     @property
-    def index(self) -> ReferenceIndex:
+    def reference_index(self) -> ReferenceIndex:
         """The holders of each word, line and path."""
         return self.indexes.index
 
@@ -128,7 +128,7 @@ class Session:
 
     def billed_window_tokens(self, raw_tokens: int) -> int:
         """Raw window tokens as the model bills them, the hidden prefix included."""
-        return self.calibration.to_billed(raw_tokens) + self.row.hidden_tokens
+        return self.calibration.to_billed_tokens(raw_tokens) + self.row.hidden_tokens
 
     def raw_budget(self, tokens: int, unit: str) -> int:
         """A budget over the whole window, in raw tokens."""
@@ -184,7 +184,7 @@ class Session:
             try:
                 yield tx
                 # Not before: until here the pacer asks how long the session was silent.
-                self.set_row(tx, updated_s=max(self.row.updated_s, min(tx.latest_s, self._clock())))
+                self.set_row_fields(tx, updated_s=max(self.row.updated_s, min(tx.latest_s, self._clock())))
                 if tx.mutations or tx.is_row_changed or self.is_new:
                     await self._stash.apply([PutSession(self.row), *tx.mutations])
                     self.is_new = False
@@ -229,7 +229,7 @@ class Session:
     async def _load_indexes(self) -> None:
         newest = await self._stash.collections(self.key, limit=1)
         settings = indexes = None
-        with collector_paused():
+        with pause_python_gc():
             rows = await self._stash.rows(self.key)
             while settings is not self.settings:  # A reload meanwhile changes what is built from them.
                 settings = self.settings
@@ -245,11 +245,11 @@ class Session:
     async def ensure_text_index(self) -> None:
         """Rebuild the index of words of a session that was asleep; call before an admission."""
         indexes = self.indexes
-        with collector_paused():
+        with pause_python_gc():
             for start in range(0, 0 if indexes.has_text else len(indexes.heap), TEXTS_PER_SLICE):
                 seqs = range(start, min(start + TEXTS_PER_SLICE, len(indexes.heap)))
                 headers = {row.seq: row.segment for row in await self._stash.rows(self.key, seqs)}
-                bodies = await self._stash.bodies(self.key, seqs)
+                bodies = await self._stash.contents(self.key, seqs)
                 await asyncio.to_thread(indexes.add_texts, headers, bodies)
         indexes.has_text = True
 
@@ -274,7 +274,7 @@ class Session:
         # An observed session is told after the fact, by records with times; any other as it happens.
         tx.note_time(segment.wall_s if self.row.rendered_by is Renderer.AGENT else self._clock())
         spoken = segment.kind in REPLY_KINDS
-        self.set_row(tx, turn=max(self.row.turn, segment.born_turn + spoken))
+        self.set_row_fields(tx, turn=max(self.row.turn, segment.born_turn + spoken))
         return True
 
     def _recalled_slot(self, segment: Segment) -> int:
@@ -291,7 +291,7 @@ class Session:
         for target in recalled:
             is_noted = heap.grace_until.get(target, -1) >= turn
             if heap.state[target] == EVICTED and not is_noted:
-                self.set_row(tx, faults=self.row.faults + 1)
+                self.set_row_fields(tx, faults=self.row.faults + 1)
                 # The agent's own command has paid the round trip.
                 self.account = self.account.after_reread(heap.tool_name(target))
             heap.touch(target, turn)
@@ -299,7 +299,7 @@ class Session:
             self.indexes.grant_grace(target, turn + 1)
             self.indexes.grant_grace(slot, turn + 1)
 
-    def set_row(self, tx: Transaction, **fields: Any) -> None:
+    def set_row_fields(self, tx: Transaction, **fields: Any) -> None:
         """Change fields of the session's row."""
         if any(getattr(self.row, name) != value for name, value in fields.items()):
             self.row = replace(self.row, **fields)

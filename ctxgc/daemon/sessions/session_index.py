@@ -112,8 +112,8 @@ class SessionIndex:
         if row.garbage:
             self.heap.record_proof(row.seq, Proof(row.garbage, row.garbage_by))
         if is_said:
-            self._garbage.find_proofs(row.seq, segment)
-            self.index.add_facts(row.seq, segment, is_outside=row.state is State.DEPARTED)
+            self._garbage.prove_garbage(row.seq, segment)
+            self.index.add_paths(row.seq, segment, is_outside=row.state is State.DEPARTED)
         self.place_max = max(self.place_max, segment.place)
 
     def _heap_entry(self, row: SegmentRow, segment: Segment, namings: int = 0) -> HeapEntry:
@@ -140,8 +140,8 @@ class SessionIndex:
         for seq in sorted(bodies):
             skeleton, body = bodies[seq]
             segment = replace(headers[seq], skeleton=skeleton, body=body)
-            self._garbage.find_duplicate(seq, segment)
-            self.index.add_text(seq, segment)
+            self._garbage.prove_duplicate(seq, segment)
+            self.index.add_words(seq, segment)
 
     def admit(
         self, key: SessionKey, prepared: PreparedSegment, given: Iterable[int], *, recalled: int, is_pinned: bool
@@ -160,7 +160,7 @@ class SessionIndex:
         is_open = segment.status is Status.PENDING
         reread_slot = -1 if is_open else self._evicted_view(slot, segment)
         namings = {} if is_open else self.index.paths.record_naming(slot, segment.paths)
-        proofs = [] if is_open else self._garbage.find_proofs(slot, segment)
+        proofs = [] if is_open else self._garbage.prove_garbage(slot, segment)
         row = SegmentRow(
             key=key,
             seq=slot,
@@ -187,8 +187,8 @@ class SessionIndex:
             heap.raise_namings(later, number)
         self._store_digest(slot, prepared.digest)
         if not is_open:
-            self.index.add_facts(slot, segment, is_outside=heap.state[slot] > EVICTED)
-            self.index.add_text(slot, segment)
+            self.index.add_paths(slot, segment, is_outside=heap.state[slot] > EVICTED)
+            self.index.add_words(slot, segment)
         if prepared.redactions:
             self.redacted.add(slot)
         self.place_max = max(self.place_max, segment.place)
@@ -210,7 +210,7 @@ class SessionIndex:
         for slot in slots:
             heap.set_state(slot, state)
         if moved:
-            self.index.paths.move_slots(moved, is_outside=state > EVICTED)
+            self.index.paths.set_slots_outside(moved, is_outside=state > EVICTED)
 
     def digest_of(self, slot: int) -> bytes:
         """The digest of a segment's content; zeros for a forgotten or lost content."""

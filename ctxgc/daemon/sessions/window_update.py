@@ -65,7 +65,7 @@ def depart_segments(
     session.indexes.set_states(slots, DEPARTED)
 
 
-def protect_uneditable(session: Session, slots: Set[int]) -> None:
+def set_uneditable_slots(session: Session, slots: Set[int]) -> None:
     """Make slots opaque to the collector while their bodies cannot leave the host's list; release all other slots."""
     heap, indexes = session.heap, session.indexes
     for slot in indexes.uneditable - slots:

@@ -220,7 +220,7 @@ async def doctor(services: Services, control: Control, params: Doctor) -> Doctor
     counter = services.intake.counter
     skew_s = time.time() - services.clock()
     checks = [
-        _folder_check(str(services.config.daemon.lock_dir)),
+        _check_state_folder(str(services.config.daemon.lock_dir)),
         _check_reply(
             "socket", _is_private_path(control.socket_path), control.socket_path or "inherited", "restart the daemon"
         ),
@@ -240,7 +240,7 @@ async def doctor(services: Services, control: Control, params: Doctor) -> Doctor
     return DoctorReply(all(check.ok for check in checks), checks)
 
 
-def _folder_check(path: str) -> CheckReply:
+def _check_state_folder(path: str) -> CheckReply:
     try:
         mode = f"mode {stat.S_IMODE(os.stat(path).st_mode):04o}"
     except OSError as error:

@@ -72,7 +72,7 @@ def excerpt_source(
     return ExcerptSource(
         key=key,
         title=title,
-        facts=origin_facts(stored) if facts is None else facts,
+        facts=excerpt_origin(stored) if facts is None else facts,
         lines=segment_lines(stored),
         tokens=sum(tokens for _, _, tokens in row.pieces),
         order=order,
@@ -91,16 +91,16 @@ def segment_lines(stored: StoredSegment) -> list[str]:
     return lines
 
 
-def origin_facts(stored: StoredSegment) -> tuple[str, ...]:
+def excerpt_origin(stored: StoredSegment) -> tuple[str, ...]:
     """The facts of a header. The address names session and segment; the label is last, for it may hold any text."""
     row = stored.row
     day = time.strftime("%Y-%m-%d", time.gmtime(row.segment.wall_s)) if row.segment.wall_s > 0 else ""
     project = stored.project.rstrip("/").rpartition("/")[2]
-    address, turn, what = origin_facts_in_session(stored)
+    address, turn, what = excerpt_origin_in_session(stored)
     return (address, row.key.source, project, day, turn, row.state.value, what)
 
 
-def origin_facts_in_session(stored: StoredSegment) -> tuple[str, str, str]:
+def excerpt_origin_in_session(stored: StoredSegment) -> tuple[str, str, str]:
     """The facts of a header where every block is of one session: address, turn, label."""
     segment = stored.row.segment
     return str(Address(stored.number, stored.row.seq)), f"turn {segment.born_turn}", segment_label(segment)

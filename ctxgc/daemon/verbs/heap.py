@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctxgc.core.collector import Plan
 from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.errors import NotFound, OverBudget
-from ctxgc.core.liveness import namer_of
+from ctxgc.core.liveness import newest_naming_root
 from ctxgc.core.mark import path_from_root
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.roots import find_roots
@@ -18,7 +18,7 @@ from ctxgc.daemon.sessions.collecting import (
     choose_undo_target,
     collection_target,
     plan_collection,
-    price_plan,
+    predict_plan_outcome,
     undo_evictions,
 )
 from ctxgc.daemon.sessions.session import Session
@@ -51,7 +51,7 @@ async def plan(services: Services, params: HeapPlan) -> PlanReply:
     session = await requested_session(services, params)
     target = collection_target(session, params.budget_tokens, params.unit)
     todo = await look_at_heap(services, session, plan_collection, session, target)
-    outcome = price_plan(session, todo, services.pacer)
+    outcome = predict_plan_outcome(session, todo, services.pacer)
     labels = await _read_victim_labels(services, session, todo, params.limit)
     return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
 
@@ -86,7 +86,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
     async with mutate(services, "heap.undo", params) as (session, tx):
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
-        newest = await services.stash.standing_collection(session.key)
+        newest = await services.stash.newest_collection_in_force(session.key)
         taken_back = choose_undo_target(session, number, named, newest, force=params.force)
         outcome = undo_evictions(session, tx, taken_back, Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
@@ -117,12 +117,12 @@ async def refs(services: Services, params: OneSegment) -> RefsReply:
     """`heap.refs`."""
     session = await requested_session(services, params)
     heap, slot = session.heap, session.slot(params.id)
-    outgoing = list(heap.edges_of(slot))
+    outgoing = list(heap.refs_with_kinds(slot))
     incoming = [
         (other, kind)
         for other in range(slot + 1, len(heap))
         if slot in heap.refs[other]
-        for target, kind in heap.edges_of(other)
+        for target, kind in heap.refs_with_kinds(other)
         if target == slot
     ]
     labels = await read_labels(services, session, [t for t, _ in outgoing + incoming])
@@ -142,9 +142,9 @@ async def path(services: Services, params: HeapPath) -> PathReply:
         roots[session.slot(params.start)] = 1
         trail = path_from_root(heap.refs.__getitem__, roots, goal)
     else:
-        roots = find_roots(heap, session.index.paths, session.now(), session.rules)
+        roots = find_roots(heap, session.reference_index.paths, session.now(), session.rules)
         trail = path_from_root(lambda slot: heap.given.get(slot, ()), roots, goal)
-        if not trail and (namer := namer_of(heap, roots, goal)) >= 0:
+        if not trail and (namer := newest_naming_root(heap, roots, goal)) >= 0:
             trail = [namer, goal]  # Of a root's derived references one hop counts.
     labels = await read_labels(services, session, trail)
     return PathReply(str(session.key), path_steps(session, trail, labels))

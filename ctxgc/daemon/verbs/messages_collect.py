@@ -1,6 +1,6 @@
 """`messages.collect`: make a list of a model API fit a budget, for callers who render their own requests.
 
-    list ──parse──▶ contents ──ids_by_content──▶ ──reconcile──▶ session ──collect──▶ tombstones ──splice──▶ the bytes
+    list ──parse──▶ contents ──session_ids_of_contents, reconcile──▶ session ──collect──▶ tombstones ──splice──▶ bytes
 
 The session's window becomes exactly the list. A body that an earlier call evicted stays evicted (I14); a segment
 missing from the list departs, and search and recall still find the segment. A content is recognised by its digest and
@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from ctxgc.adapters.builder import without_result
+from ctxgc.adapters.builder import as_pending_call
 from ctxgc.adapters.contract import MARKER, ElidedResult, StandIn, WireWindow
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.skeletons import result_texts
@@ -24,7 +24,7 @@ from ctxgc.core.collector import Plan, plan
 from ctxgc.core.entry.elisions import elided_texts
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, FORGOTTEN, PENDING, REPLY_KINDS
-from ctxgc.core.reconcile import Content, HostList, Stamp, ids_by_content, reconcile
+from ctxgc.core.reconcile import Content, HostList, Stamp, reconcile, session_ids_of_contents
 from ctxgc.core.segment import Kind, Piece, Renderer, Segment, SessionKey, Status, base_id, content_digest, text_bytes
 from ctxgc.core.tombstone import address_in_tombstone
 from ctxgc.daemon.serialize import plan_reply
@@ -34,10 +34,10 @@ from ctxgc.daemon.sessions.elided_results import elided_lines, is_result_as_show
 from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
-from ctxgc.daemon.sessions.window_update import known_session, protect_uneditable, update_window, window_places
-from ctxgc.daemon.verbs.mutation import mutate, refuse_mirror, run_on_worker
+from ctxgc.daemon.sessions.window_update import known_session, set_uneditable_slots, update_window, window_places
+from ctxgc.daemon.verbs.mutation import mutate, refuse_observed_session, run_on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_enter import find_entry_pointers
+from ctxgc.daemon.verbs.window_enter import elide_new_results
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     clock_new_segments,
@@ -84,7 +84,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         raise BadParams(f"no list format {params.format!r}", hint=f"one of: {known}", field="format")
     window = await run_on_worker(services, wire.parse, params.messages)
     session = await services.registry.open(_session_row(services, params))
-    refuse_mirror(session)
+    refuse_observed_session(session)
     async with mutate(services, "messages.collect", params, session) as (session, tx):
         given_window, window = window, await _with_whole_results(services, session, window)
         pairs = zip(window.segments, given_window.segments, strict=True)
@@ -93,7 +93,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         slots = _update_session(session, tx, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
-        todo = plan(session.heap, session.index.paths, ours, session.now(), session.rules)
+        todo = plan(session.heap, session.reference_index.paths, ours, session.now(), session.rules)
         outcome = carry_out_plan(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         whole = listed.plan_with_forgotten(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
@@ -138,7 +138,7 @@ async def _with_whole_results(services: Services, session: Session, window: Wire
         for segment in window.segments
         if (slot := slot_of.get(segment.id)) in indexes.elisions and segment.kind is Kind.TOOL_CALL
     }
-    bodies = await services.stash.bodies(session.key, list(shown)) if shown else {}
+    bodies = await services.stash.contents(session.key, list(shown)) if shown else {}
     whole: dict[str, Segment] = {}
     for slot, (skeleton, body) in bodies.items():
         sent = replace(shown[slot], body=body, skeleton=skeleton)
@@ -157,13 +157,15 @@ async def _identify_segments(
     tombstones = await _find_tombstones(services, session, window)
     bodies = [segment for segment in window.segments if segment.id not in tombstones]
     contents = await run_on_worker(services, _stamp_contents, services.intake, bodies, _pending_base_ids(session))
-    own = ids_by_content(contents, session.heap, lambda slot: _stored_stamp(session, slot), tombstones.values())
+    own = session_ids_of_contents(
+        contents, session.heap, lambda slot: _stored_stamp(session, slot), tombstones.values()
+    )
     ids = tombstones | {segment.id: id_ for segment, id_ in zip(bodies, own, strict=True)}
     listed = [replace(segment, id=ids[segment.id]) for segment in window.segments]
     fresh = {segment.id for segment in listed if not has_complete_segment(session, segment.id)}
     listed = await run_on_worker(services, add_facts, listed, params.cwd, fresh)
     told = [
-        RequestSegment(one, window.uneditable_pieces(segment))
+        RequestSegment(one, window.uneditable_piece_names(segment))
         for one, segment in zip(listed, window.segments, strict=True)
     ]
     clocked = clock_new_segments(session, [one.segment.id for one in told], told)
@@ -192,7 +194,7 @@ async def _with_pointers(
     new = {one.segment.id for one in clocked}
     entering = [one for one in calls if one.id in new & can_elide and one.born_turn == max(replies)]
     others = [one.id for one in calls if one not in entering]
-    found = await find_entry_pointers(services, session, entering, after=others[-1] if others else None)
+    found = await elide_new_results(services, session, entering, after=others[-1] if others else None)
     return [one._replace(elisions=found.get(one.segment.id, ())) for one in clocked]
 
 
@@ -207,7 +209,7 @@ def _stamp_contents(intake: Intake, segments: Sequence[Segment], pending: Set[st
         is_answered = segment.kind is Kind.TOOL_CALL and segment.status is not Status.PENDING
         return is_answered and base_id(segment.id) in pending
 
-    return [Content(one.id, stamp(one), stamp(without_result(one)) if may_complete(one) else None) for one in segments]
+    return [Content(one.id, stamp(one), stamp(as_pending_call(one)) if may_complete(one) else None) for one in segments]
 
 
 def _stored_stamp(session: Session, slot: int) -> Stamp:
@@ -268,6 +270,6 @@ def _update_session(session: Session, tx: Transaction, listed: _IncomingList) ->
     todo = reconcile(host, known_session(session, {slot_of[id_] for id_ in fixed if id_ in slot_of}))
     for ready in listed.news:
         session.admit(tx, ready)
-    protect_uneditable(session, {slot_of[id_] for id_ in fixed} | session.indexes.redacted)
+    set_uneditable_slots(session, {slot_of[id_] for id_ in fixed} | session.indexes.redacted)
     update_window(session, tx, todo)
     return [slot_of[one.segment.id] for one in listed.told]

@@ -35,7 +35,7 @@ NOT_OF_THE_CALL = {"op_id", "durability", "session", "cwd"}
 
 async def requested_session(services: Services, params: OfSession) -> Session:
     """The session that the params mean, awake and current."""
-    session = await services.registry.get_named(params.session, params.cwd)
+    session = await services.registry.get_by_name(params.session, params.cwd)
     await session.ensure_current()
     return session
 
@@ -47,12 +47,12 @@ async def writable_session(services: Services, params: OfSession) -> Session:
     """
     key = await services.registry.resolve(params.session, params.cwd, source="" if params.session else CLIENT)
     session = await services.registry.get(key)
-    refuse_mirror(session)
+    refuse_observed_session(session)
     await session.ensure_current()
     return session
 
 
-def refuse_mirror(session: Session) -> None:
+def refuse_observed_session(session: Session) -> None:
     """Raise `Conflict` for a session that another program renders: a client's text has no place there."""
     if session.key.source != CLIENT and session.row.rendered_by is not Renderer.CLIENT:
         raise Conflict(
@@ -97,7 +97,7 @@ async def session_with_segment(
             raise NotFound(f"no segment {name!r} in any session; {unknown}", hint=hint) from None
         if not keys:
             raise
-        if len(keys) > 1 and not (is_read and await _hold_the_same(services, keys, name)):
+        if len(keys) > 1 and not (is_read and await _is_same_content_in_all(services, keys, name)):
             some = ", ".join(map(str, keys[:4]))
             raise NotFound(str(unknown), hint=f"`--session S` says which is meant: {some}") from None
     session = await services.registry.get(keys[0])
@@ -105,7 +105,7 @@ async def session_with_segment(
     return session
 
 
-async def _hold_the_same(services: Services, keys: Sequence[SessionKey], name: str) -> bool:
+async def _is_same_content_in_all(services: Services, keys: Sequence[SessionKey], name: str) -> bool:
     """Whether the same content stands under a name in all of these sessions: a fork has the calls of its origin.
 
     Any of them can then give what the name means.
@@ -166,7 +166,7 @@ async def mutate(
             tx.add(PutOp(session.key, params.op_id, Op(msgspec.json.encode(tx.reply), call)))
 
 
-async def answer_repeated_call(reply: Awaitable[Any]) -> Any:
+async def await_idempotent_reply(reply: Awaitable[Any]) -> Any:
     """The reply of a mutation with an `op_id`: a repeated mutation answers as the first time."""
     try:
         return await reply

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ctxgc.core.excerpts import Packer, pack_sections
 from ctxgc.core.heap import Heap
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.departures import count_departed
+from ctxgc.daemon.sessions.departures import count_departed_segments
 from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, StoredSegment, excerpt_reply, pack_frame, readable_contents
 from ctxgc.daemon.verbs.mutation import requested_session
 from ctxgc.daemon.verbs.working_set import SectionMaker, choose_working_set
@@ -39,7 +39,7 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
     }
     moments = {slot: rows[after].segment.wall_s if after in rows else updated_s for slot, after in later.items()}
     maker = SectionMaker(project, stored, moments, redacts=services.config.redact.enabled)
-    departed = count_departed(session.heap, with_window=params.is_compacting)
+    departed = count_departed_segments(session.heap, with_window=params.is_compacting)
 
     def fill(packer: Packer) -> int:
         return pack_sections(packer, maker.make_sections(chosen))

@@ -125,7 +125,7 @@ async def prepare_segments(services: Services, session: Session, given: list[Seg
         prepared = await run_on_worker(services, intake.prepare_segments, given)
     slot_of = session.heap.slot_of
     known = sorted({slot_of[segment.id] for segment in given if segment.id in slot_of})
-    require_same_content(session, prepared, await services.stash.bodies(session.key, known) if known else {})
+    require_same_content(session, prepared, await services.stash.contents(session.key, known) if known else {})
     return prepared
 
 
@@ -164,7 +164,7 @@ def apply_add(
         _refuse_unknown_refs(session, ready)
         added += session.admit(tx, ready, is_pinned=item.is_pinned)
     if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
-        session.set_row(tx, turn=turn + 1)
+        session.set_row_fields(tx, turn=turn + 1)
     cost = window_cost(session)
     return AddReply(
         session=str(session.key),
@@ -280,7 +280,7 @@ def apply_refs(session: Session, tx: Transaction, params: SegmentRef) -> Segment
         raise BadParams(f"{name!r} is not older than {params.id!r}", hint="references point back", field="refs")
     edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
     tx.add(AddEdges(session.key, slot, edges))
-    session.heap.set_refs(slot, [*session.heap.edges_of(slot), *edges])
+    session.heap.set_refs(slot, [*session.heap.refs_with_kinds(slot), *edges])
     return _segments_changed_reply(session, [slot], f"{len(targets)} references added")
 
 

@@ -13,13 +13,13 @@ from msgspec import Raw
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.heap import EVICTED
-from ctxgc.core.recall_commands import recall_source
+from ctxgc.core.recall_commands import original_slot
 from ctxgc.core.segment import Address, Renderer, SessionKey
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.serialize import session_reply, show_reply
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.content_cache import Content
-from ctxgc.daemon.sessions.elided_results import pointed_tokens
+from ctxgc.daemon.sessions.elided_results import tokens_saved_by_pointers
 from ctxgc.daemon.sessions.pacer_status import Pacing, gateway_mode, pacing_status
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -106,7 +106,7 @@ def apply_settings(session: Session, tx: Transaction, params: SessionSet) -> Ses
     fields = params.model_dump(include={"budget_tokens", "window_max_tokens", "task", "model"}, exclude_none=True)
     if (renderer := _requested_renderer(params)) is not None:
         fields["rendered_by"] = renderer
-    session.set_row(tx, **fields)
+    session.set_row_fields(tx, **fields)
     if "model" in fields:
         session.calibration = Calibration.from_prior(fields["model"])
     if params.open_paths is not None:
@@ -125,7 +125,7 @@ async def set_session(services: Services, params: SessionSet) -> SessionReply:
 async def close_session(services: Services, params: MutatingSession) -> SessionReply:
     """`session.close`."""
     async with mutate(services, "session.close", params) as (session, tx):
-        session.set_row(tx, closed=True)
+        session.set_row_fields(tx, closed=True)
         sentence = f"session {session.key} closed; everything in it stays"
         return tx.answer(session_reply(session.row, changed=sentence))
 
@@ -135,16 +135,16 @@ async def read_window_slots(services: Services, session: Session) -> list[Slot]:
     heap, window = session.heap, list(session.heap.window())
     # As it is now: what the thread sees must not move under it.
     out = {
-        seq: (Address(session.number, recall_source(heap, seq)), heap.whole_body_tokens(seq))
+        seq: (Address(session.number, original_slot(heap, seq)), heap.whole_body_tokens(seq))
         for seq in window
         if heap.state[seq] == EVICTED
     }
     rows = await services.stash.rows(session.key, window)
     contents = await services.contents.get(session.key, window)
-    return await run_on_worker(services, _render_slots, window, out, rows, contents)
+    return await run_on_worker(services, _build_window_slots, window, out, rows, contents)
 
 
-def _render_slots(
+def _build_window_slots(
     window: Sequence[int],
     out: Mapping[int, tuple[Address, int]],
     rows: Sequence[SegmentRow],
@@ -163,7 +163,7 @@ def _render_slots(
 
 def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool = True) -> Tombstone:
     """The tombstone of a segment, the same at every rendering (I14). A recalled copy's tombstone names the original."""
-    address = Address(session.number, recall_source(session.heap, seq))
+    address = Address(session.number, original_slot(session.heap, seq))
     size = session.heap.whole_body_tokens(seq)
     return Tombstone(tombstone_text(segment, address, size, can_recall=can_recall))
 
@@ -171,7 +171,7 @@ def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool =
 async def render_session(services: Services, params: SessionRender) -> RenderReply:
     """`session.render`."""
     session = await requested_session(services, params)
-    raw = session.heap.resident_tokens + pointed_tokens(session)  # A body is rendered whole.
+    raw = session.heap.resident_tokens + tokens_saved_by_pointers(session)  # A body is rendered whole.
     slots = await read_window_slots(services, session)
     rendered = await run_on_worker(services, _render_list, params.format, slots)
     return RenderReply(

@@ -82,10 +82,10 @@ async def recall_content(services: Services, params: StashRecall) -> RecallReply
         return await recall_excerpts(services, params)
     session = await session_with_segment(services, params, params.id, params.scope)
     require_project(session.row, params.project, params.id)
-    return await _recall_ids(services, params, session, [params.id], [])
+    return await _recall_segments(services, params, session, [params.id], [])
 
 
-async def _recall_ids(
+async def _recall_segments(
     services: Services, params: StashRecall, session: Session, ids: list[str], notes: list[str]
 ) -> RecallReply:
     try:
@@ -151,7 +151,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         is_whole = params.whole_session and not (session.row.forgotten and not slots)
         if is_whole:
             tx.add(ForgetSession(session.key))
-            session.set_row(tx, **dict.fromkeys(FORGOTTEN_OF_SESSION, ""), forgotten=True)
+            session.set_row_fields(tx, **dict.fromkeys(FORGOTTEN_OF_SESSION, ""), forgotten=True)
             session.ledger, session.account = None, RegretAccount()  # The next request would write both again.
             session.open_paths = ()
         elif slots:

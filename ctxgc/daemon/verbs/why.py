@@ -47,17 +47,17 @@ async def why(services: Services, params: HeapWhy) -> WhyReply:
     session = await session_with_segment(services, params, params.id)
     heap, slot = session.heap, session.slot(params.id)
     if heap.state[slot] in (EVICTED, DEPARTED, FORGOTTEN):
-        standing, answer = Standing(), await _verdict_outside(services, session, slot)
+        standing, answer = Standing(), await _verdict_outside_window(services, session, slot)
         labels = await read_labels(services, session, [slot])
     else:
         standing = await look_at_heap(
-            services, session, find_standing, heap, session.index.paths, slot, session.now(), session.rules
+            services, session, find_standing, heap, session.reference_index.paths, slot, session.now(), session.rules
         )
-        labels = await read_labels(services, session, [slot, *_slots_named(standing)])
+        labels = await read_labels(services, session, [slot, *_slots_of_standing(standing)])
         answer = _verdict_in_window(session, slot, standing, labels)
         if words := elided_lines_words(session, slot):
             answer = answer._replace(explanation=f"{answer.explanation}; {words}")
-    trail = _trail_of(standing, slot)
+    trail = _reference_path(standing, slot)
     return WhyReply(
         session=str(session.key),
         id=heap.ids[slot],
@@ -99,18 +99,18 @@ def path_steps(session: Session, trail: Sequence[int], labels: dict[int, str]) -
     """A path of references, a step for each of its slots, the root first."""
     steps = []
     for at, slot in enumerate(trail):
-        edge = next((k for t, k in session.heap.edges_of(trail[at - 1]) if t == slot), 0) if at else 0
+        edge = next((k for t, k in session.heap.refs_with_kinds(trail[at - 1]) if t == slot), 0) if at else 0
         name = EdgeKind(edge).name.lower() if edge else ""
         steps.append(StepReply(session.heap.ids[slot], labels.get(slot, ""), name))
     return steps
 
 
-def _slots_named(standing: Standing) -> list[int]:
+def _slots_of_standing(standing: Standing) -> list[int]:
     by = standing.proof.by if standing.proof else -1
     return [slot for slot in (*standing.path, standing.namer, by) if slot >= 0]
 
 
-def _trail_of(standing: Standing, slot: int) -> Sequence[int]:
+def _reference_path(standing: Standing, slot: int) -> Sequence[int]:
     if standing.path or standing.root:
         return standing.path or [slot]
     return [standing.namer, slot] if standing.namer >= 0 else []
@@ -132,22 +132,22 @@ def _verdict_in_window(session: Session, slot: int, standing: Standing, labels: 
         cause = f" because of {labels.get(proof.by, by)} ({by})" if by else ""
         sentence = f"in the window, but garbage: {proof.reason.replace('_', ' ')}{cause}; {turn}"
         return _Verdict("garbage", sentence, proof.reason, by)
-    clauses = _clauses(session, slot, standing, labels)
+    clauses = _standing_clauses(session, slot, standing, labels)
     known = "; ".join(clauses) if clauses else "cold: no root names the body, and no file is as the body shows"
     return _Verdict(standing.reason, f"in the window; {known}; {turn}", standing.reason)
 
 
-def _clauses(session: Session, slot: int, standing: Standing, labels: dict[int, str]) -> list[str]:
+def _standing_clauses(session: Session, slot: int, standing: Standing, labels: dict[int, str]) -> list[str]:
     """What speaks for a body that is no root."""
     clauses = []
     if standing.reason == LIVE_LAST:
         start, *between, _ = standing.path
         steps = f", {len(between)} between" if between else ""
         clauses.append(f"{labels.get(start, '')} refers to the body{steps}, so a collection takes the body last")
-    lines = session.index.paths.lines_of_current(slot)
+    lines = session.reference_index.paths.current_ranges(slot)
     if lines and standing.reason != LIVE_LAST:
-        clauses.append(f"the current view of {_lines_text(lines[:LINES_SHOWN_MAX])}")
-    edited = session.index.paths.unseen_edits_of(slot)
+        clauses.append(f"the current view of {_line_ranges_text(lines[:LINES_SHOWN_MAX])}")
+    edited = session.reference_index.paths.files_with_unseen_edits(slot)
     if edited and standing.reason != LIVE_LAST:
         clauses.append(f"an edit of {', '.join(edited[:LINES_SHOWN_MAX])} that no later view shows")
     if standing.namer >= 0:
@@ -156,7 +156,7 @@ def _clauses(session: Session, slot: int, standing: Standing, labels: dict[int, 
     return clauses
 
 
-def _lines_text(lines: Sequence[tuple[str, int, int]]) -> str:
+def _line_ranges_text(lines: Sequence[tuple[str, int, int]]) -> str:
     """Files with their ranges of lines; a file that is shown whole has none."""
     ranges: dict[str, list[str]] = {}
     for path, first, last in lines:
@@ -170,7 +170,7 @@ def _ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-async def _verdict_outside(services: Services, session: Session, slot: int) -> _Verdict:
+async def _verdict_outside_window(services: Services, session: Session, slot: int) -> _Verdict:
     heap = session.heap
     rows = await services.stash.rows(session.key, [slot])
     state, name = heap.state[slot], heap.ids[slot]
@@ -187,7 +187,7 @@ async def _verdict_outside(services: Services, session: Session, slot: int) -> _
         return _Verdict("evicted", f"evicted; `ctxgc recall {name}` brings it back")
     by = heap.ids[entry.by] if entry.by >= 0 else ""
     cause = f" because of {by}" if by else ""
-    freed = tokens_text(session.calibration.to_billed(entry.freed_tokens))
+    freed = tokens_text(session.calibration.to_billed_tokens(entry.freed_tokens))
     sentence = (
         f"evicted by collection {number} at turn {record.turn}: {entry.reason.replace('_', ' ')}{cause}, "
         f"freed {freed} tokens; `ctxgc recall {name}` brings it back"

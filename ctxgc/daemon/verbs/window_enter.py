@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.config_sections import EntryConfig
-from ctxgc.core.entry.elisions import Elision, may_elide
+from ctxgc.core.entry.elisions import Elision, is_elidable
 from ctxgc.core.heap import KINDS
 from ctxgc.core.roots import is_protected
 from ctxgc.core.segment import Kind, Segment, SessionKey, content_digest
@@ -33,8 +33,8 @@ from ctxgc.daemon.sessions.entry_index import (
 from ctxgc.daemon.sessions.entry_shortening import (
     birth_of_result,
     birth_price_of,
+    read_recent_code_words,
     shorten_result,
-    words_said_lately,
 )
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.mutation import run_on_worker
@@ -51,15 +51,15 @@ async def enter(services: Services, params: WindowEnter) -> EnterReply:
     source, _, name = params.session.partition(":")
     session = services.registry.peek(SessionKey(source, name))
     entry = services.config.entry
-    if session is None or is_excepted(entry, session) or not (entry.references or entry.shorten == "on"):
+    if session is None or is_excepted_from_entry(entry, session) or not (entry.references or entry.shorten == "on"):
         return EnterReply(params.session, {})
     given = decode_new_segments(params)  # Of new results alone, which is quick.
     segments = [one.segment for one in given]
-    found = await find_entry_pointers(services, session, segments, after=params.after, has_references=entry.references)
+    found = await elide_new_results(services, session, segments, after=params.after, has_references=entry.references)
     return EnterReply(str(session.key), {id_: [list(elision) for elision in found[id_]] for id_ in found})
 
 
-async def find_entry_pointers(
+async def elide_new_results(
     services: Services,
     session: Session,
     segments: Sequence[Segment],
@@ -73,7 +73,7 @@ async def find_entry_pointers(
     calls between.
     """
     entry = services.config.entry
-    texts = [(one, _entering_texts(session, one)) for one in segments if one.tool not in entry.tools_except]
+    texts = [(one, _elidable_texts(session, one)) for one in segments if one.tool not in entry.tools_except]
     # A result that the session has went upstream before: as it went then, it goes now.
     known = {one.id: session.heap.slot_of[one.id] for one in segments if has_complete_segment(session, one.id)}
     elisions = session.indexes.elisions
@@ -84,29 +84,29 @@ async def find_entry_pointers(
         return stored
     lines = await services.entries.bring_up_to_date(session)
     calls = [one.id for one in segments if one.kind is Kind.TOOL_CALL]
-    is_shortened = entry.shorten == "on" and not is_excepted(entry, session)
-    said = await words_said_lately(session, services.contents, segments) if is_shortened else None
+    is_shortened = entry.shorten == "on" and not is_excepted_from_entry(entry, session)
+    said = await read_recent_code_words(session, services.contents, segments) if is_shortened else None
     request = _Entry(services, session, lines, _Choice(has_references, said), calls, after)
     if sum(len(result.text) for result in results) <= INLINE_CHARS_MAX:
-        return stored | request.find_pointers(results)
-    return stored | await run_on_worker(services, request.find_pointers, results)
+        return stored | request.elide_results(results)
+    return stored | await run_on_worker(services, request.elide_results, results)
 
 
-def is_excepted(entry: EntryConfig, session: Session) -> bool:
+def is_excepted_from_entry(entry: EntryConfig, session: Session) -> bool:
     """Whether the new results of a session enter whole, as the user has configured."""
     folder, agent = PurePath(session.row.project), session.key.source
     is_excepted = any(folder == project or project in folder.parents for project in entry.projects_except)
     return is_excepted or agent in entry.agents_except
 
 
-def _entering_texts(session: Session, segment: Segment) -> tuple[str, ...]:
+def _elidable_texts(session: Session, segment: Segment) -> tuple[str, ...]:
     """The texts of a new call's result, if something else may stand in the place of their lines."""
-    return result_texts(segment) if may_elide_in(session, segment) else ()
+    return result_texts(segment) if can_elide_result(session, segment) else ()
 
 
-def may_elide_in(session: Session, segment: Segment) -> bool:
+def can_elide_result(session: Session, segment: Segment) -> bool:
     """Whether something else may stand in the place of lines of a call's result, and the user does not protect it."""
-    return may_elide(segment) and not is_protected(segment, session.rules)
+    return is_elidable(segment) and not is_protected(segment, session.rules)
 
 
 class _Choice(NamedTuple):
@@ -148,7 +148,7 @@ class _Entry:
         self._entered: set[str] = set()
         """Results of this request that are looked at already: a later result may point to them."""
 
-    def find_pointers(self, results: Sequence[NewResult]) -> dict[str, tuple[Elision, ...]]:
+    def elide_results(self, results: Sequence[NewResult]) -> dict[str, tuple[Elision, ...]]:
         """The pointers of the results, in the request's order. Heavy."""
         found: dict[str, tuple[Elision, ...]] = {}
         for result in results:

@@ -20,11 +20,11 @@ from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
-from ctxgc.core.segment import Renderer, SessionKey, conflict_base
+from ctxgc.core.segment import Renderer, SessionKey, conflict_base_id
 from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_in_shadow
-from ctxgc.daemon.sessions.elided_results import lines_of_elided_results
+from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_shadow_plan
+from ctxgc.daemon.sessions.elided_results import elided_lines_by_id
 from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
@@ -41,14 +41,14 @@ from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import (
     depart_segments,
     known_session,
-    protect_uneditable,
+    set_uneditable_slots,
     update_window,
     window_places,
 )
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import publish_collection, run_on_worker
 from ctxgc.daemon.verbs.sessions import tombstone_of
-from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_uncached, note_sent_request
+from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_prompt_uncached, note_sent_request
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     clock_new_segments,
@@ -60,7 +60,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     segment_digests,
     sent_digests,
 )
-from ctxgc.daemon.verbs.window_sync_shadow import count_in_shadow
+from ctxgc.daemon.verbs.window_sync_shadow import count_shadow_shortening
 from ctxgc.protocol.wire import EvictedReply, SyncReply, WindowReply, WindowSync
 from ctxgc.stash.contract import ActualCost, SessionRow
 from ctxgc.tokens.calibration import Calibration
@@ -117,7 +117,7 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
             _set_mode(call)
             call.ledger.is_off = True
         else:
-            _update_session(call, await _prepare_segments(call, segments))
+            _update_session(call, await _reconcile_and_prepare_segments(call, segments))
     return await _build_reply(call)
 
 
@@ -130,11 +130,11 @@ def _new_session_row(services: Services, params: WindowSync) -> SessionRow:
 # The request against the session
 
 
-async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
+async def _reconcile_and_prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Compare the request with the session and the stash, and make the new segments ready to be admitted."""
     session, params = call.session, call.params
     known = [one for one in segments if has_complete_segment(session, one.segment.id)]
-    differing = await _find_conflicts(call, known)
+    differing = await _compare_known_segments(call, known)
     host = HostList(
         places=window_places(params.ids),
         digests=call.digests,
@@ -143,23 +143,23 @@ async def _prepare_segments(call: _Sync, segments: Sequence[RequestSegment]) -> 
     )
     await _match_digests_with_rows(call, host)
     call.uneditable = {*params.fixed, *(one.segment.id for one in segments if one.is_fixed)}
-    _note_uneditable(call)
+    _note_uneditable_slots(call)
     call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
     others = [conflict_copy(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
     if call.todo.admit or others:
         await session.ensure_text_index()
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
     ready = await prepare_new_segments(call.services, session, clocked, is_on=call.is_mode_on)
-    await count_in_shadow(call.services, session, ready)
+    await count_shadow_shortening(call.services, session, ready)
     return ready
 
 
-def _note_uneditable(call: _Sync) -> None:
+def _note_uneditable_slots(call: _Sync) -> None:
     slot_of = call.session.heap.slot_of
     call.ledger.uneditable.update(slot_of[id_] for id_ in call.uneditable if id_ in slot_of)
 
 
-async def _find_conflicts(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, bytes]:
+async def _compare_known_segments(call: _Sync, known: Sequence[RequestSegment]) -> dict[str, bytes]:
     """Compare known segments that came along in full with the stash: ids that differ, with the new content's digest."""
     differing = await conflicting_digests(call.services, call.session, known)
     call.digests = await run_on_worker(call.services, segment_digests, known) | sent_digests(call.params)
@@ -183,12 +183,12 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     """Change the session: admit segments, update the window, learn from the bill, collect."""
     session, tx, params, ledger = call.session, call.tx, call.params, call.ledger
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
-    _note_session_facts(call)
+    _update_session_row(call)
     call.admitted = sum(session.admit(tx, one) for one in ready)
     for one in ready:
         host_digest = call.digests.get(one.segment.id, one.digest.hex())
         ledger.digests.note_comparison(slot_of[one.segment.id], host_digest, is_stored=True)
-    aside = [slot_of[one.segment.id] for one in ready if conflict_base(one.segment.id) in call.todo.aside]
+    aside = [slot_of[one.segment.id] for one in ready if conflict_base_id(one.segment.id) in call.todo.aside]
     depart_segments(session, tx, aside)
     call.aside = len(aside)
     ledger.window_max_tokens, ledger.can_recall = params.window_max_tokens, params.can_recall
@@ -204,23 +204,23 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
         ledger.provider.settle_request(was_answered=params.was_answered)
     if call.todo.unknown or not params.ids:
         return
-    if is_uncached(params, ledger):
+    if is_prompt_uncached(params, ledger):
         call.pacer = ledger.pacer = pacer_rules(call.services.config, "uncached")
-    _note_uneditable(call)
+    _note_uneditable_slots(call)
     changed = session.indexes.changed = set(call.todo.conflicts)
-    protect_uneditable(session, ledger.uneditable | session.indexes.redacted | changed)
+    set_uneditable_slots(session, ledger.uneditable | session.indexes.redacted | changed)
     update_window(session, tx, call.todo)
     if params.held:
-        protect_uneditable(session, session.indexes.uneditable | _protected_slots(call))
+        set_uneditable_slots(session, session.indexes.uneditable | _host_edited_slots(call))
     if not is_repeated:
         _collect_if_due(call)
-        ledger.last_request = _forwarded_request(call)
+        ledger.last_request = _note_forwarded_request(call)
     if is_of_this:
         _learn_from_bill(call)
-    session.set_row(tx, pacing=encode_pacing(ledger, session.account))
+    session.set_row_fields(tx, pacing=encode_pacing(ledger, session.account))
 
 
-def _protected_slots(call: _Sync) -> set[int]:
+def _host_edited_slots(call: _Sync) -> set[int]:
     """Resident slots that the host's server edits in this request. The next request releases the slots."""
     heap, protected = call.session.heap, set(call.params.held)
     return {slot for id_, slot in heap.slot_of.items() if id_ in protected and heap.state[slot] == RESIDENT}
@@ -229,13 +229,13 @@ def _protected_slots(call: _Sync) -> set[int]:
 # The row, the collection, the bill
 
 
-def _note_session_facts(call: _Sync) -> None:
+def _update_session_row(call: _Sync) -> None:
     session, params, known = call.session, call.params, call.session.row
     if params.model and params.model != known.model:
         session.calibration = Calibration.from_prior(params.model)
-    session.set_row(call.tx, model=params.model or known.model)
+    session.set_row_fields(call.tx, model=params.model or known.model)
     if not known.forgotten:
-        session.set_row(
+        session.set_row_fields(
             call.tx,
             project=known.project or params.project,
             parent=params.parent.removeprefix(f"{session.key.source}:") or known.parent,
@@ -246,9 +246,9 @@ def _note_session_facts(call: _Sync) -> None:
 
 def _set_mode(call: _Sync) -> None:
     if call.params.mode == "on":
-        call.session.set_row(call.tx, rendered_by=Renderer.GATEWAY)
+        call.session.set_row_fields(call.tx, rendered_by=Renderer.GATEWAY)
     elif call.params.mode and call.session.row.rendered_by is Renderer.GATEWAY:
-        call.session.set_row(call.tx, rendered_by=Renderer.AGENT)
+        call.session.set_row_fields(call.tx, rendered_by=Renderer.AGENT)
 
 
 def _collect_if_due(call: _Sync) -> None:
@@ -260,7 +260,7 @@ def _collect_if_due(call: _Sync) -> None:
         session.account, ledger.is_account_real = RegretAccount(), is_on
     with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
         view, is_paused = CacheView.from_request(session, params, is_on=is_on), ledger.trust.is_paused(session.row.turn)
-        view = view.limited_by_distrust() if is_paused else view
+        view = view.worst_case() if is_paused else view
         sent_tokens = ledger.last_request.tokens if ledger.last_request else 0
         request = PacerRequest(view.cache, heap.absent_tokens, sent_tokens)
         decision, session.account = ask_pacer(session, call.services.config.pacer, call.pacer, request, wall_s)
@@ -272,7 +272,7 @@ def _collect_if_due(call: _Sync) -> None:
         if is_on:
             outcome = carry_out_plan(session, call.tx, decision.plan, call.trigger, conditions)
         else:
-            outcome = journal_in_shadow(session, call.tx, decision.plan, conditions)
+            outcome = journal_shadow_plan(session, call.tx, decision.plan, conditions)
     victims = frozenset(victim.slot for victim in outcome.plan.victims)
     if is_on:
         rewritten = outcome.cache_rewrite_tokens * session.calibration.ratio
@@ -284,7 +284,7 @@ def _collect_if_due(call: _Sync) -> None:
     call.tx.on_commit(lambda: publish_collection(call.services, session, outcome))
 
 
-def _forwarded_request(call: _Sync) -> ForwardedRequest:
+def _note_forwarded_request(call: _Sync) -> ForwardedRequest:
     """The request in the form that the gateway forwarded: with the earlier tombstones, or with those that the gateway
     names.
     """
@@ -325,7 +325,7 @@ def _learn_from_bill(call: _Sync) -> None:
             request.tokens - before.request.tokens, billed - before.tokens
         )
     hidden = session.calibration.unexplained_tokens(billed, request.tokens)
-    session.set_row(call.tx, ratio=session.calibration.ratio, hidden_tokens=hidden)
+    session.set_row_fields(call.tx, ratio=session.calibration.ratio, hidden_tokens=hidden)
     priced = [one for one in ledger.unpriced if one.victims <= request.out]
     if len(priced) == 1:
         _charge_misprediction(call, priced[0], usage.cache_read_tokens)
@@ -364,7 +364,7 @@ async def _build_reply(call: _Sync) -> SyncReply:
     )
     # Ids and lines are read before the wait for rows: the reply is of one moment.
     ids, conflicts = {slot: heap.ids[slot] for slot in out}, [heap.ids[slot] for slot in call.todo.conflicts]
-    elided = lines_of_elided_results(session, can_recall=call.params.can_recall) if mode == "on" else {}
+    elided = elided_lines_by_id(session, can_recall=call.params.can_recall) if mode == "on" else {}
     texts = await _tombstones_of_slots(call, out)
     return SyncReply(
         session=str(session.key),

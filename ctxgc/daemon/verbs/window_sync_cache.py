@@ -61,7 +61,7 @@ def amend_last_request(session: Session, was_sent: SentBefore) -> None:
     ledger.provider.request = request._replace(prompt=Prompt(units, prompt_breakpoints(units, sent)))
 
 
-def is_uncached(params: WindowSync, ledger: RequestLedger) -> bool:
+def is_prompt_uncached(params: WindowSync, ledger: RequestLedger) -> bool:
     """Whether nothing of the session is cached: the request has no breakpoints, and the provider caches at breakpoints
     alone."""
     return params.cache is not None and not params.cache.marks and bool(ledger.provider.provider.breakpoints_max)
@@ -92,7 +92,7 @@ class CacheView(NamedTuple):
         window_tokens, hidden_tokens = session.heap.resident_tokens, _raw_hidden_tokens(session)
         return cls(session, CacheState(window_tokens, step_tokens=steps, hidden_tokens=hidden_tokens))
 
-    def limited_by_distrust(self) -> CacheView:
+    def worst_case(self) -> CacheView:
         """The cache as far as a cut may count on it while bills contradict the model."""
         cache = self.cache.worst_case_for_edit(self.session.heap.resident_tokens, _raw_hidden_tokens(self.session))
         return self._replace(cache=cache)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.transcripts.segments_json import parse_segments
-from ctxgc.core.entry.elisions import Elision, decode_elisions, is_true, run_places
+from ctxgc.core.entry.elisions import Elision, decode_elisions, is_elision_true, run_places
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redaction.redact import redact_text
-from ctxgc.core.segment import Kind, Piece, Segment, Status, conflict_base, conflict_id, content_digest
+from ctxgc.core.segment import Kind, Piece, Segment, Status, conflict_base_id, conflict_id, content_digest
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
@@ -117,26 +117,31 @@ async def _keep_true_elisions(
     slot_of, heap = session.heap.slot_of, session.heap
     slots = {slot_of[id_] for id_ in named if id_ in slot_of and has_complete_segment(session, id_)}
     stored = await services.contents.get(session.key, sorted(slots))
-    texts = {heap.ids[slot]: "".join(_texts(body)) for slot, (_, body) in stored.items()}
-    new = {one.segment.id: "".join(_texts(one.segment.body)) for one in given if one.segment.id in named - texts.keys()}
-    return await run_on_worker(services, _with_true_elisions, given, texts | new)
+    texts = {heap.ids[slot]: "".join(_result_piece_texts(body)) for slot, (_, body) in stored.items()}
+    new = {
+        one.segment.id: "".join(_result_piece_texts(one.segment.body))
+        for one in given
+        if one.segment.id in named - texts.keys()
+    }
+    return await run_on_worker(services, _drop_false_elisions, given, texts | new)
 
 
-def _texts(body: Sequence[Piece]) -> list[str]:
+def _result_piece_texts(body: Sequence[Piece]) -> list[str]:
     return [piece.text for piece in body if piece.name == RESULT_PIECE]
 
 
-def _with_true_elisions(given: Sequence[RequestSegment], targets: Mapping[str, str]) -> list[RequestSegment]:
+def _drop_false_elisions(given: Sequence[RequestSegment], targets: Mapping[str, str]) -> list[RequestSegment]:
     lines_of = {id_: text.split("\n") for id_, text in targets.items()}
     checked = []
     for one in given:
-        lines = "".join(_texts(one.segment.body)).split("\n") if one.elisions else []
+        lines = "".join(_result_piece_texts(one.segment.body)).split("\n") if one.elisions else []
         places = run_places(result_texts(one.segment), [(elision.first, elision.lines) for elision in one.elisions])
         true = [
             elision
             for elision, place in zip(one.elisions, places, strict=True)
             # Lines left out at birth have no target: the stash has them in this very result.
-            if place is not None and (not elision.target or is_true(elision, lines, lines_of.get(elision.target, ())))
+            if place is not None
+            and (not elision.target or is_elision_true(elision, lines, lines_of.get(elision.target, ())))
         ]
         checked.append(one._replace(elisions=tuple(true)))
     return checked
@@ -196,7 +201,7 @@ async def conflicting_digests(
     calls = {session.heap.slot_of[segment.id]: segment for segment in segments}
     if not calls:
         return {}
-    stored = await services.stash.bodies(session.key, list(calls))
+    stored = await services.stash.contents(session.key, list(calls))
     ready = await run_on_worker(services, services.intake.prepare_segments, [calls[slot] for slot in stored])
     return {
         one.segment.id: one.digest
@@ -218,4 +223,4 @@ def conflict_copy(given: RequestSegment, stamp: bytes) -> RequestSegment:
 def conflict_slots(session: Session, slots: Sequence[int]) -> list[int]:
     """The slots of contents that are stored aside under the ids of these slots."""
     ids = {session.heap.ids[slot] for slot in slots}
-    return [slot for id_, slot in session.heap.slot_of.items() if conflict_base(id_) in ids]
+    return [slot for id_, slot in session.heap.slot_of.items() if conflict_base_id(id_) in ids]

@@ -12,58 +12,69 @@ from ctxgc.adapters.skeletons import result_texts
 from ctxgc.core.entry.shortening import BirthFacts, BirthPrice, hidden_elision
 from ctxgc.core.entry.shortening_shadow import WatchedResult, watched_result
 from ctxgc.core.heap import REPLY_KINDS, Heap
-from ctxgc.core.reference import ReferenceIndex, code_words, source_lines, spoken_text
+from ctxgc.core.reference import ReferenceIndex, code_words, quotable_lines, spoken_text
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.entry_index import NewResult
 from ctxgc.daemon.sessions.entry_shortening import (
     birth_of_result,
     birth_price_of,
     find_hidden_runs,
-    words_said_lately,
+    read_recent_code_words,
 )
 from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.mutation import run_on_worker
-from ctxgc.daemon.verbs.window_enter import is_excepted, may_elide_in
+from ctxgc.daemon.verbs.window_enter import can_elide_result, is_excepted_from_entry
 
 
-async def count_in_shadow(services: Services, session: Session, ready: Sequence[PreparedSegment]) -> None:
+async def count_shadow_shortening(services: Services, session: Session, ready: Sequence[PreparedSegment]) -> None:
     """Count what shortening would do with segments that are not admitted yet, if shortening is in shadow."""
     entry, ledger = services.config.entry, session.ledger
-    if entry.shorten != "shadow" or ledger is None or ledger.last_request is None or is_excepted(entry, session):
+    if (
+        entry.shorten != "shadow"
+        or ledger is None
+        or ledger.last_request is None
+        or is_excepted_from_entry(entry, session)
+    ):
         return
     shadow, before = ledger.shortened, ledger.shortened.counts
     for one in ready:
         if one.segment.kind in REPLY_KINDS:
             words = code_words(spoken_text(one.segment))
-            quotes = (line for source in one.segment.edit_sources for line in source_lines(source))
-            shadow.note_reply(words, quotes, lambda word: _holders_of(session.index, session.heap, word))
-    new = [one for one in ready if _is_new_result(session, one) and one.segment.tool not in entry.tools_except]
-    said = await words_said_lately(session, services.contents, [one.segment for one in new]) if new else frozenset()
+            quotes = (line for source in one.segment.edit_sources for line in quotable_lines(source))
+            shadow.count_asked_back(
+                words, quotes, lambda word: _ids_with_word(session.reference_index, session.heap, word)
+            )
+    new = [one for one in ready if _is_elidable_result(session, one) and one.segment.tool not in entry.tools_except]
+    said = (
+        await read_recent_code_words(session, services.contents, [one.segment for one in new]) if new else frozenset()
+    )
     price = birth_price_of(ledger.pacer or services.pacer)
     for one in new:
         birth = birth_of_result(session, one.segment, said)
         result = NewResult(one.segment, tuple(result_texts(one.segment)))
         if birth is None:
             continue
-        watched, saved_tokens = await run_on_worker(services, _watch_result, result, birth, price, services.intake)
+        watched, saved_tokens = await run_on_worker(services, _shadow_shortening, result, birth, price, services.intake)
         if watched.parts:
             shadow.add_result(one.segment.id, watched, saved_tokens)
     for name in ("saved_tokens", "asked_back_tokens"):
         services.counts[f"shortening_{name}"] += getattr(shadow.counts, name) - getattr(before, name)
 
 
-def _is_new_result(session: Session, one: PreparedSegment) -> bool:
-    return not one.redactions and may_elide_in(session, one.segment)
+def _is_elidable_result(session: Session, one: PreparedSegment) -> bool:
+    return not one.redactions and can_elide_result(session, one.segment)
 
 
-def _watch_result(result: NewResult, birth: BirthFacts, price: BirthPrice, intake: Intake) -> tuple[WatchedResult, int]:
+def _shadow_shortening(
+    result: NewResult, birth: BirthFacts, price: BirthPrice, intake: Intake
+) -> tuple[WatchedResult, int]:
     """What a result would leave out, and the tokens saved. Heavy."""
     runs = find_hidden_runs(result, birth, price, intake, ())
     saved = sum(hidden_elision(run, result.segment.id, 0, intake.counter.count).saved_tokens for run in runs)
     return watched_result(result.text, runs), saved
 
 
-def _holders_of(index: ReferenceIndex, heap: Heap, word: str) -> list[str]:
+def _ids_with_word(index: ReferenceIndex, heap: Heap, word: str) -> list[str]:
     """Ids of the segments that hold a rare word, oldest first."""
-    return [heap.ids[slot] for slot in index.holders_of(word)]
+    return [heap.ids[slot] for slot in index.slots_with_word(word)]

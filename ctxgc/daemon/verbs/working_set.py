@@ -14,17 +14,17 @@ from itertools import islice
 from operator import or_
 
 from ctxgc.adapters.facts.working_set import call_input, open_plan_items, written_lines
-from ctxgc.core.excerpts import ExcerptSource, Section, lines_of_source, number_lines, shorten_line
+from ctxgc.core.excerpts import ExcerptSource, Section, cut_long_line, data_lines_in_range, lines_of_source
 from ctxgc.core.frame import HEAD, split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
-from ctxgc.core.line_ranges import LineRange, ranges_of_lines
+from ctxgc.core.line_ranges import LineRange, ranges_around_lines
 from ctxgc.core.masks import filter_table
 from ctxgc.core.redaction.redact import redact
 from ctxgc.core.segment import Kind
-from ctxgc.core.tombstone import size_text
+from ctxgc.core.tombstone import compact_tokens_text
 from ctxgc.daemon.project_files import read_unchanged_file
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs.excerpts import StoredSegment, excerpt_source, origin_facts_in_session
+from ctxgc.daemon.verbs.excerpts import StoredSegment, excerpt_origin_in_session, excerpt_source
 
 INSTRUCTIONS, REQUEST, PIN = "standing instructions", "last request", "pinned"
 PLAN, FILE, DECISION, ERROR = "open plan items", "file under edit", "last decision", "last error"
@@ -58,7 +58,7 @@ def choose_working_set(session: Session) -> WorkingSet:
         slots += islice(newest, SEGMENTS_MAX[name])
     # A plan tool's later call replaces the earlier one.
     chosen.slots[PLAN] = list({heap.tool[slot]: slot for slot in reversed(chosen.slots[PLAN])}.values())
-    histories = session.index.paths.histories.items()
+    histories = session.reference_index.paths.histories.items()
     changes = sorted(((h.last_change, path) for path, h in histories if h.last_change >= 0), reverse=True)
     kept = [(path, slot) for slot, path in changes if heap.state[slot] != FORGOTTEN]
     chosen.files = dict(kept[: SEGMENTS_MAX[FILE]])
@@ -130,16 +130,16 @@ class SectionMaker:
         for name in SHARES:
             stored = [self._stored[slot] for slot in chosen.slots[name] if slot in self._stored]
             if name == INSTRUCTIONS:
-                sections += self._instructions_sections(stored)
+                sections += self._make_instructions_sections(stored)
             elif name == FILE:
                 files = [(path, self._stored[slot]) for path, slot in chosen.files.items() if slot in self._stored]
-                sections += [self._file_section(path, one, SHARES[FILE] / len(files)) for path, one in files]
+                sections += [self._make_file_section(path, one, SHARES[FILE] / len(files)) for path, one in files]
             else:
-                sections += [self._segment_section(name, one, SHARES[name] / len(stored)) for one in stored]
+                sections += [self._make_segment_section(name, one, SHARES[name] / len(stored)) for one in stored]
         return [section for section in sections if section.lines]
 
     def _build_section(self, name: str, source: ExcerptSource, share: float) -> Section:
-        lines = list(map(shorten_line, lines_of_source(source)))
+        lines = list(map(cut_long_line, lines_of_source(source)))
         return Section(source, lines[::-1] if name == ERROR else lines, share)
 
     def _add_origin(self, stored: StoredSegment | None) -> int:
@@ -147,9 +147,9 @@ class SectionMaker:
         self.origins[key] = stored
         return key
 
-    def _segment_section(self, name: str, stored: StoredSegment, share: float) -> Section:
+    def _make_segment_section(self, name: str, stored: StoredSegment, share: float) -> Section:
         source = excerpt_source(
-            self._add_origin(stored), name, stored, _order_key(name, stored), origin_facts_in_session(stored)
+            self._add_origin(stored), name, stored, _order_key(name, stored), excerpt_origin_in_session(stored)
         )
         if name == PLAN:
             source = replace(source, lines=self._plan_items(stored))
@@ -163,17 +163,17 @@ class SectionMaker:
             return split_lines(piece.text for piece in stored.content[1])
         return open_plan_items(call_input(*stored.content))
 
-    def _instructions_sections(self, stored: Sequence[StoredSegment]) -> list[Section]:
+    def _make_instructions_sections(self, stored: Sequence[StoredSegment]) -> list[Section]:
         lines: dict[bytes, str] = {}
         for one in stored:
             tokens = sum(tokens for _, _, tokens in one.row.pieces)
-            address, _, what = origin_facts_in_session(one)
+            address, _, what = excerpt_origin_in_session(one)
             texts = split_lines(piece.text for piece in one.content[1])
             if any(HEAD in text for text in texts):
                 continue  # An earlier working set, which a hook gave: no instruction, and older than this one.
             # An instruction without a file has no name but its first words.
             first = "" if one.row.segment.paths else next(filter(str.strip, texts), "")[:FIRST_CHARS]
-            name = f"{what}, {size_text(tokens)} tokens"
+            name = f"{what}, {compact_tokens_text(tokens)} tokens"
             lines.setdefault(one.row.digest, f"{address} {name}: {first}" if first else f"{address} {name}")
         facts = ("by reference", "`ctxgc recall ADDRESS` brings one back")
         source = ExcerptSource(
@@ -181,7 +181,7 @@ class SectionMaker:
         )
         return [self._build_section(INSTRUCTIONS, source, SHARES[INSTRUCTIONS])]
 
-    def _file_section(self, path: str, stored: StoredSegment, share: float) -> Section:
+    def _make_file_section(self, path: str, stored: StoredSegment, share: float) -> Section:
         """The lines of a file around its last change, from the disk; else the lines that the change put in."""
         added = written_lines(call_input(*stored.content), path) if stored.row.segment.kind is Kind.TOOL_CALL else []
         turn = stored.row.segment.born_turn
@@ -193,14 +193,16 @@ class SectionMaker:
         else:
             text = (redact(data)[0] if self._redacts else data).decode("utf-8", "replace")
             lines, state = split_lines([text]), f"from the disk, unchanged since turn {turn}"
-        facts = (origin_facts_in_session(stored)[0], name, state)
+        facts = (excerpt_origin_in_session(stored)[0], name, state)
         source = ExcerptSource(
             key=self._add_origin(stored), title=FILE, facts=facts, lines=lines, order=_order_key(FILE, stored)
         )
         if data is None:
             return self._build_section(FILE, source, share)
-        ranges = ranges_of_lines(lines, added) or [HEAD_OF_FILE]
-        return Section(source, [shorten_line(line) for span in ranges for line in number_lines(lines, span)], share)
+        ranges = ranges_around_lines(lines, added) or [HEAD_OF_FILE]
+        return Section(
+            source, [cut_long_line(line) for span in ranges for line in data_lines_in_range(lines, span)], share
+        )
 
 
 def _order_key(name: str, stored: StoredSegment) -> tuple[float, ...]:

@@ -63,13 +63,13 @@ def fresh_session_name(program: str) -> str:
     return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
 
 
-def other_program_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+def provider_variables_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """A program that reads the variables of the providers' own libraries, or of LiteLLM."""
     openai, anthropic = openai_base_url(url, gateway), f"{url}/anthropic"
     by_openai = {"OPENAI_BASE_URL": openai, "OPENAI_API_BASE": openai}
     by_anthropic = {"ANTHROPIC_BASE_URL": anthropic, "ANTHROPIC_API_BASE": anthropic}
-    require_same_upstreams(OPENAI, by_openai, url, gateway, environment)
-    require_same_upstreams(ANTHROPIC, by_anthropic, url, gateway, environment)
+    require_same_upstream_for_variables(OPENAI, by_openai, url, gateway, environment)
+    require_same_upstream_for_variables(ANTHROPIC, by_anthropic, url, gateway, environment)
     return AgentSetup(by_openai | by_anthropic)
 
 
@@ -89,42 +89,42 @@ def copilot_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, st
         raise CommandRefused(f"COPILOT_PROVIDER_TYPE is {kind}: an API that the gateway does not know", kind="config")
     base = openai_base_url(url, gateway) if kind == OPENAI else f"{url}/anthropic"
     variables = {"COPILOT_PROVIDER_BASE_URL": base}
-    require_same_upstreams(kind, variables, url, gateway, environment)
+    require_same_upstream_for_variables(kind, variables, url, gateway, environment)
     return AgentSetup(variables | {"COPILOT_PROVIDER_TRANSPORT": "http"})
 
 
 def goose_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Goose: a host for each provider, and the path behind the host for OpenAI's."""
-    host, path = _origin(url), urlsplit(url).path
+    host, path = _url_origin(url), urlsplit(url).path
     variables = {
         "OPENAI_HOST": host,
         "OPENAI_BASE_PATH": f"{openai_base_url(path[1:], gateway)}/chat/completions",
         "ANTHROPIC_HOST": f"{url}/anthropic",
     }
-    require_same_upstreams(OPENAI, ["OPENAI_HOST"], url, gateway, environment)
-    require_same_upstreams(ANTHROPIC, ["ANTHROPIC_HOST"], url, gateway, environment)
+    require_same_upstream_for_variables(OPENAI, ["OPENAI_HOST"], url, gateway, environment)
+    require_same_upstream_for_variables(ANTHROPIC, ["ANTHROPIC_HOST"], url, gateway, environment)
     return AgentSetup(variables)
 
 
 def crush_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
     """Crush: the variables by which the catalogue names the endpoints of providers."""
     variables = {"OPENAI_API_ENDPOINT": openai_base_url(url, gateway), "ANTHROPIC_API_ENDPOINT": f"{url}/anthropic"}
-    require_same_upstreams(OPENAI, ["OPENAI_API_ENDPOINT"], url, gateway, environment)
-    require_same_upstreams(ANTHROPIC, ["ANTHROPIC_API_ENDPOINT"], url, gateway, environment)
+    require_same_upstream_for_variables(OPENAI, ["OPENAI_API_ENDPOINT"], url, gateway, environment)
+    require_same_upstream_for_variables(ANTHROPIC, ["ANTHROPIC_API_ENDPOINT"], url, gateway, environment)
     return AgentSetup(variables)
 
 
 def is_same_upstream(own: str, provider: str, url: str, gateway: GatewayConfig) -> bool:
     """Whether a base URL of the user's for this provider leads where the gateway sends the provider's key."""
     own = _url_without_version(own)
-    if f"{own}/".startswith(f"{_origin(url)}/"):
+    if f"{own}/".startswith(f"{_url_origin(url)}/"):
         named = _BEFORE_ROUTE.sub("", urlsplit(own).path, count=1).partition("/")[0]
         return named not in {*MAKERS, CHATGPT} - {provider}
     upstream = getattr(gateway, f"upstream_{provider}") or {**MAKERS, CHATGPT: CHATGPT_URL}[provider]
     return own == _url_without_version(upstream)
 
 
-def _origin(url: str) -> str:
+def _url_origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
@@ -138,7 +138,7 @@ def require_same_upstream(own: OwnBaseUrl, url: str, gateway: GatewayConfig) -> 
         )
 
 
-def require_same_upstreams(
+def require_same_upstream_for_variables(
     provider: str, names: Iterable[str], url: str, gateway: GatewayConfig, environment: Mapping[str, str]
 ) -> None:
     """The same for base URLs in variables of these names."""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ctxgc.fronts.cli import agent_setups, gateway_status, limit, own_base_urls
 from ctxgc.fronts.cli.agent_setups import AgentSetup
-from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url, openai_base_url
+from ctxgc.fronts.cli.base_url import gateway_address, openai_base_url, prepare_gateway_base_url
 from ctxgc.fronts.cli.claude_settings import effective_setting
 from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.commands import CommandSpec
@@ -71,16 +71,16 @@ def claude_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str
         if own not in ("", "0", "false"):
             raise CommandRefused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
     upstream = gateway.upstream_anthropic
-    agent_setups.require_same_upstreams(agent_setups.ANTHROPIC, [BASE_URL], url, gateway, environment)
+    agent_setups.require_same_upstream_for_variables(agent_setups.ANTHROPIC, [BASE_URL], url, gateway, environment)
     wanted = {"ENABLE_TOOL_SEARCH": "true"}
     if not upstream or upstream.rstrip("/").removesuffix("/v1") == ANTHROPIC_URL:
         wanted |= {"_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL": "1"}
     ours = {name: value for name, value in wanted.items() if name not in environment}
     address = f"{url}/anthropic"
-    return AgentSetup({BASE_URL: address} | ours, _settings_arguments(address, environment, url, gateway))
+    return AgentSetup({BASE_URL: address} | ours, _claude_settings_arguments(address, environment, url, gateway))
 
 
-def _settings_arguments(
+def _claude_settings_arguments(
     address: str, environment: Mapping[str, str], url: str, gateway: GatewayConfig
 ) -> tuple[str, ...]:
     """Arguments that win over a base URL in Claude Code's settings files; none without such a file."""
@@ -106,7 +106,9 @@ def codex_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]
     """
     is_chatgpt = has_chatgpt_login(environment)
     if not is_chatgpt:
-        agent_setups.require_same_upstreams(agent_setups.OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment)
+        agent_setups.require_same_upstream_for_variables(
+            agent_setups.OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment
+        )
     provider = {
         "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
         "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else openai_base_url(url, gateway)),
@@ -128,7 +130,7 @@ def opencode_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, s
     if not isinstance(config, dict):
         raise CommandRefused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
     for provider, name in ((agent_setups.ANTHROPIC, BASE_URL), (agent_setups.OPENAI, "OPENAI_BASE_URL")):
-        agent_setups.require_same_upstreams(provider, [name], url, gateway, environment)
+        agent_setups.require_same_upstream_for_variables(provider, [name], url, gateway, environment)
     bases = {"anthropic": f"{url}/anthropic/v1", "openai": openai_base_url(url, gateway)}
     ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
     return AgentSetup({"OPENCODE_CONFIG_CONTENT": json.dumps(_merge_config(config, ours))})
@@ -139,12 +141,12 @@ AGENTS: dict[str, tuple[str, Callable[[str, GatewayConfig, Mapping[str, str]], A
     "codex": (CODEX, codex_setup),
     "opencode": (OPENCODE, opencode_setup),
     "pi": (PI, agent_setups.pi_setup),
-    "qwen": (QWEN_CODE, agent_setups.other_program_setup),
+    "qwen": (QWEN_CODE, agent_setups.provider_variables_setup),
     "copilot": (COPILOT_CLI, agent_setups.copilot_setup),
-    "aider": (AIDER, agent_setups.other_program_setup),
+    "aider": (AIDER, agent_setups.provider_variables_setup),
     "goose": (GOOSE, agent_setups.goose_setup),
     "crush": (CRUSH, agent_setups.crush_setup),
-    "mini": (MINI_SWE_AGENT, agent_setups.other_program_setup),
+    "mini": (MINI_SWE_AGENT, agent_setups.provider_variables_setup),
 }
 """By program name: the source of the agent's sessions, and the way."""
 SELF_NAMED = frozenset({CLAUDE_CODE, CODEX, OPENCODE})
@@ -195,12 +197,12 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
             hint="take ANTHROPIC_BASE_URL out of that file, or --settings out of this command",
         )
     if args.window:
-        start = start._replace(way=_add_limit_header(args.agent, start.way, args.window))
+        start = start._replace(way=_setup_with_limit_header(args.agent, start.way, args.window))
     shell.connect()
     socket = shell.path
     shell.close()  # The daemon must not serve a connection that the agent would inherit.
     status = _serving_gateway_status(start) or _start_gateway(start, socket, args)
-    if warning := gateway_status.build_mismatch_warning(start.url, status):
+    if warning := gateway_status.other_build_warning(start.url, status):
         sys.stderr.write(f"ctxgc: {warning}\n")
     mode = status["modes"].get(start.source, status["mode"])
     if args.mode and mode != args.mode:
@@ -209,7 +211,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
             hint=f"`ctxgc mode {args.mode} --agent {start.source}` switches it while it runs",
         )
     if args.window:
-        limit.warn_without_effect(mode, args.window)
+        limit.warn_of_ineffective_limit(mode, args.window)
     words = [program, *start.way.words, *args.arguments]
     sys.stdout.flush()
     os.execve(program, words, {**os.environ, **start.way.variables})  # noqa: S606 (the program that the user named)
@@ -231,7 +233,7 @@ def env(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_limit_header(agent: str, way: AgentSetup, size: int) -> AgentSetup:
+def _setup_with_limit_header(agent: str, way: AgentSetup, size: int) -> AgentSetup:
     """The way with the header that says the limit of this run to the gateway. Raises `CommandRefused`."""
     if agent not in limit.AGENTS:
         names = ", ".join(limit.AGENTS)
@@ -251,7 +253,7 @@ def _gateway_warning(start: AgentStart) -> str:
     from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_aiohttp
 
     if status := _serving_gateway_status(start):
-        return gateway_status.build_mismatch_warning(start.url, status)
+        return gateway_status.other_build_warning(start.url, status)
     if not has_aiohttp():
         missing = f"and aiohttp, which it needs, is missing ({INSTALL_HINT})"
     else:
@@ -263,7 +265,7 @@ def _prepare_start(agent: str, name: str) -> AgentStart:
     """The gateway's address, and the agent's way to it; a session named `name`, or a fresh one."""
     from ctxgc.config import BadConfig, load_config
 
-    source, way = AGENTS.get(agent, (CLIENT, agent_setups.other_program_setup))
+    source, way = AGENTS.get(agent, (CLIENT, agent_setups.provider_variables_setup))
     if name and source in SELF_NAMED:
         refuse_usage(f"{agent} names its sessions itself: --name is for other agents")
     if name and not agent_setups.NAME.fullmatch(name):
@@ -272,7 +274,7 @@ def _prepare_start(agent: str, name: str) -> AgentStart:
         config = load_config(None, os.environ)
     except BadConfig as error:
         raise CommandRefused(str(error), kind="config") from None
-    base = gateway_base_url(config)
+    base = prepare_gateway_base_url(config)
     secret = base.rpartition(PATH_PREFIX)[2]
     if source not in SELF_NAMED:
         session = name or agent_setups.fresh_session_name(os.path.basename(agent))
@@ -332,7 +334,7 @@ def _last_log_line(log_path: str) -> str:
     return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
 
-def _agent_argument(parser: argparse.ArgumentParser) -> None:
+def _add_agent_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="", help="of the session; a fresh one if left out")
     parser.add_argument("agent", metavar="AGENT", help=f"{', '.join(AGENTS)}; or any program that takes a base URL")
 
@@ -351,7 +353,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--window", type=limit.parse_window_size, default=0, metavar="SIZE",
         help=f"hold the window of this run to so many tokens, 60000 or 60k; for {', '.join(limit.AGENTS)}",
     )  # fmt: skip
-    _agent_argument(parser)
+    _add_agent_arguments(parser)
     parser.add_argument("arguments", nargs=REMAINDER, metavar="…", help="everything after AGENT is the agent's own")
 
 
@@ -363,7 +365,7 @@ COMMANDS = {
     ),
     "env": CommandSpec(
         env,
-        _agent_argument,
+        _add_agent_arguments,
         notes='Use it as: eval "$(ctxgc env claude)". Starts nothing; makes the gateway\'s secret once.',
     ),
 }

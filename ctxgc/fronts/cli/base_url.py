@@ -23,7 +23,7 @@ def gateway_address(gateway: GatewayConfig) -> str:
     return f"http://{host}:{gateway.port}"
 
 
-def gateway_base_url(config: Config, *, makes_secret: bool = True) -> str:
+def prepare_gateway_base_url(config: Config, *, makes_secret: bool = True) -> str:
     """The base URL of an agent, with the user's secret, without the provider's name. Raises `CommandRefused`.
 
     A missing secret is made, or a stand-in takes its place.

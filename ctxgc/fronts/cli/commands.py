@@ -188,11 +188,11 @@ def escape_literal_words(parser: argparse.ArgumentParser, spec: CommandSpec, arg
             return [*guarded, *(spec.literal + text for text in argv[at + 1 :])]
         is_text = word.startswith("-") and len(word) > 1 and not is_value and not is_option(word)
         guarded.append(spec.literal + word if is_text else word)
-        is_value = _takes_value(parser, word)
+        is_value = _is_option_with_value(parser, word)
     return guarded
 
 
-def _takes_value(parser: argparse.ArgumentParser, word: str) -> bool:
+def _is_option_with_value(parser: argparse.ArgumentParser, word: str) -> bool:
     return any(word in action.option_strings and action.nargs != 0 for action in parser._actions)
 
 
@@ -232,7 +232,7 @@ def parse_tokens(text: str) -> int:
     return int(value)
 
 
-def frame_tokens_argument(text: str) -> int:
+def parse_frame_tokens(text: str) -> int:
     """A frame's budget: no frame is greater than the protocol's bound, so that a greater budget asks for that."""
     return min(parse_tokens(text), RECALL_TOKENS_MAX)
 

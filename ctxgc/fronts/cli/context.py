@@ -56,14 +56,14 @@ SESSION_VARIABLES = ((CLAUDE_CODE, "CLAUDE_CODE_SESSION_ID"), (CODEX, "CODEX_THR
 """By source: the variable in which an agent tells its commands the session."""
 
 
-def is_only_watched(show: ShowReply) -> bool:
+def is_only_observed(show: ShowReply) -> bool:
     """Whether neither the gateway nor a client has a hand in the session's requests, so that no mode has an effect."""
     return show.rendered_by == "agent" and not show.gateway
 
 
 def agent_window_tokens(reply: ShowReply) -> int:
     """Billed tokens of the agent's requests: a collection of a watched session takes no body out."""
-    if is_only_watched(reply):
+    if is_only_observed(reply):
         return terminal.Billing(reply).billed_window(reply.resident_tokens + reply.freed_tokens)
     return reply.billed_tokens
 
@@ -130,7 +130,7 @@ class Shell:
 
     def refuse_unreachable_daemon(self) -> None:
         """Raise Unreachable where a daemon of ours runs beyond reach: a second daemon would be refused."""
-        asked = discovery.socket_is_explicit(self.args.socket, os.environ)
+        asked = discovery.is_socket_explicit(self.args.socket, os.environ)
         daemon_path = "" if asked else discovery.unreachable_daemon_sentence(os.environ)
         if daemon_path:
             raise blocking_client.Unreachable(daemon_path, OUT_OF_REACH_HINT)

@@ -12,7 +12,7 @@ import time
 from ctxgc.fronts.cli import own_sessions, progress, terminal
 from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
 from ctxgc.fronts.cli.context import EXIT_REFUSED, CommandRefused, Shell
-from ctxgc.fronts.cli.sessions import unreadable_sentence
+from ctxgc.fronts.cli.sessions import file_failure_sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
             story.collect_sessions(SAMPLE_QUERY if not args.paths else "", weight)
     totals = {**story.sum_reports(), "seconds": round(time.monotonic() - started_s, 3)}
     shell.print_reply(
-        {"sessions": story.roots(), "totals": totals},
+        {"sessions": story.nest_side_chain_reports(), "totals": totals},
         lambda page: demo_view.print_demo(
             page, story, totals, "" if args.paths else "a sample session that ships with ctxgc"
         ),
@@ -64,13 +64,13 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
     if not args.paths:
         _suggest_own_sessions(shell)
     for failed in story.failed:
-        sys.stderr.write(f"ctxgc: not read: {terminal.printable_line(unreadable_sentence(failed))}\n")
+        sys.stderr.write(f"ctxgc: not read: {terminal.printable_line(file_failure_sentence(failed))}\n")
     is_there = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"]
     return 0 if is_there and not story.failed and not totals["unread_texts"] else EXIT_REFUSED
 
 
 def _no_session_message(paths: list[str], failed: list[FailedReply]) -> str:
-    return "; ".join(map(unreadable_sentence, failed)) or f"no transcript in {', '.join(paths)}"
+    return "; ".join(map(file_failure_sentence, failed)) or f"no transcript in {', '.join(paths)}"
 
 
 def find_transcripts(paths: list[str]) -> list[str]:
@@ -90,7 +90,7 @@ def _suggest_own_sessions(shell: Shell) -> None:
     into them.
     """
     for folder in filter(os.path.isdir, own_sessions.session_folders(os.environ)):
-        typed = terminal.printable_line(own_sessions.display_folder(folder, os.environ))
+        typed = terminal.printable_line(own_sessions.folder_as_typed(folder, os.environ))
         text = f"You have sessions of your own in {typed}; `ctxgc demo {typed}` does the same with them."
         (sys.stderr if shell.args.json else sys.stdout).write(text + "\n")
 

@@ -72,7 +72,7 @@ class DemoRun:
         with ThreadPoolExecutor(1) as pool:
             for path in files:
                 self._bar.show_note(os.path.basename(path))
-                parsed = pool.submit(demo_verify.parse_digests, path)
+                parsed = pool.submit(demo_verify.digest_transcript, path)
                 reply: ImportReply = self.client.call("import", {"paths": [path]})
                 self.failed += reply.failed
                 for session in reply.sessions:
@@ -138,7 +138,7 @@ class DemoRun:
             "lost": self._expected.count_missing(key, {segment.id: segment.digest for segment in segments}),
             "unchecked": sum(segment.id not in digests for segment in segments),
             "recalls_tried": len(evicted),
-            "recalls_exact": self._count_exact_recalls(key, [one.id for one in evicted]),
+            "recalls_exact": self._recall_and_count_exact(key, [one.id for one in evicted]),
             "children": [],
         }
 
@@ -150,7 +150,7 @@ class DemoRun:
             yield from page.segments
             offset = page.next_offset
 
-    def _count_exact_recalls(self, key: str, ids: list[str]) -> int:
+    def _recall_and_count_exact(self, key: str, ids: list[str]) -> int:
         """Recall every evicted segment, pipelined; the number of exact recalls, by a second parse."""
         exact = 0
         large: list[ContentReply] = []
@@ -163,9 +163,11 @@ class DemoRun:
                 large.append(segment)  # Its further pages are asked for once the pipeline is empty.
                 continue
             pieces = [(piece.name, piece_bytes(piece)) for piece in segment.pieces]
-            exact += self._expected.is_exact(key, segment_id, pieces)
+            exact += self._expected.is_exact_recall(key, segment_id, pieces)
         for segment in large:
-            exact += self._expected.is_exact(key, segment.id, _join_pages(read_pieces(self.client.call, segment)))
+            exact += self._expected.is_exact_recall(
+                key, segment.id, _join_pages(read_pieces(self.client.call, segment))
+            )
         return exact
 
     def _ask_why_and_search(self, key: str, query: str, plan: PlanReply, segments: list[SegmentReply]) -> None:
@@ -186,7 +188,7 @@ class DemoRun:
             for kind in reply.kinds:
                 self.kinds.setdefault(kind.kind, [0, 0])[at] += kind.resident_tokens
 
-    def roots(self) -> list[dict[str, Any]]:
+    def nest_side_chain_reports(self) -> list[dict[str, Any]]:
         """Reports of sessions with the reports of side chains as children."""
         for key, parent in self._parents.items():
             if parent in self.reports and self.reports[key] not in self.reports[parent]["children"]:

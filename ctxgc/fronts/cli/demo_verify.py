@@ -60,7 +60,7 @@ class ExpectedDigests:
         """How many segments of a session are not stored, or stored with another digest."""
         return sum(stored.get(segment_id) != digest.whole for segment_id, digest in self.digests_of(key).items())
 
-    def is_exact(self, key: str, segment_id: str, pieces: Iterable[tuple[str, bytes]]) -> bool:
+    def is_exact_recall(self, key: str, segment_id: str, pieces: Iterable[tuple[str, bytes]]) -> bool:
         """Whether the pieces equal the second parse's: same names, same order, same bytes."""
         digest = self.digests_of(key).get(segment_id)
         return digest is not None and digest.body == content_digest(b"", (Piece(name, data) for name, data in pieces))
@@ -75,7 +75,7 @@ class ParsedFile(NamedTuple):
     """Texts of damaged lines that are in no segment."""
 
 
-def parse_digests(path: str) -> ParsedFile:
+def digest_transcript(path: str) -> ParsedFile:
     """The digests of a transcript; none of a file that cannot be read.
 
     Of segments admitted twice the last counts: the first was pending.

@@ -51,7 +51,7 @@ def _print_sessions(page: terminal.Page, story: DemoRun) -> None:
             if report["tokens_after"] <= report["budget_tokens"]
             else "protected by " + terminal.protections_in_words(report["protected_by"]),
         )
-        for root in story.roots()
+        for root in story.nest_side_chain_reports()
         for is_child, report in [(False, root), *((True, child) for child in root["children"])]
     ]
     page.print_line()
@@ -100,7 +100,7 @@ def _print_proof(page: terminal.Page, totals: dict[str, Any]) -> None:
     is_sound = not totals["lost"] and totals["recalls_exact"] == totals["recalls_tried"]
     skipped = totals["skipped_records"] - totals["unread_records"]
     page.print_title("Is everything still there?")
-    page.print_facts(
+    page.print_fields(
         (
             (
                 "recalled",

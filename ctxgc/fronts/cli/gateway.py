@@ -77,7 +77,7 @@ def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
     gone = gateway_status.stop_gateways(meant, args.timeout)
     left = [process for process in meant if process not in gone]
 
-    def say(page: Page) -> None:
+    def print_page(page: Page) -> None:
         for process in meant:
             ended = "is still finishing" if process in left else "has stopped"
             page.print_line(f"the gateway at {printable_line(process.url)} (pid {process.pid}) {ended}")
@@ -85,7 +85,8 @@ def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
             page.print_line("no gateway runs" + (f" on port {args.port}" if ends else ""))
 
     shell.print_reply(
-        {"stopped": gateway_status.gateways_as_json(gone), "finishing": gateway_status.gateways_as_json(left)}, say
+        {"stopped": gateway_status.gateways_as_json(gone), "finishing": gateway_status.gateways_as_json(left)},
+        print_page,
     )
     return EXIT_BUSY if left else 0
 

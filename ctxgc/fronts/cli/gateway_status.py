@@ -102,7 +102,7 @@ def fetch_own_status(url: str, secret: str) -> dict[str, Any] | None:
         raise CommandRefused(f"something else than the gateway answers at {url}", hint=hint) from None
 
 
-def build_mismatch_warning(url: str, status: dict[str, Any]) -> str:
+def other_build_warning(url: str, status: dict[str, Any]) -> str:
     """A sentence on a gateway that runs other code than this command, with the next step; empty for the same code."""
     from ctxgc.protocol.build import build_id
 
@@ -142,7 +142,7 @@ def _fetch_status_or_none(url: str, folder: str) -> dict[str, Any] | None:
         return None
 
 
-def running_gateways(folder: str) -> list[dict[str, Any]]:
+def running_gateways_as_json(folder: str) -> list[dict[str, Any]]:
     """The gateways of this state folder, unasked: `pid` and `url`."""
     return gateways_as_json(pidfile.running_gateways(folder))
 
@@ -183,7 +183,7 @@ def print_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
         if gateway["status"] is None:
             page.print_line("  it does not answer; `ctxgc gateway --stop` ends it", "red")
         else:
-            page.print_facts(_status_rows(gateway["status"]))
+            page.print_fields(_status_rows(gateway["status"]))
 
 
 def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -208,7 +208,7 @@ def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         ),
         ("pointers", _pointers_in_words(number)),
         ("in shadow", f"{tokens_text(would_free)} tokens (raw) would be out" if would_free else ""),
-        ("faults", _faults_in_words(number)),
+        ("faults", _failures_in_words(number)),
     )
 
 
@@ -228,7 +228,7 @@ def _pointers_in_words(number: dict[str, int]) -> str:
     return "; ".join(parts)
 
 
-def _faults_in_words(number: dict[str, int]) -> str:
+def _failures_in_words(number: dict[str, int]) -> str:
     upstream, daemon = number["upstream_faults"], number["sync_failures"]
     parts = [f"{format_count(upstream)} of the API or on the way to it"] if upstream else []
     parts += [f"{format_count(daemon)} times the daemon could not be told"] if daemon else []
@@ -247,6 +247,6 @@ def stop_gateways(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pi
     gives_up_s = time.monotonic() + wait_s
     left = meant
     while left and time.monotonic() < gives_up_s:
-        left = [gateway for gateway in left if pidfile.is_running(gateway)]
+        left = [gateway for gateway in left if pidfile.is_gateway_running(gateway)]
         time.sleep(POLL_S if left else 0)
     return [gateway for gateway in meant if gateway not in left]

@@ -17,7 +17,7 @@ import select
 import sys
 import time
 
-from ctxgc.fronts.cli.commands import CommandSpec, frame_tokens_argument
+from ctxgc.fronts.cli.commands import CommandSpec, parse_frame_tokens
 from ctxgc.protocol import discovery
 from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
 from ctxgc.protocol.blocking_client import CallFailed, LineClient, TimedOut, Unreachable
@@ -56,7 +56,7 @@ def hook(shell: Shell, args: argparse.Namespace) -> int:
         return 0
     try:
         event = _read_event(sys.stdin.fileno())
-        client = _connect_or_spawn(args.socket, spawns=not args.no_spawn)
+        client = _connect_or_spawn_daemon(args.socket, spawns=not args.no_spawn)
         if not isinstance(event, dict) or client is None:
             return 0
         with client:
@@ -72,12 +72,12 @@ def hook(shell: Shell, args: argparse.Namespace) -> int:
 def _read_event(number: int) -> Any:
     """The value on a stream, as soon as the value is whole. Raises `ValueError`."""
     data, gives_up_at = bytearray(), time.monotonic() + INPUT_S
-    while len(data) < INPUT_BYTES_MAX and _is_ready(number, gives_up_at - time.monotonic()):
+    while len(data) < INPUT_BYTES_MAX and _has_input_within(number, gives_up_at - time.monotonic()):
         part = os.read(number, INPUT_BYTES_MAX - len(data))
         data += part
         if not part:
             break
-        if data.rstrip().endswith(b"}") and not _is_ready(number, 0):
+        if data.rstrip().endswith(b"}") and not _has_input_within(number, 0):
             try:
                 return json.loads(data)
             except ValueError:
@@ -85,11 +85,11 @@ def _read_event(number: int) -> Any:
     return json.loads(data)
 
 
-def _is_ready(number: int, seconds: float) -> bool:
+def _has_input_within(number: int, seconds: float) -> bool:
     return bool(select.select([number], [], [], max(0.0, seconds))[0])
 
 
-def _connect_or_spawn(flag: str, *, spawns: bool) -> LineClient | None:
+def _connect_or_spawn_daemon(flag: str, *, spawns: bool) -> LineClient | None:
     """A connection to the daemon; `None` where no daemon listens, and then a daemon is on its way."""
     for path in discovery.candidate_sockets(flag, os.environ):
         client = LineClient(path, CALL_S)
@@ -137,21 +137,21 @@ class _HookEvent:
         if not os.path.isabs(self._transcript) or self._is_behind_gateway():
             return
         try:
-            self._ask("watch.add", path=self._transcript)
+            self._call_before_deadline("watch.add", path=self._transcript)
         except CallFailed as failure:
             if failure.kind != "busy":
                 raise
             for path in self._idle_transcripts_to_unwatch():
-                self._ask("watch.remove", path=path)
-            self._ask("watch.add", path=self._transcript)
+                self._call_before_deadline("watch.remove", path=path)
+            self._call_before_deadline("watch.add", path=self._transcript)
 
-    def _ask(self, method: str, **params: str) -> Any:
+    def _call_before_deadline(self, method: str, **params: str) -> Any:
         """A call of following: many stale transcripts take no longer than one."""
         return self._client.call(method, params, max(0.001, self._follows_until - time.monotonic()))
 
     def _is_behind_gateway(self) -> bool:
         try:
-            shown: ShowReply = self._ask("session.show", session=self._session_name())
+            shown: ShowReply = self._call_before_deadline("session.show", session=self._session_name())
         except CallFailed as failure:
             if failure.kind != "not_found":
                 raise
@@ -166,7 +166,7 @@ class _HookEvent:
 
     def _idle_watched_transcripts(self) -> Iterator[str]:
         folder = os.path.dirname(self._transcript)
-        reply: WatchReply = self._ask("watch.list")
+        reply: WatchReply = self._call_before_deadline("watch.list")
         for watched in reply.watched:
             path = watched.path
             is_log = os.path.dirname(os.path.dirname(path)) == os.path.dirname(folder) and os.path.isfile(path)
@@ -240,7 +240,7 @@ def _add_hook_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
-        type=frame_tokens_argument,
+        type=parse_frame_tokens,
         default=BUDGET_TOKENS,
         help=f"a working set has at most this many raw tokens; default: {BUDGET_TOKENS}",
     )

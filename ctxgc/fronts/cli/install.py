@@ -70,12 +70,12 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
     records = Records(str(config.daemon.lock_dir))
     work, init_system = _plan_installation(shell, config, host, records, args, makes_secret=False)
     if not args.json:
-        _print_plan(shell.page, work, init_system)
+        _print_changes(shell.page, work, init_system)
     if (work.texts or init_system) and not args.dry_run and _confirm_changes(args):
         # Planned anew: before the yes there may have been no secret, and none was made.
         work, init_system = _plan_installation(shell, config, host, records, args, makes_secret=True)
         for name in (SERVICES, *args.agents):  # The services first.
-            _apply_part(work, name, records)
+            _apply_installation(work, name, records)
             if name == SERVICES and init_system:
                 services.start_services(host, init_system)
     reply = {"changes": work.changes, "notes": work.notes, "services": init_system, "dry_run": args.dry_run}
@@ -102,18 +102,18 @@ def _plan_installation(
             work.notes.append(f"{STAND_IN} stands for the gateway's secret, which the installation makes")
         address = gateway_address(config.gateway)
         status = gateway_status.fetch_own_status(address, secret or STAND_IN)
-        if status and (warning := gateway_status.build_mismatch_warning(address, status)):
+        if status and (warning := gateway_status.other_build_warning(address, status)):
             work.notes.append(warning)
     try:
         init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
     except CommandRefused:
         if args.dry_run and not args.json:  # The changes are what was asked for; the refusal comes after them.
-            _print_plan(shell.page, work, "")
+            _print_changes(shell.page, work, "")
         raise
     return work, init_system
 
 
-def _apply_part(work: InstallWork, name: str, records: Records) -> None:
+def _apply_installation(work: InstallWork, name: str, records: Records) -> None:
     """The part of the work with this record."""
     part = InstallWork()
     part.records = {name: work.records[name]} if name in work.records else {}
@@ -158,7 +158,7 @@ def _plan_agent(
 
 
 def _add_agent_plan(work: InstallWork, agent: str, plan: AgentPlan, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import is_unchanged, text_with_edit
+    from ctxgc.fronts.setup.changes import is_file_unchanged, text_with_edit
 
     standing = {edit.file: edit for edit in records.load(agent)}
     edits = []
@@ -174,7 +174,7 @@ def _add_agent_plan(work: InstallWork, agent: str, plan: AgentPlan, records: Rec
                 work.add_change(edit.file, f"{'.'.join(change.path)} {verb} {change.value}")
     _add_new_files(work, plan.new_files, edits)
     for file in standing.keys() - {new.edit.file for new in plan.new_files}:  # From base URLs to the plugin, or back.
-        if standing[file].format == "whole" and not is_unchanged(Path(file), [standing[file]]):
+        if standing[file].format == "whole" and not is_file_unchanged(Path(file), [standing[file]]):
             continue  # The user's, since the user changed the file.
         raise CommandRefused(f"{file} is of another installation of {agent}", hint=f"`ctxgc uninstall {agent}` first")
     work.records[agent] = edits
@@ -218,7 +218,7 @@ def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted:
     return init_system
 
 
-def _print_plan(page: Page, work: InstallWork, init_system: str) -> None:
+def _print_changes(page: Page, work: InstallWork, init_system: str) -> None:
     for change in work.changes:
         page.print_line(f"{printable_line(change['file'])}: {printable_line(change['change'])}")
     if init_system:
@@ -271,7 +271,7 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
         _add_removal(work, SERVICES, records)
     reply = {"changes": work.changes, "notes": work.notes, "dry_run": args.dry_run}
     if not args.json and work.records:
-        _print_plan(shell.page, work, "")
+        _print_changes(shell.page, work, "")
         if is_last:
             shell.page.print_line("the services of the daemon and the gateway stop and go")
     if work.records and not args.dry_run and _confirm_changes(args):

@@ -36,8 +36,8 @@ def up(shell: Shell, args: argparse.Namespace) -> int:
 
 def _print_daemon(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
     page.print_line(f"ctxgcd {reply.version} {'is already running' if was_up else 'is up'}", "bold")
-    by = "systemd starts it when something connects (ctxgcd.socket is active)" if _systemd_listens() else ""
-    page.print_facts(
+    by = "systemd starts it when something connects (ctxgcd.socket is active)" if _is_systemd_listening() else ""
+    page.print_fields(
         (
             ("pid", str(reply.pid)),
             ("socket", printable_line(reply.socket)),
@@ -51,7 +51,7 @@ def _print_daemon(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
         )
 
 
-def _systemd_listens() -> bool:
+def _is_systemd_listening() -> bool:
     """Whether the user's service manager holds the socket."""
     import shutil
     import subprocess
@@ -81,7 +81,7 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
     """Stop the daemon and wait until its process is gone; fine if there is none, not if a daemon is out of reach."""
     if not _is_daemon_up(shell):
         shell.refuse_unreachable_daemon()
-        return _print_stopped(shell, {"stopped": False}, discovery.state_folder(os.environ), "ctxgcd is not running")
+        return _print_stop_reply(shell, {"stopped": False}, discovery.state_folder(os.environ), "ctxgcd is not running")
     stats: StatsReply = shell.call("stats", {}, spawn=False)
     pid = stats.pid
     reply: StoppingReply = shell.call("shutdown", {}, spawn=False)
@@ -93,17 +93,17 @@ def down(shell: Shell, args: argparse.Namespace) -> int:
                 f"ctxgcd (pid {pid}) is still finishing", kind="busy", hint="`ctxgc down` again in a moment"
             )
         time.sleep(POLL_S)
-    return _print_stopped(shell, json_members(reply), stats.state_folder, f"ctxgcd (pid {pid}) has stopped")
+    return _print_stop_reply(shell, json_members(reply), stats.state_folder, f"ctxgcd (pid {pid}) has stopped")
 
 
-def _print_stopped(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> int:
-    running = gateway_status.running_gateways(folder)
+def _print_stop_reply(shell: Shell, reply: dict[str, Any], folder: str, text: str) -> int:
+    running = gateway_status.running_gateways_as_json(folder)
 
-    def say(page: terminal.Page) -> None:
+    def print_page(page: terminal.Page) -> None:
         page.print_line(text)
         gateway_status.print_running_gateways(page, running)
 
-    return shell.print_reply(reply | {"gateways": running}, say)
+    return shell.print_reply(reply | {"gateways": running}, print_page)
 
 
 def _is_process_alive(pid: int) -> bool:

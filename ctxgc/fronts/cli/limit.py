@@ -16,7 +16,7 @@ import sys
 from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import CommandSpec, parse_tokens
-from ctxgc.fronts.cli.context import WATCHED_HINT, CommandRefused, Shell, agent_window_tokens, is_only_watched
+from ctxgc.fronts.cli.context import WATCHED_HINT, CommandRefused, Shell, agent_window_tokens, is_only_observed
 from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 from ctxgc.protocol.limits import NO_LIMIT_TOKENS
@@ -72,7 +72,7 @@ def limit_arguments(agent: str, provider: str, size: int) -> tuple[str, ...]:
     return ("-c", f'model_providers.{provider}.http_headers={{"{WINDOW_HEADER}" = "{size}"}}')
 
 
-def warn_without_effect(mode: str, size: int) -> None:
+def warn_of_ineffective_limit(mode: str, size: int) -> None:
     """Say that a limit has no effect where the gateway does not edit."""
     if mode != "on":
         why = f"the gateway serves this agent in mode {mode}"
@@ -119,19 +119,19 @@ def _print_limit(page: terminal.Page, show: ShowReply) -> None:
     window = tokens_text(agent_window_tokens(show))
     page.print_line(f"{printable_line(show.session)}: {tokens_text(size)} tokens; the window has {window} now")
     page.print_line(printable_line(show.next_collection.words), "dim")
-    if is_only_watched(show):
+    if is_only_observed(show):
         page.print_line(f"a limit holds nothing yet: {WATCHED_HINT}", "yellow")
     elif (show.gateway or show.rendered_by) in ("shadow", "off", "agent"):
         page.print_line("nothing leaves this session's requests in this mode; `ctxgc mode on` switches it on", "yellow")
 
 
-def _parse_size(text: str) -> int | str:
+def _parse_limit(text: str) -> int | str:
     return text if text in (OFF, UNSET) else parse_window_size(text)
 
 
 def _add_limit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "size", nargs="?", type=_parse_size, metavar="SIZE",
+        "size", nargs="?", type=_parse_limit, metavar="SIZE",
         help="tokens of the whole window, 60000 or 60k; off: no limit; unset: as the run or the configuration says; "
         "default: say what is in force",
     )  # fmt: skip

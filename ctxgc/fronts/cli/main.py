@@ -27,17 +27,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command and return the exit code. Never raises but for a programmer's error."""
     words = sys.argv[1:] if argv is None else argv
     if split_arguments(words)[1] != NEVER_FAILS:
-        return _run_guarded(words)
+        return _run_with_guarded_streams(words)
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     try:
-        _run_guarded(words, complains=False)
+        _run_with_guarded_streams(words, complains=False)
     except Exception as fault:  # A fault of ours is no matter of the agent's either.
         sys.stderr.write(f"ctxgc: the hook failed: {type(fault).__name__}\n")
     return 0
 
 
-def _run_guarded(words: list[str], *, complains: bool = True) -> int:
+def _run_with_guarded_streams(words: list[str], *, complains: bool = True) -> int:
     """Run a command; the exit code, whatever becomes of the standard streams."""
     if sys.stdout is None:  # Closed, as by `>&-`. What we open next would get its number, and our output with it.
         if sys.stderr is not None:
@@ -70,7 +70,7 @@ def _run_command(argv: list[str]) -> int:
     if name in ("", "help"):
         return _print_help(before, after)
     if name not in commands.command_names():
-        return _fail_unknown_command(name, [*before, *after])
+        return _report_unknown_command(name, [*before, *after])
     spec = commands.load_command(name)
     parser = commands.build_parser(name, spec)
     try:
@@ -78,7 +78,7 @@ def _run_command(argv: list[str]) -> int:
     except SystemExit as stop:  # argparse has printed the help asked for.
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except CommandRefused as refused:
-        return _fail_usage([*before, *after], refused)
+        return _report_usage_error([*before, *after], refused)
     shell = Shell(args)
     try:
         return spec.run(shell, args)
@@ -125,13 +125,13 @@ def help_overview() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fail_unknown_command(name: str, words: list[str]) -> int:
+def _report_unknown_command(name: str, words: list[str]) -> int:
     near = [known for known in commands.command_names() if known.startswith(name[:2])]
     hint = f"did you mean {' or '.join(f'`ctxgc {known}`' for known in near)}?" if near else "`ctxgc help` lists them"
-    return _fail_usage(words, CommandRefused(f"there is no command {name!r}", kind="usage", hint=hint))
+    return _report_usage_error(words, CommandRefused(f"there is no command {name!r}", kind="usage", hint=hint))
 
 
-def _fail_usage(words: list[str], refused: CommandRefused) -> int:
+def _report_usage_error(words: list[str], refused: CommandRefused) -> int:
     """Report a usage error for arguments that could not be parsed; as JSON if the options ask for JSON."""
     return Shell(argparse.Namespace(json="--json" in words)).print_failure(refused)
 

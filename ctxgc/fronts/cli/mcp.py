@@ -133,7 +133,7 @@ def _print_url(shell: Shell) -> int:
     from urllib.parse import quote
 
     from ctxgc.config import BadConfig, load_config
-    from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
+    from ctxgc.fronts.cli.base_url import gateway_address, prepare_gateway_base_url
     from ctxgc.fronts.mcp.project_token import project_token
 
     try:
@@ -142,7 +142,7 @@ def _print_url(shell: Shell) -> int:
         raise CommandRefused(str(error), kind="config") from None
     # Linux knows the user of a connection: the gateway's own secret then needs to stand in no client's settings.
     is_known = sys.platform == "linux" and config.gateway.auth == "auto"
-    base = gateway_address(config.gateway) if is_known else gateway_base_url(config)
+    base = gateway_address(config.gateway) if is_known else prepare_gateway_base_url(config)
     folder = shell.directory_params()["cwd"]
     url = f"{base}/mcp/{project_token(secret, folder)}{quote(folder)}"
     return shell.print_reply({"url": url}, lambda page: page.print_line(url))

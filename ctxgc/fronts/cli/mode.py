@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 
 from ctxgc.fronts.cli.commands import CommandSpec
-from ctxgc.fronts.cli.context import WATCHED_HINT, CommandRefused, Shell, is_only_watched, refuse_usage
+from ctxgc.fronts.cli.context import WATCHED_HINT, CommandRefused, Shell, is_only_observed, refuse_usage
 from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.fronts.setup.toml_edit import encode_toml_value
 
@@ -95,7 +95,7 @@ def _main_session(shell: Shell) -> tuple[str, bool]:
     reply: ShowReply = shell.call("session.show", shell.session_params())
     main = reply.session.partition("/")[0]
     name = reply.session if main.endswith(":") else main  # `client:/home/me/src` is named after a folder.
-    return name, is_only_watched(reply)
+    return name, is_only_observed(reply)
 
 
 def _load_config(path: Path, *, is_given: bool) -> Config:

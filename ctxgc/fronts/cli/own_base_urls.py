@@ -42,7 +42,7 @@ def opencode_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     folder = os.path.join(_config_home(environment), "opencode")
     files = [os.path.join(folder, name) for name in ("config.json", "opencode.json", "opencode.jsonc")]
     files += [environment.get("OPENCODE_CONFIG", "")]
-    for above in _folders_above(environment):
+    for above in _working_folder_and_parents(environment):
         files += [os.path.join(above, *names) for names in _OPENCODE_FILES]
     files += [os.path.join(environment.get("OPENCODE_CONFIG_DIR", ""), name) for name in ("opencode.json",)]
     texts = [(place, _read_text(place)) for place in files if os.path.isabs(place)]
@@ -84,7 +84,7 @@ def pi_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
 
 def crush_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     """Base URLs of Crush's JSON configuration."""
-    folders = [os.path.join(_config_home(environment), "crush"), *_folders_above(environment)]
+    folders = [os.path.join(_config_home(environment), "crush"), *_working_folder_and_parents(environment)]
     for folder in folders:
         for name in ("crush.json", ".crush.json"):
             yield from _json_base_urls(os.path.join(folder, name), "base_url")
@@ -124,7 +124,7 @@ def _config_home(environment: Mapping[str, str]) -> str:
     return own if own.startswith("/") else os.path.join(_home_folder(environment), ".config")
 
 
-def _folders_above(environment: Mapping[str, str]) -> list[str]:
+def _working_folder_and_parents(environment: Mapping[str, str]) -> list[str]:
     """The working folder and the folders above, the outermost first."""
     folder = os.path.abspath(environment.get("PWD") or os.curdir)
     folders = [folder]

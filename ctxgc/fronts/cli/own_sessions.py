@@ -27,7 +27,7 @@ def session_folders(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def display_folder(folder: str, environment: Mapping[str, str]) -> str:
+def folder_as_typed(folder: str, environment: Mapping[str, str]) -> str:
     """A folder as a person types the path: `~/.claude/projects`; quoted where a shell would change the word."""
     import shlex
 

@@ -47,7 +47,7 @@ class PrivateDaemon:
         # A SIGTERM must unwind the stack as Ctrl-C does, or child and folder would stay behind.
         self._old_handler = signal.signal(signal.SIGTERM, _exit_on_signal)
         try:
-            self._home = _short_temporary_folder()
+            self._home = _make_short_temporary_folder()
             path = os.path.join(self._home, SOCKET_NAME)
             self._child = self._spawn_daemon(path)
             self.client = LineClient(path, self._timeout_s)
@@ -117,7 +117,7 @@ class PrivateDaemon:
             shutil.rmtree(self._home, ignore_errors=True)
 
 
-def _short_temporary_folder() -> str:
+def _make_short_temporary_folder() -> str:
     """A fresh folder of mode 0700 whose path leaves room for a socket's name."""
     folder = tempfile.mkdtemp(prefix="ctxgc-demo-")
     if len(os.fsencode(os.path.join(folder, SOCKET_NAME))) <= SOCKET_PATH_BYTES_MAX:

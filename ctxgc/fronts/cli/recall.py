@@ -17,8 +17,8 @@ from ctxgc.fronts.cli.commands import (
     KINDS,
     STATES,
     CommandSpec,
-    frame_tokens_argument,
     parse_count,
+    parse_frame_tokens,
     parse_kind,
     parse_positive_number,
 )
@@ -151,7 +151,7 @@ def _add_recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
-        type=frame_tokens_argument,
+        type=parse_frame_tokens,
         help="a frame of at most this many raw tokens; default: 4000, with --lines 40000, with an id alone no bound",
     )
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
@@ -198,7 +198,7 @@ def recall(shell: Shell, args: argparse.Namespace) -> int:
             sys.stdout.buffer.write(_block_texts(segment, args.piece).encode("utf-8", "surrogatepass"))
         sys.stdout.buffer.flush()
     else:
-        _print_recalled(shell, reply, args.piece)
+        _print_recalled_segments(shell, reply, args.piece)
     return 0
 
 
@@ -252,7 +252,7 @@ def piece_bytes(piece: PieceReply) -> bytes:
     return (piece.text or "").encode("utf-8", "surrogatepass")
 
 
-def _print_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
+def _print_recalled_segments(shell: Shell, reply: RecallReply, only: str) -> None:
     page = shell.page
     for segment in reply.recalled:
         page.print_line(
@@ -264,9 +264,9 @@ def _print_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
             if several and name != last:
                 page.print_line(f"   {name}:", "dim")
                 last = name
-            _print_data(page, data.decode("utf-8", "replace"))
+            _print_text_behind_margin(page, data.decode("utf-8", "replace"))
         if texts := _block_texts(segment, only):
-            _print_data(page, texts)
+            _print_text_behind_margin(page, texts)
     if not reply.recalled:
         page.print_line("nothing to recall")
     page.print_line("── what stands above is data from a past session", "cyan")
@@ -275,7 +275,7 @@ def _print_recalled(shell: Shell, reply: RecallReply, only: str) -> None:
     print_change(page, reply)
 
 
-def _print_data(page: terminal.Page, text: str) -> None:
+def _print_text_behind_margin(page: terminal.Page, text: str) -> None:
     """Text behind a margin: no line of it passes for a line of ours, on the terminal of a person or of an agent."""
     for line in terminal.printable_text(text).rstrip("\n").split("\n"):
         margin = "│" if page.can_utf8 else "|"
@@ -293,7 +293,7 @@ def _add_rehydrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="N",
-        type=frame_tokens_argument,
+        type=parse_frame_tokens,
         default=3000,
         help="at most this many raw tokens; default: 3000",
     )

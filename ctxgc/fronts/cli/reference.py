@@ -69,7 +69,7 @@ def _command_section(name: str) -> str:
     if own:
         lines += ["| argument | meaning |", "|---|---|"]
         lines += [
-            f"| `{_option_names(action)}` | {(action.help or '').replace('|', chr(92) + '|')} |" for action in own
+            f"| `{_argument_spelling(action)}` | {(action.help or '').replace('|', chr(92) + '|')} |" for action in own
         ]
         lines.append("")
     if spec.notes:
@@ -77,14 +77,14 @@ def _command_section(name: str) -> str:
     return "\n".join(lines)
 
 
-def _option_names(action: argparse.Action) -> str:
+def _argument_spelling(action: argparse.Action) -> str:
     if not action.option_strings:
         return str(action.metavar or action.dest)
-    value = "" if action.nargs == 0 else f" {_option_value(action)}"
+    value = "" if action.nargs == 0 else f" {_value_placeholder(action)}"
     return f"{action.option_strings[-1]}{value}"
 
 
-def _option_value(action: argparse.Action) -> str:
+def _value_placeholder(action: argparse.Action) -> str:
     if action.choices:
         return "/".join(str(choice) for choice in action.choices)
     return str(action.metavar or action.dest.upper())
@@ -93,8 +93,8 @@ def _option_value(action: argparse.Action) -> str:
 def _argument_usage(action: argparse.Action) -> str:
     many = "…" if action.nargs in ("*", "+") or isinstance(action, argparse._AppendAction) else ""
     if action.option_strings:
-        return f"[{_option_names(action)}]{many}"
-    name = _option_value(action) + many
+        return f"[{_argument_spelling(action)}]{many}"
+    name = _value_placeholder(action) + many
     return f"[{name}]" if action.nargs in ("?", "*") else name
 
 

@@ -80,9 +80,9 @@ def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:
 
 def replay(shell: Shell, args: argparse.Namespace) -> int:
     """Run the study and answer; a refusal without transcripts."""
-    terms = _terms_of_arguments(args)
-    why = _parse_turn(args.why) if args.why else None
-    files = _transcripts_to_read(args)
+    terms = _study_terms(args)
+    why = _parse_session_turn(args.why) if args.why else None
+    files = _select_transcripts(args)
     if why is not None:
         return _explain_turn(shell, files, *why, terms)
     # The tokenizer and the parsers cost 200 ms: not for those who only ask for help.
@@ -111,7 +111,7 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
     return shell.print_reply(report, lambda page: replay_page.print_report(page, report, args.html))
 
 
-def _terms_of_arguments(args: argparse.Namespace) -> StudyTerms:
+def _study_terms(args: argparse.Namespace) -> StudyTerms:
     from ctxgc.core.pacing.pacer import OLDER_NAMES
     from ctxgc.replay.policy_registry import policy_names
     from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
@@ -130,7 +130,7 @@ def _terms_of_arguments(args: argparse.Namespace) -> StudyTerms:
     return StudyTerms(price, args.budget or default.budget_tokens, tuple(args.policy), args.bill, args.mark, args.entry)
 
 
-def _parse_turn(text: str) -> tuple[str, int]:
+def _parse_session_turn(text: str) -> tuple[str, int]:
     session, _, turn = text.rpartition(":")
     if not session or not turn.isdecimal():
         refuse_usage(
@@ -139,7 +139,7 @@ def _parse_turn(text: str) -> tuple[str, int]:
     return session, int(turn)
 
 
-def _transcripts_to_read(args: argparse.Namespace) -> list[str]:
+def _select_transcripts(args: argparse.Namespace) -> list[str]:
     """The transcripts meant; the user's own only after a yes."""
     from ctxgc.replay.recorded_files import find_transcripts
 
@@ -159,14 +159,14 @@ def _transcripts_to_read(args: argparse.Namespace) -> list[str]:
     own = list(filter(os.path.isdir, usual))
     files = find_transcripts(own)
     if not files:
-        where = " and ".join(own_sessions.display_folder(folder, os.environ) for folder in usual)
+        where = " and ".join(own_sessions.folder_as_typed(folder, os.environ) for folder in usual)
         raise CommandRefused(f"no sessions of yours in {where}", hint="name transcripts: `ctxgc replay PATH`")
     if not args.yes:
-        _ask_consent(own, files)
+        _require_consent(own, files)
     return files
 
 
-def _ask_consent(folders: list[str], files: list[str]) -> None:
+def _require_consent(folders: list[str], files: list[str]) -> None:
     bytes_all = sum(map(progress.work_bytes, files))
     count, size = terminal.pluralize(len(files), "transcript"), terminal.format_bytes(bytes_all)
     what = f"{count} ({size}) in {' and '.join(folders)}"
@@ -180,9 +180,9 @@ def _ask_consent(folders: list[str], files: list[str]) -> None:
 
 def _explain_turn(shell: Shell, files: list[str], session: str, turn: int, terms: StudyTerms) -> int:
     from ctxgc.fronts.cli import replay_page
-    from ctxgc.replay.why import explain_turn, find_session
+    from ctxgc.replay.why import explain_turn, find_session_episodes
 
-    episodes = find_session(files, session)
+    episodes = find_session_episodes(files, session)
     if not episodes:
         raise CommandRefused(f"no session {session!r} in these transcripts", hint="a prefix of its id is enough")
     explanation = explain_turn(episodes, turn, terms)

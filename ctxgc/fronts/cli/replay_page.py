@@ -79,14 +79,14 @@ def _print_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str,
     page.print_title(f"{name}: {sessions}, {turns}")
     page.print_line("tool results", "dim")
     times = report["timing"]["policy_us_per_turn"]
-    _print_table(page, [policy_cells(row, times) for row in agent["policies"]])
+    _print_policy_table(page, [policy_cells(row, times) for row in agent["policies"]])
     page.print_line("with old tool inputs and old thinking", "dim")
-    _print_table(page, [policy_cells(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
+    _print_policy_table(page, [policy_cells(row, {}) for row in agent["policies_with_inputs_and_thinking"]])
     profile, host, precision = agent["heap_profile"], agent["host_compactions"], agent["placebo_precision"]
     shares = [f"{part} {share:.0f} %" for part, share in profile.items() if share is not None]
     other = agent["bounds_with_inputs_and_thinking"]
     lost = f"{format_count(host['files_read_again'])} of {format_count(host['files_read_before'])} files read again"
-    page.print_facts(
+    page.print_fields(
         [
             ("heap", ", ".join(shares)),
             ("host", f"{pluralize(host['cuts'], 'cut')} of its own, after them {lost}" if host["cuts"] else "no cuts"),
@@ -96,7 +96,7 @@ def _print_agent(page: Page, report: dict[str, Any], name: str, agent: dict[str,
     )
 
 
-def _print_table(page: Page, rows: list[list[str]]) -> None:
+def _print_policy_table(page: Page, rows: list[list[str]]) -> None:
     columns = range(len(HEAD)) if page.width >= WIDE_COLUMNS else NARROW
     page.print_table([HEAD[at] for at in columns], [[row[at] for at in columns] for row in rows])
 

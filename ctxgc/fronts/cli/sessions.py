@@ -79,7 +79,7 @@ def _print_import(page: terminal.Page, parts: list[ImportReply], format_name: st
         page.print_table((">segments", ">new", ">raw tokens", ">skipped", "session"), rows)
     for failure in failed:
         what = "read in part" if failure.kind == "ends_early" else "not read"
-        page.print_line(f"  {what}: {printable_line(unreadable_sentence(failure))}", "red")
+        page.print_line(f"  {what}: {printable_line(file_failure_sentence(failure))}", "red")
         if failure.hint:
             page.print_line(f"  {printable_line(failure.hint)}", "dim")
     if passed_over := sum(part.passed_over or 0 for part in parts):
@@ -109,7 +109,7 @@ def _print_import(page: terminal.Page, parts: list[ImportReply], format_name: st
     )
 
 
-def unreadable_sentence(failed: FailedReply) -> str:
+def file_failure_sentence(failed: FailedReply) -> str:
     """The error of a file, with its path once."""
     return failed.error if failed.path in failed.error else f"{failed.path}: {failed.error}"
 
@@ -152,7 +152,7 @@ def _print_watches(page: terminal.Page, reply: WatchReply) -> None:
     if rows:
         page.print_table(("followed", ">looked at", ">read", "error"), rows)
     elif not reply.changed:
-        folder = printable_line(own_sessions.display_folder(own_sessions.session_folders(os.environ)[0], os.environ))
+        folder = printable_line(own_sessions.folder_as_typed(own_sessions.session_folders(os.environ)[0], os.environ))
         page.print_line(f"nothing is followed; `ctxgc watch {folder}` follows Claude Code's sessions")
 
 
@@ -232,7 +232,7 @@ def show(shell: Shell, args: argparse.Namespace) -> int:
     return 0
 
 
-def _sent_window_words(reply: ShowReply) -> str:
+def _sent_window_in_words(reply: ShowReply) -> str:
     """The window that the agent sends; of a session that ctxgc only watches, beside the window as planned."""
     sent, planned = (tokens_text(tokens) for tokens in (agent_window_tokens(reply), reply.billed_tokens))
     return f"{sent} tokens" if sent == planned else f"{sent} tokens as the agent sends it, {planned} as planned here"
@@ -244,7 +244,7 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
     beside = billing.system_and_tools_tokens
     hidden = f", {tokens_text(beside)} of them system prompt and tools" if beside else ""
     states = ", ".join(f"{format_count(number)} {state}" for state in STATES if (number := getattr(reply, state)))
-    page.print_facts(
+    page.print_fields(
         (
             ("project", printable_line(reply.project)),
             ("model", printable_line(reply.model)),
@@ -254,7 +254,7 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
             ("rendered by", reply.rendered_by),
             ("turn", f"{reply.turn}, updated {terminal.time_ago(reply.updated_s)}"),
             ("segments", f"{format_count(reply.segments)}: {states}; {format_count(reply.pinned)} pinned"),
-            ("window", f"{_sent_window_words(reply)}{hidden}"),
+            ("window", f"{_sent_window_in_words(reply)}{hidden}"),
             (
                 "budget",
                 f"{page.share_bar(reply.pressure)} {reply.pressure:.0%} of {tokens_text(budget)}" if budget else "",
@@ -295,7 +295,7 @@ def _print_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal
             str(segment.born_turn),
             terminal.segment_label(segment)
             + (f" · {segment.garbage}" if segment.garbage else "")
-            + (f" · {_elided_words(segment)}" if segment.elided else ""),
+            + (f" · {_elisions_in_words(segment)}" if segment.elided else ""),
         )
         for segment in reply.segments
     ]
@@ -304,7 +304,7 @@ def _print_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal
         page.print_line(f"  the newest {len(rows)} of {format_count(reply.total)}; `--limit N` shows more", "dim")
 
 
-def _elided_words(segment: SegmentReply) -> str:
+def _elisions_in_words(segment: SegmentReply) -> str:
     """The lines of a segment that stand elsewhere, in a few words."""
     runs = segment.elided or []
     pointers = sum(not run.is_in_stash for run in runs)
@@ -315,7 +315,7 @@ def _elided_words(segment: SegmentReply) -> str:
 
 def _print_segment(page: terminal.Page, reply: ContentReply) -> None:
     page.print_line(printable_line(f"{reply.id}  {terminal.segment_label(reply)}"), "bold")
-    page.print_facts(
+    page.print_fields(
         (
             ("session", printable_line(reply.session)),
             ("state", reply.state + (f" ({reply.departure})" if reply.departure else "")),
@@ -328,7 +328,7 @@ def _print_segment(page: terminal.Page, reply: ContentReply) -> None:
                 "turns",
                 f"born {reply.born_turn}, touched {reply.touched_turn}, {pluralize(reply.touches, 'time')}",
             ),
-            ("elided", _elided_words(reply)),
+            ("elided", _elisions_in_words(reply)),
             ("garbage", f"{reply.garbage} {reply.garbage_by}".strip()),
             ("tags", printable_line(", ".join(reply.tags))),
             ("task", printable_line(reply.task)),

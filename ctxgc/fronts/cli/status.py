@@ -145,7 +145,7 @@ def _call_stats(shell: Shell) -> StatsReply:
 
 def _print_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) -> None:
     page.print_line(f"ctxgcd {reply.version}, pid {reply.pid}, up {terminal.format_duration(reply.uptime_s)}", "bold")
-    page.print_facts(
+    page.print_fields(
         (
             ("socket", printable_line(reply.socket)),
             ("state", f"{printable_line(reply.state_folder)}, {terminal.format_bytes(reply.stash_bytes)}"),
@@ -197,7 +197,7 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
     freed, evictable = billing.billed_part(reply.freed_tokens), billing.billed_part(reply.evictable_tokens)
     garbage = billing.billed_part(reply.garbage_tokens)
     hits = reply.cache_hit_rate
-    page.print_facts(
+    page.print_fields(
         (
             ("window", window),
             ("of it", f"{tokens_text(evictable)} evictable, {tokens_text(garbage)} proven garbage"),

@@ -77,7 +77,7 @@ class Page:
         self.print_line()
         self.print_line(text, "bold")
 
-    def print_facts(self, rows: Sequence[tuple[str, str]], indent: str = "  ") -> None:
+    def print_fields(self, rows: Sequence[tuple[str, str]], indent: str = "  ") -> None:
         """Names and values, values in a column; rows without a value are left out."""
         wide = max((len(name) for name, value in rows if value), default=0)
         for name, value in rows:

@@ -63,17 +63,17 @@ def add(shell: Shell, args: argparse.Namespace) -> int:
 
     An agent's session is a mirror: what a person or a model adds in its directory is no part of it.
     """
-    method, params = _segment_params(args)
+    method, params = _admission_verb_and_params(args)
     session = {"session": args.session} if args.session else shell.directory_params()
     here = session.get("cwd", "")
     if here and not shell.has_session(project=here, source=CLIENT):
         opened: SessionReply = shell.call("session.open", {"session": here[-SESSION_CHARS_MAX:], "project": here})
         session = {"session": opened.session}
     reply: AddReply = shell.call(method, {**session, **params})
-    return shell.print_reply(reply, lambda page: _print_added(page, reply))
+    return shell.print_reply(reply, lambda page: _print_added_segments(page, reply))
 
 
-def _segment_params(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def _admission_verb_and_params(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if args.file:
         if args.kind not in ("", *FILE_KINDS) or args.ref or args.task or args.pin:
             refuse_usage(
@@ -100,7 +100,7 @@ def _read_piped_text() -> str:
         refuse_usage("standard input is not UTF-8 text", "ctxgc add --file PATH takes any bytes")
 
 
-def _print_added(page: terminal.Page, reply: AddReply) -> None:
+def _print_added_segments(page: terminal.Page, reply: AddReply) -> None:
     for segment_id in reply.ids:
         page.print_line(
             f"{printable_line(segment_id)}  {page.style_text('in ' + printable_line(reply.session), 'dim')}", "bold"
@@ -108,7 +108,7 @@ def _print_added(page: terminal.Page, reply: AddReply) -> None:
     print_change(page, reply)
 
 
-def _segments_argument(parser: argparse.ArgumentParser) -> None:
+def _add_segments_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("segments", nargs="+", metavar="SEGMENT", help="a segment's id, or a prefix of the id")
 
 
@@ -162,7 +162,7 @@ def print_plan(page: terminal.Page, reply: PlanReply, asked_tokens: int | None =
     by_reason = sorted(reply.by_reason.items(), key=lambda item: -item[1].freed_tokens)
     cost = reply.predicted_cost
     verdict = "saves" if cost < 0 else "costs"
-    page.print_facts(
+    page.print_fields(
         (
             ("session", printable_line(reply.session)),
             ("window", f"{tokens_text(before)} → {tokens_text(after)} {_unit_name(reply)}"),
@@ -256,7 +256,7 @@ def undo(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _print_undo(page: terminal.Page, reply: PlanReply) -> None:
-    page.print_facts(
+    page.print_fields(
         (
             ("session", printable_line(reply.session)),
             (
@@ -348,9 +348,9 @@ COMMANDS = {
     ),
     "collect": CommandSpec(collect, _add_collect_arguments, has_session=True, timeout_s=COLLECT_S),
     "why": CommandSpec(why, _add_why_arguments, has_session=True),
-    "pin": CommandSpec(pin, _segments_argument, has_session=True),
-    "unpin": CommandSpec(unpin, _segments_argument, has_session=True),
-    "stash": CommandSpec(stash, _segments_argument, has_session=True),
+    "pin": CommandSpec(pin, _add_segments_argument, has_session=True),
+    "unpin": CommandSpec(unpin, _add_segments_argument, has_session=True),
+    "stash": CommandSpec(stash, _add_segments_argument, has_session=True),
     "undo": CommandSpec(undo, _add_undo_arguments, has_session=True),
     "log": CommandSpec(log, _add_log_arguments, has_session=True),
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote, urlsplit
 
-from ctxgc.core.frame import clean_fact
+from ctxgc.core.frame import clean_header_part
 from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.mcp.frame import frame_text
 from ctxgc.fronts.mcp.rpc import (
@@ -67,12 +67,12 @@ class Resources:
         if not (isinstance(cursor, str) and cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
             raise BadMessage(INVALID_PARAMS, NO_SUCH_CURSOR)
         offset = int(cursor)
-        rows = _translate_errors(lambda: self._scope.newest_sessions(SESSIONS_LISTED, offset))
+        rows = _call_translating_errors(lambda: self._scope.newest_sessions(SESSIONS_LISTED, offset))
         found = [
             {
                 "uri": f"ctxgc://session/{quote(row.session, safe='')}",
-                "name": clean_fact(row.session),
-                "title": clean_fact(row.title or row.session),
+                "name": clean_header_part(row.session),
+                "title": clean_header_part(row.title or row.session),
                 "mimeType": TEXT,
             }
             for row in rows
@@ -95,7 +95,7 @@ class Resources:
         uri = params.get("uri")
         if not isinstance(uri, str) or len(uri) > URI_CHARS_MAX:
             raise BadMessage(INVALID_PARAMS, f"a URI is a text of {URI_CHARS_MAX} characters at most")
-        text = _translate_errors(lambda: self._read_uri(uri))
+        text = _call_translating_errors(lambda: self._read_uri(uri))
         return {"contents": [{"uri": uri, "mimeType": TEXT, "text": text}]}
 
     def _read_uri(self, uri: str) -> str:
@@ -133,7 +133,7 @@ class Resources:
         return frame_text("segments", session, "\n".join(lines))
 
 
-def _translate_errors(ask: Any) -> Any:
+def _call_translating_errors(ask: Any) -> Any:
     """What `ask` gives; a failure as the protocol's error."""
     try:
         return ask()

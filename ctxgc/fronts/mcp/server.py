@@ -106,7 +106,7 @@ class McpServer:
             messages, is_batch = self._parse_line(line)
         except BadMessage as failure:
             return error_reply(None, failure)
-        requests = [message for message in messages if self._needs_reply(message)]
+        requests = [message for message in messages if self._receive_message(message)]
         self._load_handlers(requests)
         replies = [reply for reply in map(self._handle_request, requests) if reply is not None]
         return (replies if is_batch else replies[0]) if replies else None
@@ -138,7 +138,7 @@ class McpServer:
         except BadMessage as failure:
             self._send_message(error_reply(None, failure))
             return
-        requests = [message for message in messages if self._needs_reply(message)]
+        requests = [message for message in messages if self._receive_message(message)]
         if not requests:
             return
         self._load_handlers(requests)
@@ -164,7 +164,7 @@ class McpServer:
             self._is_loaded = True
             self._handlers = {**self._handlers, **self._load()}
 
-    def _needs_reply(self, message: Any) -> bool:
+    def _receive_message(self, message: Any) -> bool:
         """Whether a message is to be answered, if only with an error; notes what other messages say."""
         if not isinstance(message, dict):
             return True
@@ -208,7 +208,7 @@ class McpServer:
     def _handle_request(self, request: Any) -> dict[str, Any] | None:
         """The reply to a request; `None` for a request that the client has cancelled."""
         id = request_id(request)
-        if id is not None and self._is_cancelled(id):
+        if id is not None and self._take_cancellation(id):
             return None
         try:
             method = _request_method(request)
@@ -227,9 +227,9 @@ class McpServer:
             reply = error_reply(id, failure)
         except Exception as fault:  # A fault of one request ends neither the server nor the agent's session.
             reply = error_reply(id, BadMessage(INTERNAL_ERROR, f"ctxgc failed: {type(fault).__name__}"))
-        return None if id is not None and self._is_cancelled(id, is_answered=True) else reply
+        return None if id is not None and self._take_cancellation(id, is_answered=True) else reply
 
-    def _is_cancelled(self, id: Id, *, is_answered: bool = False) -> bool:
+    def _take_cancellation(self, id: Id, *, is_answered: bool = False) -> bool:
         with self._lock:
             is_cancelled = id in self._cancelled
             if is_answered or is_cancelled:

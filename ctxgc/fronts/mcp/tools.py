@@ -148,7 +148,7 @@ def list_tools(params: dict[str, Any]) -> dict[str, Any]:
     return {"tools": tool_list()}
 
 
-def validate_arguments(arguments: Any, schema: dict[str, Any]) -> str:
+def arguments_fault(arguments: Any, schema: dict[str, Any]) -> str:
     """The fault of a tool's arguments by the schema, in a sentence; empty for sound arguments."""
     if not isinstance(arguments, dict):
         return "the arguments are an object"
@@ -158,7 +158,7 @@ def validate_arguments(arguments: Any, schema: dict[str, Any]) -> str:
         expected = schema["properties"].get(name)
         if expected is None:
             return f"there is no argument `{name[:50]}`; there are {', '.join(schema['properties'])}"
-        if fault := _validate_value(value, expected):
+        if fault := _value_fault(value, expected):
             return f"`{name}` {fault}"
     return ""
 
@@ -174,7 +174,7 @@ def _convert_whole_floats(arguments: Any, schema: dict[str, Any]) -> Any:
     }
 
 
-def _validate_value(value: Any, expected: dict[str, Any]) -> str:
+def _value_fault(value: Any, expected: dict[str, Any]) -> str:
     if expected["type"] == "string":
         if not isinstance(value, str) or not value.strip():
             return "is a text that is not empty"
@@ -185,7 +185,7 @@ def _validate_value(value: Any, expected: dict[str, Any]) -> str:
         return "" if is_number and least <= value <= most else f"is a whole number from {least} to {most}"
     if not isinstance(value, list) or not expected["minItems"] <= len(value) <= expected["maxItems"]:
         return f"is a list of {expected['minItems']} to {expected['maxItems']} texts"
-    return next(filter(None, (_validate_value(item, expected["items"]) for item in value)), "")
+    return next(filter(None, (_value_fault(item, expected["items"]) for item in value)), "")
 
 
 class Tools:
@@ -201,7 +201,7 @@ class Tools:
         if not isinstance(name, str) or name not in SCHEMAS:
             raise BadMessage(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
         arguments = {} if arguments is None else _convert_whole_floats(arguments, SCHEMAS[name])
-        if fault := validate_arguments(arguments, SCHEMAS[name]):
+        if fault := arguments_fault(arguments, SCHEMAS[name]):
             return _tool_result(fault, is_error=True)
         tool: Callable[..., str] = getattr(self, name)
         try:
@@ -265,7 +265,7 @@ class Tools:
             more_tokens = f"nothing of it fits into {budget_tokens} tokens; give `budget_tokens` more"
             raise OutOfScope(more_tokens) from None
         goes_on = f"The rest: lines {reply.next_line}-" if reply.next_line else ""
-        return _fit_notes(budget_tokens - reply.tokens, reply.text, [goes_on, *reply.notes])
+        return _append_fitting_remarks(budget_tokens - reply.tokens, reply.text, [goes_on, *reply.notes])
 
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
         texts: list[str] = []
@@ -290,7 +290,7 @@ class Tools:
         if not texts:
             return f"Nothing found in this project that fits {budget_tokens} tokens."
         room = left + budget_tokens - _frame_tokens(budget_tokens)
-        return _fit_notes(room, "\n".join(texts), list(dict.fromkeys(notes)))
+        return _append_fitting_remarks(room, "\n".join(texts), list(dict.fromkeys(notes)))
 
     def _scope_params(self, session: str) -> list[dict[str, str]]:
         """The params that hold a verb to the scope, once for each of its projects."""
@@ -351,7 +351,7 @@ def _frame_tokens(budget_tokens: int) -> int:
     return budget_tokens - min(NOTES_BYTES_MAX, NOTES_BYTES_MIN + budget_tokens // NOTES_SHARE)
 
 
-def _fit_notes(tokens: int, text: str, notes: Sequence[str]) -> str:
+def _append_fitting_remarks(tokens: int, text: str, notes: Sequence[str]) -> str:
     """A frame with the notes that certainly have no more tokens than this: a token has a byte or more."""
     kept: list[str] = []
     for note in map(terminal.printable_line, filter(None, notes)):

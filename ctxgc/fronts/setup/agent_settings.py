@@ -22,7 +22,7 @@ from typing import Any
 from ctxgc.config import Config
 from ctxgc.fronts.cli.agent_setups import AgentSetup, is_same_upstream
 from ctxgc.fronts.cli.agents import AGENTS
-from ctxgc.fronts.cli.base_url import gateway_address, gateway_base_url
+from ctxgc.fronts.cli.base_url import gateway_address, prepare_gateway_base_url
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.setup import json_edit, toml_edit
 from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, read_text, undo_changes
@@ -61,7 +61,7 @@ def agent_home_folder(environment: Mapping[str, str], variable: str, *usual: str
 
 
 def _agent_setup(agent: str, config: Config, environment: Mapping[str, str], options: Options) -> AgentSetup:
-    base = gateway_base_url(config, makes_secret=options.makes_secret)
+    base = prepare_gateway_base_url(config, makes_secret=options.makes_secret)
     return AGENTS[agent][1](base, config.gateway, environment)
 
 
@@ -79,7 +79,7 @@ def text_before_installation(path: Path, standing: list[FileEdit]) -> str:
         ) from None
 
 
-def plan_claude(
+def claude_gateway_plan(
     config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]
 ) -> AgentPlan:
     """Claude Code: variables under `env` of the settings, and the status line."""
@@ -105,7 +105,9 @@ def _settings_variables(way: AgentSetup) -> dict[str, str]:
     return dict(json.loads(given).get("env", {}))
 
 
-def plan_codex(config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:
+def codex_gateway_plan(
+    config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]
+) -> AgentPlan:
     """Codex: the base URL of the configured provider, so that Codex's list of sessions stays whole."""
     path = agent_home_folder(environment, "CODEX_HOME", ".codex") / "config.toml"
     try:
@@ -130,7 +132,7 @@ def plan_codex(config: Config, environment: Mapping[str, str], options: Options,
     return AgentPlan((FileEdit(str(path), "toml", (Change((CODEX_KEY,), base),)),), notes=(note,))
 
 
-def plan_opencode(
+def opencode_gateway_plan(
     config: Config, environment: Mapping[str, str], options: Options, standing: list[FileEdit]
 ) -> AgentPlan:
     """OpenCode: base URLs of its providers `anthropic` and `openai`."""
@@ -178,9 +180,9 @@ def parse_json_settings(path: Path, text: str) -> dict[str, Any]:
 
 
 PLANS: dict[str, Callable[[Config, Mapping[str, str], Options, list[FileEdit]], AgentPlan]] = {
-    "claude": plan_claude,
-    "codex": plan_codex,
-    "opencode": plan_opencode,
+    "claude": claude_gateway_plan,
+    "codex": codex_gateway_plan,
+    "opencode": opencode_gateway_plan,
 }
 """By the name of the agent's program."""
 

@@ -24,7 +24,7 @@ from ctxgc.fronts.setup.agent_settings import (
     parse_json_settings,
     text_before_installation,
 )
-from ctxgc.fronts.setup.changes import Change, FileEdit, is_unchanged, new_file, read_text
+from ctxgc.fronts.setup.changes import Change, FileEdit, is_file_unchanged, new_file, read_text
 from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, packaged_text
 from ctxgc.fronts.setup.toml_edit import encode_toml_value
 
@@ -79,7 +79,7 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
         )
         edit = FileEdit(str(path), "toml", (Change(("mcp_servers", SERVER), block),))
         texts = {folder / "skills" / "ctxgc" / "SKILL.md": SKILL_TEXT, folder / "prompts" / "ctxgc.md": COMMAND_TEXT}
-        return AgentPlan((edit,), **_command_files(texts, standing), needs_gateway=False)
+        return AgentPlan((edit,), **_command_file_fields(texts, standing), needs_gateway=False)
     if agent == "claude":
         # Beside the settings folder, but in the folder that the variable names.
         path = agent_home_folder(environment, "CLAUDE_CONFIG_DIR") / ".claude.json"
@@ -101,10 +101,12 @@ def mcp_plan(agent: str, environment: Mapping[str, str], options: Options, stand
             f"{path} has a server `{SERVER}` of yours", kind="config", hint=f"take {'.'.join(place)} out first"
         )
     edit = FileEdit(str(path), "json", (Change(place, json.dumps(server)),))
-    return AgentPlan((edit,), **_command_files({commands / "ctxgc.md": COMMAND_TEXT}, standing), needs_gateway=False)
+    return AgentPlan(
+        (edit,), **_command_file_fields({commands / "ctxgc.md": COMMAND_TEXT}, standing), needs_gateway=False
+    )
 
 
-def _command_files(texts: Mapping[Path, str], standing: list[FileEdit]) -> dict[str, Any]:
+def _command_file_fields(texts: Mapping[Path, str], standing: list[FileEdit]) -> dict[str, Any]:
     """The files by which an agent knows `/ctxgc`; a note instead of each that the user has."""
     kept = [path for path, text in texts.items() if _is_users_file(path, text, standing)]
     return {
@@ -115,7 +117,7 @@ def _command_files(texts: Mapping[Path, str], standing: list[FileEdit]) -> dict[
 
 def _is_users_file(path: Path, text: str, standing: list[FileEdit]) -> bool:
     """Whether the user has a file in place of this text, which no installation wrote."""
-    return read_text(path) not in (None, text) and not is_unchanged(path, standing)
+    return read_text(path) not in (None, text) and not is_file_unchanged(path, standing)
 
 
 def hooks_plan(agent: str, environment: Mapping[str, str], options: Options, standing: list[FileEdit]) -> AgentPlan:

@@ -66,10 +66,10 @@ class NewFile(NamedTuple):
 
 def new_file(path: Path, text: str) -> NewFile:
     """A file to be written whole, and to be removed by an uninstallation if unchanged."""
-    return NewFile(FileEdit(str(path), "whole", (), existed=False, written=digest(text)), text)
+    return NewFile(FileEdit(str(path), "whole", (), existed=False, written=text_digest(text)), text)
 
 
-def digest(text: str) -> str:
+def text_digest(text: str) -> str:
     """The digest by which an unchanged file is known."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -84,10 +84,10 @@ def read_text(path: Path) -> str | None:
         raise CommandRefused(f"{path}: cannot be read: {error}", kind="config") from None
 
 
-def is_unchanged(path: Path, edits: Sequence[FileEdit]) -> bool:
+def is_file_unchanged(path: Path, edits: Sequence[FileEdit]) -> bool:
     """Whether a file is as an installation wrote it."""
     text = read_text(path)
-    return text is not None and any(edit.file == str(path) and edit.written == digest(text) for edit in edits)
+    return text is not None and any(edit.file == str(path) and edit.written == text_digest(text) for edit in edits)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,14 +125,14 @@ def apply_changes(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
     for change in edit.changes:
         text, noted = (_apply_json_change if edit.format == "json" else _apply_toml_change)(text, change)
         changes.append(noted)
-    return text, replace(edit, changes=tuple(changes), written=digest(text))
+    return text, replace(edit, changes=tuple(changes), written=text_digest(text))
 
 
 def _apply_json_change(text: str, change: Change) -> tuple[str, Change]:
     path = change.path
-    previous = json_edit.value_at(text, path)
-    made_from = next((d for d in range(1, len(path) + 1) if json_edit.value_at(text, path[:d]) is None), 0)
-    parent = json_edit.value_at(text, path[: made_from - 1]) if made_from else None
+    previous = json_edit.value_text_at(text, path)
+    made_from = next((d for d in range(1, len(path) + 1) if json_edit.value_text_at(text, path[:d]) is None), 0)
+    parent = json_edit.value_text_at(text, path[: made_from - 1]) if made_from else None
     is_empty = parent is not None and not json_edit.decode_json(parent)
     if not change.is_item:
         fresh = json_edit.set_member(text, path, change.value)
@@ -159,7 +159,7 @@ def undo_changes(text: str, edit: FileEdit) -> tuple[str, list[str]]:
         if change.is_item:
             text = _remove_item(text, change)
         elif edit.format == "json":
-            if not _is_same_json(json_edit.value_at(text, change.path), change.value):
+            if not _is_same_json(json_edit.value_text_at(text, change.path), change.value):
                 kept.append(name)
                 continue
             text = _undo_json_change(text, change)
@@ -181,12 +181,12 @@ def _is_same_json(present: str | None, value: str) -> bool:
 
 def _remove_item(text: str, change: Change) -> str:
     """The text without our item of a list, wherever in the list the item stands now."""
-    present = json_edit.value_at(text, change.path)
+    present = json_edit.value_text_at(text, change.path)
     if present is None or not isinstance(json_edit.decode_json(present), list):
         return text
     ours = json_edit.decode_json(change.value)
     fresh = json_edit.map_items(text, change.path, lambda item: _remove_hooks(item, ours))
-    if fresh != text and json_edit.decode_json(json_edit.value_at(fresh, change.path) or "") == []:
+    if fresh != text and json_edit.decode_json(json_edit.value_text_at(fresh, change.path) or "") == []:
         was_empty = change.previous is not None and json_edit.decode_json(change.previous) == []
         return _undo_json_change(fresh, change if was_empty else replace(change, previous=None))
     return fresh
@@ -216,12 +216,12 @@ def _undo_json_change(text: str, change: Change) -> str:
     text = json_edit.drop_member(text, path)
     # Objects that we made go too, unless something of the user's stands in them now.
     for depth in range(len(path) - 1, change.made_from - 1, -1):
-        parent = json_edit.value_at(text, path[:depth])
+        parent = json_edit.value_text_at(text, path[:depth])
         if parent is None or json_edit.decode_json(parent):
             return text
         text = json_edit.drop_member(text, path[:depth])
     parent_path = path[: change.made_from - 1]
-    parent = json_edit.value_at(text, parent_path)
+    parent = json_edit.value_text_at(text, parent_path)
     if change.empty_parent is not None and parent is not None and not json_edit.decode_json(parent):
         text = _replace_value(text, parent_path, change.empty_parent)
     return text
@@ -251,7 +251,7 @@ class Records:
                 FileEdit(
                     **{
                         **row,
-                        "changes": tuple(Change(**_path_as_tuple(one)) for one in row["changes"]),
+                        "changes": tuple(Change(**_change_fields(one)) for one in row["changes"]),
                         "made_folders": tuple(row.get("made_folders", ())),
                     }
                 )
@@ -282,7 +282,7 @@ class Records:
         return sorted(path.stem for path in self.folder.glob("*.json"))
 
 
-def _path_as_tuple(row: dict[str, Any]) -> dict[str, Any]:
+def _change_fields(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "path": tuple(row["path"])}
 
 
@@ -299,7 +299,7 @@ def text_with_edit(edit: FileEdit, standing: FileEdit | None) -> tuple[str | Non
             base, _ = undo_changes(present, standing)
             # A file that an installation made is the user's from the user's first setting in it.
             existed = standing.existed or not _is_empty_file(base, edit.format)
-            before = standing.before if digest(present) == standing.written else base
+            before = standing.before if text_digest(present) == standing.written else base
         is_empty = edit.format == "json" and json_edit.is_blank(base)
         text, noted = apply_changes("{}\n" if is_empty else base, edit)
     except Uneditable as error:
@@ -317,9 +317,9 @@ def text_without_edit(edit: FileEdit) -> tuple[str | None, list[str]]:
     if present is None:
         return None, []
     if edit.format == "whole":
-        return (None, []) if digest(present) == edit.written else (present, [path.name])
+        return (None, []) if text_digest(present) == edit.written else (present, [path.name])
     try:
-        is_as_written = digest(present) == edit.written
+        is_as_written = text_digest(present) == edit.written
         text, kept = (edit.before, []) if is_as_written else undo_changes(present, edit)
         is_bare = not edit.existed and _is_empty_file(text, edit.format)
     except Uneditable as error:

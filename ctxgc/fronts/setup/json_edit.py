@@ -75,7 +75,7 @@ def parse_nodes(text: str) -> JsonNode:
     return node
 
 
-def value_at(text: str, path: tuple[str, ...]) -> str | None:
+def value_text_at(text: str, path: tuple[str, ...]) -> str | None:
     """The text of the value at a path; `None` where the path leads nowhere."""
     node = parse_nodes(text)
     for key in path:

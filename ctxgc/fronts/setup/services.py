@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctxgc.fronts.cli.context import CommandRefused
-from ctxgc.fronts.setup.changes import FileEdit, NewFile, is_unchanged, new_file, read_text
+from ctxgc.fronts.setup.changes import FileEdit, NewFile, is_file_unchanged, new_file, read_text
 from ctxgc.fronts.setup.packaged import UNITS, packaged_text
 from ctxgc.protocol import discovery
 
@@ -125,7 +125,7 @@ def _inherited_variables(host: Host) -> dict[str, str]:
 def _systemd_unit(host: Host, text: str) -> str:
     """A unit with the programs' places, and the folders of this user."""
 
-    def command(found: re.Match[str]) -> str:
+    def exec_start_lines(found: re.Match[str]) -> str:
         program, *arguments = found[1].split(" ")
         path = host.program(program.rpartition("/")[2])
         words = " ".join([_quote_path(path), *arguments])
@@ -134,7 +134,7 @@ def _systemd_unit(host: Host, text: str) -> str:
         ]
         return "\n".join([f"ExecStart={words}", *lines])
 
-    return re.sub(r"^ExecStart=(.+)$", command, text, flags=re.M)
+    return re.sub(r"^ExecStart=(.+)$", exec_start_lines, text, flags=re.M)
 
 
 def _quote_path(path: str) -> str:
@@ -147,7 +147,7 @@ def plan_service_files(host: Host, init_system: str, standing: Sequence[FileEdit
     new_files, kept = [], []
     for path, text in service_files(host, init_system):
         present = read_text(path)
-        if present not in (None, text) and not is_unchanged(path, standing):
+        if present not in (None, text) and not is_file_unchanged(path, standing):
             kept.append(str(path))
             continue
         new_files.append(new_file(path, text))

@@ -42,7 +42,7 @@ class ReplyUsage(NamedTuple):
 
 
 class UsageScanner:
-    """Reads a reply: `feed` takes the body in any cuts, `usage` gives the bill at its end. Never raises."""
+    """Reads a reply: `feed` takes the body in any cuts, `take_usage` gives the bill at its end. Never raises."""
 
     def __init__(self, content_type: str, encoding: str = "") -> None:
         self._events = EventStream(EVENT_BYTES_MAX) if "event-stream" in content_type.lower() else None
@@ -75,7 +75,7 @@ class UsageScanner:
         if self._is_lost or self._plain_bytes > PLAIN_BYTES_MAX:
             self._is_lost, self._body = True, b""
 
-    def usage(self) -> ReplyUsage | None:
+    def take_usage(self) -> ReplyUsage | None:
         """The bill so far; ask at the end of the body."""
         if not self._is_lost and self._events is not None:
             self._read_event(self._events.take_rest())
@@ -109,14 +109,14 @@ class UsageScanner:
             event = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        for holder in _usage_holders(event):
+        for holder in _usage_candidates(event):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
                 _merge_counts(self._counts, usage)
         return True
 
 
-def _usage_holders(event: Any) -> list[Any]:
+def _usage_candidates(event: Any) -> list[Any]:
     """Parts of an event that may hold usage: the top, Anthropic's message, Responses' response, Groq's part, Moonshot's
     choices."""
     if not isinstance(event, dict):

@@ -35,7 +35,7 @@ def may_clear_results(body: bytes) -> bool:
     return CLEAR_TOOL_USES.encode() in body
 
 
-def results_to_clear(
+def call_ids_to_clear(
     management: Any, segments: Sequence[Segment], body_bytes: int, allowed: Set[str]
 ) -> frozenset[str]:
     """Ids of the tool calls whose results the orders will clear in this request."""

@@ -19,7 +19,7 @@ from ctxgc.adapters.contract import ElidedResult, Span, WireWindow
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.json_spans import Extent, JsonText
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.adapters.wire.rendering import elided_edits
+from ctxgc.adapters.wire.rendering import elision_edits
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Segment, content_digest
 
@@ -71,7 +71,7 @@ class ListHead:
     elided: dict[str, tuple[ElidedSpan, ...]] = field(default_factory=dict)
     """Every elided result of the list, a span for each of its texts."""
 
-    def longest_match(self, body: bytes) -> int | None:
+    def last_common_cut(self, body: bytes) -> int | None:
         """The last cut up to which a body has the same bytes; None for another list. O(bytes), at memory speed."""
         for cut in reversed(self.cuts):
             if body.startswith(self.body[:cut]):
@@ -102,7 +102,7 @@ def list_head(
     cuts: list[int] = []
     next_is_models = True
     for element in reversed(elements):
-        is_models = _is_of_the_model(text, element)
+        is_models = _is_model_element(text, element)
         if next_is_models and not is_models:
             cuts.append(element.end)
         if len(cuts) == CUTS_MAX:
@@ -127,7 +127,7 @@ def read_tail(body: bytes, wire: str, cut: int, agent: str, project: str, carrie
     try:
         window = WIRE_FORMATS[wire].parse(head + inner + b"]}", agent)
         text = JsonText(body)
-        owners = [_is_of_the_model(text, element) for element in elements]
+        owners = [_is_model_element(text, element) for element in elements]
     except BadTranscript:
         return None
     shift = elements[0].start - len(head)
@@ -145,7 +145,7 @@ def read_tail(body: bytes, wire: str, cut: int, agent: str, project: str, carrie
 
 def elided_spans(window: WireWindow, id_: str, result: ElidedResult) -> tuple[ElidedSpan, ...]:
     """The places of an elided result's texts."""
-    return tuple(ElidedSpan(*placed) for placed in elided_edits(window, id_, result))
+    return tuple(ElidedSpan(*placed) for placed in elision_edits(window, id_, result))
 
 
 def scan_elements(body: bytes, start: int) -> list[Extent]:
@@ -168,7 +168,7 @@ def scan_elements(body: bytes, start: int) -> list[Extent]:
 
 def entering_calls(window: WireWindow, carried: Set[str]) -> list[Segment]:
     """The calls of the model's last reply whose results no request has carried yet, where pointers may stand."""
-    newest = max((segment.born_turn for segment in window.segments if _is_said(segment)), default=0)
+    newest = max((segment.born_turn for segment in window.segments if _is_model_segment(segment)), default=0)
     return [
         segment
         for segment in window.segments
@@ -179,11 +179,11 @@ def entering_calls(window: WireWindow, carried: Set[str]) -> list[Segment]:
     ]
 
 
-def _is_said(segment: Segment) -> bool:
+def _is_model_segment(segment: Segment) -> bool:
     return segment.kind in (Kind.TOOL_CALL, Kind.ASSISTANT, Kind.THINKING, Kind.PLAN)
 
 
-def _is_of_the_model(text: JsonText, element: Extent) -> bool:
+def _is_model_element(text: JsonText, element: Extent) -> bool:
     if text.first_byte(element) != b"{":
         return False
     members = text.members(element)

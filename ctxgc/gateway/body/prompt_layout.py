@@ -50,7 +50,7 @@ class PromptLayout(NamedTuple):
         life."""
         return self.breakpoints[-1].life_s if self.breakpoints else 0.0
 
-    def can_carry_breakpoints(self) -> list[bool]:
+    def can_carry_by_block(self) -> list[bool]:
         """Of each block of the prompt whether the block may carry a breakpoint."""
         return [False] * self.tool_blocks + [block.may_carry for block in self.blocks]
 
@@ -58,7 +58,7 @@ class PromptLayout(NamedTuple):
         """The block of the request under a breakpoint of our own."""
         return self.blocks[point.blocks - self.tool_blocks - 1]
 
-    def blocks_up_to(self, ends: Collection[int]) -> int:
+    def count_blocks_up_to(self, ends: Collection[int]) -> int:
         """How many blocks of the prompt reach to the last of these byte offsets; 0 for none."""
         if not ends:
             return 0

@@ -17,7 +17,7 @@ from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacing.pacer import openai_profile
 from ctxgc.core.pacing.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, Role, content_digest
-from ctxgc.gateway.body.host_edits import is_known_management, results_to_clear
+from ctxgc.gateway.body.host_edits import call_ids_to_clear, is_known_management
 from ctxgc.gateway.body.prompt_layout import PromptLayout, read_layout
 from ctxgc.gateway.body.tool_digest import RECALL_TOOL, find_recall_tool, tool_digest
 from ctxgc.gateway.metrics import Reason
@@ -109,7 +109,7 @@ def _read_contents(text: JsonText, window: WireWindow, edits_allowed: Set[str]) 
         can_recall=allows_network(window.segments),
         recall_tool=find_recall_tool(tools) or (RECALL_TOOL if defers_ctxgc_tools(window.segments) else ""),
         obstacle=_server_obstacle(text, fields, edits_allowed),
-        cleared=results_to_clear(management, window.segments, len(text.data), edits_allowed),
+        cleared=call_ids_to_clear(management, window.segments, len(text.data), edits_allowed),
         window=window,
         digests={segment.id: content_digest(segment.skeleton, segment.body) for segment in window.segments},
         layout=layout,

@@ -79,7 +79,7 @@ class SpliceMemo(NamedTuple):
             return self
         return self._replace(edited_head=self.own.remove_from(self.edited_head), own=None)
 
-    def after_sending(self, body: bytes) -> SpliceMemo:
+    def with_sent_rest(self, body: bytes) -> SpliceMemo:
         """The memo once this body has gone upstream."""
         at = len(self.head)
         return self._replace(rest_breakpoints=_breakpoints_behind(body, at), rest_results=body.count(_RESULT, at))
@@ -142,7 +142,7 @@ def splice_edits(
         if placed is not None:
             head = head[: placed.start] + placed.inserted_bytes + head[placed.start :]
     memo = SpliceMemo(body[:cut], head[: len(head) - (len(body) - cut)], ids, placed, elided=inside)
-    return SplicedRequest(spliced, memo.after_sending(body) if contents.layout else memo, placed, elided)
+    return SplicedRequest(spliced, memo.with_sent_rest(body) if contents.layout else memo, placed, elided)
 
 
 def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnBreakpoint | None] | None:
@@ -166,7 +166,7 @@ def _choose_own_breakpoint(
         return None
     prompt = prompt_of_layout(layout, contents.window, contents.digests, ends.keys(), elided=elided)
     return placer.choose_breakpoint(
-        prompt, layout.blocks_before_messages, layout.can_carry_breakpoints(), layout.blocks_up_to(ends.values())
+        prompt, layout.blocks_before_messages, layout.can_carry_by_block(), layout.count_blocks_up_to(ends.values())
     )
 
 

@@ -97,24 +97,24 @@ class EntryEditor:
         else:
             tail = await asyncio.get_running_loop().run_in_executor(self._urgent, read_tail, *arguments)
         memo_end = len(memo.head) if memo else 0
-        if tail is None or not _holds_tombstones(branch, tail, memo_end):
+        if tail is None or not _memo_holds_tombstones(branch, tail, memo_end):
             return None
         calls_before = {id_: place.digest for id_, place in head.calls_before(cut).items()}
         if calls_before.keys() & tail.digests.keys():
             return None  # Only the whole list tells the two uses of a call id apart.
         entering = entering_calls(tail.window, branch.carried)
         calls = calls_before | tail.digests
-        await self._ask_pointers(call, branch, NewResults(calls, entering, head.project))
+        await self._fetch_pointers(call, branch, NewResults(calls, entering, head.project))
         if branch.head is not head or head.body is not body_before:
             return None  # Another request or answer has changed the list meanwhile: its places are not this body's.
         results = elided_results(branch, tail.window.segments, calls)
         elided = {id_: elided_spans(tail.window, id_, result) for id_, result in results.items()}
         head.advance(body, tail, elided)
         branch.carried.update(tail.calls)
-        self._bound_heads(branch)
-        return _splice_elided(branch, body, memo)
+        self._limit_kept_heads(branch)
+        return _splice_elided_results(branch, body, memo)
 
-    async def enter_parsed(self, call: ModelCall, branch: Branch, contents: BodyContents) -> None:
+    async def enter_contents(self, call: ModelCall, branch: Branch, contents: BodyContents) -> None:
         """Ask for the pointers of the new results of a request that was read whole."""
         all_calls = [one.id for one in contents.window.segments if one.kind is Kind.TOOL_CALL]
         digests = contents.shown_digests
@@ -127,10 +127,10 @@ class EntryEditor:
                 self._urgent, add_facts, contents.window.segments, contents.project, ids
             )
             entering = [segment for segment in known if segment.id in ids]
-        await self._ask_pointers(call, branch, NewResults(calls, entering, contents.project))
+        await self._fetch_pointers(call, branch, NewResults(calls, entering, contents.project))
         branch.carried = set(all_calls)
 
-    async def note_list(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
+    async def store_list_head(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
         """Note the list of a request that was read whole: of the next request only the tail behind it is looked at."""
         is_noted = branch.head is not None and (call.has_entered or branch.head.body is call.body)
         if is_noted or branch.is_barred or contents.obstacle:
@@ -144,9 +144,9 @@ class EntryEditor:
         for id_, result in elided_results(branch, contents.window.segments, contents.shown_digests).items():
             head.elided[id_] = elided_spans(contents.window, id_, result)
         branch.head = head
-        self._bound_heads(branch)
+        self._limit_kept_heads(branch)
 
-    def _bound_heads(self, branch: Branch) -> None:
+    def _limit_kept_heads(self, branch: Branch) -> None:
         """Of all branches those that asked least recently lose the list of their last request."""
         self._heads.pop(branch, None)
         self._heads[branch] = len(branch.head.body) if branch.head else 0
@@ -155,7 +155,7 @@ class EntryEditor:
             del self._heads[oldest]
             oldest.head = None
 
-    async def _ask_pointers(self, call: ModelCall, branch: Branch, new: NewResults) -> None:
+    async def _fetch_pointers(self, call: ModelCall, branch: Branch, new: NewResults) -> None:
         """Ask the daemon for the pointers of new results, and note them with the branch.
 
         No longer than the request may be held back, since it arrived (I13).
@@ -167,7 +167,7 @@ class EntryEditor:
         others = [id_ for id_ in new.calls if id_ not in ids]
         before = others[-1] if others else None
         params: dict[str, Any] = {
-            "session": branch.key,
+            "session": branch.session_name,
             "project": new.project,
             "new": [msgspec.Raw(record) for record in records],
         }
@@ -202,7 +202,7 @@ def elided_results(
         elided = branch.elided.get(segment.id)
         if elided is None or segment.id in branch.tombstones or digests.get(segment.id) != elided.digest:
             continue
-        texts, runs = result_texts(segment), elided.runs_in(digests)
+        texts, runs = result_texts(segment), elided.runs_with_targets(digests)
         if texts and runs:
             found[segment.id] = ElidedResult(elided_texts(texts, runs))
     return found
@@ -218,7 +218,7 @@ def stand_ins_of(
     return {id_: EvictedBody(elided[id_], contents.digests[id_]) for id_ in editable} | dict(tombstones)
 
 
-def adopt_elisions_of_fork(branch: Branch, contents: BodyContents, sessions: Iterable[AgentSession]) -> None:
+def adopt_origin_elisions(branch: Branch, contents: BodyContents, sessions: Iterable[AgentSession]) -> None:
     """Take over the pointers of the session that a new session was forked from: the same results, under the same ids.
 
     The provider has cached them so; the fork's first request is read as that session's would be.
@@ -231,11 +231,11 @@ def adopt_elisions_of_fork(branch: Branch, contents: BodyContents, sessions: Ite
             elided = other.elided.get(id_)
             if elided is None or contents.digests.get(id_) != elided.digest:
                 continue
-            if elided.runs_in(contents.digests) == elided.runs:
+            if elided.runs_with_targets(contents.digests) == elided.runs:
                 branch.elisions[id_] = runs
 
 
-def take_elided_results(branch: Branch, contents: BodyContents, answer: dict[str, Any]) -> bool:
+def apply_elided_results(branch: Branch, contents: BodyContents, answer: dict[str, Any]) -> bool:
     """Take the daemon's word on the results of this window that show pointers; whether a result is shown otherwise now.
 
     Results of a later request, which this answer does not know, stay as they are.
@@ -246,7 +246,7 @@ def take_elided_results(branch: Branch, contents: BodyContents, answer: dict[str
     way_back = contents.recall_tool or COMMAND
     for segment in contents.window.segments:
         runs = tuple(
-            ShownLines(first, lines, note if _is_fixed(note) else note.replace(COMMAND, way_back, 1), target)
+            ShownLines(first, lines, note if _is_shortening_note(note) else note.replace(COMMAND, way_back, 1), target)
             for first, lines, note, target in elided.get(segment.id, ())
         )
         if runs:
@@ -260,18 +260,18 @@ def take_elided_results(branch: Branch, contents: BodyContents, answer: dict[str
     return True
 
 
-def _is_fixed(note: str) -> bool:
+def _is_shortening_note(note: str) -> bool:
     """Whether a note stands from birth on, and so has gone upstream as it is."""
     return note.startswith(HIDDEN_NOTE_BEGINS)
 
 
-def _holds_tombstones(branch: Branch, tail: Tail, memo_end: int) -> bool:
+def _memo_holds_tombstones(branch: Branch, tail: Tail, memo_end: int) -> bool:
     """Whether the memo holds every tombstone of the branch: the tail alone would show a body that is out."""
     evicted = tail.digests.keys() & branch.tombstones.keys() & tail.window.spans.keys()
     return not any(tail.window.spans[id_][-1].end > memo_end for id_ in evicted)
 
 
-def _splice_elided(branch: Branch, body: bytes, memo: SpliceMemo | None) -> EnteredRequest:
+def _splice_elided_results(branch: Branch, body: bytes, memo: SpliceMemo | None) -> EnteredRequest:
     """The body with the memo's tombstones and breakpoint, and with every elided result behind them."""
     head = branch.head
     assert head is not None

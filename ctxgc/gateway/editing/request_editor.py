@@ -120,9 +120,9 @@ class RequestEditor:
         is_new = session.known_ids is None
         # In shadow nothing is edited, even while tombstones from mode `on` are in force or arrive late.
         is_edited = (
-            session.has_tombstones
+            session.has_stand_ins
             or session.may_miss_host_cache
-            or self._settings().references_of(session.identity.agent)
+            or self._settings().can_edit_at_entry(session.identity.agent)
         )
         holds_body = mode == "on" and (is_new or is_edited or session.is_cold(time.monotonic()))
         return Triage(wire, session, mode, None, holds_body)
@@ -133,18 +133,18 @@ class RequestEditor:
             return self._sync_streamed_request(triage, parts)
         except Exception:
             _log.exception("a request that passed as it came was not recorded for the daemon")
-            self._counters.count_unedited(Reason.OWN_FAULT)
+            self._counters.count_unedited_call(Reason.OWN_FAULT)
             return None
 
     def _sync_streamed_request(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
         if triage.pass_reason is not None or parts is None or triage.session is None:
-            self._counters.count_unedited(
+            self._counters.count_unedited_call(
                 triage.pass_reason or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY)
             )
             return None
         call = self._new_call(triage, triage.session, parts, is_held_back=False)
         trouble = self._syncer.trouble if triage.mode == "on" else None
-        self._count_unedited(trouble)
+        self._count_unedited_call(trouble)
         call.is_untouched = trouble is None
         call.is_sent.set(ForwardedEdit())
         self._syncer.start_sync(call)
@@ -154,15 +154,15 @@ class RequestEditor:
         """The bytes to send for a body that is held. Returns within `wait_s`, or `RESUME_S`, in every case."""
         call = None
         try:
-            triage = triage if triage.session is not None else self._triage_cache_key(triage, body)
+            triage = triage if triage.session is not None else self._triage_by_cache_key(triage, body)
             if triage.session is None or triage.pass_reason or not triage.holds_body:
                 return UpstreamRequest(body, self._sync_streamed_request(triage, [body]))
             # What the server will clear is told by the whole body alone.
             clears = may_clear_results(body)
-            entry = None if clears else self._entry_match(triage.session, body)
+            entry = None if clears else self._match_list(triage.session, body)
             obstacle = edit_obstacle(body, self._settings().context_edits_allowed, entry[1] if entry else 0)
             match = self._match_memo(triage.session, body, obstacle)
-            entry = entry if entry and self._can_enter(entry[0], match, obstacle) else None
+            entry = entry if entry and self._can_enter_tail(entry[0], match, obstacle) else None
             call = self._new_call(triage, triage.session, [body], is_held_back=False)
             entered = await self._edit_at_entry(call, entry, match) if entry else None
             # A memo without every elided result would send one whole that went upstream with pointers before.
@@ -179,13 +179,13 @@ class RequestEditor:
                 )
         except Exception:
             _log.exception("a request could not be edited; it passes as it came")
-            self._counters.count_unedited(Reason.OWN_FAULT)
+            self._counters.count_unedited_call(Reason.OWN_FAULT)
             outgoing, edit = UpstreamRequest(body, call), ForwardedEdit()
         if call is not None:
             call.is_sent.set(edit)
         return outgoing
 
-    def _triage_cache_key(self, triage: Triage, body: bytes) -> Triage:
+    def _triage_by_cache_key(self, triage: Triage, body: bytes) -> Triage:
         """Judge a call by the cache key in its plain body, where the headers name no session."""
         identity = identity_from_cache_key(triage.wire, _find_cache_key(body))
         if identity is None:
@@ -221,16 +221,16 @@ class RequestEditor:
         keeps_breakpoint = obstacle is not None or memo.keeps_breakpoint(body)
         return MemoMatch(branch, memo) if keeps_breakpoint and not branch.is_cold(time.monotonic()) else None
 
-    def _entry_match(self, session: AgentSession, body: bytes) -> tuple[Branch, int] | None:
+    def _match_list(self, session: AgentSession, body: bytes) -> tuple[Branch, int] | None:
         """The branch whose last list the body continues, and from where on; None where no result may be shortened."""
-        references = self._settings().references_of(session.identity.agent)
-        return session.entry_match(body) if references else None
+        references = self._settings().can_edit_at_entry(session.identity.agent)
+        return session.find_list_match(body) if references else None
 
-    def _can_enter(self, branch: Branch, match: MemoMatch | None, obstacle: Reason | None) -> bool:
+    def _can_enter_tail(self, branch: Branch, match: MemoMatch | None, obstacle: Reason | None) -> bool:
         """Whether the tail of a body that continues a branch's last list is all there is to look at."""
         # Where the host may miss its own cache, a breakpoint of ours is due, and its place is found in the whole
         # request.
-        if obstacle or branch.is_barred or branch.asks_many_calls or branch.is_cold(time.monotonic()):
+        if obstacle or branch.is_barred or branch.may_need_bridge or branch.is_cold(time.monotonic()):
             return False
         # Tombstones in force that no memo carries need the whole body to be read.
         return match.branch is branch if match else not branch.tombstones
@@ -248,10 +248,10 @@ class RequestEditor:
         if entered is None:
             return None
         if entered.body is call.body:
-            self._count_unedited(None)
+            self._count_unedited_call(None)
             return UpstreamRequest(call.body, call), entered.edit
         self._counters.edited_from_prefix += match is not None
-        return self._edited_request(call, entered.body, entered.edit)
+        return self._finish_edited_request(call, entered.body, entered.edit)
 
     def _edit_from_memo(self, call: ModelCall, match: MemoMatch) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its branch's memo."""
@@ -259,7 +259,7 @@ class RequestEditor:
         assert edited is not None
         self._counters.edited_from_prefix += 1
         edit = ForwardedEdit(match.memo.ids, match.branch, edited[1], match.memo.elided)
-        return self._edited_request(call, edited[0], edit)
+        return self._finish_edited_request(call, edited[0], edit)
 
     async def _edit_from_contents(self, call: ModelCall) -> tuple[UpstreamRequest, ForwardedEdit]:
         """The call, edited by its own contents, even where the daemon is late or gone."""
@@ -276,33 +276,33 @@ class RequestEditor:
             branch = placement.branch
             has_breakpoint = placement.mode == "on" and not contents.obstacle
             placer = branch.cache.breakpoint_placer(time.monotonic()) if has_breakpoint else None
-            if placement.mode == "on" and not contents.obstacle and self._settings().references_of(branch.agent):
-                await self._entry.enter_parsed(call, branch, contents)
+            if placement.mode == "on" and not contents.obstacle and self._settings().can_edit_at_entry(branch.agent):
+                await self._entry.enter_contents(call, branch, contents)
             stand_ins = stand_ins_of(branch, contents, branch.tombstones)
             body, memo, own, elided = splice_edits(call.body, call.wire, contents, stand_ins, placer)
             if memo is not None or elided:
                 branch.store_memo(memo)
                 ids = memo.ids if memo else frozenset[str]()
-                return self._edited_request(call, body, ForwardedEdit(ids, branch, own, elided))
+                return self._finish_edited_request(call, body, ForwardedEdit(ids, branch, own, elided))
             if own is not None:
-                self._count_unedited(reason)
+                self._count_unedited_call(reason)
                 return UpstreamRequest(body, call, call.body, own), ForwardedEdit(frozenset(), branch, own)
         if reason is Reason.DAEMON_LATE and contents is not None and not contents.has_replies:
             reason = None  # The first request of a conversation: no body can have left it yet.
-        self._count_unedited(reason)
+        self._count_unedited_call(reason)
         return UpstreamRequest(call.body, call), ForwardedEdit()
 
-    def _edited_request(
+    def _finish_edited_request(
         self, call: ModelCall, body: bytes, edit: ForwardedEdit
     ) -> tuple[UpstreamRequest, ForwardedEdit]:
         self._counters.edited += 1
         self._counters.kept_out_bytes += len(call.body) - len(body)
         return UpstreamRequest(body, call, call.body, edit.own), edit
 
-    def _count_unedited(self, reason: Reason | None) -> None:
+    def _count_unedited_call(self, reason: Reason | None) -> None:
         """Count a call that passes unedited."""
         if reason is not None:
-            self._counters.count_unedited(reason)
+            self._counters.count_unedited_call(reason)
         else:
             self._counters.untouched += 1
 

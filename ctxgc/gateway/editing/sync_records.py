@@ -74,7 +74,7 @@ def record_batches(
 def _segment_json(segment: Segment, window: WireWindow, elisions: Sequence[Any] = ()) -> bytes:
     """A segment's record, with the pieces of its body that stand under a signature, and with its pointers."""
     more: dict[str, Any] = {"elisions": elisions} if elisions else {}
-    if fixed := sorted(window.uneditable_pieces(segment)):
+    if fixed := sorted(window.uneditable_piece_names(segment)):
         more["fixed"] = fixed
     record = encode_json(segment_fields(segment) | more)
     if segment.edit_sources and len(record) >= RECORD_BYTES_MAX:  # An edit holds twice what it replaces.
@@ -90,7 +90,7 @@ def window_params(
     assert contents is not None
     spans, ids = contents.window.spans, [segment.id for segment in sendable]
     params: dict[str, Any] = {
-        "session": branch.key,
+        "session": branch.session_name,
         "model": contents.model,
         "project": contents.project,
         "parent": branch.parent or call.session.parent,

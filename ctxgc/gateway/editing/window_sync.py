@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Set
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
-from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.errors import BadTranscript
 from ctxgc.gateway.body.content_coding import BadCoding, BodyTooLong
 from ctxgc.gateway.body.prompt_layout import prompt_of_layout
@@ -27,9 +27,9 @@ from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.entry import (
     EntryEditor,
-    adopt_elisions_of_fork,
+    adopt_origin_elisions,
+    apply_elided_results,
     stand_ins_of,
-    take_elided_results,
 )
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
 from ctxgc.gateway.editing.sync_records import (
@@ -109,7 +109,7 @@ class WindowSyncer:
         """The session of this id. Sessions that asked least recently are forgotten."""
         session = self._sessions.pop(identity, None) or AgentSession(identity)
         self._sessions[identity] = session
-        drop_oldest(self._sessions, SESSIONS_MAX)
+        drop_oldest_entries(self._sessions, SESSIONS_MAX)
         return session
 
     def start_sync(self, call: ModelCall) -> None:
@@ -119,7 +119,7 @@ class WindowSyncer:
             call.fail(Reason.OWN_LATE)
             return
         self._waiting += 1
-        self._workers.spawn(_release_after_sync(call, share))
+        self._workers.spawn(_release_share_after_sync(call, share))
         self._workers.spawn(self._sync_call(call, share))
 
     def report_off_sessions(self) -> None:
@@ -136,7 +136,7 @@ class WindowSyncer:
             self._workers.spawn(self._sync_mode_off(branch))
 
     async def _sync_mode_off(self, branch: Branch) -> None:
-        params = {"session": branch.key, "format": "anthropic_messages", "new": [], "mode": "off"}
+        params = {"session": branch.session_name, "format": "anthropic_messages", "new": [], "mode": "off"}
         try:
             await self._daemon.call("window.sync", params, SYNC_TIMEOUT_S)
         except CallFailed:
@@ -148,39 +148,40 @@ class WindowSyncer:
                 await call.reply.wait_until_begun(HEAD_START_S)
             await self._place_on_branch(call, share)
         except BacklogFull:
-            self._fail_unread_call(call, Reason.OWN_LATE)
+            self._fail_unsynced_call(call, Reason.OWN_LATE)
         except BodyTooLong:
-            self._fail_unread_call(call, Reason.TOO_LARGE)
+            self._fail_unsynced_call(call, Reason.TOO_LARGE)
         except BadCoding:
-            self._fail_unread_call(call, Reason.ENCODED)
+            self._fail_unsynced_call(call, Reason.ENCODED)
         except BadTranscript:
-            self._fail_unread_call(call, await self._find_unreadable_reason(call))
+            self._fail_unsynced_call(call, await self._find_reading_obstacle(call))
         except CallFailed as failure:
-            self._count_failure(call, failure)
+            self._fail_sync(call, failure)
         except Exception:
             _log.exception("a request could not be read; it passes unedited")
-            self._fail_unread_call(call, Reason.OWN_FAULT)
+            self._fail_unsynced_call(call, Reason.OWN_FAULT)
         finally:
             self._waiting -= 1
 
-    def _fail_unread_call(self, call: ModelCall, reason: Reason) -> None:
+    def _fail_unsynced_call(self, call: ModelCall, reason: Reason) -> None:
         """End a call that the daemon does not get, counted under its reason even if its body streamed by before."""
         call.fail(reason)
-        self._recount_untouched(call, reason)
+        self._recount_untouched_call(call, reason)
         if reason is not Reason.SIDE_CALL:
             self._record_sync_outcome(call, reason)
 
     def _record_sync_outcome(self, call: ModelCall, reason: Reason | None) -> None:
         branch = call.branch
-        self._counters.record_sync_outcome(branch.key if branch else "{}:{}".format(*call.session.identity), reason)
+        name = branch.session_name if branch else "{}:{}".format(*call.session.identity)
+        self._counters.record_sync_outcome(name, reason)
 
-    def _recount_untouched(self, call: ModelCall, reason: Reason) -> None:
+    def _recount_untouched_call(self, call: ModelCall, reason: Reason) -> None:
         """Count a call under this reason, if the call was counted as having nothing to edit."""
         if call.is_untouched:
             call.is_untouched = False
-            self._counters.recount_untouched(reason)
+            self._counters.recount_untouched_call(reason)
 
-    async def _find_unreadable_reason(self, call: ModelCall) -> Reason:
+    async def _find_reading_obstacle(self, call: ModelCall) -> Reason:
         """Why a body cannot be read: most often the server keeps or manages a part of the window."""
         allowed, loop = self._settings().context_edits_allowed, asyncio.get_running_loop()
         obstacle = await loop.run_in_executor(self._workers.parser, edit_obstacle, call.body, allowed)
@@ -190,17 +191,17 @@ class WindowSyncer:
         """Find the call's branch, and let the branch's task go on with the call."""
         # Both at once: a request that is held back waits for the slower of the two.
         for failure in await asyncio.gather(
-            self._read_body(call, share), self._fetch_known_ids(call.session), return_exceptions=True
+            self._read_body(call, share), self._fetch_session_state(call.session), return_exceptions=True
         ):
             if failure is not None:
                 raise failure
         contents = call.contents
         assert contents is not None
         if is_side_call(contents, call.session.identity):
-            self._fail_unread_call(call, Reason.SIDE_CALL)
+            self._fail_unsynced_call(call, Reason.SIDE_CALL)
             return
         branch = call.session.find_or_open_branch(contents, call.sub_agent)
-        adopt_elisions_of_fork(branch, contents, self._sessions.values())
+        adopt_origin_elisions(branch, contents, self._sessions.values())
         now_s = time.monotonic()
         ttl_s = self._settings().cache_life_s(contents.profile)
         # The request before this one wrote the cache; its time to live, if another gateway served it, was the same.
@@ -209,7 +210,7 @@ class WindowSyncer:
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
         mode = "shadow" if branch.is_barred else call.mode
         if contents.obstacle:
-            self._recount_untouched(call, contents.obstacle)
+            self._recount_untouched_call(call, contents.obstacle)
         # A request that is held back goes on now, unless the daemon's answer may change this very request.
         waits = call.is_held_back and (is_cold or not branch.synced_ids)
         call.is_placed.set(Placement(branch, mode, is_cold, waits))
@@ -230,7 +231,7 @@ class WindowSyncer:
             raise BacklogFull
         call.is_read.set(contents)
 
-    async def _fetch_known_ids(self, session: AgentSession) -> None:
+    async def _fetch_session_state(self, session: AgentSession) -> None:
         """Ask the daemon once for the session's known segments, and the time of its last sync."""
         if session.known_ids is not None:
             return
@@ -256,9 +257,9 @@ class WindowSyncer:
                 try:
                     await self._sync_branch(branch, call)
                 except CallFailed as failure:
-                    self._count_failure(call, failure)
+                    self._fail_sync(call, failure)
                 except Exception:
-                    _log.exception("session %s could not be synced", branch.key)
+                    _log.exception("session %s could not be synced", branch.session_name)
                     self._counters.sync_failures += 1
                     call.fail(Reason.OWN_FAULT)
         finally:
@@ -276,16 +277,16 @@ class WindowSyncer:
         edited = None if placement.waits else sorted(await call.wait_for_edited_ids(HEAD_START_S))
         branch.carried.update(ids)
         if not placement.waits:  # Before the daemon answers, which may take longer than the agent.
-            await self._note_list(branch, call, contents)
-        branch.note_bill()
+            await self._store_list_head(branch, call, contents)
+        branch.update_charges_writes()
         params = window_params(branch, call, placement, sendable, edited) | {
             "can_recall": contents.can_recall or bool(contents.recall_tool)
         }
         self._counters.syncs += 1
         answer = await self._send_window(call.session, branch, params, contents)
         self.trouble = None
-        tombstones = self._take_tombstones(branch, contents, answer)
-        has_new_lines = take_elided_results(branch, contents, answer)
+        tombstones = self._receive_tombstones(branch, contents, answer)
+        has_new_lines = apply_elided_results(branch, contents, answer)
         if placement.waits:
             # The answer is for this very request: what is noted of the request is what the editor makes of it.
             has_new, branch.tombstones = tombstones != branch.tombstones, tombstones
@@ -309,8 +310,8 @@ class WindowSyncer:
         branch.synced_mode = placement.mode
         branch.synced_ids = tuple(ids)
         branch.known_digests = contents.digests
-        await self._make_memo(branch, call, tombstones, has_new=has_new or has_new_lines)
-        await self._note_list(branch, call, contents)
+        await self._store_tombstones_and_memo(branch, call, tombstones, has_new=has_new or has_new_lines)
+        await self._store_list_head(branch, call, contents)
         call.session.is_resumed &= bool(branch.parent)
         self._record_sync_outcome(call, None)
         call.is_synced.set(None)
@@ -342,7 +343,7 @@ class WindowSyncer:
                 return answer
         raise CallFailed("conflict", 0, "the daemon asks for the same segments again and again")
 
-    def _take_tombstones(
+    def _receive_tombstones(
         self, branch: Branch, contents: BodyContents, answer: dict[str, Any]
     ) -> dict[str, EvictedBody]:
         """The tombstones in force from this answer on, its plan counted."""
@@ -351,7 +352,7 @@ class WindowSyncer:
             self._counters.would_free_tokens += plan["freed_tokens"] * (answer["mode"] == "shadow")
         return {} if branch.is_barred else tombstones_of_answer(contents, answer)
 
-    async def _make_memo(
+    async def _store_tombstones_and_memo(
         self, branch: Branch, call: ModelCall, tombstones: dict[str, EvictedBody], *, has_new: bool
     ) -> None:
         """Keep the tombstones in force, and make the memo for the next request."""
@@ -370,18 +371,18 @@ class WindowSyncer:
             branch.tombstones = tombstones
             branch.store_memo(spliced.memo)
 
-    async def _note_list(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
-        if call.mode == "on" and self._settings().references_of(branch.agent):
-            await self._entry.note_list(branch, call, contents)
+    async def _store_list_head(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
+        if call.mode == "on" and self._settings().can_edit_at_entry(branch.agent):
+            await self._entry.store_list_head(branch, call, contents)
 
-    def _count_failure(self, call: ModelCall, failure: CallFailed) -> None:
+    def _fail_sync(self, call: ModelCall, failure: CallFailed) -> None:
         self._counters.sync_failures += 1
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
         self._record_sync_outcome(call, self.trouble)
 
 
-async def _release_after_sync(call: ModelCall, share: BudgetShare) -> None:
+async def _release_share_after_sync(call: ModelCall, share: BudgetShare) -> None:
     """Count the call's body out of the backlog, once the daemon has the call or is not to get the call."""
     try:
         await call.is_synced.wait()

@@ -53,7 +53,7 @@ class AgentBody:
         self.parts = []  # A call that was recorded has the list.
         self._share.release()
 
-    def reserve_decoded(self, size: int) -> bool:
+    def reserve_plain_body(self, size: int) -> bool:
         """Count the plain body in beside the compressed body; False where the plain body may not be kept."""
         return self._share.reserve(size)
 

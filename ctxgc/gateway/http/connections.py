@@ -67,7 +67,7 @@ class Connections:
         """The server's protocol behind a guard."""
         return lambda: GuardedConnection(self, server)
 
-    def admit(self, connection: GuardedConnection, *, is_owned: bool) -> bool:
+    def add(self, connection: GuardedConnection, *, is_owned: bool) -> bool:
         """Take a connection in; False where its kind has no place left."""
         if is_owned:
             if len(self.owned) >= self.bounds.owned:
@@ -110,7 +110,7 @@ class GuardedConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         own, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         self.is_owner = bool(own and peer) and self._connections.is_owner(own[:2], peer[:2])
-        if not self._connections.admit(self, is_owned=self.is_owner):
+        if not self._connections.add(self, is_owned=self.is_owner):
             self._transport.abort()
             return
         self._inner = self._server()

@@ -17,7 +17,7 @@ READ_BYTES = 2**20
 
 
 @asynccontextmanager
-async def open_listener(
+async def open_http_server(
     app: web.Application, listener: socket.socket, connections: Connections | None = None
 ) -> AsyncIterator[None]:
     """Serve for as long as the context lasts."""

@@ -17,14 +17,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from ctxgc.gateway.http.tools_endpoint import TOOLS_PREFIX
-from ctxgc.gateway.loopback import is_local
+from ctxgc.gateway.loopback import is_loopback_host
 
 _HOST = re.compile(r"(\[(?P<in_brackets>[^]]+)\]|(?P<bare>[^][:]+))(:[0-9]+)?")
 NO_SITE = "none"
 """The value of `Sec-Fetch-Site` for an address that the user typed."""
 
 
-def refuse_browser_pages(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
+def origin_middleware(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
     """Serve requests of programs; `hosts_allowed` are names of this machine beside the loopback's."""
 
     @web.middleware
@@ -44,7 +44,7 @@ def refuse_browser_pages(hosts_allowed: Callable[[], Set[str]]) -> Middleware:
 
 def names_this_machine(host: str) -> bool:
     """Whether a `Host` header, with a port or without, names the loopback: by its address, or as `localhost`."""
-    return is_local(_host_name(host))
+    return is_loopback_host(_host_name(host))
 
 
 def _host_name(host: str) -> str:

@@ -28,7 +28,7 @@ NOT_AT_ITS_PLACE = (
 )
 
 
-def require_owner(settings: Callable[[], Settings]) -> Middleware:
+def owner_middleware(settings: Callable[[], Settings]) -> Middleware:
     """Serve requests of the gateway's own user."""
 
     @web.middleware

@@ -26,8 +26,8 @@ from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.http.agent_body import AgentBody
-from ctxgc.gateway.http.origin_guard import refuse_browser_pages
-from ctxgc.gateway.http.owner_guard import PATH, require_owner
+from ctxgc.gateway.http.origin_guard import origin_middleware
+from ctxgc.gateway.http.owner_guard import PATH, owner_middleware
 from ctxgc.gateway.http.routes import Route, find_route
 from ctxgc.gateway.http.tools_endpoint import Serve, ToolsEndpoint
 from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copy_headers
@@ -95,7 +95,7 @@ class Proxy:
 
     def create_app(self) -> web.Application:
         """The application to run."""
-        guards = [refuse_browser_pages(lambda: self._settings().hosts_allowed), require_owner(self._settings)]
+        guards = [origin_middleware(lambda: self._settings().hosts_allowed), owner_middleware(self._settings)]
         app = web.Application(middlewares=guards)
         app.router.add_route("*", "/{path:.*}", self._serve_request)
         app.on_response_prepare.append(_drop_library_headers)
@@ -165,13 +165,13 @@ class Proxy:
         try:
             # In a thread: a megabyte of gzip would hold up every other agent.
             plain = await asyncio.to_thread(decode_body, original, triage.coding, EDITED_BYTES_MAX)
-            if body.reserve_decoded(len(plain)):
+            if body.reserve_plain_body(len(plain)):
                 return plain
-            self._counters.count_unedited(Reason.TOO_LARGE)
+            self._counters.count_unedited_call(Reason.TOO_LARGE)
         except BodyTooLong:
-            self._counters.count_unedited(Reason.TOO_LARGE)
+            self._counters.count_unedited_call(Reason.TOO_LARGE)
         except BadCoding:
-            self._counters.count_unedited(Reason.ENCODED)
+            self._counters.count_unedited_call(Reason.ENCODED)
         return None
 
     def _sync_streamed_request(self, triage: Triage, body: AgentBody) -> ModelCall | None:
@@ -191,11 +191,11 @@ class Proxy:
 
         try:
             reply = await ask(out.body, out.length)
-            bare = out.body_without_breakpoint() if _is_refused(reply) else None
+            bare = out.body_without_breakpoint() if _is_refusal(reply) else None
             if bare is not None:
-                reply = self._choose_reply_without_breakpoint(out, reply, await ask(bare))
-            if out.original is not None and out.original is not bare and _is_refused(reply):
-                reply = self._choose_reply(out, reply, await ask(out.original))
+                reply = self._settle_refused_breakpoint(out, reply, await ask(bare))
+            if out.original is not None and out.original is not bare and _is_refusal(reply):
+                reply = self._settle_refused_edit(out, reply, await ask(out.original))
             await self._relay_reply(reply, agent, out.sent_call)
             return await agent.end_reply()
         except (ClientError, TimeoutError, OSError) as error:
@@ -211,7 +211,7 @@ class Proxy:
             for reply in replies:
                 reply.close()
 
-    def _choose_reply_without_breakpoint(
+    def _settle_refused_breakpoint(
         self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse
     ) -> ClientResponse:
         """The reply after the upstream refused a request with our breakpoint, and got the same request without the
@@ -221,9 +221,11 @@ class Proxy:
             call.is_breakpoint_refused = True
             call.branch.bar_own_breakpoint()
             _log.warning("a cache breakpoint was refused upstream; the session goes on without breakpoints of ours")
-        return refused if _is_refused(again) else again
+        return refused if _is_refusal(again) else again
 
-    def _choose_reply(self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse) -> ClientResponse:
+    def _settle_refused_edit(
+        self, out: _OutgoingRequest, refused: ClientResponse, again: ClientResponse
+    ) -> ClientResponse:
         """The reply that the agent gets, after the upstream refused an edited request and got the original.
 
         Two refusals show a fault of the request itself. Then the agent gets the first refusal, whose fault the agent
@@ -235,7 +237,7 @@ class Proxy:
         call = out.sent_call()
         # The daemon has the edited request, and the bill of the original is no bill of that.
         out.sent_call = lambda: None
-        self._counters.count_unedited(Reason.REFUSED)
+        self._counters.count_unedited_call(Reason.REFUSED)
         if again.ok:  # Else the fault may be the upstream's.
             if call is not None and call.branch is not None:
                 call.branch.stop_editing()
@@ -260,11 +262,11 @@ class Proxy:
         while data:
             if call is not None:
                 call.reply.began.set()
-                scanner = _scan_reply(scanner, data)
+                scanner = _feed_scanner(scanner, data)
             data = await reply.content.readany()
             await relayed.write(data)
         if call is not None:
-            call.reply.end(scanner.usage() if scanner else None, scanner.calls if scanner else 0)
+            call.reply.end(scanner.take_usage() if scanner else None, scanner.calls if scanner else 0)
             self._counters.without_usage += call.reply.usage is None and reply.ok
 
 
@@ -316,11 +318,11 @@ async def _drop_library_headers(request: web.BaseRequest, response: web.StreamRe
             response.headers.popall(name, None)
 
 
-def _is_refused(reply: ClientResponse) -> bool:
+def _is_refusal(reply: ClientResponse) -> bool:
     return reply.status == web.HTTPBadRequest.status_code
 
 
-def _scan_reply(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
+def _feed_scanner(scanner: UsageScanner | None, data: bytes) -> UsageScanner | None:
     """The scanner after the bytes; `None` after a failure, which must not touch the agent's reply."""
     try:
         if scanner is not None:

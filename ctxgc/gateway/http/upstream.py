@@ -17,7 +17,7 @@ from yarl import URL
 
 from ctxgc.gateway.billing.usage import READABLE
 from ctxgc.gateway.identity.headers import SESSION_HEADER
-from ctxgc.gateway.loopback import is_local
+from ctxgc.gateway.loopback import is_loopback_host
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
 
 HEADER_BYTES_MAX = 256 * 2**10
@@ -90,7 +90,7 @@ class Upstreams:
             if request.body_exists and length != 0
             else None,
             allow_redirects=False,
-            proxy=_proxy_to(target, self._proxies),
+            proxy=_proxy_for(target, self._proxies),
         )
 
 
@@ -151,9 +151,9 @@ def _slices_of_body(body: bytes) -> Iterator[bytes]:
         yield body[start : start + WRITE_BYTES]
 
 
-def _proxy_to(url: URL, proxies: Mapping[str, str]) -> str | None:
+def _proxy_for(url: URL, proxies: Mapping[str, str]) -> str | None:
     """The proxy for this URL, in the choice of the APIs' own clients; `None` to this machine."""
     # Not `trust_env`: the library would take passwords from ~/.netrc too, and put one on a request without a key.
     host = url.raw_host or ""
     proxy = proxies.get(url.scheme)
-    return proxy if proxy and not is_local(host) and not proxy_bypass(host) else None
+    return proxy if proxy and not is_loopback_host(host) and not proxy_bypass(host) else None

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from ctxgc.core.bounded_dict import drop_oldest
+from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.entry.elisions import ShownLines
 from ctxgc.core.pacing.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.segment import Kind, Role, Segment
@@ -85,7 +85,7 @@ class ElidedBody(NamedTuple):
     targets: Mapping[str, bytes]
     """Digest of the content of each target."""
 
-    def runs_in(self, digests: Mapping[str, bytes]) -> tuple[ShownLines, ...]:
+    def runs_with_targets(self, digests: Mapping[str, bytes]) -> tuple[ShownLines, ...]:
         """The runs whose targets stand in a request with these digests, with the same content."""
         return tuple(run for run in self.runs if digests.get(run.target, b"") == self.targets[run.target])
 
@@ -140,7 +140,7 @@ class Branch:
             and now_s - self.last_request_s > self.cache_ttl_s
         )
 
-    def note_bill(self) -> None:
+    def update_charges_writes(self) -> None:
         """Learn from the bill of the last reply, if there is one, whether writes to the cache are charged."""
         usage = self.reply.usage if self.reply is not None else None
         if usage is not None and usage.input_tokens + usage.cache_creation_tokens >= LEAST_MIN_TOKENS:
@@ -156,7 +156,7 @@ class Branch:
         self.store_memo(self.memo)
 
     @property
-    def asks_many_calls(self) -> bool:
+    def may_need_bridge(self) -> bool:
         """Whether the last reply asks for many calls at once, or the last turn did."""
         calls = self.reply.calls if self.reply is not None else 0
         is_wide = calls >= WIDE_CALLS or self.cache.added_blocks >= 2 * WIDE_CALLS
@@ -168,7 +168,7 @@ class Branch:
         self.tombstones, self.memo, self.elided, self.head = {}, None, {}, None
 
     @property
-    def key(self) -> str:
+    def session_name(self) -> str:
         """The daemon's name for the session."""
         return f"{self.agent}:{self.name}"
 
@@ -192,26 +192,26 @@ class AgentSession:
         self._by_fingerprint: dict[tuple[bytes, str], tuple[Branch, ...]] = {}
 
     @property
-    def has_tombstones(self) -> bool:
+    def has_stand_ins(self) -> bool:
         """Whether a tombstone or a pointer is in force in any branch."""
         return any(branch.tombstones or branch.elided for branch in self.branches.values())
 
     @property
     def may_miss_host_cache(self) -> bool:
         """Whether the session asks for so many calls at once that the host may miss the cache."""
-        return any(branch.asks_many_calls for branch in self.branches.values())
+        return any(branch.may_need_bridge for branch in self.branches.values())
 
     def find_memo_branch(self, body: bytes) -> Branch | None:
         """The branch whose memo this body begins with; of several the branch with the longest memo."""
         matches = [t for t in self.branches.values() if t.memo is not None and body.startswith(t.memo.head)]
         return max(matches, key=lambda branch: len(branch.memo.head) if branch.memo else 0, default=None)
 
-    def entry_match(self, body: bytes) -> tuple[Branch, int] | None:
+    def find_list_match(self, body: bytes) -> tuple[Branch, int] | None:
         """The branch whose last list this body continues, and the cut up to which the bytes are the same."""
         matches = [
             (cut, branch)
             for branch in self.branches.values()
-            if branch.head is not None and (cut := branch.head.longest_match(body)) is not None
+            if branch.head is not None and (cut := branch.head.last_common_cut(body)) is not None
         ]
         cut, best = max(matches, key=lambda match: match[0], default=(0, None))
         return None if best is None else (best, cut)
@@ -243,7 +243,7 @@ class AgentSession:
             # A child with a new fingerprint may have a known name: the same tools and prompt, told apart before.
             branch = self.branches.get(name) or self._open_branch(name)
         self._by_fingerprint[fingerprint] = (*(twin for twin in twins if twin is not branch), branch)
-        drop_oldest(self._by_fingerprint, 4 * BRANCHES_MAX)
+        drop_oldest_entries(self._by_fingerprint, 4 * BRANCHES_MAX)
         branch.tools, branch.call_digests = contents.tools, call_digests
         return branch
 
@@ -254,7 +254,7 @@ class AgentSession:
         else:
             branch = Branch(identity.agent, name, parent=identity.session)
         self.branches[name] = branch
-        for gone in drop_oldest(self.branches, BRANCHES_MAX):
+        for gone in drop_oldest_entries(self.branches, BRANCHES_MAX):
             kept = {at: tuple(t for t in twins if t.name != gone) for at, twins in self._by_fingerprint.items()}
             self._by_fingerprint = {fingerprint: twins for fingerprint, twins in kept.items() if twins}
         return branch

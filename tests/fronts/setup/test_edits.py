@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.fronts.setup.json_edit import Uneditable, decode_json, drop_member, set_member, value_at
+from ctxgc.fronts.setup.json_edit import Uneditable, decode_json, drop_member, set_member, value_text_at
 from ctxgc.fronts.setup.toml_edit import add_table, drop_table, restore_line, set_key
 from tests.effort import effort
 
@@ -50,13 +50,13 @@ def test_a_member_is_set_alone_and_taking_it_out_again_gives_the_very_text(text,
     node[path[-1]] = "ours"
     assert decode_json(fresh) == expected
 
-    known = next((depth for depth in range(1, len(path) + 1) if value_at(text, path[:depth]) is None), None)
+    known = next((depth for depth in range(1, len(path) + 1) if value_text_at(text, path[:depth]) is None), None)
     if known is None:
-        assert set_member(fresh, path, value_at(text, path)) == text
+        assert set_member(fresh, path, value_text_at(text, path)) == text
     else:
         dropped = drop_member(fresh, path[:known])
         assert decode_json(dropped) == before
-        parent = value_at(text, path[: known - 1])
+        parent = value_text_at(text, path[: known - 1])
         is_empty = "".join(parent.split()) == "{}"
         assert (set_member(dropped, path[: known - 1], parent) if is_empty and known > 1 else dropped) == (
             "{}".join(text.split(parent)) if is_empty and known == 1 else text
