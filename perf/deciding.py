@@ -17,7 +17,7 @@ from random import Random
 
 from ctxgc.core.collector import evictable_mask, plan
 from ctxgc.core.liveness import find_liveness
-from ctxgc.core.pacing.pacer import PROFILES
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import ALL, demand_of, greedy_cover, used_segments

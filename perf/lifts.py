@@ -15,7 +15,7 @@ from itertools import compress
 from random import Random
 
 from ctxgc.core.collector import evictable_mask
-from ctxgc.core.pacing.pacer import PROFILES
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.reuse import ln_turns
 from ctxgc.core.roots import find_roots
 from ctxgc.core.segment import NAMING_EDGES, EdgeKind

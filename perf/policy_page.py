@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ctxgc.core.pacing.pacer import OLDER_NAMES
+from ctxgc.core.pacing.price_profiles import OLDER_NAMES
 from ctxgc.core.reuse import SHIPPED
 from ctxgc.replay.terms import BILL_TRUE
 from perf.policy_plots import Panel, Point, frontier, weights

@@ -16,7 +16,7 @@ import numpy as np
 from ctxgc.core.collector import evictable_mask
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.liveness import CURRENT, NAMED, find_liveness
-from ctxgc.core.pacing.pacer import PROFILES
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.reuse import ReuseWeights, fixed_factors, ln_turns
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules

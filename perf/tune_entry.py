@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ctxgc.core.entry.shortening import FITTED, BirthFacts, PageWeights, birth_price, page_chance, page_factors
-from ctxgc.core.pacing.pacer import PROFILES, TUNED
+from ctxgc.core.pacing.pacer import TUNED
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.replay.demand import RESULTS, demand_of
 from ctxgc.replay.entry import EntryRules
 from ctxgc.replay.policies import NoCollection

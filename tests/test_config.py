@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ctxgc.adapters.transcripts.formats import TRANSCRIPT_FORMATS
 from ctxgc.config import BadConfig, Config, config_path, load_config
 from ctxgc.config_sections import PacerConfig, default_state_dir
-from ctxgc.core.pacing.pacer import PROFILES
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.daemon.settings import model_price, pacer_rules

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from ctxgc.config import Config
 from ctxgc.core.model_prices import ModelPrice, price_of
-from ctxgc.core.pacing.pacer import PacerRules, cache_life_s, effective_profile, tuned_rules
+from ctxgc.core.pacing.pacer import PacerRules, tuned_rules
+from ctxgc.core.pacing.price_profiles import cache_life_s, effective_profile
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.daemon.services import Services

@@ -8,7 +8,7 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from ctxgc.config import BadConfig, Config
-from ctxgc.core.pacing.pacer import PROFILE_DEFAULT, PROFILES, cache_life_s, effective_profile
+from ctxgc.core.pacing.price_profiles import PROFILE_DEFAULT, PROFILES, cache_life_s, effective_profile
 from ctxgc.gateway.loopback import is_loopback_address, is_loopback_host
 
 ANTHROPIC, OPENAI, CHATGPT = "anthropic", "openai", "chatgpt"

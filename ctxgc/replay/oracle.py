@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import OPAQUE, PENDING, Heap, Now
-from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, PacerRules, Prices
+from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, PacerRules
+from ctxgc.core.pacing.price_profiles import Prices
 from ctxgc.core.pacing.provider_cache import LEAST_MIN_TOKENS
 from ctxgc.core.rules import Rules
 from ctxgc.replay.demand import THRESHOLD, Want

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ctxgc.core.pacing.pacer import Prices
+from ctxgc.core.pacing.price_profiles import Prices
 
 
 class TimedStep(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ctxgc.core.pacing.pacer import PROFILES, Prices
+from ctxgc.core.pacing.price_profiles import PROFILES, Prices
 from ctxgc.core.pacing.provider_cache import ANTHROPIC, OPENAI, Provider
 
 PROFILE_DEFAULT = "cache_5m"

@@ -25,7 +25,7 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol, overload
 
 from ctxgc.core.pacing.own_breakpoint import choose_own_breakpoint
-from ctxgc.core.pacing.pacer import Prices
+from ctxgc.core.pacing.price_profiles import Prices
 from ctxgc.core.pacing.prompt_cache import COLD, CacheState
 from ctxgc.core.pacing.provider_cache import (
     ANTHROPIC,

@@ -18,7 +18,8 @@ from typing import Protocol
 
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, RESIDENT, Heap, HeapEntry, Now, Proof
-from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, Prices
+from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS
+from ctxgc.core.pacing.price_profiles import Prices
 from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.reuse import SHIPPED, ReuseWeights

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ctxgc.core.entry.shortening import birth_price
-from ctxgc.core.pacing.pacer import TUNED, Prices
+from ctxgc.core.pacing.pacer import TUNED
+from ctxgc.core.pacing.price_profiles import Prices
 from ctxgc.replay.entry import EntryRules
 from ctxgc.replay.oracle import oracles
 from ctxgc.replay.policies import BUDGET_TOKENS

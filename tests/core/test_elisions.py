@@ -25,9 +25,9 @@ from ctxgc.core.entry.line_index import (
     RUN_LINES_MIN,
     LineIndex,
 )
-from ctxgc.core.entry.numbered_lines import line_content, line_number, shift_number
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry, Now, PointerEdge
+from ctxgc.core.numbered_lines import line_content, line_number, shift_number
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import POINTED, find_roots
 from ctxgc.core.rules import Rules

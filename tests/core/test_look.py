@@ -11,6 +11,7 @@ from ctxgc.core.collector import Plan, Victim, evictable_mask
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import RESIDENT, Now
 from ctxgc.core.liveness import LIVE, find_liveness
+from ctxgc.core.pacing.effects import effects_of_eviction, saving_of_eviction
 from ctxgc.core.pacing.pacer import (
     FREED_TOKENS_MIN,
     REWRITE_MARGIN,
@@ -18,9 +19,7 @@ from ctxgc.core.pacing.pacer import (
     Allowance,
     Decision,
     _fault_cost,
-    _saving_of_eviction,
     decide_collection,
-    effects_of_eviction,
     reuse_chances,
 )
 from ctxgc.core.pacing.prompt_cache import COLD, CacheState
@@ -122,8 +121,8 @@ def profitable_victims(heap, paths, roots, now, pacer, cache):
     # The formula at the top of this file; all bodies share the price of a token and of a fault.
     fault_cost, write = _fault_cost(heap, pacer), pacer.prices.write
     saving, saving_uncached = (
-        _saving_of_eviction(1, pacer, is_cached=True),
-        _saving_of_eviction(1, pacer, is_cached=False),
+        saving_of_eviction(1, pacer.prices, pacer.horizon_turns, is_cached=True),
+        saving_of_eviction(1, pacer.prices, pacer.horizon_turns, is_cached=False),
     )
     found = []
     for (slot, start), chance in zip(starts.items(), needed, strict=True):

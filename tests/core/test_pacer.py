@@ -11,18 +11,16 @@ from ctxgc.core.collector import Victim, evictable_mask, sweep
 from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, Heap, Now
 from ctxgc.core.liveness import LIVE, find_liveness
+from ctxgc.core.pacing.effects import effects_of_eviction
 from ctxgc.core.pacing.pacer import (
     FREED_TOKENS_MIN,
     GAP_PART_MIN,
-    PROFILES,
     Allowance,
     PacerRules,
     decide_collection,
-    effects_of_eviction,
-    openai_profile,
-    profile_by_bills,
     reuse_chances,
 )
+from ctxgc.core.pacing.price_profiles import PROFILES, openai_profile, profile_by_bills
 from ctxgc.core.pacing.prompt_cache import COLD, WARM, CacheState
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import find_roots
@@ -43,6 +41,8 @@ PACERS = st.builds(
 CACHED = st.integers(0, 60_000)
 CACHES = st.just(COLD) | CACHED.map(CacheState)
 NO_LIMIT = PACERS.map(lambda pacer: replace(pacer, window_max_tokens=0))
+
+BY_DEFAULT = (PacerRules().prices, PacerRules().horizon_turns)
 
 
 def own(pacer):
@@ -172,7 +172,7 @@ def test_what_the_pacer_does_by_itself_is_always_predicted_to_save(made, now, pa
 
     decision = decide_collection(heap, paths, now, pacer, cache)
 
-    assert decision is None or decision.effects.predicted_cost(pacer) < 0
+    assert decision is None or decision.effects.predicted_cost(pacer.prices, pacer.horizon_turns) < 0
 
 
 @given(heaps(), NOW, NO_LIMIT, CACHES)
@@ -194,11 +194,11 @@ def test_a_colder_cache_never_makes_a_collection_dearer(made, data):
     victims = [Victim(slot, "value", -1, heap.freed[slot], 0.0) for slot in sorted(chosen)]
     edges = sorted(data.draw(st.lists(CACHED, min_size=2, max_size=5)))
 
-    costs = [effects_of_eviction(heap, victims, CacheState(cached)).predicted_cost(PacerRules()) for cached in edges]
+    costs = [effects_of_eviction(heap, victims, CacheState(cached)).predicted_cost(*BY_DEFAULT) for cached in edges]
 
     assert all(less <= more + 0.11 for less, more in pairwise(costs))
-    assert effects_of_eviction(heap, victims, CacheState(0)).predicted_cost(PacerRules()) <= costs[0] + 0.11
-    assert effects_of_eviction(heap, []).predicted_cost(PacerRules()) == 0
+    assert effects_of_eviction(heap, victims, CacheState(0)).predicted_cost(*BY_DEFAULT) <= costs[0] + 0.11
+    assert effects_of_eviction(heap, []).predicted_cost(*BY_DEFAULT) == 0
 
 
 def test_the_rewrite_is_what_stays_behind_the_first_victim_and_was_cached():

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.heap import Heap, Now
-from ctxgc.core.pacing.pacer import PROFILES, Allowance, PacerRules, decide_collection
+from ctxgc.core.pacing.pacer import Allowance, PacerRules, decide_collection
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.pacing.regret_law import REGRET_PART_MAX, REGRET_PART_MIN, SETTLED_TURNS, Slack, regret_part
 from ctxgc.core.paths import PathIndex

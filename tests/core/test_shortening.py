@@ -20,7 +20,7 @@ from ctxgc.core.entry.shortening import (
 )
 from ctxgc.core.frame import Block, DataLine, render_frame
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, RESIDENT, Heap, HeapEntry
-from ctxgc.core.pacing.pacer import PROFILES
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.segment import LINE_MAX, Access, CallFacts, Kind, PathUse, Role, Segment, Status
 
 line_texts = st.sampled_from(

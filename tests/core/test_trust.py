@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core.trust import MISSES_MAX, PAUSE_TURNS, PAUSE_TURNS_MAX, Trust
+from ctxgc.core.pacing.trust import MISSES_MAX, PAUSE_TURNS, PAUSE_TURNS_MAX, Trust
 
 
 def contradicted(trust, turn):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ctxgc.core.pacing.fault_lessons import TOOLS_MAX, FaultCounts, FaultLessons
 from ctxgc.core.pacing.provider_cache import SHARED_PREFIX, Prompt
 from ctxgc.core.pacing.regret_budget import RegretAccount
-from ctxgc.core.trust import Trust
+from ctxgc.core.pacing.trust import Trust
 from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, is_readable_pacing, resume_ledger
 from ctxgc.daemon.sessions.provider_ledger import SentRequest
 from ctxgc.daemon.sessions.request_ledger import RequestLedger

@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 from ctxgc.adapters.contract import Slot, Tombstone
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.core.pacing.pacer import PROFILE_DEFAULT, PacerRules, openai_profile
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.price_profiles import PROFILE_DEFAULT, openai_profile
 from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.pacing.regret_budget import PacerRequest, decide_within_allowance
 from ctxgc.core.segment import Kind

@@ -9,7 +9,8 @@ from ctxgc.adapters.facts.tool_facts import add_row_facts
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.heap_entry import SegmentTokens
-from ctxgc.core.pacing.pacer import PROFILES, PacerRules
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment
 from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, demand_of

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.pacing import fault_lessons
-from ctxgc.core.pacing.pacer import PROFILES, PacerRules, tuned_rules
+from ctxgc.core.pacing.pacer import PacerRules, tuned_rules
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.pacing.provider_cache import LEAST_MIN_TOKENS, OPENAI
 from ctxgc.core.pacing.regret_budget import RegretAccount
 from ctxgc.core.pacing.regret_law import REGRET_PART_MAX

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.entry.shortening import FITTED, PAGE_LINES, birth_price
-from ctxgc.core.pacing.pacer import PROFILES
+from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.segment import LINE_MAX, Access, Kind, PathUse, Status
 from ctxgc.replay.entry import WHOLE, EntryRules
 from ctxgc.replay.policies import NoCollection

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.collector import Victim
-from ctxgc.core.pacing.pacer import PacerRules, Prices
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.price_profiles import Prices
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 from ctxgc.replay.policies import JustEnough, NoCollection, ShippedPolicy, rank_by_touch
 from ctxgc.replay.session_cache import IDEAL

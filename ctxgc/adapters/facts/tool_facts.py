@@ -16,7 +16,7 @@ from ctxgc.adapters.facts.patch_paths import files_of_patch, has_patch, parse_sc
 from ctxgc.adapters.facts.result_words import has_protected_words, is_question_tool
 from ctxgc.adapters.facts.shell_facts import attempt_of, prints_only_file_lines, recalled_segment_name
 from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
-from ctxgc.core.entry.numbered_lines import line_number
+from ctxgc.core.numbered_lines import line_number
 from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
 
 EDIT_SOURCES_MAX = 64

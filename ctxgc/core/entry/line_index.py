@@ -4,7 +4,7 @@
                         ▲
     results in the window, without the lines behind their own pointers: no pointer leads to a pointer
 
-Lines are compared whole, but for the line numbers of a reader (`core.entry.numbered_lines`). A run is worth a pointer
+Lines are compared whole, but for the line numbers of a reader (`core.numbered_lines`). A run is worth a pointer
 from three lines and 220 characters on: shorter runs gave no more on recorded sessions, and runs of eight lines of the
 same file a fifth as much.
 
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from ctxgc.core.entry.numbered_lines import line_content, shift_between, shift_number
+from ctxgc.core.numbered_lines import line_content, shift_between, shift_number
 
 RUN_LINES_MIN = 3
 RUN_CHARS_MIN = 220

@@ -22,20 +22,20 @@ tokens. Source: measured by replay of recorded sessions, docs/design/collector.m
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 from ctxgc.core.collector import Plan, Victim, find_evictable_bodies, plan
 from ctxgc.core.garbage import garbage_slots
-from ctxgc.core.heap import RESIDENT, Heap, Now, Proof
+from ctxgc.core.heap import Heap, Now, Proof
 from ctxgc.core.liveness import liveness_terms
-from ctxgc.core.pacing.cut import PlacedBodies, Weights, best_cut, profitable_bodies
+from ctxgc.core.pacing.cut import Weights, best_cut, profitable_bodies
+from ctxgc.core.pacing.effects import Effects, effects_of_cut, effects_of_eviction, saving_of_eviction
 from ctxgc.core.pacing.fault_lessons import FaultLessons
-from ctxgc.core.pacing.prompt_cache import WARM, CacheState
+from ctxgc.core.pacing.price_profiles import PROFILES, Prices
+from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.pacing.regret_law import Slack
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.reuse import probability
@@ -55,33 +55,6 @@ LOOK_PART_MIN = 128
 GAP_PART_MIN = 4
 """A collection that cannot reach the low watermark frees at least this part of the gap to it, and two thousand tokens:
 where roots hold the window above its limit, one body a turn would break the cache every turn."""
-
-
-class Prices(NamedTuple):
-    """A provider's prices relative to uncached input, and how long an unused prefix stays cached."""
-
-    read: float
-    write: float
-    ttl_s: float
-
-
-PROFILES = {
-    "cache_5m": Prices(0.1, 1.25, 300.0),
-    "cache_1h": Prices(0.1, 2.0, 3600.0),
-    "openai": Prices(0.1, 1.0, 300.0),
-    "openai_5_6": Prices(0.1, 1.25, 1800.0),
-    "openai_6_1": Prices(0.05, 1.25, 1800.0),
-    "subscription": Prices(0.1, 1.0, 300.0),
-    "uncached": Prices(1.0, 1.0, 0.0),
-}
-"""Published list prices of prompt caching, 2026-11. OpenAI bills writes since GPT-5.6, and reads at half since GPT-6.1.
-The rules by which a plan counts are not public: `subscription` assumes that a token that the cache lacked counts whole,
-and a token read from the cache a tenth."""
-OLDER_NAMES = {"flat": "subscription"}
-"""Of price profiles."""
-_GPT = re.compile(r"gpt-(\d{1,3})(?:\.(\d{1,3}))?")
-PROFILE_DEFAULT = "cache_5m"
-"""The profile of a session whose requests say nothing about a cache."""
 
 
 class Dials(NamedTuple):
@@ -143,39 +116,6 @@ class PacerRules:
     chances: Chances = reuse_chances
 
 
-def effective_profile(configured: str, requested: str) -> str:
-    """The price profile of a request: the configured profile, and with `auto` the request's own.
-
-    `openai` leaves it to the request which of OpenAI's prices its model has.
-    """
-    requested = OLDER_NAMES.get(requested, requested)
-    if configured == "openai" and requested.startswith("openai"):
-        return requested
-    return (requested or PROFILE_DEFAULT) if configured == "auto" else configured
-
-
-def openai_profile(model: str) -> str:
-    """The price profile of a model of OpenAI, by its version."""
-    version = _GPT.search(model)
-    if version is None:
-        return "openai"
-    numbers = int(version[1]), int(version[2] or 0)
-    return "openai_6_1" if numbers >= (6, 1) else "openai_5_6" if numbers >= (5, 6) else "openai"
-
-
-def profile_by_bills(profile: str, *, charges_writes: bool) -> str:
-    """The price profile of a request once its server's bills are known: OpenAI's own servers bill the writes of their
-    newer models, and a server that bills none has other prices.
-    """
-    return profile if charges_writes or profile not in ("openai_5_6", "openai_6_1") else "openai"
-
-
-def cache_life_s(profile: str, requested: str) -> float:
-    """Seconds for which an unused prefix stays cached: with a plan, by the marks of the request."""
-    requested = OLDER_NAMES.get(requested, requested)
-    return PROFILES[requested if profile == "subscription" and requested else profile].ttl_s
-
-
 def tuned_rules(profile: str) -> PacerRules:
     """The dials that ship for a price profile. Raises `KeyError` for a profile that is not in `PROFILES`."""
     return PacerRules(prices=PROFILES[profile], **TUNED[profile]._asdict())
@@ -202,16 +142,10 @@ def _fault_cost(heap: Heap, rules: PacerRules) -> float:
     return round_trip + write * FAULT_CALL_TOKENS + rules.fault_price_tokens
 
 
-def _saving_of_eviction(freed_tokens: int, rules: PacerRules, *, is_cached: bool) -> float:
-    """The saving of an eviction: a cached read a turn of the horizon and, for tokens not cached, a write."""
-    read, write, _ = rules.prices
-    return freed_tokens * ((0.0 if is_cached else write) + read * rules.horizon_turns)
-
-
 def _cut_weights(heap: Heap, pacer: PacerRules) -> Weights:
     return Weights(
-        saving_cached=_saving_of_eviction(1, pacer, is_cached=True),
-        saving_uncached=_saving_of_eviction(1, pacer, is_cached=False),
+        saving_cached=saving_of_eviction(1, pacer.prices, pacer.horizon_turns, is_cached=True),
+        saving_uncached=saving_of_eviction(1, pacer.prices, pacer.horizon_turns, is_cached=False),
         read=pacer.prices.read,
         write=pacer.prices.write,
         fault_cost=_fault_cost(heap, pacer),
@@ -277,7 +211,7 @@ def decide_collection(
         victims=tuple(map(Victim._make, zip(cut.slots, *zip(*proofs, strict=True), cut.freed, cut.gains, strict=True))),
     )
     return Decision(
-        "value", value_plan, _effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, estimate(cut.slots))
+        "value", value_plan, effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, estimate(cut.slots))
     )
 
 
@@ -314,74 +248,3 @@ def _plan_over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) 
         if freed and (is_reached or freed >= max((limit - target) // GAP_PART_MIN, FREED_TOKENS_MIN))
         else None
     )
-
-
-class Effects(NamedTuple):
-    """An edit's effects on later requests, in raw tokens."""
-
-    rewritten: int
-    """Cached tokens of the window that stay, from the first victim on: what the next request writes again."""
-    cached_freed: int
-    """Freed tokens that were cached: they are not read any more."""
-    uncached_freed: int
-    """Freed tokens that were not: they are not even written."""
-
-    def edit_cost(self, prices: Prices) -> float:
-        """The edit's extra cost in the very next request: the rewrite, less the tokens not read or written."""
-        read, write, _ = prices
-        return (write - read) * self.rewritten - read * self.cached_freed - write * self.uncached_freed
-
-    def predicted_cost(self, pacer: PacerRules) -> float:
-        """Predicted change of the bill over the horizon, in input-token equivalents; negative is a saving.
-
-        The rewrite once (nothing if the cache is cold), minus the tokens that later turns do not read. Faults are left
-        out.
-        """
-        saved = _saving_of_eviction(self.cached_freed, pacer, is_cached=True) + _saving_of_eviction(
-            self.uncached_freed, pacer, is_cached=False
-        )
-        return round((pacer.prices.write - pacer.prices.read) * self.rewritten - saved, 1)
-
-
-def effects_of_eviction(heap: Heap, victims: Sequence[Victim], cache: CacheState = WARM) -> Effects:
-    """The effect of an eviction on the next request and on later requests. O(slots)."""
-    out = {victim.slot: victim.freed_tokens for victim in victims}
-    if not out:
-        return Effects(0, 0, 0)
-    state, skeleton, body, tombstone = heap.state, heap.skeleton, heap.body, heap.tombstone
-    end = cache.read_tokens(heap.resident_tokens)
-    first = position = gone = cached_freed = 0
-    for slot in heap.window():
-        if position >= end:
-            break  # Behind the cache nothing is written twice.
-        if slot in out:
-            first = first if cached_freed else position
-            gone += min(end - position, out[slot])
-            cached_freed += out[slot]
-        position += skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot])
-    rewritten = end - cache.read_tokens(first) - gone if cached_freed else 0
-    return Effects(rewritten, cached_freed, sum(out.values()) - cached_freed)
-
-
-def _effects_of_cut(heap: Heap, cut: PlacedBodies, cache: CacheState) -> Effects:
-    """As `effects_of_eviction`, of bodies whose places are known. O(bodies)."""
-    end = cache.read_tokens(heap.resident_tokens)
-    cached = bisect_left(cut.starts, end)  # Behind the cache nothing is written twice.
-    cached_freed = sum(cut.freed[:cached])
-    rewritten = end - cache.read_tokens(cut.starts[0]) - sum(cut.cached_freed_tokens(end)) if cached_freed else 0
-    return Effects(rewritten, cached_freed, sum(cut.freed) - cached_freed)
-
-
-def effects_of_return(heap: Heap, slots: Collection[int]) -> Effects:
-    """The effect of evicted bodies that come back, before their return: each body is written for the first time.
-    O(slots).
-    """
-    back = frozenset(slots)
-    position, first, gone = 0, -1, 0
-    for slot in heap.window():
-        if slot in back:
-            first = position if first < 0 else first
-            gone += heap.tombstone[slot]
-        position += heap.skeleton[slot] + (heap.body[slot] if heap.state[slot] == RESIDENT else heap.tombstone[slot])
-    rewritten = position - first - gone if first >= 0 else 0
-    return Effects(rewritten, 0, -sum(heap.freed[slot] for slot in back))

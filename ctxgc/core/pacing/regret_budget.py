@@ -29,10 +29,10 @@ from ctxgc.core.pacing.pacer import (
     Allowance,
     Decision,
     PacerRules,
-    Prices,
     decide_collection,
     is_look_due,
 )
+from ctxgc.core.pacing.price_profiles import Prices
 from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.pacing.regret_law import Slack
 from ctxgc.core.paths import PathIndex

@@ -14,7 +14,9 @@ from ctxgc.core.collector import Plan, plan, plan_eviction_by_hand, refusal_reas
 from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
-from ctxgc.core.pacing.pacer import PacerRules, Prices, effects_of_eviction, effects_of_return
+from ctxgc.core.pacing.effects import effects_of_eviction, effects_of_return
+from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.pacing.price_profiles import Prices
 from ctxgc.core.pacing.prompt_cache import WARM, CacheState
 from ctxgc.core.segment import Renderer, State
 from ctxgc.daemon.sessions.session import Session
@@ -156,7 +158,7 @@ def undo_evictions(session: Session, tx: Transaction, taken_back: Collection, co
         plan=todo,
         trigger="undo",
         collection=number,
-        predicted_cost=effects.predicted_cost(conditions.pacer),
+        predicted_cost=effects.predicted_cost(conditions.pacer.prices, conditions.pacer.horizon_turns),
         cache_rewrite_tokens=effects.rewritten,
     )
     record = Collection(
@@ -220,6 +222,6 @@ def _predict_outcome(session: Session, todo: Plan, trigger: str, number: int, co
         plan=todo,
         trigger=trigger,
         collection=number,
-        predicted_cost=effects.predicted_cost(conditions.pacer),
+        predicted_cost=effects.predicted_cost(conditions.pacer.prices, conditions.pacer.horizon_turns),
         cache_rewrite_tokens=effects.rewritten,
     )

@@ -21,7 +21,7 @@ from ctxgc.core.entry.shortening_shadow import ShadowCounts, ShadowedResults
 from ctxgc.core.pacing.fault_lessons import TOOLS_MAX, FaultLessons
 from ctxgc.core.pacing.provider_cache import SHARED_PREFIX, CacheEntry, anthropic_provider
 from ctxgc.core.pacing.regret_budget import RegretAccount
-from ctxgc.core.trust import Trust
+from ctxgc.core.pacing.trust import Trust
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.tokens.overhead_calibration import PRIOR_WEIGHT_MIN, OverheadCalibration

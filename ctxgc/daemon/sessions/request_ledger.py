@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ctxgc.core.entry.shortening_shadow import ShadowedResults
 from ctxgc.core.heap import RESIDENT, Heap
 from ctxgc.core.pacing.pacer import PacerRules
-from ctxgc.core.trust import Trust, is_model_contradicted
+from ctxgc.core.pacing.trust import Trust, is_model_contradicted
 from ctxgc.daemon.sessions.provider_ledger import ProviderLedger
 
 UNPRICED_MAX = 8

@@ -21,11 +21,11 @@ from typing import Any
 from ctxgc.core.errors import NotFound
 from ctxgc.core.heap import EVICTED, FORGOTTEN, REPLY_KINDS, Heap, Now
 from ctxgc.core.pacing.regret_budget import RegretAccount
+from ctxgc.core.pacing.trust import Trust
 from ctxgc.core.recall_commands import recalled_name, recalled_slots
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Renderer, Segment, SessionKey, legacy_session_number, parse_address
-from ctxgc.core.trust import Trust
 from ctxgc.daemon.sessions.frozen_objects import pause_python_gc
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacing_state import stored_trust

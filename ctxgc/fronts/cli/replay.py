@@ -112,7 +112,7 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _study_terms(args: argparse.Namespace) -> StudyTerms:
-    from ctxgc.core.pacing.pacer import OLDER_NAMES
+    from ctxgc.core.pacing.price_profiles import OLDER_NAMES
     from ctxgc.replay.policy_registry import policy_names
     from ctxgc.replay.prices import PRICE_PROFILES, PROFILE_DEFAULT
     from ctxgc.replay.terms import StudyTerms

@@ -14,7 +14,7 @@ from ctxgc.adapters.host_texts.window_head import allows_network, defers_ctxgc_t
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.core.errors import BadTranscript
-from ctxgc.core.pacing.pacer import openai_profile
+from ctxgc.core.pacing.price_profiles import openai_profile
 from ctxgc.core.pacing.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, Role, content_digest
 from ctxgc.gateway.body.host_edits import call_ids_to_clear, is_known_management

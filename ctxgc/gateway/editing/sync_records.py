@@ -18,7 +18,7 @@ from ctxgc.adapters.contract import Tombstone, WireWindow
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.transcripts.segments_json import segment_fields
-from ctxgc.core.pacing.pacer import profile_by_bills
+from ctxgc.core.pacing.price_profiles import profile_by_bills
 from ctxgc.core.pacing.provider_cache import BREAKPOINTS_MAX
 from ctxgc.core.segment import Segment, Status
 from ctxgc.gateway.body.prompt_layout import PromptLayout, sent_cache_fields
