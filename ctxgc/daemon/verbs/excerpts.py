@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ctxgc.adapters.facts.working_set import short_inputs
+from ctxgc.adapters.skeletons import short_inputs
 from ctxgc.core.block_texts import texts_in_opaque_blocks
 from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import or_
 
-from ctxgc.adapters.facts.working_set import call_input, open_plan_items, written_lines
+from ctxgc.adapters.facts.working_set import open_plan_items, written_lines
+from ctxgc.adapters.skeletons import call_input
 from ctxgc.core.excerpts import ExcerptSource, Section, cut_long_line, data_lines_in_range, lines_of_source
 from ctxgc.core.frame import HEAD, split_lines
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
