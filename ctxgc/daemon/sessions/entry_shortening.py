@@ -25,7 +25,7 @@ from ctxgc.core.entry.shortening import (
     hidden_runs,
     is_shortenable,
 )
-from ctxgc.core.frame import split_lines
+from ctxgc.core.line_ranges import split_lines
 from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.daemon.sessions.content_cache import ContentCache

@@ -19,9 +19,9 @@ from ctxgc.core.block_texts import texts_in_opaque_blocks
 from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import ChosenLines, ExcerptSource, Frame, Packer, pack_lines, pack_matches, pack_neighbours
-from ctxgc.core.frame import render_frame, split_lines
+from ctxgc.core.frame import render_frame
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.line_ranges import LineRange, query_words
+from ctxgc.core.line_ranges import LineRange, query_words, split_lines
 from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, legacy_session_number
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.services import Services

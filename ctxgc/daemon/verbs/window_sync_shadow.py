@@ -12,7 +12,8 @@ from ctxgc.adapters.skeletons import result_texts
 from ctxgc.core.entry.shortening import BirthFacts, BirthPrice, hidden_elision
 from ctxgc.core.entry.shortening_shadow import WatchedResult, watched_result
 from ctxgc.core.heap import REPLY_KINDS, Heap
-from ctxgc.core.reference import ReferenceIndex, code_words, quotable_lines, spoken_text
+from ctxgc.core.reference import ReferenceIndex
+from ctxgc.core.spoken_words import code_words, quotable_lines, spoken_text
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.entry_index import NewResult
 from ctxgc.daemon.sessions.entry_shortening import (
