@@ -20,7 +20,8 @@ from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.peer import listener_uid
-from ctxgc.gateway.secret import PATH_PREFIX, read_secret
+from ctxgc.gateway.secret import PATH_PREFIX, SECRET_FILE
+from ctxgc.protocol.secret_file import read_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def gateways_with_status(folder: str) -> list[dict[str, Any]]:
 
 def _fetch_status_or_none(url: str, folder: str) -> dict[str, Any] | None:
     try:
-        return fetch_status(url, read_secret(folder))
+        return fetch_status(url, read_secret(folder, SECRET_FILE))
     except (OSError, ValueError):
         return None
 

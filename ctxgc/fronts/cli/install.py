@@ -89,7 +89,8 @@ def _plan_installation(
     """The work of an installation, and the manager that is to run the services. Raises `CommandRefused`."""
     from ctxgc.fronts.cli import gateway_status
     from ctxgc.fronts.cli.base_url import STAND_IN, gateway_address
-    from ctxgc.gateway.secret import read_secret
+    from ctxgc.gateway.secret import SECRET_FILE
+    from ctxgc.protocol.secret_file import read_secret
 
     work, needs_gateway = InstallWork(), False
     for agent in dict.fromkeys(args.agents):
@@ -97,7 +98,7 @@ def _plan_installation(
         _add_agent_plan(work, agent, plan, records)
         needs_gateway |= plan.needs_gateway
     if needs_gateway:
-        secret = read_secret(str(config.daemon.lock_dir))
+        secret = read_secret(str(config.daemon.lock_dir), SECRET_FILE)
         if not secret:
             work.notes.append(f"{STAND_IN} stands for the gateway's secret, which the installation makes")
         address = gateway_address(config.gateway)

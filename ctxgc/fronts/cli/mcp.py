@@ -118,7 +118,7 @@ def _ensure_mcp_secret(config: str) -> str:
 
     from ctxgc.config import BadConfig, load_config
     from ctxgc.fronts.mcp.project_token import SECRET_NAME
-    from ctxgc.gateway.secret import ensure_secret
+    from ctxgc.protocol.secret_file import ensure_secret
 
     try:
         return ensure_secret(
