@@ -20,7 +20,7 @@ from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.departures import count_departed_segments
 from ctxgc.daemon.sessions.elided_results import elided_lines_reply
-from ctxgc.daemon.sessions.pacer_status import Pacing
+from ctxgc.daemon.sessions.pacer_status import Pacing, saved_input_tokens
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.params import RENDERERS
 from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, PriceReply, ReasonReply, VictimReply
@@ -120,13 +120,7 @@ def _shortening_reply(session: Session) -> ShorteningReply | None:
 
 
 def _saved_usd(session: Session, journal: Sequence[Collection], price: ModelPrice | None) -> float | None:
-    undone = {record.undoes for record in journal}
-    costs = [
-        record.predicted_cost if record.actual_cost is None else record.actual_cost
-        for record in journal
-        if record.id not in undone and not record.undoes
-    ]
-    saved = cost_in_dollars(session, -sum(costs), price)
+    saved = cost_in_dollars(session, saved_input_tokens(journal), price)
     return saved and round(saved, 4)
 
 
