@@ -9,7 +9,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from ctxgc.fronts.cli import gateway_status
+from ctxgc.fronts.cli import gateway_processes, gateway_status
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import EXIT_BUSY, CommandRefused, Shell, refuse_usage
 from ctxgc.fronts.cli.terminal import printable_line
@@ -74,7 +74,7 @@ def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
     meant = [gateway for gateway in pidfile.running_gateways(folder) if gateway.url.endswith(ends)]
     if not meant and config is not None:
         _refuse_foreign_gateway(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
-    gone = gateway_status.stop_gateways(meant, args.timeout)
+    gone = gateway_processes.stop_gateways(meant, args.timeout)
     left = [process for process in meant if process not in gone]
 
     def print_page(page: Page) -> None:
