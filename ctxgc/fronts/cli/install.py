@@ -135,8 +135,9 @@ def _load_config() -> Config:
 def _plan_agent(
     agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> AgentPlan:
-    from ctxgc.fronts.setup.agent_settings import PLANS, Options, ctxgc_command
+    from ctxgc.fronts.setup.agent_settings import PLANS, Options
     from ctxgc.fronts.setup.agent_tools import hooks_plan, installed_parts, join_plans, mcp_plan, plugin_plan
+    from ctxgc.fronts.setup.services import ctxgc_command
 
     command = ctxgc_command(host.environment, host.program("ctxgc"))
     if args.plugin and agent != "opencode":

@@ -10,7 +10,6 @@ ours without effect, is a reason to refuse.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping
@@ -185,14 +184,3 @@ PLANS: dict[str, Callable[[Config, Mapping[str, str], Options, list[FileEdit]], 
     "opencode": opencode_gateway_plan,
 }
 """By the name of the agent's program."""
-
-
-def ctxgc_command(environment: Mapping[str, str], program: str) -> str:
-    """The command in an agent's shell: by its name where the path finds the command, else by its place.
-
-    The path of an activated virtual environment is this shell's alone: an agent of tomorrow does not have it.
-    """
-    folders = environment.get("PATH", "").split(os.pathsep)
-    found = next((folder for folder in folders if os.access(os.path.join(folder, "ctxgc"), os.X_OK)), "")
-    activated = environment.get("VIRTUAL_ENV", "")
-    return "ctxgc" if found and not (activated and found.startswith(activated)) else program

@@ -192,3 +192,14 @@ def stop_services(host: Host, init_system: str) -> None:
     else:
         for label in LAUNCHD_AGENTS:
             host.run(["launchctl", "bootout", f"gui/{host.uid}/{label}"])
+
+
+def ctxgc_command(environment: Mapping[str, str], program: str) -> str:
+    """The command in an agent's shell: by its name where the path finds the command, else by its place.
+
+    The path of an activated virtual environment is this shell's alone: an agent of tomorrow does not have it.
+    """
+    folders = environment.get("PATH", "").split(os.pathsep)
+    found = next((folder for folder in folders if os.access(os.path.join(folder, "ctxgc"), os.X_OK)), "")
+    activated = environment.get("VIRTUAL_ENV", "")
+    return "ctxgc" if found and not (activated and found.startswith(activated)) else program

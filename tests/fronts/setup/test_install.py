@@ -11,9 +11,9 @@ import pytest
 
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.setup import services
-from ctxgc.fronts.setup.agent_settings import ctxgc_command
 from ctxgc.fronts.setup.agent_tools import EVENTS
 from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, packaged_text
+from ctxgc.fronts.setup.services import ctxgc_command
 from ctxgc.gateway.secret import SECRET_FILE
 from ctxgc.protocol.secret_file import read_secret
 
