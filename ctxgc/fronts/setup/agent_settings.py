@@ -24,7 +24,8 @@ from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.base_url import gateway_address, prepare_gateway_base_url
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.setup import json_edit, toml_edit
-from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, read_text, undo_changes
+from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, undo_changes
+from ctxgc.fronts.setup.files import read_text
 from ctxgc.fronts.setup.json_edit import Uneditable
 from ctxgc.protocol import discovery
 

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctxgc.fronts.cli.context import CommandRefused
-from ctxgc.fronts.setup.changes import FileEdit, NewFile, is_file_unchanged, new_file, read_text
+from ctxgc.fronts.setup.changes import FileEdit, NewFile, new_file
+from ctxgc.fronts.setup.files import read_text
 from ctxgc.fronts.setup.packaged import UNITS, packaged_text
+from ctxgc.fronts.setup.records import is_file_unchanged
 from ctxgc.protocol import discovery
 
 COMMAND_S = 60.0
