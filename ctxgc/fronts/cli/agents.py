@@ -19,6 +19,7 @@ from ctxgc.fronts.cli import agent_setups, gateway_status, limit, own_base_urls
 from ctxgc.fronts.cli.agent_setups import AgentSetup
 from ctxgc.fronts.cli.base_url import gateway_address, prepare_gateway_base_url
 from ctxgc.fronts.cli.commands import CommandSpec
+from ctxgc.fronts.cli.configuration import load_config_or_refuse
 from ctxgc.fronts.cli.context import CommandRefused, Shell, refuse_usage
 from ctxgc.fronts.cli.gateway_processes import start_gateway
 from ctxgc.gateway.secret import PATH_PREFIX
@@ -168,17 +169,12 @@ def _gateway_warning(start: AgentStart) -> str:
 
 def _prepare_start(agent: str, name: str) -> AgentStart:
     """The gateway's address, and the agent's way to it; a session named `name`, or a fresh one."""
-    from ctxgc.config import BadConfig, load_config
-
     source, way = AGENTS.get(agent, (CLIENT, agent_setups.provider_variables_setup))
     if name and source in SELF_NAMED:
         refuse_usage(f"{agent} names its sessions itself: --name is for other agents")
     if name and not agent_setups.NAME.fullmatch(name):
         refuse_usage(f"{name!r} is no name of a session: letters, digits, `.`, `_`, `-`, at most 128")
-    try:
-        config = load_config(None, os.environ)
-    except BadConfig as error:
-        raise CommandRefused(str(error), kind="config") from None
+    config = load_config_or_refuse()
     base = prepare_gateway_base_url(config)
     secret = base.rpartition(PATH_PREFIX)[2]
     if source not in SELF_NAMED:
