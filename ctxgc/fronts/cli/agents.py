@@ -156,7 +156,7 @@ def _gateway_warning(start: AgentStart) -> str:
     Raises `CommandRefused` for a program that is no gateway of this user's: such a program must not get the secret,
     which lies in the output of `env`.
     """
-    from ctxgc.fronts.cli.gateway import INSTALL_HINT, has_aiohttp
+    from ctxgc.fronts.cli.gateway_processes import INSTALL_HINT, has_aiohttp
 
     if status := _serving_gateway_status(start):
         return gateway_status.other_build_warning(start.url, status)

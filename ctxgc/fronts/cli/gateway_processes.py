@@ -1,4 +1,4 @@
-"""The gateway's processes: started for an agent, and ended.
+"""The gateway's processes: what they need, started for an agent, and ended.
 
 start_gateway   a process that outlives the command ──▶ its status, or the last line of its log
 stop_gateways   SIGTERM, until the gateway's file is gone
@@ -6,6 +6,7 @@ stop_gateways   SIGTERM, until the gateway's file is gone
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from subprocess import Popen
     from typing import Any
 
+INSTALL_HINT = "in the checkout of ctxgc: pip install '.[gateway]', or pipx install --force '.[gateway]'"
+"""Not `ctxgc[gateway]`: no index has the package, and anyone could publish under this name."""
+
 START_S = 15.0
 START_POLL_S, STOP_POLL_S = 0.05, 0.02
 LOG_NAME = "gateway.log"
@@ -29,8 +33,6 @@ LOG_BYTES_READ_MAX = 2000
 def start_gateway(url: str, secret: str, socket: str, mode: str) -> dict[str, Any]:
     """Start a gateway that outlives the command; the gateway's status. Raises `CommandRefused`."""
     import subprocess
-
-    from ctxgc.fronts.cli.gateway import require_aiohttp
 
     require_aiohttp()
     command = [sys.executable, "-m", "ctxgc.fronts.cli.main", "gateway", "--socket", socket]
@@ -85,3 +87,14 @@ def stop_gateways(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pi
         left = [gateway for gateway in left if pidfile.is_gateway_running(gateway)]
         time.sleep(STOP_POLL_S if left else 0)
     return [gateway for gateway in meant if gateway not in left]
+
+
+def has_aiohttp() -> bool:
+    """Whether the gateway's extra is installed."""
+    return importlib.util.find_spec("aiohttp") is not None
+
+
+def require_aiohttp() -> None:
+    """Raise `CommandRefused` where the gateway's extra is not installed."""
+    if not has_aiohttp():
+        raise CommandRefused("the gateway needs aiohttp", hint=INSTALL_HINT)

@@ -189,7 +189,7 @@ def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: lis
 
 def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
     """Add the services' files; the manager for the services, empty without a manager. Raises `CommandRefused`."""
-    from ctxgc.fronts.cli.gateway import require_aiohttp
+    from ctxgc.fronts.cli.gateway_processes import require_aiohttp
     from ctxgc.fronts.setup import services
 
     if not needs_gateway:
