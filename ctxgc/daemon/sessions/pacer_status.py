@@ -1,4 +1,4 @@
-"""The next collection of a session and its condition: the pacer's state in words and numbers; and what a journal saved.
+"""The next collection of a session and its condition: the pacer's state in words and numbers.
 
     watched, off, asked ── nobody collects it unasked
     limit ── growing ── looking ── cold ── the pacer does, at a request: over the hard limit; not before more has come;
@@ -10,7 +10,6 @@ Only reads. Tokens are raw unless a name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from ctxgc.config_sections import PacerConfig
@@ -21,7 +20,6 @@ from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
 from ctxgc.daemon.sessions.pacer_driver import hard_limit_tokens
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.replies.sessions import NextCollectionReply
-from ctxgc.stash.contract import Collection
 
 FACTOR_SHOWN_MIN = 1.5
 """From here on the faults of a session are worth a word."""
@@ -47,16 +45,6 @@ def gateway_mode(session: Session) -> str:
     if session.ledger is None:
         return ""
     return "off" if session.ledger.is_off else "shadow"
-
-
-def saved_input_tokens(journal: Sequence[Collection]) -> float:
-    """What the collections of a journal have saved, in raw input-token equivalents: as billed, else as predicted.
-
-    A collection that was undone, and the undoing itself, save nothing.
-    """
-    undone = {record.undoes for record in journal}
-    counted = [record for record in journal if record.id not in undone and not record.undoes]
-    return -sum(record.predicted_cost if record.actual_cost is None else record.actual_cost for record in counted)
 
 
 class Pacing(NamedTuple):
