@@ -50,8 +50,6 @@ OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output", "tool_se
 SELF_ANSWERED = frozenset({"web_search_call"})
 """Calls that the provider runs: no output item follows."""
 
-"""The session of a file without `session_meta` at its beginning."""
-
 
 class CodexRecord(msgspec.Struct):
     """A line."""
