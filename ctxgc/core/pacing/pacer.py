@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -31,14 +32,14 @@ from ctxgc.core.collector import Plan, Victim, find_evictable_bodies, plan
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import Heap, Now, Proof
 from ctxgc.core.liveness import liveness_terms
-from ctxgc.core.pacing.cut import Weights, best_cut, profitable_bodies
+from ctxgc.core.pacing.cut import Needed, PlacedBodies, Weights, best_cut, profitable_bodies
 from ctxgc.core.pacing.effects import Effects, effects_of_cut, effects_of_eviction, saving_of_eviction
 from ctxgc.core.pacing.fault_lessons import FaultLessons
 from ctxgc.core.pacing.price_profiles import PROFILES, Prices
 from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.pacing.regret_law import Slack
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.reuse import probability
+from ctxgc.core.reuse import probabilities
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.turn_terms import turn_terms
@@ -93,7 +94,7 @@ def reuse_chances(
     logits = [logit[slot] + ages[born[slot]] + idles[touched[slot]] + linked[liveness[slot]] for slot in slots]
     if garbage:
         logits = [each + proof if slot in garbage else each for slot, each in zip(slots, logits, strict=True)]
-    return list(map(probability, logits))
+    return probabilities(logits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,37 +192,46 @@ def decide_collection(
     garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
     weights = _cut_weights(heap, pacer)
 
-    def estimate(slots: Sequence[int]) -> Sequence[float]:
-        return pacer.chances(heap, slots, now, liveness, garbage)
+    def needed(slots: Sequence[int]) -> Needed:
+        chances = pacer.chances(heap, slots, now, liveness, garbage)
+        tools = map(heap.tool.__getitem__, slots)
+        return Needed(chances, allowance.lessons.correct(chances, tools, heap.tools))
 
-    def corrected(slots: Sequence[int]) -> Sequence[float]:
-        return allowance.lessons.correct(estimate(slots), [heap.tool[slot] for slot in slots], heap.tools)
-
-    cut = profitable_bodies(heap, candidates, corrected, weights, cache)
+    cut = profitable_bodies(heap, candidates, needed, weights, cache)
     if not cache.is_cold:
         cut = best_cut(cut, cache.read_tokens(heap.resident_tokens), weights, cache, allowance.slack)
     if not cut.slots:
         return None
-    proofs = [heap.proofs[slot] if slot in garbage else VALUE for slot in cut.slots]
     remaining = heap.resident_tokens - sum(cut.freed)
     value_plan = Plan(
         target_tokens=remaining,
         before_tokens=heap.resident_tokens,
         remaining_tokens=remaining,
-        victims=tuple(map(Victim._make, zip(cut.slots, *zip(*proofs, strict=True), cut.freed, cut.gains, strict=True))),
+        victims=_victims_of_cut(heap, cut, garbage),
     )
     return Decision(
-        "value", value_plan, effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, estimate(cut.slots))
+        "value", value_plan, effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, cut.chances)
     )
+
+
+def _victims_of_cut(heap: Heap, cut: PlacedBodies, garbage: Container[int]) -> tuple[Victim, ...]:
+    """The victims: thousands at once, so that none is made by a call of Python's own code."""
+    proofs = heap.proofs
+    proven = [slot if slot in garbage else -1 for slot in cut.slots]
+    reasons = [VALUE.reason if slot < 0 else proofs[slot].reason for slot in proven]
+    provers = [VALUE.by if slot < 0 else proofs[slot].by for slot in proven]
+    columns = zip(cut.slots, reasons, provers, cut.freed, cut.gains, strict=True)
+    return tuple(map(partial(tuple.__new__, Victim), columns))
 
 
 def expected_by_tool(heap: Heap, slots: Sequence[int], chances: Sequence[float]) -> dict[str, float]:
     """How many of these bodies the estimate expects to be asked back, by tool."""
-    expected: dict[str, float] = {}
+    expected: dict[int, float] = {}
+    tool = heap.tool
     for slot, chance in zip(slots, chances, strict=True):
-        tool = heap.tool_name(slot)
-        expected[tool] = expected.get(tool, 0.0) + chance
-    return expected
+        number = tool[slot]
+        expected[number] = expected.get(number, 0.0) + chance
+    return {heap.tools[number]: faults for number, faults in expected.items()}
 
 
 def is_look_due(heap: Heap, grown_tokens: int) -> bool:
