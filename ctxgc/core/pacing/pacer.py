@@ -24,15 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ctxgc.core.collector import Plan, Victim, find_evictable_bodies, plan
-from ctxgc.core.garbage import garbage_slots
+from ctxgc.core.collector import Plan, find_evictable_bodies, make_victims, plan
+from ctxgc.core.garbage import iter_garbage
 from ctxgc.core.heap import Heap, Now, Proof
 from ctxgc.core.liveness import liveness_terms
-from ctxgc.core.pacing.cut import Needed, PlacedBodies, Weights, best_cut, profitable_bodies
+from ctxgc.core.pacing.cut import Needed, Weights, best_cut, profitable_bodies
 from ctxgc.core.pacing.effects import Effects, effects_of_cut, effects_of_eviction, saving_of_eviction
 from ctxgc.core.pacing.fault_lessons import FaultLessons
 from ctxgc.core.pacing.price_profiles import PROFILES, Prices
@@ -189,7 +188,7 @@ def decide_collection(
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
     among = find_evictable_bodies(heap, paths, roots)
     candidates, liveness = among.rest, among.liveness  # No live body leaves for a gain.
-    garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
+    garbage = frozenset(iter_garbage(heap, candidates, now, pacer.rules))
     weights = _cut_weights(heap, pacer)
 
     def needed(slots: Sequence[int]) -> Needed:
@@ -202,26 +201,17 @@ def decide_collection(
         cut = best_cut(cut, cache.read_tokens(heap.resident_tokens), weights, cache, allowance.slack)
     if not cut.slots:
         return None
+    proofs = [heap.proofs[slot] if slot in garbage else VALUE for slot in cut.slots]
     remaining = heap.resident_tokens - sum(cut.freed)
     value_plan = Plan(
         target_tokens=remaining,
         before_tokens=heap.resident_tokens,
         remaining_tokens=remaining,
-        victims=_victims_of_cut(heap, cut, garbage),
+        victims=tuple(make_victims(cut.slots, proofs, cut.freed, cut.gains)),
     )
     return Decision(
         "value", value_plan, effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, cut.chances)
     )
-
-
-def _victims_of_cut(heap: Heap, cut: PlacedBodies, garbage: Container[int]) -> tuple[Victim, ...]:
-    """The victims: thousands at once, so that none is made by a call of Python's own code."""
-    proofs = heap.proofs
-    proven = [slot if slot in garbage else -1 for slot in cut.slots]
-    reasons = [VALUE.reason if slot < 0 else proofs[slot].reason for slot in proven]
-    provers = [VALUE.by if slot < 0 else proofs[slot].by for slot in proven]
-    columns = zip(cut.slots, reasons, provers, cut.freed, cut.gains, strict=True)
-    return tuple(map(partial(tuple.__new__, Victim), columns))
 
 
 def expected_by_tool(heap: Heap, slots: Sequence[int], chances: Sequence[float]) -> dict[str, float]:
