@@ -164,8 +164,8 @@ def _choose_victims(
     parts = _first_bodies(heap, among, now, rules, lambda: left) if is_kept else rank_bodies(heap, among, now, rules)
     for ranked, reasons in parts:
         count = bisect_left(list(accumulate(ranked.freed)), left) + 1
-        slots, keys, freed = (column[:count] for column in ranked)
-        victims += make_victims(slots, list(map(reasons, slots)), freed, keys)
+        slots = ranked.slots[:count]
+        victims += make_victims(slots, list(map(reasons, slots)), ranked.freed[:count], ranked.keys[:count])
         left = tokens - sum(victim.freed_tokens for victim in victims)
         if left <= 0:
             break
