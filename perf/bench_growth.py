@@ -47,8 +47,8 @@ def measure(segments: int) -> dict[str, float]:
     for _ in range(segments):
         next(growing)
     collect_s = median_cpu_s(gc.collect, 3)
-    gc.freeze()
     heap.window()  # The first order of a session is a sort of all.
+    gc.freeze()
     turns_ms = []
     for _ in range(TURNS):
         started = thread_time()

@@ -66,7 +66,7 @@ def work_of(heap: Heap, paths: PathIndex, now: Now, percent: int) -> dict[str, i
         "could_go": could_go,
         "scored_per_evictable": work["scored"] / could_go,
         "victims": len(todo.victims),
-        "made_per_victim": work["Victim"] / len(todo.victims),
+        "made_per_victim": work["made"] / len(todo.victims),
         "over_target_tokens": max(todo.remaining_tokens - target, 0),
     }
 
@@ -83,12 +83,14 @@ def count_calls(heap: Heap, paths: PathIndex, target: int, now: Now) -> tuple[Co
             result = function(*arguments)
             if name in RANKS:
                 work["scored"] += len(result.slots)
+            elif name == "make_victims":
+                work["made"] += len(result)
             return result
 
         return patch.object(collector, name, call)
 
     with ExitStack() as patches:
-        for name in (*SCANS, "Victim"):
+        for name in (*SCANS, "make_victims"):
             patches.enter_context(counting(name))
         todo = plan(heap, paths, target, now, Rules())
     return work, todo

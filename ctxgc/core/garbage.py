@@ -17,6 +17,7 @@ False garbage costs a page fault, missed garbage only its rank: a doubtful rule 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from ctxgc.core.heap import EVICTED, PENDING, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
@@ -146,12 +147,17 @@ def garbage_proof(heap: Heap, slot: int, now: Now, rules: Rules) -> Proof | None
 
 
 def garbage_slots(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) -> list[int]:
-    """The slots with a `garbage_proof`, ascending, of those that `among` marks with 1; no slot is pending.
+    """The slots with a `garbage_proof`, ascending, of those that `among` marks with 1; no slot is pending."""
+    return sorted(iter_garbage(heap, among, now, rules))
 
-    A plan asks for thousands at once: the same rule, without a call for each.
+
+def iter_garbage(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) -> Iterator[int]:
+    """The same slots in the order of their proofs.
+
+    A plan asks for thousands at once: the rule of `garbage_proof`, without a call for each.
     """
     state, born, late = heap.state, heap.born, now.turn - rules.error_turns
-    return sorted(
+    return (
         slot
         for slot, (reason, by) in heap.proofs.items()
         if among[slot] and (by < 0 or state[by] <= EVICTED) and (reason != "failed_then_succeeded" or born[slot] < late)

@@ -15,7 +15,7 @@ Columns instead of objects: about 150 bytes a slot, references included, where a
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log
@@ -26,7 +26,7 @@ from ctxgc.core.cells import BodyColumns, Cells
 from ctxgc.core.masks import filter_table
 from ctxgc.core.reuse import SHIPPED, FixedFacts, ReuseWeights, fixed_logit
 from ctxgc.core.segment import SAID_EDGES, Kind, State
-from ctxgc.core.window_order import WindowOrder
+from ctxgc.core.window_order import WindowOrder, WindowSlots
 
 KINDS = tuple(Kind)
 REPLY_KINDS = frozenset({Kind.ASSISTANT, Kind.THINKING, Kind.TOOL_CALL, Kind.PLAN})
@@ -350,7 +350,7 @@ class Heap:
         self.cells.drop(slot)
         return self.proofs.setdefault(slot, proof) is proof
 
-    def window(self) -> Sequence[int]:
+    def window(self) -> WindowSlots:
         """Slots of the window in order. O(1) without a move since the last call, then a sort of what moved."""
         return self._window.slots()
 

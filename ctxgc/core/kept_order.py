@@ -13,7 +13,7 @@ Cells change while a plan looks, and plans of a heap may run on two threads: cla
 from __future__ import annotations
 
 from ctxgc.core.cells import Cells, KeyTerms, Mask, RankedBodies, Wanted
-from ctxgc.core.garbage import garbage_proof, garbage_slots
+from ctxgc.core.garbage import garbage_proof, iter_garbage
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.liveness import liveness_terms
 from ctxgc.core.rules import Rules
@@ -23,7 +23,7 @@ SHALLOW_PART = 16
 """A plan that frees less than one part in so many of all bodies looks at few proofs, and asks about each alone."""
 CANDIDATES_MIN = 2_000
 """With fewer candidates a sort of all takes less than half a millisecond."""
-DEEP_PART = 2.5
+DEEP_PART = 2.0
 """A plan that frees more than one part in so many of all bodies is deep: there a sort of all is as fast."""
 
 
@@ -40,7 +40,7 @@ def first_garbage(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Ru
         proven = _HoldingProofs(heap, candidates, now, rules)
     else:
         proven = bytearray(len(heap))
-        for slot in garbage_slots(heap, candidates, now, rules):
+        for slot in iter_garbage(heap, candidates, now, rules):
             proven[slot] = 1
     return cells.rank_lowest_bodies(None, Wanted(proven, max(rules.min_gain_tokens, 1), tokens))
 

@@ -12,6 +12,7 @@ else being equal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import exp, log
 from operator import attrgetter, mul
@@ -28,6 +29,9 @@ IMPORTANCE_WEIGHT = 6.0
 LOGS = (0.0, *(log(turns) for turns in range(1, 4097)))
 """Logarithms of turns; longer is as good as the longest."""
 LOGS_LAST = len(LOGS) - 1
+
+LOGIT_MIN = -700.0
+"""Below, the odds are nought: their reciprocal is too large for a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,4 +149,11 @@ def ln_turns(turns: int) -> float:
 
 def probability(logit: float) -> float:
     """The logistic function; safe for any logit."""
-    return 1.0 / (1.0 + exp(-logit)) if logit > -700 else 0.0
+    return 1.0 / (1.0 + exp(-logit)) if logit > LOGIT_MIN else 0.0
+
+
+def probabilities(logits: Sequence[float]) -> list[float]:
+    """`probability` of each, without a call for each."""
+    if min(logits, default=0.0) <= LOGIT_MIN:
+        return list(map(probability, logits))
+    return [1.0 / (1.0 + exp(-logit)) for logit in logits]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN, PENDING, PINNED, RESIDENT, Heap, HeapEntry
 from ctxgc.core.segment import Kind
-from ctxgc.core.window_order import WindowOrder
+from ctxgc.core.window_order import BLOCK_SLOTS, WindowOrder
 from tests.core.strategies import entries, heaps
 
 
@@ -73,9 +73,35 @@ def test_a_rewind_of_the_last_turns_looks_at_no_place_of_the_turns_before():
 
     order.unsettle(4000)
     order.unsettle(4090)
-    assert order.slots() == list(range(4096))
+    assert list(order.slots()) == list(range(4096))
 
     assert places.looks <= 200
+
+
+def test_a_rewind_shares_all_blocks_before_it_and_leaves_the_window_seen_before_alone():
+    count = 3 * BLOCK_SLOTS + 9
+    state, places = bytearray(count), list(range(count))
+    order = WindowOrder(places, state, bytes([1] + [0] * 255))
+    for slot in range(count):
+        order.append(slot)
+    before, seen = order.slots(), list(order.slots())
+
+    for rewound in (*range(count - 3, count), 2 * BLOCK_SLOTS):  # The last turn; and the first slot of a block.
+        state[rewound] = 9
+        order.unsettle(rewound)
+        after = order.slots()
+
+        kept = rewound // BLOCK_SLOTS
+        assert all(new is old for new, old in zip(after._blocks[:kept], before._blocks[:kept], strict=True))
+        assert list(after) == [slot for slot in range(count) if not state[slot]]
+        assert [after[at] for at in range(len(after))] == list(after)
+        assert {len(block) for block in after._blocks[:-1]} == {BLOCK_SLOTS}
+    state.append(0)
+    places.append(count)
+    order.append(count)
+
+    assert list(before) == seen
+    assert list(order.slots())[-1] == count
 
 
 class CountedPlaces(list):

@@ -18,6 +18,7 @@ from ctxgc.core.pacing.pacer import (
     VALUE,
     Allowance,
     Decision,
+    PacerRules,
     _fault_cost,
     decide_collection,
     reuse_chances,
@@ -56,6 +57,21 @@ def test_a_look_in_columns_decides_as_the_formula_body_by_body(made, now, pacer,
     decision = decide_collection(heap, paths, now, pacer, cache, Allowance(slack=slack))
 
     assert decision == slow_decision(heap, paths, now, pacer, cache, slack)
+
+
+def test_a_look_asks_the_estimate_once_and_about_no_body_that_may_not_go():
+    heap, paths = session_like(300)
+    now, asked = Now(101), []
+
+    def counted_chances(heap, slots, *rest):
+        asked.append(set(slots))
+        return reuse_chances(heap, slots, *rest)
+
+    decision = decide_collection(heap, paths, now, PacerRules(chances=counted_chances), COLD)
+
+    roots = find_roots(heap, paths, now, replace(PacerRules().rules, recent_turns=PacerRules().recent_turns))
+    assert [slots <= {at for at, one in enumerate(evictable_mask(heap, roots)) if one} for slots in asked] == [True]
+    assert {victim.slot for victim in decision.plan.victims} <= asked[0]
 
 
 @given(heaps(max_size=40), NOW, st.sets(st.integers(0, 39)), st.binary(min_size=40, max_size=40))

@@ -45,6 +45,8 @@ class PlacedBodies(NamedTuple):
     freed: list[int]
     """Tokens that evicting each frees."""
     gains: list[float]
+    chances: list[float]
+    """How likely the estimate takes each to be needed again, whatever the session's faults say."""
 
     def cached_freed_tokens(self, end: int) -> list[int]:
         """The freed tokens of each body before `end`, where the cached part of the window ends."""
@@ -56,15 +58,33 @@ class PlacedBodies(NamedTuple):
 
     def bodies_from(self, at: int) -> PlacedBodies:
         """The bodies from a place in the columns on."""
-        return PlacedBodies(self.slots[at:], self.starts[at:], self.freed[at:], self.gains[at:])
+        return PlacedBodies(self.slots[at:], self.starts[at:], self.freed[at:], self.gains[at:], self.chances[at:])
+
+    def bodies_where(self, selectors: Sequence[bool]) -> PlacedBodies:
+        """The bodies whose selector is true."""
+        return PlacedBodies(
+            list(compress(self.slots, selectors)),
+            list(compress(self.starts, selectors)),
+            list(compress(self.freed, selectors)),
+            list(compress(self.gains, selectors)),
+            list(compress(self.chances, selectors)),
+        )
 
 
-Needed = Callable[[Sequence[int]], Sequence[float]]
-"""How likely the body of each of these slots is needed again."""
+class Needed(NamedTuple):
+    """How likely each of several bodies is needed again: columns of equal length."""
+
+    by_estimate: Sequence[float]
+    by_lessons: Sequence[float]
+    """The same by the session's own odds, which faults raise: what a body is weighed by."""
 
 
 def profitable_bodies(
-    heap: Heap, candidates: bytes | bytearray, needed: Needed, weights: Weights, cache: CacheState
+    heap: Heap,
+    candidates: bytes | bytearray,
+    needed: Callable[[Sequence[int]], Needed],
+    weights: Weights,
+    cache: CacheState,
 ) -> PlacedBodies:
     """Every body with a positive gain, of the slots that `candidates` marks with 1. O(window)."""
     state, skeleton, body, tombstone, freed = heap.state, heap.skeleton, heap.body, heap.tombstone, heap.freed
@@ -72,19 +92,19 @@ def profitable_bodies(
     costs = [skeleton[slot] + (body[slot] if state[slot] == RESIDENT else tombstone[slot]) for slot in window]
     is_large = [candidates[slot] and freed[slot] >= gain_min for slot in window]
     slots, starts = list(compress(window, is_large)), list(compress(accumulate(costs, initial=0), is_large))
+    frees = [freed[slot] for slot in slots]
+    chances = needed(slots)
     # The formula at the top of the pacer; all bodies share the price of a token and of a fault.
     fault_cost, write = weights.fault_cost, weights.write
+    gains: list[float] = []
     cached = bisect_left(starts, cache.read_tokens(heap.resident_tokens))
-    savings = [weights.saving_cached] * cached + [weights.saving_uncached] * (len(slots) - cached)
-    gains = [
-        freed[slot] * saving - chance * (fault_cost + write * body[slot])
-        for slot, saving, chance in zip(slots, savings, needed(slots), strict=True)
-    ]
-    is_worth = [gain > 0 for gain in gains]
-    slots = list(compress(slots, is_worth))
-    return PlacedBodies(
-        slots, list(compress(starts, is_worth)), [freed[slot] for slot in slots], list(compress(gains, is_worth))
-    )
+    for part, saving in ((slice(cached), weights.saving_cached), (slice(cached, None), weights.saving_uncached)):
+        gains += [
+            tokens * saving - chance * (fault_cost + write * body[slot])
+            for slot, tokens, chance in zip(slots[part], frees[part], chances.by_lessons[part], strict=True)
+        ]
+    bodies = PlacedBodies(slots, starts, frees, gains, list(chances.by_estimate))
+    return bodies.bodies_where([gain > 0 for gain in gains])
 
 
 def best_cut(bodies: PlacedBodies, end: int, weights: Weights, cache: CacheState, slack: Slack) -> PlacedBodies:
@@ -93,19 +113,33 @@ def best_cut(bodies: PlacedBodies, end: int, weights: Weights, cache: CacheState
     `end` is where the cached part of the window ends. No cut costs the next request more than the regret law allows.
     O(bodies).
     """
-    read, write = weights.read, weights.write
-    starts = bodies.starts[::-1]
+    read, write, margin = weights.read, weights.write, weights.rewrite_margin
+    rewrite = write - read
     gains, freed = list(accumulate(bodies.gains[::-1])), list(accumulate(bodies.freed[::-1]))
     # What stays of a victim's own slot follows the edit or is the edit: the next request writes it again too.
-    gone = accumulate(bodies.cached_freed_tokens(end)[::-1])
-    kept = [end - part - out for part, out in zip(cache.read_tokens_for_edits(starts), gone, strict=True)]
-    rewrites = [(write - read) * tokens for tokens in kept]
-    margin = weights.rewrite_margin
-    nets = [gain - margin * rewrite for gain, rewrite in zip(gains, rewrites, strict=True)]
-    ample = range(bisect_left(freed, weights.freed_min), len(nets))
-    best_net, depth = 0.0, 0
-    # Most often the cut that pays most is allowed, and the law is asked about no other.
-    for at in (max(ample, key=nets.__getitem__), *ample) if ample else ():
-        if nets[at] > best_net and rewrites[at] - read * freed[at] <= slack.cost_max(gains[at], rewrites[at]):
-            best_net, depth = nets[at], at + 1
+    gone = list(accumulate(bodies.cached_freed_tokens(end)[::-1]))
+    parts = cache.read_tokens_for_edits(bodies.starts[::-1])
+    nets = [gain - margin * (rewrite * (end - part - out)) for gain, part, out in zip(gains, parts, gone, strict=True)]
+
+    def is_allowed(at: int) -> bool:
+        cost = rewrite * (end - parts[at] - gone[at])
+        return cost - read * freed[at] <= slack.cost_max(gains[at], cost)
+
+    ample = bisect_left(freed, weights.freed_min)
+    depth = _deepest_of_best(nets, ample, is_allowed)
     return bodies.bodies_from(len(nets) - depth)
+
+
+def _deepest_of_best(nets: Sequence[float], start: int, is_allowed: Callable[[int], bool]) -> int:
+    """How many bodies the best cut takes that is allowed and gains anything, of cuts from a place on; 0: none does."""
+    best_net = max(nets[start:], default=0.0)
+    if best_net <= 0.0:
+        return 0
+    best = nets.index(best_net, start)
+    if is_allowed(best):  # Most often; then the law is asked about no other.
+        return best + 1
+    best_net, depth = 0.0, 0
+    for at in range(start, len(nets)):
+        if nets[at] > best_net and is_allowed(at):
+            best_net, depth = nets[at], at + 1
+    return depth

@@ -12,7 +12,7 @@ Source: a Poisson rate with a gamma prior; measured against a bound on what may 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ class FaultLessons(NamedTuple):
         """What the odds of reuse of this tool's bodies are multiplied by, at least 1."""
         return self.session.factor * self.by_tool.get(tool, NO_COUNTS).factor
 
-    def correct(self, chances: Sequence[float], tools: Sequence[int], names: Sequence[str]) -> Sequence[float]:
+    def correct(self, chances: Sequence[float], tools: Iterable[int], names: Sequence[str]) -> Sequence[float]:
         """The chances of reuse by the session's own odds; `tools` gives of each body the place of its tool in
         `names`. O(chances), and O(names) where no fault has taught.
         """

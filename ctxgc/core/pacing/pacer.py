@@ -27,18 +27,18 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ctxgc.core.collector import Plan, Victim, find_evictable_bodies, plan
-from ctxgc.core.garbage import garbage_slots
+from ctxgc.core.collector import Plan, find_evictable_bodies, make_victims, plan
+from ctxgc.core.garbage import iter_garbage
 from ctxgc.core.heap import Heap, Now, Proof
 from ctxgc.core.liveness import liveness_terms
-from ctxgc.core.pacing.cut import Weights, best_cut, profitable_bodies
+from ctxgc.core.pacing.cut import Needed, Weights, best_cut, profitable_bodies
 from ctxgc.core.pacing.effects import Effects, effects_of_cut, effects_of_eviction, saving_of_eviction
 from ctxgc.core.pacing.fault_lessons import FaultLessons
 from ctxgc.core.pacing.price_profiles import PROFILES, Prices
 from ctxgc.core.pacing.prompt_cache import CacheState
 from ctxgc.core.pacing.regret_law import Slack
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.reuse import probability
+from ctxgc.core.reuse import probabilities
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
 from ctxgc.core.turn_terms import turn_terms
@@ -93,7 +93,7 @@ def reuse_chances(
     logits = [logit[slot] + ages[born[slot]] + idles[touched[slot]] + linked[liveness[slot]] for slot in slots]
     if garbage:
         logits = [each + proof if slot in garbage else each for slot, each in zip(slots, logits, strict=True)]
-    return list(map(probability, logits))
+    return probabilities(logits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,16 +188,15 @@ def decide_collection(
     roots = find_roots(heap, paths, now, replace(pacer.rules, recent_turns=pacer.recent_turns))
     among = find_evictable_bodies(heap, paths, roots)
     candidates, liveness = among.rest, among.liveness  # No live body leaves for a gain.
-    garbage = frozenset(garbage_slots(heap, candidates, now, pacer.rules))
+    garbage = frozenset(iter_garbage(heap, candidates, now, pacer.rules))
     weights = _cut_weights(heap, pacer)
 
-    def estimate(slots: Sequence[int]) -> Sequence[float]:
-        return pacer.chances(heap, slots, now, liveness, garbage)
+    def needed(slots: Sequence[int]) -> Needed:
+        chances = pacer.chances(heap, slots, now, liveness, garbage)
+        tools = map(heap.tool.__getitem__, slots)
+        return Needed(chances, allowance.lessons.correct(chances, tools, heap.tools))
 
-    def corrected(slots: Sequence[int]) -> Sequence[float]:
-        return allowance.lessons.correct(estimate(slots), [heap.tool[slot] for slot in slots], heap.tools)
-
-    cut = profitable_bodies(heap, candidates, corrected, weights, cache)
+    cut = profitable_bodies(heap, candidates, needed, weights, cache)
     if not cache.is_cold:
         cut = best_cut(cut, cache.read_tokens(heap.resident_tokens), weights, cache, allowance.slack)
     if not cut.slots:
@@ -208,20 +207,21 @@ def decide_collection(
         target_tokens=remaining,
         before_tokens=heap.resident_tokens,
         remaining_tokens=remaining,
-        victims=tuple(map(Victim._make, zip(cut.slots, *zip(*proofs, strict=True), cut.freed, cut.gains, strict=True))),
+        victims=tuple(make_victims(cut.slots, proofs, cut.freed, cut.gains)),
     )
     return Decision(
-        "value", value_plan, effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, estimate(cut.slots))
+        "value", value_plan, effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, cut.chances)
     )
 
 
 def expected_by_tool(heap: Heap, slots: Sequence[int], chances: Sequence[float]) -> dict[str, float]:
     """How many of these bodies the estimate expects to be asked back, by tool."""
-    expected: dict[str, float] = {}
+    expected: dict[int, float] = {}
+    tool = heap.tool
     for slot, chance in zip(slots, chances, strict=True):
-        tool = heap.tool_name(slot)
-        expected[tool] = expected.get(tool, 0.0) + chance
-    return expected
+        number = tool[slot]
+        expected[number] = expected.get(number, 0.0) + chance
+    return {heap.tools[number]: faults for number, faults in expected.items()}
 
 
 def is_look_due(heap: Heap, grown_tokens: int) -> bool:
