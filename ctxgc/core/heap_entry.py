@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, PLANNING, WORDED, HeapEntry, PointerEdge
 from ctxgc.core.reuse import trait_bits
-from ctxgc.core.segment import Segment, Status
+from ctxgc.core.segment import Segment, SegmentHeader, Status
 
 
-def flags_of(segment: Segment, *, is_pinned: bool = False) -> int:
+def flags_of(segment: Segment | SegmentHeader, *, is_pinned: bool = False) -> int:
     """The flag bits of a segment's facts."""
     flags = PINNED if is_pinned else 0
     if segment.has_opaque:

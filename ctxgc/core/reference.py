@@ -27,7 +27,7 @@ from itertools import islice
 
 from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.segment import LINE_MAX, Access, EdgeKind, Kind, PathUse, Segment, Status
+from ctxgc.core.segment import LINE_MAX, Access, EdgeKind, Kind, PathUse, Segment, SegmentHeader, Status
 
 HOLDERS_MAX = 3
 WORDS_MAX = 400_000
@@ -218,7 +218,7 @@ class ReferenceIndex:
         holders = self._words.get(hash(word))
         return sorted(holders) if isinstance(holders, tuple) else []
 
-    def add_paths(self, slot: int, segment: Segment, *, is_outside: bool = False) -> None:
+    def add_paths(self, slot: int, segment: Segment | SegmentHeader, *, is_outside: bool = False) -> None:
         """Record the paths of the segment in `slot`, in the window or outside. Needs no content."""
         for use in segment.paths:
             # A call that failed shows no lines and changes none, or at least nobody knows which.
