@@ -245,11 +245,11 @@ class Heap:
             self._score_slot(holder)
 
     def intern_name(self, prefix: str, name: str, names: list[str]) -> int:
-        number = self._names.get(prefix + name)
-        if number is None and len(names) <= NAMES_MAX:
-            number = self._names[prefix + name] = len(names)
+        """The number of a tool's name (`t:`) or a task's (`k:`) in these names; 0 for a name past the bound."""
+        if prefix + name not in self._names and len(names) <= NAMES_MAX:
+            self._names[prefix + name] = len(names)
             names.append(name)
-        return number or 0
+        return self._names.get(prefix + name, 0)
 
     def _score_slot(self, slot: int) -> None:
         logit = fixed_logit(self.weights, self.reuse_features(slot), self.importance[slot])

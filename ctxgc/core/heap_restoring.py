@@ -11,7 +11,7 @@ from math import log
 from operator import sub
 from typing import NamedTuple
 
-from ctxgc.core.heap import EVICTED, KINDS, RESIDENT, Heap
+from ctxgc.core.heap import EVICTED, KINDS, RESIDENT, Heap, HeapEntry
 from ctxgc.core.reuse import extend_trait_logit, trait_logit
 from ctxgc.core.segment import SAID_EDGES
 
@@ -38,6 +38,28 @@ class SlotColumns(NamedTuple):
     tasks: Sequence[str]
     refs: Sequence[Sequence[tuple[int, int]]]
     """(older slot, edge kind) of each reference."""
+
+
+def entry_at(batch: SlotColumns, at: int) -> HeapEntry:
+    """A slot of a batch as an entry."""
+    return HeapEntry(
+        id=batch.ids[at],
+        kind=KINDS[batch.kinds[at]],
+        place=batch.places[at],
+        born_turn=batch.births[at],
+        skeleton_tokens=batch.skeletons[at],
+        body_tokens=batch.bodies[at],
+        tombstone_tokens=batch.tombstones[at],
+        tool=batch.tools[at],
+        task=batch.tasks[at],
+        flags=batch.flags[at],
+        traits=batch.traits[at],
+        namings=batch.namings[at],
+        importance=batch.importances[at],
+        touched_turn=batch.touched[at],
+        touches=batch.touches[at],
+        state=batch.states[at],
+    )
 
 
 def restore_slots(heap: Heap, batch: SlotColumns) -> range:

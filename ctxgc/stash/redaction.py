@@ -23,8 +23,9 @@ from ctxgc.core.segment import SessionKey, tool_call_id
 from ctxgc.stash import body_codec, files, maintenance, schema
 from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row
 from ctxgc.stash.contract import SegmentRow
-from ctxgc.stash.index_text import TOKENIZER_VERSION, index_entry
-from ctxgc.stash.writing import EncodedPut, Writer, ctxgc_error_of
+from ctxgc.stash.encoding import encode_row
+from ctxgc.stash.index_text import TOKENIZER_VERSION
+from ctxgc.stash.writing import Writer, ctxgc_error_of
 
 SLICE_ROWS = 200
 CURSOR = "redacted_up_to"
@@ -186,9 +187,7 @@ class _RedactionRun:
             return
         id_ = self._unused_name(bare.segment.id, row.segment.id, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
         bare = replace(bare, segment=replace(bare.segment, id=id_))
-        self._writer.rewrite_content(
-            rid, sid, EncodedPut(bare, body_codec.encode_content(bare, self._compress), index_entry(bare.segment))
-        )
+        self._writer.rewrite_content(rid, sid, encode_row(bare, self._compress))
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
         names = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
         self._execute_unless_dry(f"UPDATE segment SET {sets} WHERE rid = ?", (*names, *content_values(bare), rid))

@@ -34,6 +34,7 @@ from ctxgc.stash.group_commit import GroupCommit
 from ctxgc.stash.health import Examination, StashStatus
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, search
+from ctxgc.stash.waking import SqliteWakingReads
 from ctxgc.stash.writing import Batch, Failpoint, Writer, ctxgc_error_of
 
 MEMORY = Path(":memory:")
@@ -62,7 +63,7 @@ def _no_failpoint(_: str) -> None:
     """The failpoint of a stash that no test drives."""
 
 
-class SqliteStash:
+class SqliteStash(SqliteWakingReads):
     """`Stash` in a SQLite file. Arguments after the path are for tests: space, time and failures are injected."""
 
     def __init__(

@@ -79,7 +79,7 @@ def test_a_batch_that_no_heap_admits_changes_nothing(id, refs):
     heap.admit(an_entry("s0"))
     before = memory_of(heap)
 
-    with pytest.raises(ValueError, match="slot of the batch|older segments"):
+    with pytest.raises(ValueError, match=r"slot of the batch|older segments"):
         restore_slots(heap, columns_of([(an_entry("s1"), []), (an_entry(id), refs)]))
 
     assert memory_of(heap) == before
