@@ -72,8 +72,9 @@ def restore_slots(heap: Heap, batch: SlotColumns) -> range:
     if len(set(batch.ids)) < n or not heap.slot_of.keys().isdisjoint(batch.ids):
         raise ValueError("a slot of the batch exists")
     for slot, refs in zip(slots, batch.refs, strict=True):
-        if any(not 0 <= target < slot for target, _ in refs):
-            raise ValueError("a segment refers to older segments only")
+        for target, _ in refs:
+            if not 0 <= target < slot:
+                raise ValueError("a segment refers to older segments only")
     heap.ids += batch.ids
     heap.slot_of.update(zip(batch.ids, slots, strict=True))
     heap.kind += bytes(batch.kinds)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -184,7 +184,7 @@ class PathIndex:
         """How many ranges and edits each current slot shows."""
         self._outside: set[int] = set()
 
-    def record_naming(self, slot: int, uses: Iterable[PathUse]) -> dict[int, int]:
+    def record_naming(self, slot: int, uses: Sequence[PathUse]) -> dict[int, int]:
         """Record the files that a slot names: for the slot, and for each later slot of a file, the number of earlier
         slots.
 
@@ -192,11 +192,14 @@ class PathIndex:
         that the numbers are the same in any order of arrival. O(later namers).
         """
         namings = {slot: 0}
+        if not uses:
+            return namings
         for path in dict.fromkeys(use.path for use in uses):
             namers = self._ensure_history(path).namers
             at = bisect_left(namers, slot) if namers and namers[-1] >= slot else len(namers)
             namers.insert(at, slot)
-            del namers[USES_PER_PATH_MAX:]
+            if len(namers) > USES_PER_PATH_MAX:
+                del namers[USES_PER_PATH_MAX:]
             namings[slot] = max(namings[slot], at)
             for number in range(at + 1, len(namers)):
                 namings[namers[number]] = max(namings.get(namers[number], 0), number)

@@ -45,17 +45,22 @@ def read_segment_columns(db: sqlite3.Connection, key: SessionKey, first_seq: int
             return _NOTHING
         bounds = (sid, rows[0][0], rows[-1][0])
         uses = db.execute(
-            "SELECT s.seq, p.path, u.access, u.first_line, u.last_line FROM segment AS s"
-            " JOIN path_use AS u ON u.rid = s.rid JOIN path AS p ON p.pid = u.pid"
-            " WHERE s.sid = ? AND s.seq BETWEEN ? AND ? ORDER BY s.seq, u.n",
+            "SELECT s.seq, u.pid, u.access, u.first_line, u.last_line FROM segment AS s"
+            " JOIN path_use AS u ON u.rid = s.rid WHERE s.sid = ? AND s.seq BETWEEN ? AND ? ORDER BY s.seq, u.n",
             bounds,
         ).fetchall()
+        # Each path once, and as one string: a batch names few files, and joined they cost as much as the uses.
+        pids = json.dumps(list({pid for _, pid, *_ in uses}))
+        paths = dict(
+            db.execute("SELECT pid, path FROM path WHERE pid IN (SELECT value FROM json_each(?))", (pids,)).fetchall()
+        )
         edges = db.execute(
             "SELECT seq, target, kind FROM reference WHERE sid = ? AND seq BETWEEN ? AND ? AND target < seq", bounds
         ).fetchall()
     finally:
         db.rollback()
-    return _columns_of(rows, uses, edges)
+    named = [(seq, paths[pid], access, first, last) for seq, pid, access, first, last in uses if pid in paths]
+    return _columns_of(rows, named, edges)
 
 
 def read_text_keys(db: sqlite3.Connection, key: SessionKey, seqs: range) -> dict[int, TextKeys | None]:

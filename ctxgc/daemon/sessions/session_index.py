@@ -124,7 +124,7 @@ class SessionIndex:
             if state is State.FORGOTTEN or header.status is Status.PENDING:
                 namings.append(0)
                 continue
-            namings.append(paths.record_naming(seq, header.paths)[seq] if header.paths else 0)
+            namings.append(paths.record_naming(seq, header.paths)[seq])
             if is_provable(header):
                 self._garbage.prove_by_call(seq, header)
             self.index.add_paths(seq, header, is_outside=state is State.DEPARTED)
