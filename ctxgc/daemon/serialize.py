@@ -9,10 +9,10 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from ctxgc.core.collector import Plan, Victim, evictable_and_garbage_tokens
-from ctxgc.core.display_texts import tokens_text
+from ctxgc.core.display_texts import SHADOW, tokens_text
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
@@ -332,9 +332,13 @@ def collection_reply(
     labels: Mapping[int, str] | None = None,
 ) -> CollectionReply:
     """A line of the journal; with labels its victims too. Tokens are raw."""
-    victims = None
+    victims, asked_back = None, asked_back_after_turns(session, record)
     if labels is not None:
-        victims = [_victim_reply(session, e, int, labels) for e in sorted(record.evictions, key=_freed_tokens_key)]
+        evictions = sorted(record.evictions, key=_freed_tokens_key)
+        victims = [
+            replace(_victim_reply(session, each, int, labels), asked_back_after_turns=asked_back.get(each.seq))
+            for each in evictions
+        ]
     return CollectionReply(
         collection=record.id,
         wall_s=record.wall_s,
@@ -344,6 +348,7 @@ def collection_reply(
         before_tokens=record.before_tokens,
         after_tokens=record.after_tokens,
         evicted=len(record.evictions),
+        asked_back=len(asked_back),
         protected_by=dict(record.protected_by),
         held_by=dict(record.protected_by),
         predicted_cost=record.predicted_cost,
@@ -353,6 +358,14 @@ def collection_reply(
         actual_usd=cost_in_dollars(session, record.actual_cost, price),
         victims=victims,
     )
+
+
+def asked_back_after_turns(session: Session, record: Collection) -> dict[int, int]:
+    """For each victim of a collection in force that was asked back since, how many turns later, by seq."""
+    if record.undone_by or record.undoes or record.trigger == SHADOW:
+        return {}
+    turns = {each.seq: session.indexes.recalled_turn(each.seq) - record.turn for each in record.evictions}
+    return {seq: after for seq, after in turns.items() if after >= 0}
 
 
 def _freed_tokens_key(eviction: Eviction) -> tuple[int, int]:

@@ -202,8 +202,10 @@ class Simulation:
         return self._evict(gone)
 
     def clear_by_host(self, slots: Sequence[int]) -> int:
-        """Segments that the host dropped: absent under every policy, charged to none."""
+        """Segments that the host dropped: absent under every policy, charged to none, and no view of any line."""
         heap = self.heap
+        if slots:
+            self.paths.set_slots_outside(slots, is_outside=True)
         for slot in slots:
             if heap.state[slot] <= EVICTED and self._gone.get(slot, ("", 0))[0] != HOST:
                 self._cleared_tokens += heap.freed[slot]

@@ -258,3 +258,38 @@ async def test_the_view_before_is_current_again_once_a_newer_view_departs_and_af
     await known.ensure_current()
 
     assert departed == known.reference_index.paths.current == {older: 1}
+
+
+async def test_the_journal_says_which_victims_were_asked_back_and_how_many_turns_later(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 20))
+    await bench.call("segment.add", **session, segment=read_of("/b.py", 21))
+    await bench.call("segment.evict", **session, ids=["call0", "call20", "call21"])
+    assert (await newest_entry(bench, session))["asked_back"] == 0
+
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 25))
+    await bench.call("stash.recall", **session, id="call0")
+
+    entry = await newest_entry(bench, session)
+    after = {victim["id"]: victim.get("asked_back_after_turns") for victim in entry["victims"]}
+    assert entry["asked_back"] == 2
+    assert after.pop("call21") is None
+    assert sorted(after) == ["call0", "call20"]
+    assert all(turns >= 0 for turns in after.values())
+    known = await bench.services.registry.get(SessionKey(*session["session"].split(":")))
+    known.invalidate()
+    assert await newest_entry(bench, session) == entry, "a session that woke again tells the same"
+
+
+async def test_what_an_undo_brought_back_nobody_asked_back(bench):
+    session = await a_session(bench)
+    await bench.call("segment.evict", **session, ids=["call0"])
+
+    await bench.call("heap.undo", **session)
+
+    assert [entry["asked_back"] for entry in (await bench.call("heap.log", **session))["collections"]] == [0, 0]
+
+
+async def newest_entry(bench, session):
+    newest = (await bench.call("heap.log", **session))["collections"][0]["collection"]
+    return (await bench.call("heap.log", **session, collection=newest))["collections"][0]

@@ -229,6 +229,24 @@ def test_reading_again_what_the_host_cleared_is_the_hosts_fault():
     assert play(script(episode_of(*turns)), NoCollection(), PRICES).explicit_faults == 0
 
 
+def test_the_view_before_is_current_once_the_host_cleared_the_newer_one():
+    turns = free_turns(4)
+    for number in (0, 1):
+        read = (PathUse("/a.py", Access.READ, 1, 50),)
+        turns[number].reply.append(result(f"read{number}", number, f"text {number}", 1000, tool="Read", paths=read))
+    turns[3].cleared.append("read1")
+    current = []
+
+    class Watching(NoCollection):
+        def victims(self, run):
+            current.append([run.heap.ids[slot] for slot in run.paths.current])
+            return ()
+
+    play(script(episode_of(*turns)), Watching(), PRICES)
+
+    assert current[2:] == [["read1"], ["read0"]]
+
+
 def test_nobody_may_evict_what_never_goes():
     class Rude(Scripted):
         def victims(self, run):

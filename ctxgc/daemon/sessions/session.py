@@ -283,7 +283,7 @@ class Session:
         tx.add(Put(admitted.row))
         self._note_recalls(tx, admitted.row.seq, segment.born_turn, recalled_slots(admitted.refs))
         if admitted.reread_slot >= 0 and self.row.rendered_by is not Renderer.AGENT:
-            self.account = self.account.after_reread(self.heap.tool_name(admitted.reread_slot))
+            self._note_reread(tx, admitted.reread_slot, segment.born_turn)
         if admitted.proofs:
             tx.add(SetGarbage(self.key, [(old, proof.reason, proof.by) for old, proof in admitted.proofs]))
         # An observed session is told after the fact, by records with times; any other as it happens.
@@ -291,6 +291,12 @@ class Session:
         spoken = segment.kind in REPLY_KINDS
         self.set_row_fields(tx, turn=max(self.row.turn, segment.born_turn + spoken))
         return True
+
+    def _note_reread(self, tx: Transaction, slot: int, turn: int) -> None:
+        """Note that the host read again what an evicted body shows: a lesson, and a line in the journal's favour."""
+        self.account = self.account.after_reread(self.heap.tool_name(slot))
+        tx.add(SetRecalled(self.key, [slot], turn))
+        self.indexes.grant_grace(slot, turn)
 
     def _recalled_slot(self, segment: Segment) -> int:
         """The slot recalled by a command, -1 for any other command and for a segment of another session."""

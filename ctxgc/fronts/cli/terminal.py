@@ -257,7 +257,8 @@ def effect_in_words(one: CollectionReply, billing: Billing) -> str:
     if one.undoes:
         return f"{tokens_text(-freed)} came back"
     verb = "would have evicted" if one.trigger == SHADOW else "evicted"
-    return f"{verb} {format_count(one.evicted)}, freed {tokens_text(freed)}"
+    asked = f", {format_count(one.asked_back)} asked back" if one.asked_back else ""
+    return f"{verb} {format_count(one.evicted)}, freed {tokens_text(freed)}{asked}"
 
 
 def segment_label(segment: SegmentReply) -> str:

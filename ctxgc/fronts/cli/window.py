@@ -210,7 +210,9 @@ def victim_row(victim: VictimReply, billing: terminal.Billing | None = None) -> 
     """A victim as a row under `VICTIM_HEAD`; with `billing` its raw tokens as the model bills them."""
     freed = billing.billed_part(victim.freed_tokens) if billing else victim.freed_tokens
     reason = victim.reason + (f" by {victim.by}" if victim.by else f", {pluralize(victim.age_turns, 'turn')} old")
-    return (format_count(freed), terminal.fit_columns(reason, 44).rstrip(), victim.id, victim.label)
+    if victim.asked_back_after_turns is not None:
+        reason += f", asked back {pluralize(victim.asked_back_after_turns, 'turn')} later"
+    return (format_count(freed), terminal.fit_columns(reason, 56).rstrip(), victim.id, victim.label)
 
 
 def _add_why_arguments(parser: argparse.ArgumentParser) -> None:

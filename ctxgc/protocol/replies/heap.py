@@ -19,6 +19,9 @@ class VictimReply(Reply, frozen=True):
     freed_tokens: int
     score: float
     age_turns: int
+    asked_back_after_turns: int | None = None
+    """Turns from the collection to the last recall of the segment, or to a read of what its body shows; null where
+    nobody asked, and in a plan."""
 
 
 class ReasonReply(Reply, frozen=True):
@@ -147,6 +150,8 @@ class CollectionReply(Reply, frozen=True):
     after_tokens: int
     evicted: int
     """The number of victims; in a `shadow` entry, of segments that would have been victims."""
+    asked_back: int
+    """The number of victims that were asked back since; 0 for a collection that was undone."""
     protected_by: dict[str, int]
     held_by: dict[str, int]
     """Deprecated: `protected_by`."""
