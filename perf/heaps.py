@@ -45,8 +45,8 @@ def grow_session(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> 
     random = Random(seed)
     for number in range(segments):
         turn = number // SEGMENTS_PER_TURN
-        entry = _entry_of(random, number)
-        slot = _admit_and_answer(heap, entry, _edges_of(random, number), is_answered=random.random() > UNANSWERED_PART)
+        entry = make_entry(random, number)
+        slot = admit_and_answer(heap, entry, make_edges(random, number), is_answered=random.random() > UNANSWERED_PART)
         if entry.tool == "Read":
             use = PathUse(f"/src/file{random.randint(0, segments // 20 + 3)}.py", Access.READ)
             for old, reason in paths.take_superseded_reads(use, slot):
@@ -56,7 +56,7 @@ def grow_session(heap: Heap, paths: PathIndex, segments: int, seed: int = 7) -> 
         yield slot
 
 
-def _entry_of(random: Random, number: int) -> HeapEntry:
+def make_entry(random: Random, number: int) -> HeapEntry:
     kind = Kind.SYSTEM if number == 0 else random.choice(_KINDS)
     is_read = kind is Kind.TOOL_CALL and random.random() < 0.4
     return HeapEntry(
@@ -72,7 +72,7 @@ def _entry_of(random: Random, number: int) -> HeapEntry:
     )
 
 
-def _edges_of(random: Random, number: int) -> list[tuple[int, int]]:
+def make_edges(random: Random, number: int) -> list[tuple[int, int]]:
     if not number:
         return []
     targets = {int(number * (1 - random.betavariate(1, 12))) for _ in range(random.randint(1, 5))}
@@ -80,7 +80,7 @@ def _edges_of(random: Random, number: int) -> list[tuple[int, int]]:
     return [(target, kinds[target % 4]) for target in sorted(targets) if target < number]
 
 
-def _admit_and_answer(heap: Heap, entry: HeapEntry, edges: Sequence[tuple[int, int]], *, is_answered: bool) -> int:
+def admit_and_answer(heap: Heap, entry: HeapEntry, edges: Sequence[tuple[int, int]], *, is_answered: bool) -> int:
     """Admit a segment as hosts say it: a tool call is pending first, and completed by its result."""
     if entry.kind is not Kind.TOOL_CALL:
         return heap.admit(entry, edges)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ctxgc.core.collector import LIVE_LAST
+from ctxgc.core.collector import COLD, CURRENT_COLD, LIVE_LAST, NAMED_COLD
 from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.heap import DEPARTED, EVICTED, FORGOTTEN
-from ctxgc.core.segment import LINE_MAX, EdgeKind
+from ctxgc.core.segment import LINE_MAX, NAMING_EDGES, SAID_EDGES, EdgeKind
 from ctxgc.core.standing import Standing, find_standing
 from ctxgc.daemon.serialize import labels_by_seq
 from ctxgc.daemon.services import Services
@@ -18,6 +18,11 @@ from ctxgc.daemon.verbs.mutation import look_at_heap, session_with_segment
 from ctxgc.protocol.messages import HeapWhy
 from ctxgc.protocol.replies.heap import KeyTermReply, StepReply, WhyReply
 
+VERDICTS = (
+    *("root", "protected", "garbage", LIVE_LAST, NAMED_COLD, CURRENT_COLD, COLD),
+    *("evicted", "departed", "forgotten"),
+)
+"""Every verdict: of a segment in the window, and of a segment that is out."""
 ROOT_REASONS = {
     "system": "it is a system prompt",
     "user": "it is what the user said",
@@ -99,10 +104,16 @@ def path_steps(session: Session, trail: Sequence[int], labels: dict[int, str]) -
     """A path of references, a step for each of its slots, the root first."""
     steps = []
     for at, slot in enumerate(trail):
-        edge = next((k for t, k in session.heap.refs_with_kinds(trail[at - 1]) if t == slot), 0) if at else 0
-        name = EdgeKind(edge).name.lower() if edge else ""
+        name = _edge_name(session, trail[at - 1], slot) if at else ""
         steps.append(StepReply(session.heap.ids[slot], labels.get(slot, ""), name))
     return steps
+
+
+def _edge_name(session: Session, source: int, target: int) -> str:
+    """The kind of the reference that joins two slots; of several kinds the kind that liveness follows."""
+    kinds = [kind for slot, kind in session.heap.refs_with_kinds(source) if slot == target]
+    followed = [kind for of in (SAID_EDGES, NAMING_EDGES) for kind in kinds if kind in of]
+    return next((EdgeKind(kind).name.lower() for kind in (*followed, *kinds)), "")
 
 
 def _slots_of_standing(standing: Standing) -> list[int]:

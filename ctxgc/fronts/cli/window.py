@@ -232,7 +232,7 @@ def print_why(page: terminal.Page, reply: WhyReply) -> None:
     if reply.terms:
         key = sum(term.log_odds for term in reply.terms)
         terms = ", ".join(f"{term.name} {term.log_odds:+.1f}" for term in reply.terms)
-        page.print_line(page.style_text(f"key {key:.1f}: {terms}; the lowest key goes first", "dim"))
+        page.print_line(page.style_text(f"key {key:.1f}: {terms}; {_order_words(reply.verdict)}", "dim"))
     for depth, step in enumerate(reply.path):
         if depth == 0:
             head = f"{reply.root} root  " if reply.root else ""
@@ -241,6 +241,12 @@ def print_why(page: terminal.Page, reply: WhyReply) -> None:
         page.print_line(
             f"  {page.style_text(head, 'cyan')}{printable_line(step.label)}  {page.style_text(step.id, 'dim')}"
         )
+
+
+def _order_words(verdict: str) -> str:
+    """Among which bodies the key decides: garbage goes before everything else, and live bodies go last."""
+    among = {"garbage": "garbage, which goes before the rest", "live": "live bodies, which go last"}
+    return f"the lowest key goes first among {among.get(verdict, 'bodies that are neither garbage nor live')}"
 
 
 def _add_undo_arguments(parser: argparse.ArgumentParser) -> None:
