@@ -32,7 +32,6 @@ from ctxgc.config_sections import (
     RedactConfig,
     StashConfig,
     WatchConfig,
-    default_state_dir,
 )
 from ctxgc.protocol import discovery
 
@@ -101,7 +100,7 @@ def parse_config(text: str, file: Path, env: Mapping[str, str]) -> Config:
         if isinstance(table, dict):  # Else the model reports the fault.
             table[key] = value
     if isinstance(daemon := values.setdefault("daemon", {}), dict):
-        daemon.setdefault("state_dir", str(default_state_dir(env)))
+        daemon.setdefault("state_dir", discovery.default_state_folder(env))
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -6,7 +6,6 @@ The docstring of a key is its entry on the reference page.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,11 +19,6 @@ from ctxgc.protocol.limits import FRAME_BYTES_MAX
 
 def _kind_name_in_force(name: object) -> object:
     return "tool_call" if name == "exchange" else name  # The older name, taken for one more version.
-
-
-def default_state_dir(env: Mapping[str, str]) -> Path:
-    """The default state folder: `$XDG_STATE_HOME/ctxgc`, by default under `~/.local/state`."""
-    return Path(discovery.state_home(env), "ctxgc")
 
 
 def _require_absolute_path(path: Path) -> Path:
@@ -79,7 +73,7 @@ class ConfigSection(BaseModel):
 class DaemonConfig(ConfigSection):
     """`[daemon]`: folders, socket, and bounds of memory."""
 
-    state_dir: StateDir = Field(default_factory=lambda: default_state_dir(os.environ))
+    state_dir: StateDir = Field(default_factory=lambda: Path(discovery.default_state_folder(os.environ)))
     """Folder of the stash and its backups, mode 0700. Default: `$XDG_STATE_HOME/ctxgc`. With `:memory:` the stash lives
     in memory and ends with the daemon: nothing is kept, and only locks are written, into the default folder."""
     socket: AbsolutePath | None = None
@@ -99,7 +93,7 @@ class DaemonConfig(ConfigSection):
     @property
     def lock_dir(self) -> Path:
         """Folder of locks and pidfiles: the state folder, or its default where the stash lives in memory."""
-        return default_state_dir(os.environ) if self.state_dir == MEMORY else self.state_dir
+        return Path(discovery.default_state_folder(os.environ)) if self.state_dir == MEMORY else self.state_dir
 
 
 class CollectConfig(ConfigSection):

@@ -7,8 +7,7 @@ and the tokens by which a frame is above its budget.
 import sys
 
 from ctxgc.core.excerpts import ExcerptSource, Packer, pack_matches
-from ctxgc.core.frame import split_lines
-from ctxgc.core.line_ranges import query_words
+from ctxgc.core.line_ranges import query_words, split_lines
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks
 from perf.record import best_s, record

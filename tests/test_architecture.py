@@ -360,10 +360,10 @@ def test_a_circle_is_seen_however_the_import_is_spelt(line):
     assert not circle({"ctxgc.a": "", "ctxgc.a.x": line, "ctxgc.a.y": "import json"})
 
 
-@pytest.mark.parametrize("name", ["blocking_client", "discovery", "spawn"])
+@pytest.mark.parametrize("name", ["blocking_client", "discovery", "peer", "secret_file", "spawn"])
 def test_the_common_ctl_path_is_light(name):
     allowed = re.compile(
-        r"^(ctxgc\.protocol|__future__|json|os|socket|sys|typing|errno|pathlib|collections|itertools|stat|tempfile|time|fcntl|pwd)"
+        r"^(ctxgc\.protocol|__future__|json|os|socket|sys|typing|errno|pathlib|collections|itertools|stat|tempfile|time|fcntl|pwd|secrets)"
     )
     for imported in imports((PACKAGE / "protocol" / f"{name}.py").read_text()):
         assert allowed.match(imported), f"protocol/{name}.py must stay standard library only, not {imported}"

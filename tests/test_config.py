@@ -7,13 +7,14 @@ from pydantic import ValidationError
 
 from ctxgc.adapters.transcripts.formats import TRANSCRIPT_FORMATS
 from ctxgc.config import BadConfig, Config, config_path, load_config
-from ctxgc.config_sections import PacerConfig, default_state_dir
+from ctxgc.config_sections import PacerConfig
 from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.daemon.settings import model_price, pacer_rules
 from ctxgc.gateway.settings import settings_of
 from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
+from ctxgc.protocol.discovery import default_state_folder
 
 HOME = {"HOME": "/home/u"}
 
@@ -154,8 +155,8 @@ def test_a_mode_of_an_agent_that_the_gateway_never_meets_is_not_silently_kept(tm
 
 
 def test_default_folders_follow_the_base_directory_specification():
-    assert str(default_state_dir({"XDG_STATE_HOME": "/s", **HOME})) == "/s/ctxgc"
-    assert str(default_state_dir({"XDG_STATE_HOME": "relative", **HOME})) == "/home/u/.local/state/ctxgc"
+    assert default_state_folder({"XDG_STATE_HOME": "/s", **HOME}) == "/s/ctxgc"
+    assert default_state_folder({"XDG_STATE_HOME": "relative", **HOME}) == "/home/u/.local/state/ctxgc"
     assert str(config_path({"XDG_CONFIG_HOME": "", **HOME})) == "/home/u/.config/ctxgc/config.toml"
 
 

@@ -3,13 +3,14 @@
 tool input ──split_input──▶ small input, {"$piece": NAME} where a large string was, and the pieces
            ──locate_input_pieces──▶ where each piece lies in the request
 small input and a string for each name ──join_input──▶ tool input
+skeleton and pieces ──call_input──▶ tool input
 result ──split_result──▶ what it adds to the skeleton, and one piece
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ctxgc.adapters.contract import INPUT_PIECE_CHARS_MIN, RESULT_PIECE
@@ -96,7 +97,7 @@ def result_texts(segment: Segment) -> tuple[str, ...]:
         lengths = as_dict(json.loads(segment.skeleton)).get("result_blocks")
     found, at = [], 0
     for length in lengths if isinstance(lengths, list) else [len(data)]:
-        if length:
+        if isinstance(length, int) and length:
             found.append(Piece(RESULT_PIECE, data[at : at + length]).text)
             at += length
     return tuple(found)
@@ -163,3 +164,21 @@ def _split_value(value: object, name: str, pieces: dict[str, Piece]) -> object:
     if isinstance(value, list):
         return [_split_value(item, f"{name}.{at}", pieces) for at, item in enumerate(value)]
     return value
+
+
+def call_input(skeleton: bytes, body: Iterable[Piece]) -> Any:
+    """The input of a tool call, its long strings from the body in place."""
+    return join_input(as_dict(json.loads(skeleton)).get("input"), {piece.name: piece.text for piece in body})
+
+
+def short_inputs(skeleton: bytes) -> Iterator[tuple[str, str]]:
+    """The short strings of a tool call's input, which are in the skeleton: (`input.KEY`, text)."""
+    waiting = [("input", as_dict(json.loads(skeleton)).get("input"))]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, dict) and "$piece" not in value:
+            waiting += [(f"{name}.{key}", part) for key, part in reversed(value.items())]
+        elif isinstance(value, list):
+            waiting += [(f"{name}.{at}", part) for at, part in reversed(list(enumerate(value)))]

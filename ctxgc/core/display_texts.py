@@ -15,3 +15,10 @@ def tokens_text(number: float) -> str:
     if abs(number) < 999_950:
         return f"{number / 1e3:.1f} k"
     return f"{number / 1e6:.2f} M"
+
+
+def compact_tokens_text(tokens: int) -> str:
+    """Tokens in the tombstone's short form: `940`, `3.2k`, `41k`."""
+    if tokens < 1000:
+        return str(tokens)
+    return f"{tokens / 1000:.1f}k" if tokens < 9950 else f"{round(tokens / 1000)}k"

@@ -124,13 +124,3 @@ def _escape_control_char(char: str) -> str:
         return char
     code = ord(char)
     return chr(0x2400 + code) if code < 32 else "\u2421" if code == 127 else "\ufffd"
-
-
-def split_lines(texts: Iterable[str]) -> list[str]:
-    """The lines of a segment's pieces in order, as line numbers count them: each piece begins a line of its own."""
-    lines: list[str] = []
-    for text in texts:
-        if text:
-            parts = text.split("\n")
-            lines += parts if parts[-1] else parts[:-1]
-    return [line.removesuffix("\r") for line in lines]

@@ -128,3 +128,13 @@ def distinctive_part(text: str) -> str:
     match = _LINE_NUMBER.match(text)
     bare = (text[match.end() :] if match else text).strip()
     return bare if len(bare) >= TELLING_CHARS_MIN else ""
+
+
+def split_lines(texts: Iterable[str]) -> list[str]:
+    """The lines of a segment's pieces in order, as line numbers count them: each piece begins a line of its own."""
+    lines: list[str] = []
+    for text in texts:
+        if text:
+            parts = text.split("\n")
+            lines += parts if parts[-1] else parts[:-1]
+    return [line.removesuffix("\r") for line in lines]

@@ -7,6 +7,7 @@ in rendered text; and a tombstone never changes with time, so that a prompt cach
 
 from __future__ import annotations
 
+from ctxgc.core.display_texts import compact_tokens_text
 from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, Access, Address, Kind, PathUse, Segment, parse_address
 
 LABEL_CHARS_MAX = 72
@@ -63,13 +64,6 @@ def _truncate_start(text: str, chars_max: int, bytes_max: int) -> str:
     if len(text) <= chars_max and len(text.encode()) <= bytes_max:
         return text
     return "…" + text[1 - chars_max :].encode()[3 - bytes_max :].decode("utf-8", "ignore")
-
-
-def compact_tokens_text(tokens: int) -> str:
-    """Tokens in the tombstone's short form: `940`, `3.2k`, `41k`."""
-    if tokens < 1000:
-        return str(tokens)
-    return f"{tokens / 1000:.1f}k" if tokens < 9950 else f"{round(tokens / 1000)}k"
 
 
 def address_in_tombstone(text: str) -> Address | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ctxgc.core.search.lexemes import overwrite_last_word
 from ctxgc.daemon.freed_memory import clear_function_caches, fill_free_blocks, fill_free_chunks, find_cached_functions
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 
 SETTLE_S = 1.0
 ERASED_S_MAX = 40.0
@@ -65,7 +65,7 @@ async def _scrub_memory(services: Services, functions: Sequence[Any]) -> None:
         await _overwrite_read_buffer()
         await services.stash.drop_caches(fill_free_chunks)
         fill_free_chunks()
-        await loop.run_in_executor(services.worker, fill_free_blocks)
+        await run_on_worker(services, fill_free_blocks)
         await asyncio.sleep(SETTLE_S)
 
 

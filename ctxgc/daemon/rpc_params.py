@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
 from ctxgc.core.errors import BadParams
 from ctxgc.core.redaction.redact import find_secrets, redact_text
@@ -74,3 +75,10 @@ def decode_and_redact_params(model: type[Params], raw: bytes, *, redacts_content
         texts = _decode_texts(raw)
         values |= {name: Verbatim(bytes(texts[name]), values[name]) for name in names}
     return redact_params(model, values, redacts_content=redacts_content)
+
+
+def first_validation_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints, in a sentence, without the input: the input may be a session's text."""
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "params"
+    return f"{place}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec.structs import asdict, replace
 
 from ctxgc.core.collector import Plan, Victim, evictable_and_garbage_tokens
-from ctxgc.core.display_texts import SHADOW, tokens_text
+from ctxgc.core.display_texts import tokens_text
 from ctxgc.core.heap import EVICTED, KINDS, PINNED, STATES
 from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
@@ -20,6 +20,7 @@ from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.departures import count_departed_segments
 from ctxgc.daemon.sessions.elided_results import elided_lines_reply
+from ctxgc.daemon.sessions.journal import asked_back_after_turns, saved_input_tokens
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.protocol.params import RENDERERS
@@ -120,13 +121,7 @@ def _shortening_reply(session: Session) -> ShorteningReply | None:
 
 
 def _saved_usd(session: Session, journal: Sequence[Collection], price: ModelPrice | None) -> float | None:
-    undone = {record.undoes for record in journal}
-    costs = [
-        record.predicted_cost if record.actual_cost is None else record.actual_cost
-        for record in journal
-        if record.id not in undone and not record.undoes
-    ]
-    saved = cost_in_dollars(session, -sum(costs), price)
+    saved = cost_in_dollars(session, saved_input_tokens(journal), price)
     return saved and round(saved, 4)
 
 
@@ -358,14 +353,6 @@ def collection_reply(
         actual_usd=cost_in_dollars(session, record.actual_cost, price),
         victims=victims,
     )
-
-
-def asked_back_after_turns(session: Session, record: Collection) -> dict[int, int]:
-    """For each victim of a collection in force that was asked back since, how many turns later, by seq."""
-    if record.undone_by or record.undoes or record.trigger == SHADOW:
-        return {}
-    turns = {each.seq: session.indexes.recalled_turn(each.seq) - record.turn for each in record.evictions}
-    return {seq: after for seq, after in turns.items() if after >= 0}
 
 
 def _freed_tokens_key(eviction: Eviction) -> tuple[int, int]:

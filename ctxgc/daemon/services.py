@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import TypeVar, TypeVarTuple
 
 from ctxgc.config import Config
 from ctxgc.core.pacing.pacer import PacerRules
@@ -17,6 +18,9 @@ from ctxgc.daemon.sessions.entry_index import EntryIndexes
 from ctxgc.daemon.sessions.intake import Intake
 from ctxgc.daemon.sessions.registry import Registry
 from ctxgc.stash.contract import Stash
+
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
 
 
 @dataclass(slots=True)
@@ -41,3 +45,10 @@ class Services:
     """A function for each cache of replies, which empties the cache."""
     counts: Counter[str] = field(default_factory=Counter)
     """`collections`, `faults`, `imports`: since the start, for `stats`."""
+
+
+async def run_on_worker(
+    services: Services, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments
+) -> _Result:
+    """Run a function that is heavy on the processor beside the loop."""
+    return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)

@@ -35,8 +35,9 @@ from ctxgc.gateway.http.tools_endpoint import Serve
 from ctxgc.gateway.http.upstream import Upstreams, client_session
 from ctxgc.gateway.logs import configure_log, log_loop_fault
 from ctxgc.gateway.metrics import Counters
-from ctxgc.gateway.secret import ensure_secret
+from ctxgc.gateway.secret import SECRET_FILE
 from ctxgc.gateway.settings import Settings, settings_of
+from ctxgc.protocol.secret_file import ensure_secret
 
 SWITCH_S = 0.0001
 """Seconds for which a parsing thread may keep the interpreter while a stream waits: an event waits several times."""
@@ -113,7 +114,7 @@ def run_gateway(
 def _ensure_secret_or_empty(folder: str) -> str:
     """The secret of the state folder; empty, which no request can name, where the folder cannot keep a secret."""
     try:
-        return ensure_secret(folder)
+        return ensure_secret(folder, SECRET_FILE)
     except OSError as error:
         _log.warning("there is no secret for base URLs: %s: %s", folder, error.strerror)
         return ""

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
+from ctxgc.protocol.peer import peer_uid
 from ctxgc.protocol.record import Record
 
 TYPE_CHECKING = False
@@ -23,9 +23,6 @@ if TYPE_CHECKING:  # The real constant would cost the import of `typing`.
 
 PIPELINE_MAX = 32
 READ_BYTES = 65_536
-PEER_CREDENTIALS_BYTES = 12
-SOL_LOCAL, XUCRED_VERSION, XUCRED_BYTES = 0, 0, 76
-"""How macOS tells the peer of a Unix socket: level of the option, and version and size of its answer."""
 UNANSWERED = object()
 
 
@@ -59,18 +56,6 @@ class BadSocketPath(CallFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__("config", 0, message, "choose a shorter path with --socket or CTXGC_SOCKET")
-
-
-def peer_uid(connection: socket.socket) -> int:
-    """The user at the other end of a Unix socket, -1 where the system does not tell."""
-    if hasattr(socket, "SO_PEERCRED"):
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS_BYTES)
-        return int.from_bytes(credentials[4:8], "little")  # struct ucred: pid, uid, gid.
-    if hasattr(socket, "LOCAL_PEERCRED"):  # macOS: struct xucred: version, uid, groups.
-        credentials = connection.getsockopt(SOL_LOCAL, socket.LOCAL_PEERCRED, XUCRED_BYTES)
-        has_version = len(credentials) >= 8 and int.from_bytes(credentials[:4], sys.byteorder) == XUCRED_VERSION
-        return int.from_bytes(credentials[4:8], sys.byteorder) if has_version else -1
-    return -1
 
 
 class LineClient:

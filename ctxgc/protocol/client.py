@@ -17,10 +17,11 @@ from typing import Any, NamedTuple, cast
 import msgspec
 from msgspec import UNSET
 
-from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable, peer_uid
+from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable
 from ctxgc.protocol.codec import LineSplitter, Message, decode_message, encode_request
 from ctxgc.protocol.discovery import candidate_sockets
 from ctxgc.protocol.limits import DEADLINE_MS_MAX, FRAME_BYTES_DEFAULT, IN_FLIGHT_MAX
+from ctxgc.protocol.peer import peer_uid
 
 EVENTS_WAITING_MAX = 1000
 ANSWER_BYTES_MAX = 8 * FRAME_BYTES_DEFAULT

@@ -50,6 +50,11 @@ def state_home(environment: Mapping[str, str]) -> str:
     return _xdg_folder(environment, "XDG_STATE_HOME") or os.path.join(home_folder(environment), ".local", "state")
 
 
+def default_state_folder(environment: Mapping[str, str]) -> str:
+    """The state folder where none is configured: `ctxgc` in `state_home`."""
+    return os.path.join(state_home(environment), "ctxgc")
+
+
 def config_file(environment: Mapping[str, str]) -> str:
     """The configuration file, which may be absent: `$XDG_CONFIG_HOME/ctxgc/config.toml`, by default under
     `~/.config`."""
@@ -64,7 +69,7 @@ def state_folder(environment: Mapping[str, str]) -> str:
     of `:memory:` has its locks in the default folder.
     """
     configured = expand_home(environment.get("CTXGC_DAEMON__STATE_DIR", ""), environment)
-    return configured if configured.startswith("/") else os.path.join(state_home(environment), "ctxgc")
+    return configured if configured.startswith("/") else default_state_folder(environment)
 
 
 def socket_path(flag: str, environment: Mapping[str, str]) -> str:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from ctxgc.core.reference import code_words, quotable_lines
 from ctxgc.core.segment import Kind
+from ctxgc.core.spoken_words import code_words, quotable_lines
 from ctxgc.replay.trace import CountedSegment, Episode, Turn
 
 HOLDERS_MAX = 3

@@ -13,13 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ctxgc.adapters.contract import RESULT_PIECE
-from ctxgc.core.entry.elisions import is_elidable
 from ctxgc.core.entry.line_index import LineIndex, Run
 from ctxgc.core.entry.shortening import FITTED, BirthFacts, BirthPrice, HiddenRun, PageWeights, hidden_runs
 from ctxgc.core.heap import RESIDENT, Heap, HeapEntry, PointerEdge, Proof
 from ctxgc.replay.parts import ShortenedResults
-from ctxgc.replay.trace import CountedSegment
 
 POINTER_TOKENS = 32
 """Raw tokens of a pointer's text, on average."""
@@ -50,13 +47,6 @@ class EnteringResult(NamedTuple):
     tokens: int
     birth: BirthFacts | None
     """None: the result may not be shortened."""
-
-
-def result_text_and_tokens(sized: CountedSegment) -> tuple[str | None, int]:
-    """The text of a call's result and its tokens, where pointers may stand in it: as the daemon's `window.enter`."""
-    body = sized.segment.body if is_elidable(sized.segment) else ()
-    texts = [piece.text for piece in body if piece.name == RESULT_PIECE]
-    return (texts[0], dict(sized.tokens.pieces)[RESULT_PIECE]) if texts else (None, 0)
 
 
 class ReplayedEntry:

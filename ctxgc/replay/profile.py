@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ctxgc.replay.oracle import body_timelines, last_uses
+from ctxgc.replay.body_timelines import body_timelines, last_uses
 from ctxgc.replay.script import EpisodeScript
 
 

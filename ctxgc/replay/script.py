@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ctxgc.adapters.contract import RESULT_PIECE
+from ctxgc.core.entry.elisions import is_elidable
 from ctxgc.core.entry.shortening import BirthFacts, SaidWords, birth_features, is_shortenable
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import HeapEntry, Proof
@@ -16,7 +18,7 @@ from ctxgc.core.recall_commands import recalled_name
 from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Access, PathUse, Segment, parse_address
 from ctxgc.replay.demand import Demand, EvictionScope, greedy_cover
-from ctxgc.replay.entry import WHOLE, EntryRules, result_text_and_tokens
+from ctxgc.replay.entry import WHOLE, EntryRules
 from ctxgc.replay.trace import CountedSegment, Episode
 
 
@@ -107,7 +109,7 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
         index.add_paths(slot, segment)
         index.add_words(slot, segment)
         entry = heap_entry_of(segment, sized.tokens, has_evictable_inputs=scope.inputs, namings=namings)
-        result, result_tokens = result_text_and_tokens(sized)
+        result, result_tokens = _result_text_and_tokens(sized)
         said.add(segment)
         birth = None
         if result is not None and is_shortenable(segment):
@@ -142,3 +144,10 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
         uses=tuple(tuple(slots[provider] for provider in greedy_cover(wants, None)) for wants in demand.wants),
         scope=scope,
     )
+
+
+def _result_text_and_tokens(sized: CountedSegment) -> tuple[str | None, int]:
+    """The text of a call's result and its tokens, where pointers may stand in it: as the daemon's `window.enter`."""
+    body = sized.segment.body if is_elidable(sized.segment) else ()
+    texts = [piece.text for piece in body if piece.name == RESULT_PIECE]
+    return (texts[0], dict(sized.tokens.pieces)[RESULT_PIECE]) if texts else (None, 0)

@@ -15,7 +15,7 @@ from operator import attrgetter
 
 from ctxgc.core.tombstone import segment_label
 from ctxgc.replay.demand import ALL, RESULTS, EvictionScope, Output, demand_of, output_of
-from ctxgc.replay.oracle import cost_lower_bound, faults_lower_bound
+from ctxgc.replay.lower_bounds import cost_lower_bound, faults_lower_bound
 from ctxgc.replay.policy_registry import is_oracle, policies_of, timed_policy
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
 from ctxgc.replay.script import EpisodeScript, script_of

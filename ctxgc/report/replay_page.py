@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ctxgc.replay.policy_registry import is_oracle
-from ctxgc.replay.report import ALL_AGENTS, Report
+from ctxgc.replay.study_report import ALL_AGENTS, Report
 from ctxgc.replay.terms import NONE, SHIPPED
 from ctxgc.report.charts import Dot, Row, dot_plot, share_bar_chart, window_chart
 from ctxgc.report.numbers import policy_cells

@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+STATEMENTS_DROPPED = 300
+"""More than a connection caches."""
+
 T = TypeVar("T")
 
 
@@ -58,3 +61,10 @@ class DbThread:
     async def close(self) -> None:
         """Finish the waiting operations and close the connection."""
         await self._connection.close()
+
+
+def shrink_memory(db: sqlite3.Connection) -> None:
+    """Free the pages and the values of statements that a connection keeps for later."""
+    db.execute("PRAGMA shrink_memory")
+    for n in range(STATEMENTS_DROPPED):  # A cached statement keeps its last values.
+        db.execute(f"SELECT {n}")

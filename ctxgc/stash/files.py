@@ -9,8 +9,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ctxgc.core.errors import Conflict, Incompatible, NotFound, StashDamaged, StorageFailed, translate_os_error
+from ctxgc.core.errors import Conflict, Incompatible, NotFound, StorageFailed, translate_os_error
 from ctxgc.stash import schema
+from ctxgc.stash.sqlite_errors import damage_error
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -55,14 +56,6 @@ def _check_magic(path: Path) -> None:
         head = file.read(len(MAGIC))
     if head and head != MAGIC:
         raise damage_error(path, "the first bytes are no database's")
-
-
-def damage_error(path: Path, detail: str) -> StashDamaged:
-    """The error of a damaged file. The file stays unchanged."""
-    return StashDamaged(
-        f"the stash {path} is damaged: {' '.join(detail.split())}",
-        hint="run `ctxgcd --check`, then `ctxgcd --repair`: it keeps a copy and saves every segment it can read",
-    )
 
 
 def create_new_file(path: Path) -> int:

@@ -230,16 +230,6 @@ def _sids_of_project(db: sqlite3.Connection, project: str) -> list[int]:
     return [row[0] for row in rows]
 
 
-def sids_of_enclosing_project(db: sqlite3.Connection, folder: str) -> list[int]:
-    """Sessions of the project that a folder lies in: of the nearest folder upward that has any."""
-    while len(folder) > 1:
-        rows = db.execute("SELECT sid FROM session WHERE project = ?", (folder,)).fetchall()
-        if rows:
-            return [row[0] for row in rows]
-        folder = folder.rstrip("/").rpartition("/")[0]
-    return []
-
-
 def _path_clause(path: str) -> tuple[str, tuple[object, ...]]:
     """A relative path or glob matches at the end of any folder; an absolute path as a whole.
 

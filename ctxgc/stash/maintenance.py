@@ -11,15 +11,11 @@ Deleted terms stay on disk until the index is rewritten, and deleted rows may le
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 
 from ctxgc.stash import body_codec, index_text
-from ctxgc.stash.health import StashStatus
 from ctxgc.stash.schema import INDEX_ROW, get_counter, set_counter
 from ctxgc.stash.writing import Failpoint
 
-STATEMENTS_DROPPED = 300
-"""More than a connection caches."""
 MERGE_PAGES = 100
 REINDEX_ROWS = 50
 
@@ -54,25 +50,6 @@ def reindex_slice(db: sqlite3.Connection, fail: Failpoint) -> bool:
     return len(rows) == REINDEX_ROWS
 
 
-def count_unindexed_segments(db: sqlite3.Connection) -> int:
-    """The number of segments that no query by words finds yet."""
-    below = get_counter(db, "unindexed_below")
-    return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
-
-
-def status_with_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
-    """The status with the file's counts."""
-    segments, sessions = db.execute("SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)").fetchone()
-    return replace(
-        health,
-        segments=segments,
-        sessions=sessions,
-        erasures_pending=count_pending_erasures(db),
-        schema_version=db.execute("PRAGMA user_version").fetchone()[0],
-        extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(count_unindexed_segments(db))},
-    )
-
-
 def merge_index(db: sqlite3.Connection, fail: Failpoint) -> bool:
     """Join pieces of the index, a step at a time; whether more pieces wait."""
     return _merge_pages(db, fail, MERGE_PAGES)
@@ -83,11 +60,6 @@ def _merge_pages(db: sqlite3.Connection, fail: Failpoint, pages: int) -> bool:
     before = db.total_changes
     db.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
     return db.total_changes - before >= 2  # By fts5's documentation: fewer means that nothing was left to merge.
-
-
-def count_pending_erasures(db: sqlite3.Connection) -> int:
-    """The number of forgotten segments and sessions that await erasing."""
-    return int(db.execute("SELECT count(*) FROM erasure").fetchone()[0])
 
 
 def begin_erasing(db: sqlite3.Connection, fail: Failpoint) -> list[int]:
@@ -124,10 +96,3 @@ def checkpoint_wal(db: sqlite3.Connection, fail: Failpoint) -> bool:
     """Move the WAL into the file and empty the WAL; False if a reader held the WAL up."""
     fail("checkpoint")
     return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-
-
-def shrink_memory(db: sqlite3.Connection) -> None:
-    """Free the pages and the values of statements that a connection keeps for later."""
-    db.execute("PRAGMA shrink_memory")
-    for n in range(STATEMENTS_DROPPED):  # A cached statement keeps its last values.
-        db.execute(f"SELECT {n}")

@@ -7,12 +7,15 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import StorageFailed
 from ctxgc.core.segment import Access, PathUse, Piece, SessionKey, content_digest, legacy_session_number
 from ctxgc.stash import body_codec, columns
 from ctxgc.stash.contract import Collection, Edge, Eviction, Op, SegmentRow, SessionRow
+from ctxgc.stash.health import StashStatus
+from ctxgc.stash.schema import get_counter
 
 CHUNK = 500
 """Values in one `IN (…)` list."""
@@ -274,3 +277,37 @@ def chunks(items: Iterable[int]) -> Iterator[list[int]]:
 
 def _path_use_of_row(path: str, access: str, first_line: int, last_line: int) -> PathUse:
     return PathUse(path, _ACCESSES[access], first_line, last_line)
+
+
+def sids_of_enclosing_project(db: sqlite3.Connection, folder: str) -> list[int]:
+    """Sessions of the project that a folder lies in: of the nearest folder upward that has any."""
+    while len(folder) > 1:
+        rows = db.execute("SELECT sid FROM session WHERE project = ?", (folder,)).fetchall()
+        if rows:
+            return [row[0] for row in rows]
+        folder = folder.rstrip("/").rpartition("/")[0]
+    return []
+
+
+def count_unindexed_segments(db: sqlite3.Connection) -> int:
+    """The number of segments that no query by words finds yet."""
+    below = get_counter(db, "unindexed_below")
+    return int(db.execute("SELECT count(*) FROM segment WHERE rid < ?", (below,)).fetchone()[0]) if below else 0
+
+
+def status_with_counts(db: sqlite3.Connection, health: StashStatus) -> StashStatus:
+    """The status with the file's counts."""
+    segments, sessions = db.execute("SELECT (SELECT count(*) FROM segment), (SELECT count(*) FROM session)").fetchone()
+    return replace(
+        health,
+        segments=segments,
+        sessions=sessions,
+        erasures_pending=count_pending_erasures(db),
+        schema_version=db.execute("PRAGMA user_version").fetchone()[0],
+        extra={"sqlite": sqlite3.sqlite_version, "unindexed": str(count_unindexed_segments(db))},
+    )
+
+
+def count_pending_erasures(db: sqlite3.Connection) -> int:
+    """The number of forgotten segments and sessions that await erasing."""
+    return int(db.execute("SELECT count(*) FROM erasure").fetchone()[0])

@@ -20,12 +20,13 @@ from pathlib import Path
 from ctxgc.core.errors import NotFound
 from ctxgc.core.redaction.redact import find_secrets, redact_base_id, redact_json, redact_text
 from ctxgc.core.segment import SessionKey, tool_call_id
-from ctxgc.stash import body_codec, files, maintenance, schema
+from ctxgc.stash import body_codec, maintenance, schema
 from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row
 from ctxgc.stash.contract import SegmentRow
 from ctxgc.stash.encoding import encode_row
 from ctxgc.stash.index_text import TOKENIZER_VERSION
-from ctxgc.stash.writing import Writer, ctxgc_error_of
+from ctxgc.stash.sqlite_errors import ctxgc_error_of, damage_error
+from ctxgc.stash.writing import Writer, no_failpoint
 
 SLICE_ROWS = 200
 CURSOR = "redacted_up_to"
@@ -62,7 +63,7 @@ def redact_stash(path: Path, clean_row: Clean, progress: Progress, *, is_dry: bo
             return run.report
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise files.damage_error(path, str(error)) from None
+            raise damage_error(path, str(error)) from None
         raise ctxgc_error_of(error) from None
 
 
@@ -93,7 +94,7 @@ class _RedactionRun:
         self._db = db
         self._clean_row = clean_row
         self._is_dry = is_dry
-        self._writer = Writer(db, _no_failpoint)
+        self._writer = Writer(db, no_failpoint)
         self._compress, self._decompress = body_codec.make_compressor(), body_codec.make_decompressor()
         self._keys: dict[int, SessionKey] = {}
         self.report = RedactionReport()
@@ -159,12 +160,12 @@ class _RedactionRun:
 
     def erase_old_bytes(self) -> None:
         """Write index and file anew, so that no page or WAL keeps what was redacted."""
-        rids = maintenance.begin_erasing(self._db, _no_failpoint)
+        rids = maintenance.begin_erasing(self._db, no_failpoint)
         if rids:
-            while maintenance.merge_index(self._db, _no_failpoint):
+            while maintenance.merge_index(self._db, no_failpoint):
                 pass
-            maintenance.finish_erasing(self._db, _no_failpoint, rids)
-        maintenance.checkpoint_wal(self._db, _no_failpoint)
+            maintenance.finish_erasing(self._db, no_failpoint, rids)
+        maintenance.checkpoint_wal(self._db, no_failpoint)
 
     def _redact_segment(self, rid: int, sid: int, content: bytes, values: list[object]) -> None:
         key = self._keys[sid]
@@ -218,7 +219,3 @@ class _RedactionRun:
         except BaseException:
             self._db.rollback()
             raise
-
-
-def _no_failpoint(_: str) -> None:
-    """The failpoint of a run that no test drives."""

@@ -34,15 +34,9 @@ from ctxgc.stash import body_codec, index_text, reading
 from ctxgc.stash.candidates import CANDIDATES_MAX, Candidates, gather_candidates, read_places
 from ctxgc.stash.contract import SEARCH_LIMIT_MAX, Hit, Query, SearchResult
 from ctxgc.stash.deadline import Deadline, OutOfTime
-from ctxgc.stash.filters import (
-    FILTERS_MAX,
-    SearchScope,
-    build_scope,
-    limits_of_query,
-    newest_segments_sql,
-    sids_of_enclosing_project,
-)
+from ctxgc.stash.filters import FILTERS_MAX, SearchScope, build_scope, limits_of_query, newest_segments_sql
 from ctxgc.stash.postings import TEXT_COLUMNS
+from ctxgc.stash.reading import sids_of_enclosing_project
 from ctxgc.stash.schema import get_counter
 from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, WHOLE_CHARS_MAX, build_scored_fields, last_spoken_text
 from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell_term

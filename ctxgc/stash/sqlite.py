@@ -26,7 +26,7 @@ from ctxgc.core.segment import Piece, SessionKey
 from ctxgc.stash import files, maintenance, newest_segment, reading, schema
 from ctxgc.stash.backup import write_backup
 from ctxgc.stash.contract import Collection, Mutation, Op, Query, SearchResult, SegmentRow, SessionRow
-from ctxgc.stash.db_thread import DbThread
+from ctxgc.stash.db_thread import DbThread, shrink_memory
 from ctxgc.stash.deadline import Deadline
 from ctxgc.stash.examination import examine_stash
 from ctxgc.stash.file_watch import FileWatch
@@ -34,8 +34,9 @@ from ctxgc.stash.group_commit import GroupCommit
 from ctxgc.stash.health import Examination, StashStatus
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, search
+from ctxgc.stash.sqlite_errors import ctxgc_error_of, damage_error
 from ctxgc.stash.waking import SqliteWakingReads
-from ctxgc.stash.writing import Batch, Failpoint, Writer, ctxgc_error_of
+from ctxgc.stash.writing import Batch, Failpoint, Writer, no_failpoint
 
 MEMORY = Path(":memory:")
 """The path of a stash that is not kept."""
@@ -59,10 +60,6 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 
 
-def _no_failpoint(_: str) -> None:
-    """The failpoint of a stash that no test drives."""
-
-
 class SqliteStash(SqliteWakingReads):
     """`Stash` in a SQLite file. Arguments after the path are for tests: space, time and failures are injected."""
 
@@ -80,7 +77,7 @@ class SqliteStash(SqliteWakingReads):
         self._is_on_disk = path != MEMORY
         self._reserve_bytes = reserve_bytes
         self._search_s_max = search_s_max
-        self._fail = failpoint or _no_failpoint
+        self._fail = failpoint or no_failpoint
         self._free_bytes = free_bytes
         self._clock = clock
         self._read_only = ""
@@ -209,7 +206,7 @@ class SqliteStash(SqliteWakingReads):
         """Counts and health."""
         try:
             known = self._status_without_counts
-            return await self._run_on_reader(lambda db: maintenance.status_with_counts(db, known()))
+            return await self._run_on_reader(lambda db: reading.status_with_counts(db, known()))
         except StorageFailed as failure:
             return self._status_without_counts(failure)
 
@@ -228,7 +225,7 @@ class SqliteStash(SqliteWakingReads):
         """Free the pages and the values that connections keep for later; `on_thread` runs on the thread of each."""
 
         def drop(db: sqlite3.Connection) -> None:
-            maintenance.shrink_memory(db)
+            shrink_memory(db)
             if self._writer is not None:
                 self._writer.renew_compressor()
             on_thread()
@@ -322,7 +319,7 @@ class SqliteStash(SqliteWakingReads):
             await asyncio.sleep(QUIET_S)
             try:
                 await self._run_maintenance_steps()
-                if await self._run_on_reader(maintenance.count_pending_erasures):
+                if await self._run_on_reader(reading.count_pending_erasures):
                     await self._wait_for_quiet()
                     await self._erase_forgotten_bytes()
                 self._maintenance_error = ""
@@ -397,4 +394,4 @@ class SqliteStash(SqliteWakingReads):
     def _opening_error(self, error: sqlite3.Error | UnicodeDecodeError) -> CtxgcError:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             return ctxgc_error_of(error)
-        return files.damage_error(self.path, str(error))
+        return damage_error(self.path, str(error))

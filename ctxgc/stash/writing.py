@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ctxgc.core.errors import Conflict, CtxgcError, ReadOnly, StorageFailed
+from ctxgc.core.errors import Conflict, CtxgcError
 from ctxgc.core.segment import SessionKey, State, Status
 from ctxgc.stash import body_codec, index_text
 from ctxgc.stash.columns import (
@@ -54,9 +54,14 @@ from ctxgc.stash.encoding import EncodedPut, encode_row, text_key_values
 from ctxgc.stash.forgetting import FORGET_SEGMENT, FORGET_SESSION, drop_pointers
 from ctxgc.stash.reading import NUMBERED, journal_lines
 from ctxgc.stash.schema import INDEX_ROW, UNINDEX_ROW, get_counter, start_reindexing
+from ctxgc.stash.sqlite_errors import ctxgc_error_of
 
 SIDS_CACHED_MAX = 4096
 Failpoint = Callable[[str], None]
+
+
+def no_failpoint(_: str) -> None:
+    """The failpoint of a run that no test drives."""
 
 
 Batch = Sequence[Mutation | EncodedPut]
@@ -357,22 +362,6 @@ class Writer:
     def _put_position(self, mutation: PutPosition) -> None:
         self._fail("position")
         self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", mutation)
-
-
-def ctxgc_error_of(error: Exception) -> CtxgcError:
-    """The error that a caller hears of a failure."""
-    if isinstance(error, CtxgcError):
-        return error
-    if "is full" in str(error):
-        return ReadOnly(
-            "the disk of the stash is full: nothing was written",
-            hint="free some space; writes resume by themselves, and reading goes on",
-        )
-    if isinstance(error, sqlite3.Error):
-        return StorageFailed(
-            f"the stash could not commit: {error}", hint="try again; if it persists, run `ctxgc doctor`"
-        )
-    return StorageFailed(f"the stash cannot hold this: {error}", hint="no segment was written; report the input")
 
 
 _INSERT = f"INSERT OR IGNORE INTO segment ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"

@@ -30,9 +30,8 @@ from ctxgc.core.frame import (
     is_frame_alone,
     render_frame,
     render_header,
-    split_lines,
 )
-from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, query_words, ranges_around_lines
+from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, query_words, ranges_around_lines, split_lines
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
 

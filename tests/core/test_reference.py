@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.core import reference
-from ctxgc.core.reference import ReferenceIndex, code_words, defined_words, named_files, named_lines, quotable_lines
+from ctxgc.core import reference, spoken_words
+from ctxgc.core.reference import ReferenceIndex
 from ctxgc.core.segment import Access, EdgeKind, PathUse, Piece, Status
+from ctxgc.core.spoken_words import code_words, defined_words, named_files, named_lines, quotable_lines
 from tests.core.story import Story, a_call, a_read, a_segment, a_shell, a_write, an_edit
 
 WORDS = st.sampled_from(["load_table", "HttpServer", "retry2", "plain", "connection", "a_b_c_d", "MAX_SIZE"])
@@ -177,8 +178,8 @@ def test_a_line_behind_many_names_is_found():
 
 
 def test_no_more_names_of_a_text_are_looked_at_than_the_bound_I12():
-    assert len(list(named_files(" ".join(f"a{n}.py" for n in range(3000))))) == reference.TOKENS_MAX
-    assert len(list(named_lines(" ".join(f"a{n}.py:1" for n in range(3000))))) == reference.TOKENS_MAX
+    assert len(list(named_files(" ".join(f"a{n}.py" for n in range(3000))))) == spoken_words.TOKENS_MAX
+    assert len(list(named_lines(" ".join(f"a{n}.py:1" for n in range(3000))))) == spoken_words.TOKENS_MAX
 
 
 @pytest.mark.parametrize("said", ["C:\\Proj\\src\\Store.py", "src\\Store.py", "store.py", "Store.py"])
@@ -200,10 +201,10 @@ SHAPES = ["a/", "a.", ".", "-", "\n", " ", "AbC+/9", "def ", "const\t", "ABCDEFG
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_long_text_of_any_shape_is_read_in_time_that_grows_with_its_length(shape):
     """A pattern that looks at each place of such a text for as long as the text is would take half an hour."""
-    text = (shape * reference.TEXT_CHARS_MAX)[: reference.TEXT_CHARS_MAX]
+    text = (shape * spoken_words.TEXT_CHARS_MAX)[: spoken_words.TEXT_CHARS_MAX]
 
     for names in (named_files, named_lines, defined_words, code_words):
-        assert len(list(names(text))) <= reference.WORDS_PER_SEGMENT_MAX
+        assert len(list(names(text))) <= spoken_words.WORDS_PER_SEGMENT_MAX
 
 
 def test_a_plan_refers_to_the_files_that_it_names_and_to_who_defines_two_of_its_words():

@@ -4,15 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctxgc.core.display_texts import compact_tokens_text
 from ctxgc.core.segment import LINE_MAX, Access, Address, Kind, PathUse, Piece, SessionKey, legacy_session_number
-from ctxgc.core.tombstone import (
-    LABEL_CHARS_MAX,
-    compact_tokens_text,
-    segment_label,
-    tombstone_affixes,
-    tombstone_text,
-    tombstone_words,
-)
+from ctxgc.core.tombstone import LABEL_CHARS_MAX, segment_label, tombstone_affixes, tombstone_text, tombstone_words
 from ctxgc.tokens.counter import TokenCounter
 from tests.core.story import a_call, a_read, a_segment, a_shell
 from tests.ranks import shipped_ranks

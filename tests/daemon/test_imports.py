@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import zstandard
 
-from ctxgc.adapters.transcripts.formats import _CLAUDE_NOTES
+from ctxgc.adapters.transcripts.claude_record import _NOTES
 from ctxgc.core.errors import Cancelled
 from ctxgc.daemon.feeds import importing
 from ctxgc.daemon.rpc import CallContext
@@ -442,7 +442,7 @@ PASSED_OVER = {
     "empty.jsonl": b"",
     "mark.jsonl": b"\xef\xbb\xbf",
     "blank.jsonl": b"\xef\xbb\xbf\r\n \n",
-    **{f"{kind}.jsonl": json.dumps({"type": kind, "snapshot": {}}).encode() for kind in sorted(_CLAUDE_NOTES)},
+    **{f"{kind}.jsonl": json.dumps({"type": kind, "snapshot": {}}).encode() for kind in sorted(_NOTES)},
     "notes.jsonl": note("summary") + note("file-history-snapshot"),
 }
 

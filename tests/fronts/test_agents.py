@@ -15,8 +15,9 @@ from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.cli.own_base_urls import READERS
-from ctxgc.gateway.secret import ensure_secret
+from ctxgc.gateway.secret import SECRET_FILE
 from ctxgc.protocol.build import build_id
+from ctxgc.protocol.secret_file import ensure_secret
 from tests.fronts.fake_daemon import FakeDaemon
 
 MODES = {"mode": "shadow", "modes": {"codex": "on"}}
@@ -74,7 +75,7 @@ def home(tmp_path, monkeypatch, gateway):
 @pytest.fixture
 def base(gateway, home):
     """The beginning of the user's base URLs: the gateway's address with the secret."""
-    return f"http://127.0.0.1:{gateway.server_address[1]}/k/{ensure_secret(str(home / 'ctxgc'))}"
+    return f"http://127.0.0.1:{gateway.server_address[1]}/k/{ensure_secret(str(home / 'ctxgc'), SECRET_FILE)}"
 
 
 @pytest.fixture

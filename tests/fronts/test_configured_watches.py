@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ctxgc.config import load_config
 from ctxgc.daemon.feeds.watch import WATCHED_MAX
-from ctxgc.fronts.cli.configured_watches import edit_watch_paths, set_watch_path
+from ctxgc.fronts.cli.configured_watches import set_watch_path
 from ctxgc.fronts.cli.context import CommandRefused
+from ctxgc.fronts.setup.toml_edit import edit_watch_paths
 
 TEXTS = st.sampled_from(
     [

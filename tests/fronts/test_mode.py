@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctxgc.fronts.cli.mode import edit_mode
+from ctxgc.fronts.setup.toml_edit import edit_mode
 from tests.fronts import replies
 
 SESSION = "claude_code:s1"
@@ -52,6 +52,14 @@ def test_after_any_switches_each_name_has_its_last_mode_and_all_else_is_as_it_wa
     assert now.get("gateway", {}).pop("modes", {}) == {name: mode for name, mode in expected.items() if mode}
     was.get("gateway", {}).pop("modes", None)
     assert {key: value for key, value in now.items() if value} == {key: value for key, value in was.items() if value}
+
+
+def test_line_ends_and_lines_of_other_sections_stay_byte_for_byte():
+    text = COMMENTED.replace("\n", "\r\n")
+
+    fresh = edit_mode(text, "codex", "on")
+
+    assert fresh == text.replace('codex = "off"', 'codex = "on"')
 
 
 def test_comments_order_and_rights_of_the_file_survive(run, server, file):

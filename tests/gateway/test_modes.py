@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from ctxgc.config import BadConfig, Config, load_config
-from ctxgc.fronts.cli.mode import edit_mode
+from ctxgc.fronts.setup.toml_edit import edit_mode
 from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_in_headers
 from ctxgc.gateway.main import _reload_settings
 from ctxgc.gateway.settings import settings_of

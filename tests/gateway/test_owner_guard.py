@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.fronts.cli import gateway_status
-from ctxgc.gateway import peer, secret
+from ctxgc.gateway import peer
 from ctxgc.gateway.http.owner_guard import matches_secret
 from ctxgc.gateway.http.request_path import split_path
+from ctxgc.gateway.secret import SECRET_FILE
+from ctxgc.protocol.secret_file import ensure_secret, read_secret
 from tests.effort import effort
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, Stage
@@ -198,15 +200,15 @@ def test_a_gateway_without_a_secret_takes_no_word_for_the_secret():
 
 def test_the_secret_is_its_users_alone_and_outlives_restarts(tmp_path):
     folder = tmp_path / "state"
-    made = secret.ensure_secret(str(folder))
+    made = ensure_secret(str(folder), SECRET_FILE)
 
     assert len(made) >= 32
-    assert secret.ensure_secret(str(folder)) == secret.read_secret(str(folder)) == made
-    assert stat.S_IMODE((folder / secret.NAME).stat().st_mode) == 0o600
-    assert [path.name for path in folder.iterdir()] == [secret.NAME]
-    (folder / secret.NAME).chmod(0o640)
+    assert ensure_secret(str(folder), SECRET_FILE) == read_secret(str(folder), SECRET_FILE) == made
+    assert stat.S_IMODE((folder / SECRET_FILE).stat().st_mode) == 0o600
+    assert [path.name for path in folder.iterdir()] == [SECRET_FILE]
+    (folder / SECRET_FILE).chmod(0o640)
     with pytest.raises(PermissionError):
-        secret.ensure_secret(str(folder))
+        ensure_secret(str(folder), SECRET_FILE)
 
 
 @pytest.mark.parametrize(

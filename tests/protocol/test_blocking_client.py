@@ -13,15 +13,9 @@ import time
 import pytest
 
 from ctxgc.protocol import discovery
-from ctxgc.protocol.blocking_client import (
-    BadSocketPath,
-    CallFailed,
-    LineClient,
-    TimedOut,
-    Unreachable,
-    peer_uid,
-)
+from ctxgc.protocol.blocking_client import BadSocketPath, CallFailed, LineClient, TimedOut, Unreachable
 from ctxgc.protocol.discovery import socket_path
+from ctxgc.protocol.peer import peer_uid
 from ctxgc.protocol.spawn import ensure_daemon
 
 FAKE_DAEMON = """

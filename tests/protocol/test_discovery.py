@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctxgc.config import BadConfig, config_path, load_config
-from ctxgc.config_sections import default_state_dir
 from ctxgc.protocol import discovery
 
 PLUGIN = Path(__file__).parent.parent.parent / "agents" / "opencode" / "ctxgc.ts"
@@ -42,7 +41,8 @@ def test_configuration_and_discovery_name_the_same_folder_and_file(environment, 
     environment = environment | named | {"XDG_CONFIG_HOME": "/nowhere/at/all"}
 
     assert str(config_path(environment)) == discovery.config_file(environment)
-    assert str(default_state_dir(environment)) == discovery.state_folder({**environment, "CTXGC_DAEMON__STATE_DIR": ""})
+    default = discovery.default_state_folder(environment)
+    assert default == discovery.state_folder({**environment, "CTXGC_DAEMON__STATE_DIR": ""})
     try:
         with patch.dict(os.environ, HOME=environment["HOME"]):
             configured = load_config(None, environment)

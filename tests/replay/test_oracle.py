@@ -8,14 +8,9 @@ from hypothesis import strategies as st
 
 from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.pacing.provider_cache import OPENAI
-from ctxgc.replay.oracle import (
-    Liveness,
-    PerfectPacer,
-    body_timelines,
-    cost_lower_bound,
-    disjoint_claims,
-    faults_lower_bound,
-)
+from ctxgc.replay.body_timelines import body_timelines
+from ctxgc.replay.lower_bounds import cost_lower_bound, disjoint_claims, faults_lower_bound
+from ctxgc.replay.oracle import Liveness, PerfectPacer
 from ctxgc.replay.policies import JustEnough, NoCollection, rank_by_touch
 from ctxgc.replay.session_cache import IDEAL, OWN_MARK, TRUE, CacheRules
 from ctxgc.replay.simulate import simulate_policy

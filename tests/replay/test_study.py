@@ -15,8 +15,8 @@ from ctxgc.replay import recorded_files, trial
 from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.policy_registry import policies_of
 from ctxgc.replay.recorded_files import find_transcripts, read_recorded_file
-from ctxgc.replay.report import report_of
 from ctxgc.replay.study import run_study
+from ctxgc.replay.study_report import report_of
 from ctxgc.replay.terms import StudyTerms
 from ctxgc.replay.trial import choose_placebo_sessions
 from tests.replay.episodes import episode_of, free_turns

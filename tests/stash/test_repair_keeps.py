@@ -6,8 +6,8 @@ from pathlib import Path
 from ctxgc.core.segment import CallFacts, Kind, State
 from ctxgc.stash import body_codec
 from ctxgc.stash.contract import Collection, Eviction, Forget, PutCollection, PutSession, SessionRow, SetPinned
-from ctxgc.stash.files import damage_error
 from ctxgc.stash.repair import repair_stash
+from ctxgc.stash.sqlite_errors import damage_error
 from tests.stash.samples import KEY, file_in, puts, sqlite_in, stored
 
 

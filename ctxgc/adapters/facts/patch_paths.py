@@ -34,6 +34,7 @@ class Script(NamedTuple):
 
 
 _PATCH_FILE = re.compile(r"^\*\*\* (Update|Add|Delete) File: (.+?)\s*$|^\*\*\* Move to: (.+?)\s*$", re.MULTILINE)
+_WRITTEN_FILE = re.compile(r"\*\*\* (?:Update|Add) File: (.+?)\s*$")
 _PATCH_BEGIN = "*** Begin Patch"
 _PATCH_ACCESS = {"Update": Access.EDIT, "Add": Access.WRITE, "Delete": Access.EDIT}
 
@@ -107,3 +108,14 @@ def _unescape(match: re.Match[str]) -> str:
         code = int(digits, 16)
         return chr(code) if code <= 0x10FFFF else ""
     return _ESCAPES.get(match[3], match[3])
+
+
+def added_text(patch: str, path: str) -> str:
+    """The lines that an apply_patch envelope adds to a file."""
+    added, is_wanted = [], False
+    for line in patch.split("\n"):
+        if match := _WRITTEN_FILE.match(line):
+            is_wanted = f"/{path}".endswith(f"/{match[1].lstrip('./')}")
+        elif is_wanted and line.startswith("+"):
+            added.append(line[1:])
+    return "\n".join(added)

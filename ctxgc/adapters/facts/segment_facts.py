@@ -8,16 +8,15 @@ The shell grammar runs over new segments, not over a whole window at every reque
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
 
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.adapters.facts.background_commands import BackgroundCommands, may_name_running_command
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
 from ctxgc.adapters.json_values import as_text, clean_name
-from ctxgc.adapters.skeletons import join_input
+from ctxgc.adapters.skeletons import join_input, result_texts
 from ctxgc.core.segment import Kind, Segment, Status
 
 
@@ -31,17 +30,15 @@ def add_facts(segments: Iterable[Segment], cwd: str, wanted: Set[str] | None = N
     informed: list[Segment] = []
     for _, group in groupby(segments, lambda segment: segment.born_turn):
         turn = list(group)
-        calls: dict[str, tuple[dict[str, Any], Facts]] = {}
+        calls: dict[str, Facts] = {}
         for segment in turn:
             if segment.kind is Kind.TOOL_CALL and not segment.facts.attempt and _needs_facts(segment, wanted):
-                skeleton = json.loads(segment.skeleton)
-                calls[segment.id] = skeleton, _facts_of_segment(segment, skeleton, background, cwd)
+                calls[segment.id] = _facts_of_segment(segment, background, cwd)
         for segment in turn:
-            skeleton, facts = calls.get(segment.id, ({}, None))
+            facts = calls.get(segment.id)
             if facts is not None and segment.status is not Status.PENDING:
-                result = _result_bytes(segment)
-                facts = facts.with_result(result)
-                background.note_running_commands(facts.command, _result_texts(result, skeleton))
+                facts = facts.with_result(_result_bytes(segment))
+                background.note_running_commands(facts.command, result_texts(segment))
             informed.append(segment if facts is None else _segment_with_facts(segment, facts))
     return informed
 
@@ -61,7 +58,8 @@ def _segment_with_facts(segment: Segment, facts: Facts) -> Segment:
     )
 
 
-def _facts_of_segment(segment: Segment, skeleton: dict[str, Any], background: BackgroundCommands, cwd: str) -> Facts:
+def _facts_of_segment(segment: Segment, background: BackgroundCommands, cwd: str) -> Facts:
+    skeleton = json.loads(segment.skeleton)
     texts = {piece.name: piece.text for piece in segment.body if piece.name != RESULT_PIECE}
     value = join_input(skeleton.get("input"), texts)
     tool = as_text(skeleton.get("name"))
@@ -70,13 +68,3 @@ def _facts_of_segment(segment: Segment, skeleton: dict[str, Any], background: Ba
 
 def _result_bytes(segment: Segment) -> bytes:
     return next((piece.data for piece in segment.body if piece.name == RESULT_PIECE), b"")
-
-
-def _result_texts(result: bytes, skeleton: dict[str, Any]) -> Iterator[str]:
-    """The texts of a result, block by block."""
-    lengths = skeleton.get("result_blocks")
-    at = 0
-    for length in lengths if isinstance(lengths, list) else [len(result)]:
-        if isinstance(length, int):
-            yield result[at : at + length].decode("utf-8", "replace")
-            at += length

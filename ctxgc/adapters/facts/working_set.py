@@ -1,45 +1,22 @@
-"""Read out of stored tool calls for a later session: short inputs, open plan items, the text that an edit put in.
+"""Read out of the inputs of stored tool calls for a later session: open plan items, the text that an edit put in.
 
-tool call ──call_input──▶ input ──open_plan_items──▶ one line an item
-                                ──written_lines────▶ the lines that it put into a file
+input ──open_plan_items──▶ one line an item
+      ──written_lines────▶ the lines that the call put into a file
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from ctxgc.adapters.facts.patch_paths import has_patch, parse_script
-from ctxgc.adapters.json_values import as_dict, as_list
-from ctxgc.adapters.skeletons import join_input
-from ctxgc.core.segment import Piece
+from ctxgc.adapters.facts.patch_paths import added_text, has_patch, parse_script
+from ctxgc.adapters.json_values import as_list
 
 ITEMS_MAX = 100
 ITEM_KEYS = ("content", "step", "title", "subject", "text")
 """Members with a plan item's words: Claude Code and OpenCode write `content`, Codex `step`."""
 CLOSED = frozenset({"completed", "complete", "done", "cancelled", "canceled"})
-_PATCH_FILE = re.compile(r"\*\*\* (?:Update|Add) File: (.+?)\s*$")
 NEW_KEYS = ("new_string", "newString", "new_str", "new_text", "newText", "content", "file_text", "insert_text")
-
-
-def call_input(skeleton: bytes, body: Iterable[Piece]) -> Any:
-    """The input of a tool call, its long strings from the body in place."""
-    return join_input(as_dict(json.loads(skeleton)).get("input"), {piece.name: piece.text for piece in body})
-
-
-def short_inputs(skeleton: bytes) -> Iterator[tuple[str, str]]:
-    """The short strings of a tool call's input, which are in the skeleton: (`input.KEY`, text)."""
-    waiting = [("input", as_dict(json.loads(skeleton)).get("input"))]
-    while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, str):
-            yield name, value
-        elif isinstance(value, dict) and "$piece" not in value:
-            waiting += [(f"{name}.{key}", part) for key, part in reversed(value.items())]
-        elif isinstance(value, list):
-            waiting += [(f"{name}.{at}", part) for at, part in reversed(list(enumerate(value)))]
 
 
 def open_plan_items(value: Any) -> list[str]:
@@ -77,14 +54,3 @@ def _written_texts(value: Any, path: str) -> Iterator[str]:
         if isinstance(text, str) and has_patch(text):
             patches = [text] if text.lstrip().startswith("***") else parse_script(text).parts
             yield from (added_text(patch, path) for patch in patches if has_patch(patch))
-
-
-def added_text(patch: str, path: str) -> str:
-    """The lines that an apply_patch envelope adds to a file."""
-    added, is_wanted = [], False
-    for line in patch.split("\n"):
-        if match := _PATCH_FILE.match(line):
-            is_wanted = f"/{path}".endswith(f"/{match[1].lstrip('./')}")
-        elif is_wanted and line.startswith("+"):
-            added.append(line[1:])
-    return "\n".join(added)

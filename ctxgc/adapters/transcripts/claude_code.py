@@ -33,7 +33,7 @@ from ctxgc.adapters.json_values import (
 )
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
 from ctxgc.adapters.transcripts.claude_attachments import read_attachment
-from ctxgc.adapters.transcripts.claude_record import ClaudeRecord, decode_record
+from ctxgc.adapters.transcripts.claude_record import BOOKKEEPING, ClaudeRecord, decode_record
 from ctxgc.adapters.transcripts.claude_tree import Tree, hash64
 from ctxgc.adapters.transcripts.jsonl import LineTranscript
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
@@ -75,11 +75,7 @@ class ClaudeCode(LineTranscript):
     """Parses a file of `~/.claude/projects`: a session, its side chains, or several sessions."""
 
     source = "claude_code"
-    bookkeeping = frozenset(
-        {"summary", "file-history-snapshot", "file-history-delta", "last-prompt", "mode", "permission-mode",
-         "queue-operation", "pr-link", "ai-title", "custom-title", "agent-name", "progress", "system.local_command",
-         "atis-latch", "tag"}
-    )  # fmt: skip
+    bookkeeping = BOOKKEEPING
 
     def __init__(self) -> None:
         super().__init__()

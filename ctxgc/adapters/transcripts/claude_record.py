@@ -1,12 +1,26 @@
-"""A record of a Claude Code log: the fields in use."""
+"""A record of a Claude Code log: the fields in use, and how a file of such records is known."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
-from ctxgc.adapters.transcripts.jsonl import parse_json_object
+from ctxgc.adapters.json_values import as_dict
+from ctxgc.adapters.transcripts.jsonl import head_objects, parse_json_object
+
+BOOKKEEPING = frozenset(
+    {"summary", "file-history-snapshot", "file-history-delta", "last-prompt", "mode", "permission-mode",
+     "queue-operation", "pr-link", "ai-title", "custom-title", "agent-name", "progress", "system.local_command",
+     "atis-latch", "tag"}
+)  # fmt: skip
+"""Types of records that hold no part of a conversation."""
+
+_START = re.compile(rb'\s*\{\s*"(?:parentUuid|leafUuid|isSidechain)"\s*:')
+_NOTES = frozenset(kind for kind in BOOKKEEPING if "-" in kind)
+"""Types that no other host writes, though a log may hold nothing else, and no session's name."""
+_SPOKEN = ("user", "assistant")
 
 
 class ClaudeRecord(msgspec.Struct):
@@ -47,3 +61,16 @@ def decode_record(line: bytes) -> ClaudeRecord | None:
         if found is None:
             return None
         return ClaudeRecord(**{key: value for key, value in found.items() if key in _FIELDS})
+
+
+def is_claude_code(head: bytes) -> bool:
+    """Claude Code logs: lines with a `type` and a session, parent or leaf of the tree."""
+    if _START.match(head):
+        return True
+    keys = ("sessionId", "parentUuid", "leafUuid")
+    return any(
+        isinstance(value.get("type"), str)
+        and (value["type"] in _NOTES or any(map(value.__contains__, keys)))
+        and (value["type"] not in _SPOKEN or "content" in as_dict(value.get("message")))
+        for value in head_objects(head)
+    )

@@ -13,6 +13,7 @@ messages: both are skipped and counted.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -34,17 +35,20 @@ from ctxgc.adapters.json_values import (
     parse_unix_s,
 )
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
-from ctxgc.adapters.transcripts.jsonl import parse_json_object
+from ctxgc.adapters.transcripts.jsonl import head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.adapters.transcripts.single_session import SingleSessionLines
 from ctxgc.core.segment import Departure, Kind, Role, text_bytes, text_id, tool_call_id
+
+_TYPES = ("session_meta", "response_item", "event_msg", "turn_context", "compacted", "world_state")
+_START = re.compile(rb'\s*\{\s*"timestamp"\s*:\s*"[^"]*"\s*,\s*"type"\s*:\s*"(?:%s)"' % "|".join(_TYPES).encode())
+_OLD_KEYS = frozenset({"id", "timestamp", "instructions"})
+"""The first line of a rollout from before September 2025."""
 
 CALLS = frozenset({"function_call", "custom_tool_call", "local_shell_call", "web_search_call", "tool_search_call"})
 OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output", "tool_search_output"})
 SELF_ANSWERED = frozenset({"web_search_call"})
 """Calls that the provider runs: no output item follows."""
-
-"""The session of a file without `session_meta` at its beginning."""
 
 
 class CodexRecord(msgspec.Struct):
@@ -379,3 +383,13 @@ def _id_of_call(item: dict[str, Any]) -> str:
     """The id that pairs call and output; a call that the provider answers needs no id, and has the type's."""
     kind = as_text(item.get("type"))
     return as_text(item.get("call_id")) or as_text(item.get("id")) or (kind if kind in SELF_ANSWERED else "")
+
+
+def is_codex(head: bytes) -> bool:
+    """Codex rollouts: lines of `{timestamp, type, payload}`; the first, with its instructions, may be long."""
+    if _START.match(head):
+        return True
+    return any(
+        (value.get("type") in _TYPES and "payload" in value) or (value.keys() >= _OLD_KEYS and "type" not in value)
+        for value in head_objects(head)
+    )

@@ -184,7 +184,7 @@ class CopilotCli(LineTranscript):
             builder.admit_pending_calls()
             builder.replace_window([slot for slot in builder.window if slot[0] != before[0]], Departure.HOST_CLEARED)
         segment_id = builder.admit_text(Kind.SYSTEM, Role.SYSTEM, text, Birth(builder.turn, wall_s, place=place))
-        builder.window.sort(key=_slot_place)
+        builder.sort_window()
         thread.system = (segment_id, dict(builder.window)[segment_id], text)
 
     def _take_reply(self, thread: _Thread, data: dict[str, Any], wall_s: float) -> None:
@@ -241,7 +241,7 @@ class CopilotCli(LineTranscript):
         kept: Slots = [slot for slot in builder.window if slot[0] == system or slot[1] > place]
         builder.replace_window(kept, Departure.HOST_COMPACTED)
         builder.admit_text(Kind.SUMMARY, Role.USER, text, Birth(builder.turn, wall_s, place=place))
-        builder.window.sort(key=_slot_place)
+        builder.sort_window()
 
     def _rewind(self, event_id: str) -> None:
         """The user went back: this event and all later events are gone."""
@@ -252,10 +252,6 @@ class CopilotCli(LineTranscript):
             return
         builder.end_open_calls()
         builder.replace_window([slot for slot in builder.window if slot[1] < start], Departure.REWOUND)
-
-
-def _slot_place(slot: tuple[str, int]) -> int:
-    return slot[1]
 
 
 def _reply_id(data: dict[str, Any]) -> str:

@@ -22,8 +22,6 @@ from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.adapters.transcripts.single_session import SingleSessionLines
 from ctxgc.core.segment import Departure, Kind, Role
 
-"""The session of a file that has lost its header."""
-
 HOST_TAG = "system-reminder"
 
 _HEADER_KEYS = frozenset({"id", "cwd"})

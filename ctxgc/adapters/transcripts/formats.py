@@ -5,21 +5,20 @@ A format is a row of `FORMATS`; the first row whose `is_format` says yes wins, s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from ctxgc.adapters.contract import Transcript
-from ctxgc.adapters.json_values import as_dict
 from ctxgc.adapters.transcripts.claude_code import ClaudeCode
+from ctxgc.adapters.transcripts.claude_record import is_claude_code
 from ctxgc.adapters.transcripts.claude_stream import ClaudeStream, is_claude_stream
-from ctxgc.adapters.transcripts.codex import Codex
+from ctxgc.adapters.transcripts.codex import Codex, is_codex
 from ctxgc.adapters.transcripts.codex_document import CodexDocument, is_codex_document
 from ctxgc.adapters.transcripts.copilot_cli import CopilotCli, is_copilot_cli
 from ctxgc.adapters.transcripts.droid import Droid, is_droid
 from ctxgc.adapters.transcripts.gemini_cli import GeminiCli, GeminiCliDocument, is_gemini_document, is_gemini_lines
-from ctxgc.adapters.transcripts.jsonl import head_objects, inflate_head
+from ctxgc.adapters.transcripts.jsonl import inflate_head
 from ctxgc.adapters.transcripts.opencode import OpenCode, is_opencode
 from ctxgc.adapters.transcripts.pi import Pi, is_pi
 from ctxgc.adapters.transcripts.qwen_code import QwenCode, is_qwen_code
@@ -63,42 +62,6 @@ class TranscriptFormat(NamedTuple):
     make: Callable[[], Transcript]
     is_guess: bool = False
     """Whether more bytes may show that the file is of a row above: the answer counts once there are no more."""
-
-
-_CODEX_TYPES = ("session_meta", "response_item", "event_msg", "turn_context", "compacted", "world_state")
-_CODEX_START = re.compile(
-    rb'\s*\{\s*"timestamp"\s*:\s*"[^"]*"\s*,\s*"type"\s*:\s*"(?:%s)"' % "|".join(_CODEX_TYPES).encode()
-)
-_OLD_CODEX_KEYS = frozenset({"id", "timestamp", "instructions"})
-"""The first line of a rollout from before September 2025."""
-_CLAUDE_START = re.compile(rb'\s*\{\s*"(?:parentUuid|leafUuid|isSidechain)"\s*:')
-_CLAUDE_NOTES = frozenset(kind for kind in ClaudeCode.bookkeeping if "-" in kind)
-"""Types that no other host writes, though a log may hold nothing else, and no session's name."""
-_CLAUDE_SPOKEN = ("user", "assistant")
-
-
-def is_codex(head: bytes) -> bool:
-    """Codex rollouts: lines of `{timestamp, type, payload}`; the first, with its instructions, may be long."""
-    if _CODEX_START.match(head):
-        return True
-    return any(
-        (value.get("type") in _CODEX_TYPES and "payload" in value)
-        or (value.keys() >= _OLD_CODEX_KEYS and "type" not in value)
-        for value in head_objects(head)
-    )
-
-
-def is_claude_code(head: bytes) -> bool:
-    """Claude Code logs: lines with a `type` and a session, parent or leaf of the tree."""
-    if _CLAUDE_START.match(head):
-        return True
-    keys = ("sessionId", "parentUuid", "leafUuid")
-    return any(
-        isinstance(value.get("type"), str)
-        and (value["type"] in _CLAUDE_NOTES or any(map(value.__contains__, keys)))
-        and (value["type"] not in _CLAUDE_SPOKEN or "content" in as_dict(value.get("message")))
-        for value in head_objects(head)
-    )
 
 
 FORMATS: tuple[TranscriptFormat, ...] = (

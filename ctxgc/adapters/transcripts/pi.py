@@ -28,8 +28,6 @@ from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.adapters.transcripts.single_session import SingleSessionLines
 from ctxgc.core.segment import Departure, Kind, Role
 
-"""The session of a file that does not begin with its header."""
-
 NOT_SENT = frozenset({"error", "aborted"})
 """How a reply stopped that no later prompt holds."""
 

@@ -14,6 +14,7 @@ A session builder keeps ids, places and open calls, never the text of an admitte
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from ctxgc.adapters.builder import Birth, Draft, SegmentBuilder
@@ -149,7 +150,11 @@ class SessionBuilder(SegmentBuilder):
             draft = self.draft_text(Kind.ATTACHMENT, Role.USER, data, birth, skeleton, LONE_RESULT_FACTS)
             self.window.append((draft.id, draft.place))
             self._admit_draft(draft)
-        self.window.sort(key=_slot_place)
+        self.sort_window()
+
+    def sort_window(self) -> None:
+        """Put the window's slots in the order of their places: a slot was appended that belongs further ahead."""
+        self.window.sort(key=itemgetter(1))
 
     def is_call_open(self, call_id: str) -> bool:
         """Whether a call of this id is pending."""
@@ -219,7 +224,3 @@ class SessionBuilder(SegmentBuilder):
         draft.join_result(None, None)
         draft.status = Status.ERROR
         self._admit_draft(draft)
-
-
-def _slot_place(slot: tuple[str, int]) -> int:
-    return slot[1]

@@ -16,11 +16,11 @@ from typing import Any
 
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.host_texts.dialects import make_host_texts
-from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.host_texts.wrappers import interjected_words
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.skeletons import locate_input_pieces
+from ctxgc.adapters.wire.folded_results import read_folded_result
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,

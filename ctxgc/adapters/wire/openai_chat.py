@@ -20,10 +20,10 @@ from typing import Any
 
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.host_texts.dialects import make_host_texts
-from ctxgc.adapters.host_texts.folds import read_folded_result
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.json_values import as_dict, as_text, encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
+from ctxgc.adapters.wire.folded_results import read_folded_result
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (

@@ -21,10 +21,11 @@ from ctxgc.adapters.facts.codex_results import is_failure
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import ResponsesTexts, classify_agent_message
 from ctxgc.adapters.host_texts.dialects import make_host_texts
-from ctxgc.adapters.host_texts.folds import FoldedResult, read_folded_result
+from ctxgc.adapters.host_texts.folds import FoldedResult
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
 from ctxgc.adapters.json_values import block_text, encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
+from ctxgc.adapters.wire.folded_results import read_folded_result
 from ctxgc.adapters.wire.list_builder import ListBuilder
 from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
 from ctxgc.adapters.wire.rendering import (

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from ctxgc.core.display_texts import compact_tokens_text
 from ctxgc.core.errors import BadParams
 from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.numbered_lines import line_number, shift_number
 from ctxgc.core.redaction.redact import redact_text
 from ctxgc.core.segment import Address, Kind, Segment, Status
-from ctxgc.core.tombstone import compact_tokens_text
 
 POINTER_NOTE_BEGINS = "[ctxgc: lines "
 NOTE_CHARS_MAX = 2000

@@ -24,15 +24,15 @@ from math import log
 from operator import attrgetter, mul
 from typing import NamedTuple
 
+from ctxgc.core.display_texts import compact_tokens_text
 from ctxgc.core.entry.elisions import Elision, is_elidable
 from ctxgc.core.frame import HEAD
 from ctxgc.core.numbered_lines import line_content
 from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, FAULT_FIXED_TOKENS, TUNED
 from ctxgc.core.pacing.price_profiles import Prices
-from ctxgc.core.reference import code_words, spoken_text
 from ctxgc.core.reuse import probability
 from ctxgc.core.segment import LINE_MAX, Access, Segment
-from ctxgc.core.tombstone import compact_tokens_text
+from ctxgc.core.spoken_words import code_words, spoken_text
 
 LINES_MIN = 80
 """A result of fewer lines stays whole."""

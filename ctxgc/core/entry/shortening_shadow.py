@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.entry.shortening import HiddenRun, split_into_pages
-from ctxgc.core.reference import code_words, quotable_lines
+from ctxgc.core.spoken_words import code_words, quotable_lines
 
 RESULTS_MAX = 64
 """Results that are watched; the oldest leave first."""

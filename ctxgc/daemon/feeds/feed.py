@@ -10,7 +10,6 @@ at a first reading event by event, at a repeated reading at its end: the middle 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +33,7 @@ from ctxgc.core.reconcile import HostList, reconcile
 from ctxgc.core.redaction.redact import redact_text, redact_texts
 from ctxgc.core.segment import Departure, Renderer, SessionKey, Status
 from ctxgc.daemon.feeds.admission import drop_foreign_additions, is_foreign_file, require_known_refs
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -119,7 +118,7 @@ class Feed:
             if not await self._open_parser(is_last=is_last):
                 return
             plain = self._pop_head()
-        await self._dispatch_events(await self._run_on_worker(self._parse, plain))
+        await self._dispatch_events(await run_on_worker(self._services, self._parse, plain))
 
     @property
     def truncation_reason(self) -> str:
@@ -135,7 +134,9 @@ class Feed:
 
     async def _open_parser(self, *, is_last: bool) -> bool:
         """Open the parser that the head calls for; a head without a known format is an error at the last attempt."""
-        name = self._format or await self._run_on_worker(partial(detect_format, is_all=is_last), bytes(self._head))
+        name: str | None = self._format
+        if not name:
+            name = await run_on_worker(self._services, partial(detect_format, bytes(self._head), is_all=is_last))
         if name is None and not is_last:
             return False
         if name is None:
@@ -150,9 +151,9 @@ class Feed:
         """The input ends here for now: read the rest, and bring the window of every session up to date."""
         if self._parser is None:
             await self._open_parser_at_end()
-            await self._dispatch_events(await self._run_on_worker(self._parse, self._pop_head()))
+            await self._dispatch_events(await run_on_worker(self._services, self._parse, self._pop_head()))
         assert self._parser is not None
-        await self._dispatch_events(await self._run_on_worker(self._parser.finish))
+        await self._dispatch_events(await run_on_worker(self._services, self._parser.finish))
         if self._inflater.is_damaged:
             self._parser.skipped[self._inflater.damage] = 1
         for reading in self.readings.values():
@@ -193,9 +194,6 @@ class Feed:
         assert self._parser is not None
         return self._parser.feed(plain)
 
-    async def _run_on_worker(self, function: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._services.worker, function, *arguments)
-
     async def _dispatch_events(self, events: Iterable[Event]) -> None:
         for name, run in groupby(events, lambda event: event.session):
             batch = list(run)
@@ -216,7 +214,7 @@ class Feed:
                 if segments:
                     require_known_refs(reading.session, segments)
                     await reading.session.ensure_text_index()
-                prepared = await self._run_on_worker(self._services.intake.prepare_segments, segments)
+                prepared = await run_on_worker(self._services, self._services.intake.prepare_segments, segments)
                 self._apply_events(reading, tx, batch, iter(prepared))
             self._services.registry.frozen_objects.note_new_segments(len(segments))
 

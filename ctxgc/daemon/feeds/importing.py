@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 from ctxgc.adapters.transcripts.opencode_store import (
     MAGIC,
@@ -18,10 +16,11 @@ from ctxgc.adapters.transcripts.opencode_store import (
     list_sessions,
     session_document,
 )
-from ctxgc.core.errors import BadTranscript, Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
+from ctxgc.core.errors import Cancelled, CtxgcError, NotFound, NoTranscript, UnknownFormat
 from ctxgc.core.redaction.redact import redact_text
 from ctxgc.daemon.feeds.feed import Feed, imported_replies
 from ctxgc.daemon.feeds.session_bundle import import_bundle
+from ctxgc.daemon.regular_files import open_regular_file, printable_path
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import FailedReply, ImportedReply, ImportReply
 
@@ -37,10 +36,6 @@ SIDECARS = (".meta.json", ".settings.json", "sessions-index.json")
 """How the documents' names end that Claude Code and Droid keep beside their logs."""
 PASSED_OVER_NAMED_MAX = 20
 """Files passed over that a reply names; the rest are counted."""
-
-
-STASH_SUFFIXES = ("", "-wal", "-shm")
-"""What SQLite appends to the name of the stash for the files that the daemon holds locks on."""
 
 
 def transcript_files(path: str) -> list[str]:
@@ -71,32 +66,6 @@ def _mtime_ns(path: str) -> int:
         return 0  # The error of opening the file says more.
 
 
-def open_regular_file(path: str, stash: Path) -> IO[bytes]:
-    """Open a regular file for reading. Pipes and devices would stall the daemon, so they are refused.
-
-    A file whose name is not text is refused too: no reply, event or row can name such a file. The daemon's own stash is
-    refused before the open: the system drops all locks of a process on a file as soon as the process closes the file
-    once. Raises `BadTranscript`, `OSError`.
-    """
-    if not _is_utf8_path(path):
-        raise BadTranscript(f"{_printable_path(path)} has a name that is not UTF-8", hint="give it another name")
-    if any(_is_same_file(path, f"{stash}{suffix}") for suffix in STASH_SUFFIXES):
-        raise BadTranscript(f"{path} is the daemon's own stash", hint="`ctxgc export` writes a session of the stash")
-    # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BadTranscript(f"{path} is not a regular file", hint="copy its content into one")
-    return os.fdopen(descriptor, "rb")
-
-
-def _is_same_file(path: str, other: str) -> bool:
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        return False  # One of the two is not there.
-
-
 async def import_paths(
     services: Services, paths: Sequence[str], format_name: str, is_wanted: Callable[[], bool]
 ) -> ImportReply:
@@ -122,12 +91,12 @@ async def import_paths(
             except Cancelled:
                 raise
             except NoTranscript:
-                passed_over.append(_printable_path(file))
+                passed_over.append(printable_path(file))
                 continue
             except (CtxgcError, OSError) as error:
                 is_own = file != path or os.path.basename(file).endswith(SIDECARS)  # A shell's pattern names both.
                 if isinstance(error, UnknownFormat) and is_own and not _is_log(file):
-                    passed_over.append(_printable_path(file))  # A host keeps documents of its own beside its logs.
+                    passed_over.append(printable_path(file))  # A host keeps documents of its own beside its logs.
                 else:
                     failed.append(_failed_reply(file, error))
                 continue
@@ -170,7 +139,7 @@ async def import_file(
                 reported = done
                 services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
     if not done:
-        raise NoTranscript(f"{_printable_path(path)} is empty")
+        raise NoTranscript(f"{printable_path(path)} is empty")
     await feed.finish()
     feed.require_segments()
     services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
@@ -212,22 +181,14 @@ def _is_log(path: str) -> bool:
     return any(path.endswith(LOG_SUFFIX + packing) for packing in PACKINGS)
 
 
-def _is_utf8_path(path: str) -> bool:
-    return _printable_path(path) == path
-
-
-def _printable_path(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
 def _short_read_reply(path: str, reason: str) -> FailedReply:
-    path = _printable_path(path)
+    path = printable_path(path)
     hint = "import the whole file again: what is known already is passed over"
     return FailedReply(path, "ends_early", f"{path} ends early: {reason}", hint)
 
 
 def _failed_reply(path: str, error: CtxgcError | OSError) -> FailedReply:
-    path = _printable_path(path)
+    path = printable_path(path)
     if isinstance(error, CtxgcError):
         return FailedReply(path, error.kind, str(error), error.hint)
     return FailedReply(path, "unreadable", f"{path}: {error.strerror}", "check its permissions")

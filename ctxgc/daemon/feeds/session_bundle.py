@@ -39,7 +39,7 @@ from ctxgc.adapters.transcripts.segments_json import (
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import SessionKey, State, legacy_session_number
 from ctxgc.daemon.feeds.bundle_records import EXPORT_AGAIN, BundleRecords, RowFields, SegmentRecord, decode_session_row
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.intake import PreparedSegment, tombstone_tokens_at
 from ctxgc.daemon.sessions.registry import draw_session_number
 from ctxgc.daemon.sessions.session import Session
@@ -223,9 +223,7 @@ async def _store_bundle(services: Services, file: IO[bytes], row: SessionRow, se
     records, lines = BundleRecords(row.project, seqs), _read_lines(file)
     next(lines)
     while slice_ := await asyncio.to_thread(_read_slice, lines):
-        mutations = await asyncio.get_running_loop().run_in_executor(
-            services.worker, _mutations_of_lines, services, slice_, row.key, records
-        )
+        mutations = await run_on_worker(services, _mutations_of_lines, services, slice_, row.key, records)
         await services.stash.apply(mutations)
     return len(await services.stash.rows(row.key))
 

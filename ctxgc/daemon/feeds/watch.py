@@ -38,11 +38,11 @@ from ctxgc.daemon.feeds.importing import (
     PACKINGS,
     SLICE_BYTES,
     is_transcript_name,
-    open_regular_file,
     read_stored_session,
     stored_session_name,
     transcript_files,
 )
+from ctxgc.daemon.regular_files import open_regular_file
 from ctxgc.daemon.services import Services
 from ctxgc.protocol.replies.daemon import WatchedReply
 from ctxgc.stash.contract import PutPosition

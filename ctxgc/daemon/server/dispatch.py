@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from ctxgc.core.errors import BadParams, Busy, UnknownVerb
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.rpc import CallContext
-from ctxgc.daemon.rpc_params import decode_and_redact_params
+from ctxgc.daemon.rpc_params import decode_and_redact_params, first_validation_problem
 from ctxgc.daemon.server.refusals import report_error
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
@@ -27,7 +27,7 @@ from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions
 from ctxgc.daemon.verbs.admin import Control
 from ctxgc.daemon.verbs.mutation import await_idempotent_reply
 from ctxgc.daemon.verbs.rehydrate import rehydrate
-from ctxgc.daemon.verbs.tx import first_validation_problem, transact
+from ctxgc.daemon.verbs.tx import transact
 from ctxgc.daemon.verbs.why import why
 from ctxgc.protocol.messages import VERBS, SegmentGet
 from ctxgc.protocol.params import Mutating, Params

@@ -22,7 +22,7 @@ from ctxgc.daemon.rpc import Dispatch, Limits, SlowCall, Traffic
 from ctxgc.daemon.server.connection import Connection
 from ctxgc.daemon.server.hub import Hub
 from ctxgc.daemon.server.single_instance import BACKLOG
-from ctxgc.protocol.blocking_client import peer_uid
+from ctxgc.protocol.peer import peer_uid
 
 T = TypeVar("T")
 

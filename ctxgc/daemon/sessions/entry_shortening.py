@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 
-from ctxgc.core.entry.elisions import Elision, run_places
+from ctxgc.config_sections import EntryConfig
+from ctxgc.core.entry.elisions import Elision, is_elidable, run_places
 from ctxgc.core.entry.shortening import (
     PART_FAULT_PRICE_TOKENS,
     SAID_TURNS,
@@ -25,8 +27,9 @@ from ctxgc.core.entry.shortening import (
     hidden_runs,
     is_shortenable,
 )
-from ctxgc.core.frame import split_lines
+from ctxgc.core.line_ranges import split_lines
 from ctxgc.core.pacing.pacer import PacerRules
+from ctxgc.core.roots import is_protected
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.entry_index import NewResult
@@ -98,3 +101,15 @@ def shorten_result(
     ]
     worth = [elision for elision in hidden if elision.saved_tokens > 0]
     return tuple(sorted([*pointers, *worth], key=lambda elision: elision.first))
+
+
+def is_excepted_from_entry(entry: EntryConfig, session: Session) -> bool:
+    """Whether the new results of a session enter whole, as the user has configured."""
+    folder, agent = PurePath(session.row.project), session.key.source
+    is_excepted = any(folder == project or project in folder.parents for project in entry.projects_except)
+    return is_excepted or agent in entry.agents_except
+
+
+def can_elide_result(session: Session, segment: Segment) -> bool:
+    """Whether something else may stand in the place of lines of a call's result, and the user does not protect it."""
+    return is_elidable(segment) and not is_protected(segment, session.rules)

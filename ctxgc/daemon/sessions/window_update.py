@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence, Set
 
 from ctxgc.core.heap import DEPARTED, EVICTED, OPAQUE, RESIDENT, STATES
 from ctxgc.core.reconcile import KnownSession, Transitions
-from ctxgc.core.segment import Departure, State
+from ctxgc.core.segment import Departure, State, conflict_base_id
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.stash.contract import SetPlaces, SetState
@@ -73,3 +73,9 @@ def set_uneditable_slots(session: Session, slots: Set[int]) -> None:
     indexes.uneditable = {slot for slot in slots if slot in indexes.uneditable or not heap.has_flag(slot, OPAQUE)}
     for slot in indexes.uneditable:
         heap.flags[slot] |= OPAQUE
+
+
+def conflict_slots(session: Session, slots: Sequence[int]) -> list[int]:
+    """The slots of contents that are stored aside under the ids of these slots."""
+    ids = {session.heap.ids[slot] for slot in slots}
+    return [slot for id_, slot in session.heap.slot_of.items() if conflict_base_id(id_) in ids]

@@ -14,24 +14,32 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ctxgc.adapters.facts.working_set import short_inputs
+from ctxgc.adapters.skeletons import short_inputs
 from ctxgc.core.block_texts import texts_in_opaque_blocks
 from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
 from ctxgc.core.excerpts import ChosenLines, ExcerptSource, Frame, Packer, pack_lines, pack_matches, pack_neighbours
-from ctxgc.core.frame import render_frame, split_lines
+from ctxgc.core.frame import render_frame
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.line_ranges import LineRange, query_words
+from ctxgc.core.line_ranges import LineRange, query_words, split_lines
 from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, legacy_session_number
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.collecting import note_recalls
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs.mutation import WindowCost, mutate, over_budget_hint, session_with_segment, window_cost
+from ctxgc.daemon.verbs.mutation import (
+    WindowCost,
+    mutate,
+    over_budget_hint,
+    publish_faults,
+    require_project,
+    session_with_segment,
+    window_cost,
+)
 from ctxgc.protocol.recall import StashRecall
 from ctxgc.protocol.replies.stash import ExcerptReply, RecallReply
-from ctxgc.stash.contract import Hit, Query, SearchResult, SegmentRow, SessionRow
+from ctxgc.stash.contract import Hit, Query, SearchResult, SegmentRow
 from ctxgc.tokens.counter import TokenCounter
 
 BUDGET_TOKENS = 4_000
@@ -185,12 +193,6 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
         return _recall_reply(params, packed, stored, session, notes=[note])
 
 
-def require_project(row: SessionRow, project: str, name: str) -> None:
-    """Raise `NotFound` for a segment of another project than the project asked for."""
-    if project and row.project != project:
-        raise NotFound(f"no segment {name!r} in project {project}", hint="`ctxgc search WORDS` finds existing segments")
-
-
 async def _pack_segment_excerpts(
     services: Services, params: StashRecall, session: Session
 ) -> tuple[PackedFrame, dict[int, StoredSegment]]:
@@ -337,15 +339,6 @@ async def _note_faults(services: Services, session: Session, tokens: Mapping[int
             return faults
     except CtxgcError:  # The text is read; a page fault that is not noted costs the pacer a hint.
         return 0
-
-
-def publish_faults(services: Services, session: Session, slots: Sequence[int], faults: int) -> None:
-    """Count page faults and publish them to the subscribers."""
-    if not faults:
-        return
-    services.counts["faults"] += faults
-    ids = [session.heap.ids[slot] for slot in slots]
-    services.events.publish("fault", {"session": str(session.key), "ids": ids})
 
 
 def _recall_reply(

@@ -11,7 +11,7 @@ from ctxgc.core.model_prices import ModelPrice
 from ctxgc.core.roots import find_roots
 from ctxgc.core.segment import EdgeKind
 from ctxgc.daemon.serialize import collection_reply, largest_victims, plan_reply, price_reply
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.collecting import (
     Conditions,
     carry_out_plan,
@@ -23,13 +23,7 @@ from ctxgc.daemon.sessions.collecting import (
 )
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.settings import model_price
-from ctxgc.daemon.verbs.mutation import (
-    look_at_heap,
-    mutate,
-    publish_collection,
-    requested_session,
-    run_on_worker,
-)
+from ctxgc.daemon.verbs.mutation import look_at_heap, mutate, publish_collection, requested_session
 from ctxgc.daemon.verbs.why import path_steps, read_labels
 from ctxgc.protocol.messages import HeapCollect, HeapLog, HeapPath, HeapPlan, HeapUndo, OneSegment
 from ctxgc.protocol.replies.heap import (

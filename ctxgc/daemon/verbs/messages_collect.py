@@ -28,15 +28,15 @@ from ctxgc.core.reconcile import Content, HostList, Stamp, reconcile, session_id
 from ctxgc.core.segment import Kind, Piece, Renderer, Segment, SessionKey, Status, base_id, content_digest, text_bytes
 from ctxgc.core.tombstone import address_in_tombstone
 from ctxgc.daemon.serialize import plan_reply
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.collecting import Conditions, carry_out_plan
 from ctxgc.daemon.sessions.elided_results import elided_lines, is_result_as_shown
 from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.tombstones import tombstone_of
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, set_uneditable_slots, update_window, window_places
-from ctxgc.daemon.verbs.mutation import mutate, refuse_observed_session, run_on_worker
-from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.daemon.verbs.mutation import mutate, refuse_observed_session
 from ctxgc.daemon.verbs.window_enter import elide_new_results
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,

@@ -15,13 +15,13 @@ from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import BadParams, Conflict, NotFound
 from ctxgc.core.redaction.redact import redact
 from ctxgc.core.segment import Renderer, SessionKey, parse_address
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.protocol.agents import CLIENT
 from ctxgc.protocol.params import Mutating, MutatingSession, OfSession
-from ctxgc.stash.contract import Op, PutOp
+from ctxgc.stash.contract import Op, PutOp, SessionRow
 
 _Result = TypeVar("_Result")
 _Arguments = TypeVarTuple("_Arguments")
@@ -103,6 +103,12 @@ async def session_with_segment(
     session = await services.registry.get(keys[0])
     await session.ensure_current()
     return session
+
+
+def require_project(row: SessionRow, project: str, name: str) -> None:
+    """Raise `NotFound` for a segment of another project than the project asked for."""
+    if project and row.project != project:
+        raise NotFound(f"no segment {name!r} in project {project}", hint="`ctxgc search WORDS` finds existing segments")
 
 
 async def _is_same_content_in_all(services: Services, keys: Sequence[SessionKey], name: str) -> bool:
@@ -190,13 +196,6 @@ def call_digest(verb: str, params: Mutating) -> bytes:
     return blake2b(bare, digest_size=16).digest()
 
 
-async def run_on_worker(
-    services: Services, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments
-) -> _Result:
-    """Run a function that is heavy on the processor beside the loop."""
-    return await asyncio.get_running_loop().run_in_executor(services.worker, function, *arguments)
-
-
 async def look_at_heap(
     services: Services, session: Session, look: Callable[[*_Arguments], _Result], *arguments: *_Arguments
 ) -> _Result:
@@ -254,3 +253,12 @@ def publish_collection(services: Services, session: Session, outcome: Outcome) -
             "after_tokens": outcome.plan.remaining_tokens,
         },
     )
+
+
+def publish_faults(services: Services, session: Session, slots: Sequence[int], faults: int) -> None:
+    """Count page faults and publish them to the subscribers."""
+    if not faults:
+        return
+    services.counts["faults"] += faults
+    ids = [session.heap.ids[slot] for slot in slots]
+    services.events.publish("fault", {"session": str(session.key), "ids": ids})

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from ctxgc.core.errors import BadParams, NotFound, translate_os_error
 from ctxgc.core.heap import PINNED, REPLY_KINDS, RESIDENT
 from ctxgc.core.segment import EdgeKind, Kind, Segment
-from ctxgc.daemon.feeds.importing import open_regular_file
+from ctxgc.daemon.regular_files import open_regular_file
 from ctxgc.daemon.serialize import content_reply, labels_by_seq, plan_reply, segment_header_reply, segment_reply
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.client_segments import build_segments, require_same_content, segment_of_file
 from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
 from ctxgc.daemon.sessions.intake import PreparedSegment
@@ -27,7 +27,6 @@ from ctxgc.daemon.verbs.mutation import (
     over_budget_hint,
     publish_collection,
     requested_session,
-    run_on_worker,
     session_with_segment,
     window_cost,
     writable_session,

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from msgspec import Raw
 
@@ -17,14 +16,14 @@ from ctxgc.core.recall_commands import original_slot
 from ctxgc.core.segment import Address, Renderer, SessionKey
 from ctxgc.core.tombstone import tombstone_text
 from ctxgc.daemon.serialize import session_reply, show_reply
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.elided_results import tokens_saved_by_pointers
 from ctxgc.daemon.sessions.pacer_status import Pacing, gateway_mode, pacing_status
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.settings import model_price
-from ctxgc.daemon.verbs.mutation import mutate, over_budget_hint, requested_session, run_on_worker
+from ctxgc.daemon.verbs.mutation import mutate, over_budget_hint, requested_session
 from ctxgc.protocol.messages import SessionList, SessionOpen, SessionRender, SessionSet
 from ctxgc.protocol.params import RENDERERS, MutatingSession, OfSession
 from ctxgc.protocol.replies.sessions import RenderReply, SessionReply, SessionsReply, ShowReply
@@ -159,13 +158,6 @@ def _build_window_slots(
             segment = replace(segments[seq], skeleton=skeleton, body=body)
             slots.append(Slot(segment, Tombstone(tombstone_text(segment, *out[seq])) if seq in out else None))
     return slots
-
-
-def tombstone_of(session: Session, seq: int, segment: Any, *, can_recall: bool = True) -> Tombstone:
-    """The tombstone of a segment, the same at every rendering (I14). A recalled copy's tombstone names the original."""
-    address = Address(session.number, original_slot(session.heap, seq))
-    size = session.heap.whole_body_tokens(seq)
-    return Tombstone(tombstone_text(segment, address, size, can_recall=can_recall))
 
 
 async def render_session(services: Services, params: SessionRender) -> RenderReply:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ctxgc.core.errors import BadParams
-from ctxgc.daemon.rpc_params import redact_params
+from ctxgc.daemon.rpc_params import first_validation_problem, redact_params
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.client_segments import build_segments
 from ctxgc.daemon.sessions.session import Session
@@ -73,10 +73,3 @@ def _validate_call(number: int, call: dict[str, Any]) -> tuple[str, Params]:
         hint = "give the param beside `calls`: the param holds for all calls"
         raise BadParams(f"call {number}: {min(outer)} is not a call's own in a tx", field="calls", hint=hint)
     return method, sub
-
-
-def first_validation_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints, in a sentence, without the input: the input may be a session's text."""
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "params"
-    return f"{place}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"

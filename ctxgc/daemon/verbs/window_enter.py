@@ -13,16 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
-from pathlib import PurePath
 from typing import NamedTuple
 
 from ctxgc.adapters.skeletons import result_texts
-from ctxgc.config_sections import EntryConfig
-from ctxgc.core.entry.elisions import Elision, is_elidable
+from ctxgc.core.entry.elisions import Elision
 from ctxgc.core.heap import KINDS
-from ctxgc.core.roots import is_protected
 from ctxgc.core.segment import Kind, Segment, SessionKey, content_digest
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.entry_index import (
     NewResult,
     SessionLines,
@@ -33,11 +30,12 @@ from ctxgc.daemon.sessions.entry_index import (
 from ctxgc.daemon.sessions.entry_shortening import (
     birth_of_result,
     birth_price_of,
+    can_elide_result,
+    is_excepted_from_entry,
     read_recent_code_words,
     shorten_result,
 )
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs.mutation import run_on_worker
 from ctxgc.daemon.verbs.window_sync_intake import decode_new_segments, has_complete_segment
 from ctxgc.protocol.wire import EnterReply, WindowEnter
 
@@ -92,21 +90,9 @@ async def elide_new_results(
     return stored | await run_on_worker(services, request.elide_results, results)
 
 
-def is_excepted_from_entry(entry: EntryConfig, session: Session) -> bool:
-    """Whether the new results of a session enter whole, as the user has configured."""
-    folder, agent = PurePath(session.row.project), session.key.source
-    is_excepted = any(folder == project or project in folder.parents for project in entry.projects_except)
-    return is_excepted or agent in entry.agents_except
-
-
 def _elidable_texts(session: Session, segment: Segment) -> tuple[str, ...]:
     """The texts of a new call's result, if something else may stand in the place of their lines."""
     return result_texts(segment) if can_elide_result(session, segment) else ()
-
-
-def can_elide_result(session: Session, segment: Segment) -> bool:
-    """Whether something else may stand in the place of lines of a call's result, and the user does not protect it."""
-    return is_elidable(segment) and not is_protected(segment, session.rules)
 
 
 class _Choice(NamedTuple):

@@ -22,7 +22,7 @@ from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
 from ctxgc.core.segment import Renderer, SessionKey, conflict_base_id
 from ctxgc.daemon.serialize import sync_plan_reply
-from ctxgc.daemon.services import Services
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_shadow_plan
 from ctxgc.daemon.sessions.elided_results import elided_lines_by_id
 from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
@@ -37,6 +37,7 @@ from ctxgc.daemon.sessions.request_ledger import (
     actual_cost,
 )
 from ctxgc.daemon.sessions.session import Session
+from ctxgc.daemon.sessions.tombstones import tombstone_of
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import (
     depart_segments,
@@ -46,8 +47,7 @@ from ctxgc.daemon.sessions.window_update import (
     window_places,
 )
 from ctxgc.daemon.settings import pacer_rules
-from ctxgc.daemon.verbs.mutation import publish_collection, run_on_worker
-from ctxgc.daemon.verbs.sessions import tombstone_of
+from ctxgc.daemon.verbs.mutation import publish_collection
 from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_prompt_uncached, note_sent_request
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,

@@ -15,12 +15,11 @@ from ctxgc.adapters.transcripts.segments_json import parse_segments
 from ctxgc.core.entry.elisions import Elision, decode_elisions, is_elision_true, run_places
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redaction.redact import redact_text
-from ctxgc.core.segment import Kind, Piece, Segment, Status, conflict_base_id, conflict_id, content_digest
-from ctxgc.daemon.services import Services
+from ctxgc.core.segment import Kind, Piece, Segment, Status, conflict_id, content_digest
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.window_update import PLACE_STEP
-from ctxgc.daemon.verbs.mutation import run_on_worker
 from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowEnter, WindowSync
 
 
@@ -218,9 +217,3 @@ def conflict_copy(given: RequestSegment, stamp: bytes) -> RequestSegment:
     of a secret.
     """
     return given._replace(segment=replace(given.segment, id=conflict_id(given.segment.id, stamp)))
-
-
-def conflict_slots(session: Session, slots: Sequence[int]) -> list[int]:
-    """The slots of contents that are stored aside under the ids of these slots."""
-    ids = {session.heap.ids[slot] for slot in slots}
-    return [slot for id_, slot in session.heap.slot_of.items() if conflict_base_id(id_) in ids]

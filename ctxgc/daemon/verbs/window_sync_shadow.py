@@ -12,19 +12,20 @@ from ctxgc.adapters.skeletons import result_texts
 from ctxgc.core.entry.shortening import BirthFacts, BirthPrice, hidden_elision
 from ctxgc.core.entry.shortening_shadow import WatchedResult, watched_result
 from ctxgc.core.heap import REPLY_KINDS, Heap
-from ctxgc.core.reference import ReferenceIndex, code_words, quotable_lines, spoken_text
-from ctxgc.daemon.services import Services
+from ctxgc.core.reference import ReferenceIndex
+from ctxgc.core.spoken_words import code_words, quotable_lines, spoken_text
+from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.entry_index import NewResult
 from ctxgc.daemon.sessions.entry_shortening import (
     birth_of_result,
     birth_price_of,
+    can_elide_result,
     find_hidden_runs,
+    is_excepted_from_entry,
     read_recent_code_words,
 )
 from ctxgc.daemon.sessions.intake import Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.daemon.verbs.mutation import run_on_worker
-from ctxgc.daemon.verbs.window_enter import can_elide_result, is_excepted_from_entry
 
 
 async def count_shadow_shortening(services: Services, session: Session, ready: Sequence[PreparedSegment]) -> None:

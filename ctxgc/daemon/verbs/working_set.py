@@ -13,15 +13,16 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import or_
 
-from ctxgc.adapters.facts.working_set import call_input, open_plan_items, written_lines
+from ctxgc.adapters.facts.working_set import open_plan_items, written_lines
+from ctxgc.adapters.skeletons import call_input
+from ctxgc.core.display_texts import compact_tokens_text
 from ctxgc.core.excerpts import ExcerptSource, Section, cut_long_line, data_lines_in_range, lines_of_source
-from ctxgc.core.frame import HEAD, split_lines
+from ctxgc.core.frame import HEAD
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
-from ctxgc.core.line_ranges import LineRange, ranges_around_lines
+from ctxgc.core.line_ranges import LineRange, ranges_around_lines, split_lines
 from ctxgc.core.masks import filter_table
 from ctxgc.core.redaction.redact import redact
 from ctxgc.core.segment import Kind
-from ctxgc.core.tombstone import compact_tokens_text
 from ctxgc.daemon.project_files import read_unchanged_file
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.excerpts import StoredSegment, excerpt_origin_in_session, excerpt_source

@@ -1,8 +1,10 @@
-"""The ways of agents that send no name of their session: the path of their base URL names the session.
+"""The way of each agent through the gateway: variables and arguments.
 
-    http://127.0.0.1:8787/k/SECRET/s/pi:pi-20261130-0931-3fa2/anthropic
+    http://127.0.0.1:8787/k/SECRET/anthropic                                     claude, codex and opencode
+    http://127.0.0.1:8787/k/SECRET/s/pi:pi-20261130-0931-3fa2/anthropic          all others
 
-The variables and arguments of each agent, and their source:
+Claude Code, Codex and OpenCode name their session in each request; of any other agent the path names the session. The
+variables and arguments of those, and their source:
 
     pi       an extension file, `-e`, which sets the base URLs of its providers       by a test, 0.73
     qwen     OPENAI_BASE_URL, ANTHROPIC_BASE_URL                                      by a test, 0.15
@@ -20,6 +22,7 @@ of the agent.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -29,12 +32,16 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ctxgc.fronts.cli.base_url import openai_base_url
+from ctxgc.fronts.cli.claude_settings import effective_setting
+from ctxgc.fronts.cli.codex_login import has_chatgpt_login
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.own_base_urls import OwnBaseUrl
 from ctxgc.fronts.cli.terminal import printable_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ctxgc.config_sections import GatewayConfig
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -45,6 +52,9 @@ OPENAI, ANTHROPIC, CHATGPT = "openai", "anthropic", "chatgpt"
 MAKERS = {OPENAI: "https://api.openai.com", ANTHROPIC: "https://api.anthropic.com"}
 """Each provider's own address: the upstream where the configuration names none."""
 CHATGPT_URL = "https://chatgpt.com/backend-api/codex"
+PROVIDER = "ctxgc"
+"""Codex's name for the gateway as a provider."""
+BASE_URL = "ANTHROPIC_BASE_URL"
 COPILOT_KEYS = ("COPILOT_PROVIDER_API_KEY", "COPILOT_PROVIDER_API_KEY_COMMAND", "COPILOT_PROVIDER_BEARER_TOKEN")
 
 
@@ -61,6 +71,88 @@ def fresh_session_name(program: str) -> str:
     """The name of a session that begins now."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", program).strip("._-")[:64] or "session"
     return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
+
+
+def claude_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+    """Claude Code: its base URL. The agent's key, or login, goes along.
+
+    Behind a base URL other than its maker's, Claude Code turns its search for tools off and assumes a smaller window:
+    both are set right, unless the user set them.
+    """
+    for name in ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"):
+        own = environment.get(name) or getattr(effective_setting(name, environment), "value", "")
+        if own not in ("", "0", "false"):
+            raise CommandRefused(f"{name} is set: Claude Code then does not speak to an API that the gateway knows")
+    upstream = gateway.upstream_anthropic
+    require_same_upstream_for_variables(ANTHROPIC, [BASE_URL], url, gateway, environment)
+    wanted = {"ENABLE_TOOL_SEARCH": "true"}
+    if not upstream or upstream.rstrip("/").removesuffix("/v1") == MAKERS[ANTHROPIC]:
+        wanted |= {"_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL": "1"}
+    ours = {name: value for name, value in wanted.items() if name not in environment}
+    address = f"{url}/anthropic"
+    return AgentSetup({BASE_URL: address} | ours, _claude_settings_arguments(address, environment, url, gateway))
+
+
+def _claude_settings_arguments(
+    address: str, environment: Mapping[str, str], url: str, gateway: GatewayConfig
+) -> tuple[str, ...]:
+    """Arguments that win over a base URL in Claude Code's settings files; none without such a file."""
+    own = effective_setting(BASE_URL, environment)
+    if own is None or own.value.rstrip("/") == address:
+        return ()
+    if own.is_managed:
+        raise CommandRefused(
+            f"{BASE_URL} is {printable_text(own.value)} in {printable_text(own.path)}, which nothing wins over",
+            kind="config",
+            hint="whoever manages that file decides where Claude Code sends",
+        )
+    own_url = OwnBaseUrl(ANTHROPIC, own.value, f"{BASE_URL} in {own.path}")
+    require_same_upstream(own_url, url, gateway)
+    return ("--settings", json.dumps({"env": {BASE_URL: address}}))
+
+
+def codex_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+    """Codex: a provider for this run alone, with Codex's own login, over HTTP (the WebSocket cannot be read).
+
+    A ChatGPT login goes to ChatGPT's address: the API does not take such a login, and no other server may see the
+    login.
+    """
+    is_chatgpt = has_chatgpt_login(environment)
+    if not is_chatgpt:
+        require_same_upstream_for_variables(OPENAI, ["OPENAI_BASE_URL"], url, gateway, environment)
+    provider = {
+        "name": '"OpenAI"',  # By this name it sends what it sends to its own provider.
+        "base_url": json.dumps(f"{url}/chatgpt" if is_chatgpt else openai_base_url(url, gateway)),
+        "wire_api": '"responses"',
+        "requires_openai_auth": "true",
+        "supports_websockets": "false",
+    }
+    table = ", ".join(f"{key} = {value}" for key, value in provider.items())
+    return AgentSetup({}, ("-c", f'model_provider="{PROVIDER}"', "-c", f"model_providers.{PROVIDER}={{{table}}}"))
+
+
+def opencode_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:
+    """OpenCode: base URLs of the providers `anthropic` and `openai`, laid over OpenCode's configuration."""
+    content = environment.get("OPENCODE_CONFIG_CONTENT", "") or "{}"
+    try:
+        config = json.loads(content)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise CommandRefused("OPENCODE_CONFIG_CONTENT is set to what is not a JSON object", hint="unset it, or mend it")
+    for provider, name in ((ANTHROPIC, BASE_URL), (OPENAI, "OPENAI_BASE_URL")):
+        require_same_upstream_for_variables(provider, [name], url, gateway, environment)
+    bases = {"anthropic": f"{url}/anthropic/v1", "openai": openai_base_url(url, gateway)}
+    ours = {"provider": {name: {"options": {"baseURL": base}} for name, base in bases.items()}}
+    return AgentSetup({"OPENCODE_CONFIG_CONTENT": json.dumps(_merge_config(config, ours))})
+
+
+def _merge_config(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge_config(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def provider_variables_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ctxgc.fronts.cli.context import CommandRefused
-from ctxgc.gateway.secret import PATH_PREFIX, ensure_secret, read_secret
+from ctxgc.gateway.secret import PATH_PREFIX, SECRET_FILE
+from ctxgc.protocol.secret_file import ensure_secret, read_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def prepare_gateway_base_url(config: Config, *, makes_secret: bool = True) -> st
     """
     address, folder = gateway_address(config.gateway), str(config.daemon.lock_dir)
     try:
-        secret = ensure_secret(folder) if makes_secret else read_secret(folder) or STAND_IN
+        make = ensure_secret if makes_secret else read_secret
+        secret = make(folder, SECRET_FILE) or STAND_IN
     except OSError as error:
         raise CommandRefused(
             f"there is no secret for the base URL: {error.strerror}", hint=str(error.filename)

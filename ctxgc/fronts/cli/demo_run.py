@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ctxgc.adapters.contract import DAMAGE_KINDS
 from ctxgc.fronts.cli import demo_verify, progress
 from ctxgc.fronts.cli.demo_verify import ExpectedDigests
-from ctxgc.fronts.cli.recall import piece_bytes, read_pieces
+from ctxgc.fronts.cli.pieces import piece_bytes, read_pieces
 from ctxgc.protocol.blocking_client import CallFailed, LineClient
 
 if TYPE_CHECKING:

@@ -4,14 +4,14 @@ aiohttp."""
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from functools import partial
 from pathlib import Path
 
-from ctxgc.fronts.cli import gateway_status
+from ctxgc.fronts.cli import gateway_processes, gateway_status
 from ctxgc.fronts.cli.commands import CommandSpec
 from ctxgc.fronts.cli.context import EXIT_BUSY, CommandRefused, Shell, refuse_usage
+from ctxgc.fronts.cli.gateway_processes import require_aiohttp
 from ctxgc.fronts.cli.terminal import printable_line
 from ctxgc.gateway import pidfile
 from ctxgc.protocol.blocking_client import CallFailed
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MODES = ("shadow", "on", "off")
 PORT_MAX = 65535
-INSTALL_HINT = "in the checkout of ctxgc: pip install '.[gateway]', or pipx install --force '.[gateway]'"
-"""Not `ctxgc[gateway]`: no index has the package, and anyone could publish under this name."""
 
 
 def gateway(shell: Shell, args: argparse.Namespace) -> int:
@@ -74,7 +72,7 @@ def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
     meant = [gateway for gateway in pidfile.running_gateways(folder) if gateway.url.endswith(ends)]
     if not meant and config is not None:
         _refuse_foreign_gateway(f"http://{config.gateway.host}:{args.port or config.gateway.port}", folder)
-    gone = gateway_status.stop_gateways(meant, args.timeout)
+    gone = gateway_processes.stop_gateways(meant, args.timeout)
     left = [process for process in meant if process not in gone]
 
     def print_page(page: Page) -> None:
@@ -102,17 +100,6 @@ def _refuse_foreign_gateway(url: str, folder: str) -> None:
     raise CommandRefused(
         f"the gateway at {url} is none of the state folder {folder}", hint="stop it where, and as whom, it was started"
     )
-
-
-def has_aiohttp() -> bool:
-    """Whether the gateway's extra is installed."""
-    return importlib.util.find_spec("aiohttp") is not None
-
-
-def require_aiohttp() -> None:
-    """Raise `CommandRefused` where the gateway's extra is not installed."""
-    if not has_aiohttp():
-        raise CommandRefused("the gateway needs aiohttp", hint=INSTALL_HINT)
 
 
 def _parse_port(text: str) -> int:

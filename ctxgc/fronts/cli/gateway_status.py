@@ -1,7 +1,6 @@
-"""The running gateways: found by their files in the state folder, asked for counts, told to stop.
+"""The running gateways: found by their files in the state folder, asked for counts.
 
     state folder ──▶ pid, address ──GET /ctxgc/status──▶ mode and counts
-                          └──SIGTERM, until the file is gone──▶ stopped
 
 Standard library only, and no `http.client`: `ctxgc status` imports this module, and `http.client` costs more than the
 whole command.
@@ -20,7 +19,8 @@ from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.peer import listener_uid
-from ctxgc.gateway.secret import PATH_PREFIX, read_secret
+from ctxgc.gateway.secret import PATH_PREFIX, SECRET_FILE
+from ctxgc.protocol.secret_file import read_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ FAULT_BEGIN = "ctxgc gateway: "
 """The beginning of the message of every error that is the gateway's own, in every version."""
 ASK_S = 2.0
 ANSWER_BYTES_MAX = 2**20
-POLL_S = 0.02
 
 STILL = "nothing is collected there without the daemon; `ctxgc gateway --stop` ends it"
 WHY = {
@@ -137,7 +136,7 @@ def gateways_with_status(folder: str) -> list[dict[str, Any]]:
 
 def _fetch_status_or_none(url: str, folder: str) -> dict[str, Any] | None:
     try:
-        return fetch_status(url, read_secret(folder))
+        return fetch_status(url, read_secret(folder, SECRET_FILE))
     except (OSError, ValueError):
         return None
 
@@ -233,20 +232,3 @@ def _failures_in_words(number: dict[str, int]) -> str:
     parts = [f"{format_count(upstream)} of the API or on the way to it"] if upstream else []
     parts += [f"{format_count(daemon)} times the daemon could not be told"] if daemon else []
     return ", ".join(parts)
-
-
-def stop_gateways(meant: list[pidfile.GatewayProcess], wait_s: float) -> list[pidfile.GatewayProcess]:
-    """Stop gateways, and wait; the stopped gateways. Requests in flight have a few seconds to end."""
-    import signal
-
-    for gateway in meant:
-        try:
-            os.kill(gateway.pid, signal.SIGTERM)
-        except ProcessLookupError:  # It went by itself.
-            continue
-    gives_up_s = time.monotonic() + wait_s
-    left = meant
-    while left and time.monotonic() < gives_up_s:
-        left = [gateway for gateway in left if pidfile.is_gateway_running(gateway)]
-        time.sleep(POLL_S if left else 0)
-    return [gateway for gateway in meant if gateway not in left]

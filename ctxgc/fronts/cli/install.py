@@ -9,11 +9,11 @@ The services start before an agent's settings change: an agent whose base URL le
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from ctxgc.fronts.cli.commands import CommandSpec
+from ctxgc.fronts.cli.configuration import load_config_or_refuse
 from ctxgc.fronts.cli.context import CommandRefused, Shell, refuse_usage
 from ctxgc.fronts.cli.terminal import printable_line
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ctxgc.config import Config
     from ctxgc.fronts.cli.terminal import Page
     from ctxgc.fronts.setup.agent_settings import AgentPlan
-    from ctxgc.fronts.setup.changes import FileEdit, NewFile, Records
+    from ctxgc.fronts.setup.changes import FileEdit, NewFile
+    from ctxgc.fronts.setup.records import Records
     from ctxgc.fronts.setup.services import Host
 
 AGENTS = ("claude", "codex", "opencode")
@@ -46,7 +47,7 @@ class InstallWork:
 
     def apply(self, records: Records) -> None:
         """Write the record first: what was there before is then known whatever happens."""
-        from ctxgc.fronts.setup.changes import write_text
+        from ctxgc.fronts.setup.files import write_text
 
         for name, edits in self.records.items():
             if edits:
@@ -64,9 +65,9 @@ class InstallWork:
 def install(shell: Shell, args: argparse.Namespace) -> int:
     """Show the changes, ask, and apply the changes."""
     from ctxgc.fronts.setup import services
-    from ctxgc.fronts.setup.changes import Records
+    from ctxgc.fronts.setup.records import Records
 
-    config, host = _load_config(), services.current_host()
+    config, host = load_config_or_refuse(), services.current_host()
     records = Records(str(config.daemon.lock_dir))
     work, init_system = _plan_installation(shell, config, host, records, args, makes_secret=False)
     if not args.json:
@@ -89,7 +90,8 @@ def _plan_installation(
     """The work of an installation, and the manager that is to run the services. Raises `CommandRefused`."""
     from ctxgc.fronts.cli import gateway_status
     from ctxgc.fronts.cli.base_url import STAND_IN, gateway_address
-    from ctxgc.gateway.secret import read_secret
+    from ctxgc.gateway.secret import SECRET_FILE
+    from ctxgc.protocol.secret_file import read_secret
 
     work, needs_gateway = InstallWork(), False
     for agent in dict.fromkeys(args.agents):
@@ -97,7 +99,7 @@ def _plan_installation(
         _add_agent_plan(work, agent, plan, records)
         needs_gateway |= plan.needs_gateway
     if needs_gateway:
-        secret = read_secret(str(config.daemon.lock_dir))
+        secret = read_secret(str(config.daemon.lock_dir), SECRET_FILE)
         if not secret:
             work.notes.append(f"{STAND_IN} stands for the gateway's secret, which the installation makes")
         address = gateway_address(config.gateway)
@@ -122,20 +124,12 @@ def _apply_installation(work: InstallWork, name: str, records: Records) -> None:
     part.apply(records)
 
 
-def _load_config() -> Config:
-    from ctxgc.config import BadConfig, load_config
-
-    try:
-        return load_config(None, os.environ)
-    except BadConfig as error:
-        raise CommandRefused(str(error), kind="config") from None
-
-
 def _plan_agent(
     agent: str, config: Config, host: Host, records: Records, args: argparse.Namespace, *, makes_secret: bool
 ) -> AgentPlan:
-    from ctxgc.fronts.setup.agent_settings import PLANS, Options, ctxgc_command
+    from ctxgc.fronts.setup.agent_settings import PLANS, Options
     from ctxgc.fronts.setup.agent_tools import hooks_plan, installed_parts, join_plans, mcp_plan, plugin_plan
+    from ctxgc.fronts.setup.services import ctxgc_command
 
     command = ctxgc_command(host.environment, host.program("ctxgc"))
     if args.plugin and agent != "opencode":
@@ -158,7 +152,8 @@ def _plan_agent(
 
 
 def _add_agent_plan(work: InstallWork, agent: str, plan: AgentPlan, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import is_file_unchanged, text_with_edit
+    from ctxgc.fronts.setup.changes import text_with_edit
+    from ctxgc.fronts.setup.records import is_file_unchanged
 
     standing = {edit.file: edit for edit in records.load(agent)}
     edits = []
@@ -182,7 +177,7 @@ def _add_agent_plan(work: InstallWork, agent: str, plan: AgentPlan, records: Rec
 
 
 def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: list[FileEdit]) -> None:
-    from ctxgc.fronts.setup.changes import read_text
+    from ctxgc.fronts.setup.files import read_text
 
     for file in new_files:
         edits.append(file.edit)
@@ -194,7 +189,7 @@ def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: lis
 
 def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
     """Add the services' files; the manager for the services, empty without a manager. Raises `CommandRefused`."""
-    from ctxgc.fronts.cli.gateway import require_aiohttp
+    from ctxgc.fronts.cli.gateway_processes import require_aiohttp
     from ctxgc.fronts.setup import services
 
     if not needs_gateway:
@@ -256,9 +251,9 @@ def _print_outcome(page: Page, args: argparse.Namespace, idle: str) -> None:
 def uninstall(shell: Shell, args: argparse.Namespace) -> int:
     """Put an agent's settings back; with the last agent the services go too."""
     from ctxgc.fronts.setup import services
-    from ctxgc.fronts.setup.changes import Records
+    from ctxgc.fronts.setup.records import Records
 
-    config, host, work = _load_config(), services.current_host(), InstallWork()
+    config, host, work = load_config_or_refuse(), services.current_host(), InstallWork()
     records = Records(str(config.daemon.lock_dir))
     names = [name for name in records.installed_names() if name != SERVICES]
     agents = list(dict.fromkeys(args.agents or names))
@@ -285,7 +280,8 @@ def uninstall(shell: Shell, args: argparse.Namespace) -> int:
 
 
 def _add_removal(work: InstallWork, name: str, records: Records) -> None:
-    from ctxgc.fronts.setup.changes import read_text, text_without_edit
+    from ctxgc.fronts.setup.changes import text_without_edit
+    from ctxgc.fronts.setup.files import read_text
 
     edits = records.load(name)
     if not edits:
@@ -308,7 +304,7 @@ def _add_removal(work: InstallWork, name: str, records: Records) -> None:
 def _apply_removal(work: InstallWork, name: str, records: Records) -> None:
     if name not in work.records:
         return
-    from ctxgc.fronts.setup.changes import remove_made_folders
+    from ctxgc.fronts.setup.records import remove_made_folders
 
     part = InstallWork()
     files = {edit.file for edit in work.records[name]}

@@ -118,7 +118,7 @@ def _ensure_mcp_secret(config: str) -> str:
 
     from ctxgc.config import BadConfig, load_config
     from ctxgc.fronts.mcp.project_token import SECRET_NAME
-    from ctxgc.gateway.secret import ensure_secret
+    from ctxgc.protocol.secret_file import ensure_secret
 
     try:
         return ensure_secret(
@@ -132,13 +132,14 @@ def _print_url(shell: Shell) -> int:
     """Print the URL of the working folder's tools at the gateway."""
     from urllib.parse import quote
 
-    from ctxgc.config import BadConfig, load_config
     from ctxgc.fronts.cli.base_url import gateway_address, prepare_gateway_base_url
+    from ctxgc.fronts.cli.configuration import load_config_or_refuse
     from ctxgc.fronts.mcp.project_token import project_token
 
+    config = load_config_or_refuse()
     try:
-        config, secret = load_config(None, os.environ), _ensure_mcp_secret("")
-    except (BadConfig, PermissionError) as error:
+        secret = _ensure_mcp_secret("")
+    except PermissionError as error:
         raise CommandRefused(str(error), kind="config") from None
     # Linux knows the user of a connection: the gateway's own secret then needs to stand in no client's settings.
     is_known = sys.platform == "linux" and config.gateway.auth == "auto"

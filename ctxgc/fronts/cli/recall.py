@@ -7,7 +7,6 @@ terminal between lines that name its origin. Excerpts and working sets come as f
 from __future__ import annotations
 
 import argparse
-import base64
 import os
 import sys
 
@@ -23,17 +22,16 @@ from ctxgc.fronts.cli.commands import (
     parse_positive_number,
 )
 from ctxgc.fronts.cli.context import CommandRefused, Shell, print_change, refuse_usage
+from ctxgc.fronts.cli.pieces import piece_bytes, read_pieces
 from ctxgc.fronts.cli.terminal import pluralize, printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    from ctxgc.protocol.replies.segments import ContentReply, PieceReply
+    from ctxgc.protocol.replies.segments import ContentReply
     from ctxgc.protocol.replies.stash import BackupReply, ForgetReply, RecallReply, RehydrateReply, SearchReply
-
-    Call = Callable[[str, dict[str, Any]], Any]
 
 BACKUP_S = 3600.0
 
@@ -219,23 +217,6 @@ def _require_piece(reply: RecallReply, name: str) -> None:
         raise CommandRefused(f"no recalled segment has a piece {name!r}", hint=hint)
 
 
-def read_pieces(call: Call, segment: ContentReply, only: str = "") -> Iterator[tuple[str, bytes]]:
-    """The exact bytes of a segment's pieces, page after page: `(piece name, bytes)`.
-
-    Later pages are read with `segment.get`, so that a recall of any size counts as a single page fault.
-    """
-    for piece in segment.pieces:
-        if only and piece.name != only:
-            continue
-        yield piece.name, piece_bytes(piece)
-        offset = piece.next_offset
-        while offset >= 0:
-            page: ContentReply = call("segment.get", {"session": segment.session, "id": segment.id, "offset": offset})
-            piece_page = next(one for one in page.pieces if one.name == piece.name)
-            yield piece.name, piece_bytes(piece_page)
-            offset = piece_page.next_offset
-
-
 def _block_texts(segment: ContentReply, only: str) -> str:
     """The texts inside the blocks of a segment without a text of its own, as a server's results are."""
     if only or any(map(piece_bytes, segment.pieces)):
@@ -243,13 +224,6 @@ def _block_texts(segment: ContentReply, only: str) -> str:
     from ctxgc.core.block_texts import texts_in_opaque_blocks  # Loads `typing`, which no other segment needs.
 
     return "".join(f"{text}\n" for text in texts_in_opaque_blocks((segment.skeleton or "").encode()))
-
-
-def piece_bytes(piece: PieceReply) -> bytes:
-    """A piece of a reply, as bytes."""
-    if piece.data_b64 is not None:
-        return base64.b64decode(piece.data_b64)
-    return (piece.text or "").encode("utf-8", "surrogatepass")
 
 
 def _print_recalled_segments(shell: Shell, reply: RecallReply, only: str) -> None:

@@ -87,8 +87,8 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
         return _explain_turn(shell, files, *why, terms)
     # The tokenizer and the parsers cost 200 ms: not for those who only ask for help.
     from ctxgc.fronts.cli import replay_page
-    from ctxgc.replay.report import report_of
     from ctxgc.replay.study import run_study
+    from ctxgc.replay.study_report import report_of
 
     with progress.ProgressBar("replay", PARTS) as bar:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli.terminal import Page, format_count, format_dollars, pluralize, printable_line
-from ctxgc.replay.report import ALL_AGENTS
+from ctxgc.replay.study_report import ALL_AGENTS
 from ctxgc.replay.terms import SHIPPED
 from ctxgc.report.numbers import number_text, policy_cells
 from ctxgc.report.replay_page import REASONS

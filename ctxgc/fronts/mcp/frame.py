@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ctxgc.core.frame import Block, DataLine, render_frame, split_lines
+from ctxgc.core.frame import Block, DataLine, render_frame
+from ctxgc.core.line_ranges import split_lines
 
 
 def frame_text(title: str, origin: str, text: str) -> str:

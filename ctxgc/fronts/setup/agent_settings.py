@@ -10,7 +10,6 @@ ours without effect, is a reason to refuse.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping
@@ -25,7 +24,8 @@ from ctxgc.fronts.cli.agents import AGENTS
 from ctxgc.fronts.cli.base_url import gateway_address, prepare_gateway_base_url
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.setup import json_edit, toml_edit
-from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, read_text, undo_changes
+from ctxgc.fronts.setup.changes import Change, FileEdit, NewFile, undo_changes
+from ctxgc.fronts.setup.files import read_text
 from ctxgc.fronts.setup.json_edit import Uneditable
 from ctxgc.protocol import discovery
 
@@ -185,14 +185,3 @@ PLANS: dict[str, Callable[[Config, Mapping[str, str], Options, list[FileEdit]], 
     "opencode": opencode_gateway_plan,
 }
 """By the name of the agent's program."""
-
-
-def ctxgc_command(environment: Mapping[str, str], program: str) -> str:
-    """The command in an agent's shell: by its name where the path finds the command, else by its place.
-
-    The path of an activated virtual environment is this shell's alone: an agent of tomorrow does not have it.
-    """
-    folders = environment.get("PATH", "").split(os.pathsep)
-    found = next((folder for folder in folders if os.access(os.path.join(folder, "ctxgc"), os.X_OK)), "")
-    activated = environment.get("VIRTUAL_ENV", "")
-    return "ctxgc" if found and not (activated and found.startswith(activated)) else program

@@ -24,8 +24,10 @@ from ctxgc.fronts.setup.agent_settings import (
     parse_json_settings,
     text_before_installation,
 )
-from ctxgc.fronts.setup.changes import Change, FileEdit, is_file_unchanged, new_file, read_text
+from ctxgc.fronts.setup.changes import Change, FileEdit, new_file
+from ctxgc.fronts.setup.files import read_text
 from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, packaged_text
+from ctxgc.fronts.setup.records import is_file_unchanged
 from ctxgc.fronts.setup.toml_edit import encode_toml_value
 
 SERVER = "ctxgc"

@@ -1,4 +1,4 @@
-"""Changes of settings files that can be taken back: each with the value before, in a record of the state folder.
+"""Changes of settings files that can be taken back: each with the value before.
 
 install     text ──changes──▶ text       the record: the changes, the whole file before, a digest of the file after
 uninstall   the file is as we wrote it ─▶ the whole file before
@@ -7,21 +7,14 @@ uninstall   the file is as we wrote it ─▶ the whole file before
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctxgc.fronts.cli.context import CommandRefused
 from ctxgc.fronts.setup import json_edit, toml_edit
+from ctxgc.fronts.setup.files import read_text, text_digest
 from ctxgc.fronts.setup.json_edit import Uneditable
-
-FOLDER = "install"
-RECORD_BYTES_MAX = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,56 +60,6 @@ class NewFile(NamedTuple):
 def new_file(path: Path, text: str) -> NewFile:
     """A file to be written whole, and to be removed by an uninstallation if unchanged."""
     return NewFile(FileEdit(str(path), "whole", (), existed=False, written=text_digest(text)), text)
-
-
-def text_digest(text: str) -> str:
-    """The digest by which an unchanged file is known."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def read_text(path: Path) -> str | None:
-    """The file's text, byte for byte; `None` without a file. Raises `CommandRefused` for an unreadable file."""
-    try:
-        return path.read_bytes().decode()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandRefused(f"{path}: cannot be read: {error}", kind="config") from None
-
-
-def is_file_unchanged(path: Path, edits: Sequence[FileEdit]) -> bool:
-    """Whether a file is as an installation wrote it."""
-    text = read_text(path)
-    return text is not None and any(edit.file == str(path) and edit.written == text_digest(text) for edit in edits)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write the file in a single step with its rights; a link stays a link. Raises `CommandRefused`."""
-    target = path.resolve()
-    scratch = target.with_name(f".{target.name}.ctxgc-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        rights = target.stat().st_mode & 0o777 if target.exists() else 0o600
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-            os.fchmod(file.fileno(), rights)
-        os.replace(scratch, target)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise CommandRefused(f"{path}: cannot be written: {error.strerror}", kind="config") from None
-
-
-def missing_folders(file: str) -> tuple[str, ...]:
-    """The folders above a file that are not there, the innermost first."""
-    return tuple(str(folder) for folder in Path(file).resolve().parents if not folder.exists())
-
-
-def remove_made_folders(edits: list[FileEdit]) -> None:
-    """Remove the folders that an installation made, as far as they are empty."""
-    for folder in sorted({folder for edit in edits for folder in edit.made_folders}, key=len, reverse=True):
-        with suppress(OSError):
-            os.rmdir(folder)
 
 
 def apply_changes(text: str, edit: FileEdit) -> tuple[str, FileEdit]:
@@ -232,58 +175,6 @@ def _replace_value(text: str, path: tuple[str, ...], value: str) -> str:
         return json_edit.set_member(text, path, value)
     node = json_edit.parse_nodes(text)
     return text[: node.start] + value + text[node.end :]
-
-
-class Records:
-    """The installed edits, by agent, in the state folder: `install/AGENT.json`, for the user's eyes only."""
-
-    def __init__(self, state_folder: str) -> None:
-        self.folder = Path(state_folder) / FOLDER
-
-    def load(self, name: str) -> list[FileEdit]:
-        """The edits of an agent's files that stand; empty without an installation."""
-        text = read_text(self.folder / f"{name}.json")
-        if text is None:
-            return []
-        try:
-            rows: list[dict[str, Any]] = json.loads(text)
-            return [
-                FileEdit(
-                    **{
-                        **row,
-                        "changes": tuple(Change(**_change_fields(one)) for one in row["changes"]),
-                        "made_folders": tuple(row.get("made_folders", ())),
-                    }
-                )
-                for row in rows
-            ]
-        except (ValueError, TypeError, KeyError):
-            where = self.folder / f"{name}.json"
-            raise CommandRefused(
-                f"{where} is no record of an installation", hint="take it away, and the settings back by hand"
-            ) from None
-
-    def save(self, name: str, edits: list[FileEdit]) -> None:
-        """Keep the edits; with none, the record goes."""
-        path = self.folder / f"{name}.json"
-        if edits:
-            write_text(path, json.dumps([asdict(edit) for edit in edits], indent=1))
-        else:
-            path.unlink(missing_ok=True)
-
-    def save_with_folders(self, name: str, edits: list[FileEdit]) -> None:
-        """Keep edits whose files are written next, with the folders that the writing makes or an earlier one made."""
-        made = {edit.file: edit.made_folders for edit in self.load(name)}
-        folders = {edit.file: missing_folders(edit.file) + made.get(edit.file, ()) for edit in edits}
-        self.save(name, [replace(edit, made_folders=tuple(dict.fromkeys(folders[edit.file]))) for edit in edits])
-
-    def installed_names(self) -> list[str]:
-        """All that is installed."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
-
-
-def _change_fields(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "path": tuple(row["path"])}
 
 
 def text_with_edit(edit: FileEdit, standing: FileEdit | None) -> tuple[str | None, FileEdit]:

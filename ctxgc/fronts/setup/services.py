@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctxgc.fronts.cli.context import CommandRefused
-from ctxgc.fronts.setup.changes import FileEdit, NewFile, is_file_unchanged, new_file, read_text
+from ctxgc.fronts.setup.changes import FileEdit, NewFile, new_file
+from ctxgc.fronts.setup.files import read_text
 from ctxgc.fronts.setup.packaged import UNITS, packaged_text
+from ctxgc.fronts.setup.records import is_file_unchanged
 from ctxgc.protocol import discovery
 
 COMMAND_S = 60.0
@@ -192,3 +194,14 @@ def stop_services(host: Host, init_system: str) -> None:
     else:
         for label in LAUNCHD_AGENTS:
             host.run(["launchctl", "bootout", f"gui/{host.uid}/{label}"])
+
+
+def ctxgc_command(environment: Mapping[str, str], program: str) -> str:
+    """The command in an agent's shell: by its name where the path finds the command, else by its place.
+
+    The path of an activated virtual environment is this shell's alone: an agent of tomorrow does not have it.
+    """
+    folders = environment.get("PATH", "").split(os.pathsep)
+    found = next((folder for folder in folders if os.access(os.path.join(folder, "ctxgc"), os.X_OK)), "")
+    activated = environment.get("VIRTUAL_ENV", "")
+    return "ctxgc" if found and not (activated and found.startswith(activated)) else program

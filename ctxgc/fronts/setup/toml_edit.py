@@ -1,8 +1,10 @@
-"""One top-level key of a TOML text set or taken out, or one table added, and every other byte kept.
+"""One top-level key of a TOML text set or taken out, one table added, or one line of a section set, and every other
+byte kept.
 
 A new key's line stands before all other lines in the file, where a TOML text is always at its top level; of a line that
 is there, the value alone changes. Line ends are those of the file, and a byte order mark stays the first. The outcome,
-read again, differs from before in that key alone, or `Uneditable` is raised.
+read again, differs from before in that key alone, or `Uneditable` is raised. Edits of our own configuration give `None`
+instead.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from typing import Any
 from ctxgc.fronts.setup.json_edit import Uneditable
 
 BOM = "\ufeff"
+MODES_HEAD, WATCH_HEAD = "[gateway.modes]", "[watch]"
+"""The sections of our own configuration that commands write into."""
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_WATCH_PATHS = re.compile(r"\s*paths\s*=")
 _TEXT_VALUE = re.compile(r"""=[ \t]*(?P<value>"(?!"")(?:[^"\\\n]|\\.)*"|'(?!'')[^'\n]*')""")
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029]")
 
@@ -134,3 +140,68 @@ def _require_parsed_value(fresh: str, expected: dict[str, Any]) -> str:
     if parse_toml(fresh) != expected:
         raise Uneditable("it is not laid out so that one key in it can be changed alone")
     return fresh
+
+
+def edit_mode(text: str, name: str, wanted: str) -> str | None:
+    """Our configuration with that mode set, or taken out; `None` where no line of its own can set the mode."""
+    try:
+        expected = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+    gateway = expected.setdefault("gateway", {})
+    modes = gateway.setdefault("modes", {}) if isinstance(gateway, dict) else None
+    if not isinstance(modes, dict):
+        return None
+    if modes.get(name, "") == wanted:
+        return text
+    if wanted:
+        modes[name] = wanted
+    else:
+        modes.pop(name, None)
+    spellings = (json.dumps(name), encode_toml_value(name), f"'{name}'", name)
+    own = re.compile(rf"\s*(?:{'|'.join(map(re.escape, spellings))})\s*=")
+    return _set_section_line(text, MODES_HEAD, own, mode_line(name, wanted) if wanted else "", expected)
+
+
+def mode_line(name: str, wanted: str) -> str:
+    """The line of our configuration that sets a mode."""
+    key = name if _BARE_KEY.fullmatch(name) else encode_toml_value(name)
+    return f'{key} = "{wanted}"'
+
+
+def edit_watch_paths(text: str, path: str, *, is_kept: bool) -> str | None:
+    """Our configuration with that path followed, or not; `None` where no line of its own can say so."""
+    try:
+        expected = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+    watch = expected.setdefault("watch", {})
+    paths = watch.get("paths", []) if isinstance(watch, dict) else None
+    if not isinstance(paths, list):
+        return None
+    if (path in paths) == is_kept:
+        return text
+    watch["paths"] = [*paths, path] if is_kept else [other for other in paths if other != path]
+    return _set_section_line(text, WATCH_HEAD, _WATCH_PATHS, f"paths = {encode_toml_value(watch['paths'])}", expected)
+
+
+def _set_section_line(text: str, head: str, own: re.Pattern[str], line: str, expected: dict[str, Any]) -> str | None:
+    """The text with the line at the top of the section, in place of the lines that match `own`; an empty line is none.
+
+    A missing section is added at the end. `None` where the outcome, read again, is another than the expected values.
+    """
+    lines, newline = _split_toml_lines(text), _newline_of(text)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += newline
+    heads = [at for at, present in enumerate(lines) if present.split("#")[0].strip() == head]
+    if not heads:
+        lines += [newline] * bool(lines) + [head + newline]
+        heads = [len(lines) - 1]
+    start = heads[0] + 1
+    end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
+    kept = [present for present in lines[start:end] if not own.match(present)]
+    fresh = "".join([*lines[:start], line + newline if line else "", *kept, *lines[end:]])
+    try:
+        return fresh if tomllib.loads(fresh) == expected else None
+    except tomllib.TOMLDecodeError:
+        return None

@@ -22,6 +22,8 @@ from ctxgc.gateway.body.prompt_layout import PromptLayout, read_layout
 from ctxgc.gateway.body.tool_digest import RECALL_TOOL, find_recall_tool, tool_digest
 from ctxgc.gateway.metrics import Reason
 
+CACHE_KEY_BYTES_MAX = 512
+
 EDITED_BYTES_MAX = 32 * 2**20
 """A longer body streams through unread."""
 
@@ -152,3 +154,11 @@ def _openai_cache_profile(body: bytes, wire: str, model: str) -> str:
     """The price profile of an API with a cache of its own: OpenAI's, where the body has no breakpoint for another
     cache."""
     return openai_profile(model) if wire.startswith("openai") and b'"cache_control"' not in body else ""
+
+
+def find_cache_key(body: bytes) -> str:
+    """The value of the last `prompt_cache_key` in a body; garbled, and so no id, where the key is not plain text."""
+    at = body.rfind(b'"prompt_cache_key"')
+    rest = body[at + 18 : at + 18 + CACHE_KEY_BYTES_MAX].lstrip(b" \t\r\n:") if at >= 0 else b""
+    value = rest[1:].partition(b'"')[0] if rest[:1] == b'"' else b""
+    return value.decode("ascii", "replace")

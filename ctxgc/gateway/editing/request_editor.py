@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 from ctxgc.gateway.body.content_coding import body_coding
 from ctxgc.gateway.body.host_edits import may_clear_results
-from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle
+from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle, find_cache_key
 from ctxgc.gateway.body.splice_memo import OwnBreakpoint, SpliceMemo, splice_edits, splice_from_memo
-from ctxgc.gateway.editing.entry import EntryEditor, stand_ins_of
+from ctxgc.gateway.editing.entry import EntryEditor
 from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
+from ctxgc.gateway.editing.stand_ins import stand_ins_of
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
 from ctxgc.gateway.identity.headers import (
@@ -34,7 +35,6 @@ from ctxgc.gateway.identity.headers import (
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 
-CACHE_KEY_BYTES_MAX = 512
 RESUME_S = 1.0
 """Seconds for which the first request of a session with evicted bodies may wait after a restart, before I13."""
 
@@ -187,7 +187,7 @@ class RequestEditor:
 
     def _triage_by_cache_key(self, triage: Triage, body: bytes) -> Triage:
         """Judge a call by the cache key in its plain body, where the headers name no session."""
-        identity = identity_from_cache_key(triage.wire, _find_cache_key(body))
+        identity = identity_from_cache_key(triage.wire, find_cache_key(body))
         if identity is None:
             return triage._replace(pass_reason=Reason.NO_IDENTITY)
         return self._triage_session(triage.wire, self._syncer.find_or_open_session(identity))
@@ -324,11 +324,3 @@ class RequestEditor:
                 if not call.session.is_resumed:
                     break
         return Reason.DAEMON_LATE if call.contents is not None else Reason.OWN_LATE
-
-
-def _find_cache_key(body: bytes) -> str:
-    """The value of the last `prompt_cache_key` in a body; garbled, and so no id, where the key is not plain text."""
-    at = body.rfind(b'"prompt_cache_key"')
-    rest = body[at + 18 : at + 18 + CACHE_KEY_BYTES_MAX].lstrip(b" \t\r\n:") if at >= 0 else b""
-    value = rest[1:].partition(b'"')[0] if rest[:1] == b'"' else b""
-    return value.decode("ascii", "replace")

@@ -25,13 +25,9 @@ from ctxgc.gateway.body.request_body import BodyContents, edit_obstacle, read_bo
 from ctxgc.gateway.body.splice_memo import EvictedBody, SplicedRequest, splice_edits
 from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
-from ctxgc.gateway.editing.entry import (
-    EntryEditor,
-    adopt_origin_elisions,
-    apply_elided_results,
-    stand_ins_of,
-)
+from ctxgc.gateway.editing.entry import EntryEditor, adopt_origin_elisions
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
+from ctxgc.gateway.editing.stand_ins import apply_elided_results, stand_ins_of
 from ctxgc.gateway.editing.sync_records import (
     late_edit_of_call,
     record_batches,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Set
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from ctxgc.gateway.http.error_response import error_response
 from ctxgc.gateway.http.tools_endpoint import TOOLS_PREFIX
 from ctxgc.gateway.loopback import is_loopback_host
 
@@ -54,5 +55,4 @@ def _host_name(host: str) -> str:
 
 
 def _refusal_response(why: str) -> web.Response:
-    fault = {"type": "permission_error", "message": f"ctxgc gateway: {why}"}
-    return web.json_response({"type": "error", "error": fault}, status=web.HTTPForbidden.status_code)
+    return error_response(web.HTTPForbidden.status_code, "permission_error", why)

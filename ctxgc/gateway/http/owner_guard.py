@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from ctxgc.gateway.http.connections import connection_of_request
+from ctxgc.gateway.http.error_response import error_response
 from ctxgc.gateway.http.request_path import RequestPath, leaks_secret, split_path
 from ctxgc.gateway.settings import Settings
 
@@ -61,7 +62,6 @@ def matches_secret(word: str, secret: str) -> bool:
 
 
 def _refusal_response(status: int, kind: str, why: str) -> web.Response:
-    fault = {"type": kind, "message": f"ctxgc gateway: {why}"}
-    response = web.json_response({"type": "error", "error": fault}, status=status)
+    response = error_response(status, kind, why)
     response.force_close()  # The body of a refused request is not read.
     return response

@@ -26,11 +26,13 @@ from ctxgc.gateway.byte_budget import ByteBudget
 from ctxgc.gateway.editing.request_editor import RequestEditor, Triage
 from ctxgc.gateway.editing.request_state import ModelCall
 from ctxgc.gateway.http.agent_body import AgentBody
+from ctxgc.gateway.http.error_response import error_response
+from ctxgc.gateway.http.header_lines import HOP_BY_HOP, copy_headers
 from ctxgc.gateway.http.origin_guard import origin_middleware
 from ctxgc.gateway.http.owner_guard import PATH, owner_middleware
 from ctxgc.gateway.http.routes import Route, find_route
 from ctxgc.gateway.http.tools_endpoint import Serve, ToolsEndpoint
-from ctxgc.gateway.http.upstream import HOP_BY_HOP, Accepts, Upstreams, copy_headers
+from ctxgc.gateway.http.upstream import Accepts, Upstreams
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
 from ctxgc.protocol.build import build_id
@@ -115,10 +117,10 @@ class Proxy:
             return await self._tools.serve_request(request, path.target)
         way = find_route(request.method, path.target, request.headers, self._settings().upstreams)
         if not way.url:
-            return _error_response(400, way.why)
+            return error_response(400, "api_error", way.why)
         if request.headers.get("upgrade", "").lower() == "websocket":
             # Codex falls back to HTTP at once on this status alone; on any other it tries again for seconds.
-            return _error_response(426, "this gateway speaks no WebSocket; set the agent to HTTP")
+            return error_response(426, "api_error", "this gateway speaks no WebSocket; set the agent to HTTP")
         if not way.format:
             self._counters.others += 1
             return await self._forward_request(
@@ -203,7 +205,7 @@ class Proxy:
                 return agent.reply or web.Response()
             self._counters.upstream_faults += 1
             if agent.reply is None and not isinstance(error, ServerDisconnectedError):
-                return _error_response(502, f"{way.upstream} cannot be reached ({type(error).__name__})")
+                return error_response(502, "api_error", f"{way.upstream} cannot be reached ({type(error).__name__})")
             # A reply that the upstream broke off breaks off here too: a proper end would be a lie.
             _log.info("the upstream broke off (%s)", type(error).__name__)
             return agent.hang_up()
@@ -342,9 +344,3 @@ async def _body_chunks(request: web.Request) -> AsyncIterator[bytes]:
 def _body_length(request: web.Request) -> int | None:
     """The body's length, if the headers name a length."""
     return request.content_length if request.body_exists else 0
-
-
-def _error_response(status: int, why: str) -> web.Response:
-    """An error of the gateway's own, in the shape that both APIs use."""
-    fault = {"type": "api_error", "message": f"ctxgc gateway: {why}"}
-    return web.json_response({"type": "error", "error": fault}, status=status)

@@ -7,15 +7,15 @@ Connecting has a time-out. There are no other time-outs, no retries, no cookies,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
+from collections.abc import AsyncIterator, Iterator, Mapping
 from enum import Enum
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs, web
-from multidict import CIMultiDict
 from yarl import URL
 
 from ctxgc.gateway.billing.usage import READABLE
+from ctxgc.gateway.http.header_lines import HOP_BY_HOP, copy_headers
 from ctxgc.gateway.identity.headers import SESSION_HEADER
 from ctxgc.gateway.loopback import is_loopback_host
 from ctxgc.protocol.gateway_headers import WINDOW_HEADER
@@ -26,18 +26,6 @@ IDLE_S = 15.0
 """Upstreams hang up on connections that idle longer; a request sent at that moment would be lost."""
 CONNECT_S = 30.0
 
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 _NOT_FORWARDED = HOP_BY_HOP | {"host", "expect", "content-length", SESSION_HEADER, WINDOW_HEADER}
 _NOT_ADDED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
 
@@ -107,34 +95,12 @@ def client_session() -> ClientSession:
     )
 
 
-def copy_headers(raw: Iterable[tuple[bytes, bytes]], dropped: Set[str]) -> CIMultiDict[str]:
-    """Headers in their order and spelling, without the dropped names.
-
-    A name that comes twice keeps its first spelling: the library takes another spelling for a new value. The library
-    writes UTF-8 alone, so another value passes as its characters in Latin-1.
-    """
-    spelling: dict[str, str] = {}
-    found: CIMultiDict[str] = CIMultiDict()
-    for name, value in raw:
-        written = name.decode("latin-1")
-        if written.lower() not in dropped:
-            found.add(spelling.setdefault(written.lower(), written), _decode_header(value))
-    return found
-
-
 def _readable_codings(accepted: list[str]) -> str:
     """Codings, with weights, that the agent takes and `usage.py` reads."""
     readable = [
         coding for coding in _split_header_values(accepted) if coding.partition(";")[0].strip().lower() in READABLE
     ]
     return ", ".join(readable) or "identity"
-
-
-def _decode_header(value: bytes) -> str:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def _split_header_values(values: list[str]) -> list[str]:

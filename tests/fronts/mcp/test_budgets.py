@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.fronts.mcp.scope import Scope
-from ctxgc.fronts.mcp.tools import BUDGET_TOKENS_MAX, BUDGET_TOKENS_MIN, Tools
+from ctxgc.fronts.mcp.tool_schemas import BUDGET_TOKENS_MAX, BUDGET_TOKENS_MIN
+from ctxgc.fronts.mcp.tools import Tools
 from ctxgc.protocol.blocking_client import CallFailed
 from ctxgc.protocol.record import Record
 from tests.ranks import shipped_ranks

@@ -15,7 +15,8 @@ from ctxgc.fronts.mcp.handlers import method_handlers
 from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, encode_line
 from ctxgc.fronts.mcp.scope import Scope, folder_of_uri
 from ctxgc.fronts.mcp.server import WAITING_MAX, McpServer
-from ctxgc.fronts.mcp.tools import LIMIT_MAX, SCHEMAS, Tools, arguments_fault
+from ctxgc.fronts.mcp.tool_schemas import LIMIT_MAX, SCHEMAS, arguments_fault
+from ctxgc.fronts.mcp.tools import Tools
 from ctxgc.protocol.blocking_client import Unreachable
 
 

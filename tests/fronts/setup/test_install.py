@@ -11,10 +11,11 @@ import pytest
 
 from ctxgc.fronts.cli.main import main
 from ctxgc.fronts.setup import services
-from ctxgc.fronts.setup.agent_settings import ctxgc_command
 from ctxgc.fronts.setup.agent_tools import EVENTS
 from ctxgc.fronts.setup.packaged import PLUGIN, PLUGIN_NOTES, packaged_text
-from ctxgc.gateway.secret import NAME, read_secret
+from ctxgc.fronts.setup.services import ctxgc_command
+from ctxgc.gateway.secret import SECRET_FILE
+from ctxgc.protocol.secret_file import read_secret
 
 SETTINGS = """{
   // the company's
@@ -83,12 +84,12 @@ def run(manager, capfd):
 
 def files(home):
     """Every file of the user's but the gateway's secret, which is ctxgc's own."""
-    found = (path for path in sorted(home.rglob("*")) if path.is_file() and path.name != NAME)
+    found = (path for path in sorted(home.rglob("*")) if path.is_file() and path.name != SECRET_FILE)
     return {str(path.relative_to(home)): path.read_bytes() for path in found}
 
 
 def base_url(home):
-    return f"http://127.0.0.1:8787/k/{read_secret(str(home / '.local' / 'state' / 'ctxgc'))}"
+    return f"http://127.0.0.1:8787/k/{read_secret(str(home / '.local' / 'state' / 'ctxgc'), SECRET_FILE)}"
 
 
 FILES = {"claude": ".claude/settings.json", "codex": ".codex/config.toml", "opencode": ".config/opencode/opencode.json"}
@@ -246,11 +247,11 @@ def test_no_secret_is_made_before_the_yes(agent, manager, home, capfd):
     assert main(["install", agent, "--dry-run"]) == 0
     assert "SECRET stands for the gateway's secret" in capfd.readouterr().out
     assert main(["install", agent]) == 2  # Nobody at the terminal.
-    assert not list(home.rglob(NAME))
+    assert not list(home.rglob(SECRET_FILE))
 
     assert main(["install", agent, "--yes"]) == 0
     assert base_url(home) in (home / FILES[agent]).read_text()
-    assert read_secret(str(home / ".local" / "state" / "ctxgc")) not in ("", "SECRET")
+    assert read_secret(str(home / ".local" / "state" / "ctxgc"), SECRET_FILE) not in ("", "SECRET")
 
 
 def test_a_dry_run_lists_the_changes_before_it_says_that_no_service_manager_answers(manager, home, capfd):

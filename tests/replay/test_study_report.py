@@ -16,12 +16,12 @@ from ctxgc.replay.policies import NoCollection
 from ctxgc.replay.policy_registry import policies_of
 from ctxgc.replay.profile import HeapProfile, heap_profile_of
 from ctxgc.replay.recorded_files import read_recorded_file
-from ctxgc.replay.report import report_of
 from ctxgc.replay.script import script_of
 from ctxgc.replay.session_cache import IDEAL
 from ctxgc.replay.simulate import simulate_policy
 from ctxgc.replay.statistics import Bootstrap, median
 from ctxgc.replay.study import Study, run_study
+from ctxgc.replay.study_report import report_of
 from ctxgc.replay.tally import Tally
 from ctxgc.replay.terms import StudyTerms
 from ctxgc.replay.trial import SCOPES, Sums, TrialResult
