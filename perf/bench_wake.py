@@ -15,6 +15,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from random import Random
 
+from ctxgc.adapters.facts.tool_facts import derive_call_facts
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse, Piece, Role, Segment, SessionKey, content_digest
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.session_index import SessionSettings
@@ -89,6 +90,7 @@ async def fill(stash: SqliteStash, segments: int) -> None:
 def a_row(seq: int, random: Random, text: str) -> SegmentRow:
     """A read of some lines of code that refers to two older segments."""
     at = random.randrange(len(text) - TEXT_CHARS)
+    uses = (PathUse(f"/src/{random.randrange(300)}.py", Access.READ, 1, 40),)
     segment = Segment(
         id=f"toolu_01{seq:022d}",
         kind=Kind.TOOL_CALL,
@@ -96,7 +98,8 @@ def a_row(seq: int, random: Random, text: str) -> SegmentRow:
         place=seq * 8,
         born_turn=seq // 3,
         tool="Read",
-        paths=(PathUse(f"/src/{random.randrange(300)}.py", Access.READ, 1, 40),),
+        paths=uses,
+        facts=derive_call_facts("Read", "", uses),
         skeleton=b'{"call_id":"%d","input":{}}' % seq,
         body=(Piece("result", text[at : at + TEXT_CHARS]),),
     )

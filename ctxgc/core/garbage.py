@@ -22,7 +22,17 @@ from collections.abc import Iterator
 from ctxgc.core.heap import EVICTED, PENDING, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import Access, Kind, PathUse, Segment, Status, conflict_base_id, content_digest, text_bytes
+from ctxgc.core.segment import (
+    Access,
+    Kind,
+    PathUse,
+    Segment,
+    SegmentHeader,
+    Status,
+    conflict_base_id,
+    content_digest,
+    text_bytes,
+)
 
 REASONS = (
     "duplicate",
@@ -61,11 +71,16 @@ class GarbageIndex:
         A conflicting content stands in no window: a proof by such a content would not hold, and would keep a later
         proof out. Of a segment without content all proofs but duplicates and emptiness are found.
         """
-        if segment.kind is not Kind.TOOL_CALL or segment.status is Status.PENDING or conflict_base_id(segment.id):
+        if not is_provable(segment):
             return []
-        proofs = self.prove_duplicate(slot, segment) + self._prove_superseded_plan(slot, segment)
+        proofs = self.prove_duplicate(slot, segment) + self.prove_by_call(slot, segment)
         if _is_empty_result(segment):
             proofs.append((slot, Proof("empty", -1)))
+        return sorted(entry for entry in proofs if entry[0] < slot or entry[1].by == -1)
+
+    def prove_by_call(self, slot: int, segment: Segment | SegmentHeader) -> SlotProofs:
+        """Proofs that need no content of a provable tool call, in no order; some may name `slot` itself or later."""
+        proofs = self._prove_superseded_plan(slot, segment)
         if segment.status is Status.ERROR:
             failed = self._failed.setdefault(_attempt_key(segment), [])
             failed.append(slot)
@@ -82,18 +97,19 @@ class GarbageIndex:
         reads = sum(use.access is Access.READ for use in segment.paths)
         if reads and facts.is_pure_read:
             self._unread_parts[slot] = reads
-        return sorted(entry for entry in proofs if entry[0] < slot or entry[1].by == -1)
+        return proofs
 
     def prove_duplicate(self, slot: int, segment: Segment) -> SlotProofs:
         """The older tool call with the same call and result, if there is one; records this call."""
-        if not segment.body or conflict_base_id(segment.id):
-            return []
-        call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)
-        key = content_digest(call, segment.body)
+        key = likeness_key(segment)
+        return self.note_likeness(slot, key) if key else []
+
+    def note_likeness(self, slot: int, key: bytes) -> SlotProofs:
+        """`prove_duplicate` of a call whose `likeness_key` is known."""
         old, self._likeness[key] = self._likeness.get(key, slot), slot
         return [(old, Proof("duplicate", slot))] if old < slot else []
 
-    def _prove_superseded_plan(self, slot: int, segment: Segment) -> SlotProofs:
+    def _prove_superseded_plan(self, slot: int, segment: Segment | SegmentHeader) -> SlotProofs:
         if not segment.facts.is_plan or segment.status is Status.ERROR:
             return []
         # A todo list follows from a plan, it does not replace it: each tool has its own newest.
@@ -121,6 +137,20 @@ class GarbageIndex:
         return [(old, Proof("superseded_write", slot))] if old < slot else []
 
 
+def is_provable(segment: Segment | SegmentHeader) -> bool:
+    """Whether a segment may prove others garbage: a call that ended, under its own id."""
+    is_ended = segment.kind is Kind.TOOL_CALL and segment.status is not Status.PENDING
+    return is_ended and not conflict_base_id(segment.id)
+
+
+def likeness_key(segment: Segment) -> bytes:
+    """The same for two calls with the same call and the same result, in any process; empty where no call is like it."""
+    if not segment.body or not is_provable(segment):
+        return b""
+    call = text_bytes(f"{segment.tool} {segment.status}") + _CALL_ID.sub(b"", segment.skeleton, 1)
+    return content_digest(call, segment.body)
+
+
 def _is_empty_result(segment: Segment) -> bool:
     if segment.has_opaque:
         return False  # An image, or a document, alone: much was shown, and none of it prints.
@@ -128,7 +158,7 @@ def _is_empty_result(segment: Segment) -> bool:
     return 0 < len(results) == len(segment.body) and not any(piece.data.strip() for piece in results)
 
 
-def _attempt_key(segment: Segment) -> tuple[str, str, str]:
+def _attempt_key(segment: Segment | SegmentHeader) -> tuple[str, str, str]:
     """The key of the calls that try the same thing: the tool, with the file or with the command's first words."""
     path = segment.paths[0].path if segment.paths and not segment.command else ""
     return segment.tool, segment.facts.attempt, path

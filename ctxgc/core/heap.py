@@ -144,7 +144,7 @@ class Heap:
         self.tools: list[str] = [""]
         self.tasks: list[str] = [""]
         self._names: dict[str, int] = {"t:": 0, "k:": 0}
-        self._shared_kinds: dict[bytes, bytes] = {}
+        self.shared_kinds: dict[bytes, bytes] = {}
         self.proofs: dict[int, Proof] = {}
         self.pointers: dict[int, tuple[PointerEdge, ...]] = {}
         """The pointers of each slot whose body shows lines of older slots by pointers alone."""
@@ -156,7 +156,7 @@ class Heap:
         """Turn up to which a recalled slot is a root."""
         self.last_turn = 0
         self.resident_tokens = self.evictable_tokens = self.absent_tokens = 0
-        self._window = WindowOrder(self.place, self.state, _IS_INSIDE)
+        self.window_order = WindowOrder(self.place, self.state, _IS_INSIDE)
         self.cells = Cells(BodyColumns(self.key, self.born, self.touched, self.freed))
         """The order of eviction, where plans want it kept. A slot drops out before what ranks it changes."""
 
@@ -183,7 +183,7 @@ class Heap:
         self.ref_kinds.append(b"")
         self._fill_slot(slot, entry, refs)
         if entry.state <= EVICTED:
-            self._window.append(slot)
+            self.window_order.append(slot)
         return slot
 
     def complete(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]] = ()) -> None:
@@ -212,8 +212,8 @@ class Heap:
         self.hidden |= {slot: entry.hidden_tokens} if entry.hidden_tokens else {}
         self.tombstone[slot], self.importance[slot] = entry.tombstone_tokens, entry.importance
         self.freed[slot] = self.body[slot] - entry.tombstone_tokens
-        self.tool[slot] = self._intern_name("t:", entry.tool, self.tools)
-        self.task[slot] = self._intern_name("k:", entry.task, self.tasks)
+        self.tool[slot] = self.intern_name("t:", entry.tool, self.tools)
+        self.task[slot] = self.intern_name("k:", entry.task, self.tasks)
         self.last_turn = max(self.last_turn, self.touched[slot])
         for later in range(slot, len(self.ids)):
             if self.born_peak[later] >= entry.born_turn:
@@ -244,12 +244,12 @@ class Heap:
             self._add_to_sums(holder, 1)
             self._score_slot(holder)
 
-    def _intern_name(self, prefix: str, name: str, names: list[str]) -> int:
-        number = self._names.get(prefix + name)
-        if number is None and len(names) <= NAMES_MAX:
-            number = self._names[prefix + name] = len(names)
+    def intern_name(self, prefix: str, name: str, names: list[str]) -> int:
+        """The number of a tool's name (`t:`) or a task's (`k:`) in these names; 0 for a name past the bound."""
+        if prefix + name not in self._names and len(names) <= NAMES_MAX:
+            self._names[prefix + name] = len(names)
             names.append(name)
-        return number or 0
+        return self._names.get(prefix + name, 0)
 
     def _score_slot(self, slot: int) -> None:
         logit = fixed_logit(self.weights, self.reuse_features(slot), self.importance[slot])
@@ -273,7 +273,7 @@ class Heap:
         self.given.pop(slot, None)
         if given := tuple(target for target, kind in pairs if kind in SAID_EDGES):
             self.given[slot] = given
-        self.ref_kinds[slot] = self._shared_kinds.setdefault(kinds, kinds)
+        self.ref_kinds[slot] = self.shared_kinds.setdefault(kinds, kinds)
         self._score_slot(slot)
 
     def has_evictable_kind(self, slot: int) -> bool:
@@ -306,14 +306,14 @@ class Heap:
         self.state[slot] = state
         self._add_to_sums(slot, 1)
         if was_inside != is_inside:
-            self._window.unsettle(slot)
+            self.window_order.unsettle(slot)
             self._resize_holders(slot, 1 if is_inside else -1)
 
     def set_place(self, slot: int, place: int) -> None:
         """Move a slot in the window."""
-        self._window.unsettle(slot)
+        self.window_order.unsettle(slot)
         self.place[slot] = place
-        self._window.unsettle(slot)
+        self.window_order.unsettle(slot)
 
     def freed_tokens(self, slots: Iterable[int]) -> int:
         """Tokens that evicting these slots frees, tombstones paid."""
@@ -336,7 +336,7 @@ class Heap:
 
     def set_task(self, slot: int, task: str) -> None:
         """Put the slot into a task."""
-        self.task[slot] = self._intern_name("k:", task, self.tasks)
+        self.task[slot] = self.intern_name("k:", task, self.tasks)
 
     def touch(self, slot: int, turn: int) -> None:
         """An observed use; a turn counts once, as in the stash. O(1)."""
@@ -352,7 +352,7 @@ class Heap:
 
     def window(self) -> WindowSlots:
         """Slots of the window in order. O(1) without a move since the last call, then a sort of what moved."""
-        return self._window.slots()
+        return self.window_order.slots()
 
     def has_flag(self, slot: int, flag: int) -> bool:
         """Whether a flag bit is set."""

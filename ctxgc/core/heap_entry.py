@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ctxgc.core.heap import ERRORED, OPAQUE, PENDING, PINNED, PLANNING, WORDED, HeapEntry, PointerEdge
 from ctxgc.core.reuse import trait_bits
-from ctxgc.core.segment import Segment, Status
+from ctxgc.core.segment import Segment, SegmentHeader, Status
 
 
-def flags_of(segment: Segment, *, is_pinned: bool = False) -> int:
+def flags_of(segment: Segment | SegmentHeader, *, is_pinned: bool = False) -> int:
     """The flag bits of a segment's facts."""
     flags = PINNED if is_pinned else 0
     if segment.has_opaque:
@@ -35,6 +35,17 @@ class SegmentTokens(NamedTuple):
     tombstone: int
 
 
+def body_and_fixed_tokens(pieces: Iterable[tuple[str, int]], *, has_evictable_inputs: bool) -> tuple[int, int]:
+    """(tokens that may be evicted, tokens of inputs that may not) of (name, tokens) of pieces."""
+    body = fixed = 0
+    for name, tokens in pieces:
+        if not has_evictable_inputs and name.startswith("input."):
+            fixed += tokens
+        else:
+            body += tokens
+    return body, fixed
+
+
 def heap_entry_of(
     segment: Segment,
     tokens: SegmentTokens,
@@ -48,12 +59,7 @@ def heap_entry_of(
 
     Inputs that may not be evicted are counted with the skeleton.
     """
-    body = fixed = 0
-    for name, piece_tokens in tokens.pieces:
-        if name.startswith("input.") and not has_evictable_inputs:
-            fixed += piece_tokens
-        else:
-            body += piece_tokens
+    body, fixed = body_and_fixed_tokens(tokens.pieces, has_evictable_inputs=has_evictable_inputs)
     return HeapEntry(
         id=segment.id,
         kind=segment.kind,

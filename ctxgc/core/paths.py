@@ -13,11 +13,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-from sortedcontainers import SortedList
 
 from ctxgc.core.segment import LINE_MAX, Access, PathUse
 
@@ -82,6 +80,12 @@ def _has_line_in_range(use: SlotUse, first: int, last: int) -> bool:
     return use.first_line <= last and first <= use.last_line
 
 
+def _discard_read(reads: list[ReadLines], read: ReadLines) -> None:
+    at = bisect_left(reads, read)
+    if reads[at : at + 1] == [read]:
+        del reads[at]
+
+
 def _is_half_covered(use: PathUse, old: ReadLines) -> bool:
     shared = min(use.last_line, old.last) - max(use.first_line, old.first) + 1
     return old.last < LINE_MAX and 2 * shared >= old.last - old.first + 1
@@ -92,8 +96,8 @@ class PathHistory:
     """The history of a file."""
 
     uses: list[SlotUse] = field(default_factory=list)
-    uncovered: SortedList[ReadLines] = field(default_factory=SortedList)
-    """Reads that no later read covers."""
+    uncovered: list[ReadLines] = field(default_factory=list)
+    """Reads that no later read covers, sorted."""
     last_change: int = -1
     """Newest slot that wrote or edited the file."""
     touched_turn: int = -1
@@ -117,8 +121,10 @@ class PathHistory:
                 return []
             self.unseen_edits.append(slot)
             return [(slot, 1)]
-        changes = [(edit, -1) for edit in self.unseen_edits if edit < slot]
-        self.unseen_edits = [edit for edit in self.unseen_edits if edit >= slot]
+        changes: list[tuple[int, int]] = []
+        if self.unseen_edits:
+            changes = [(edit, -1) for edit in self.unseen_edits if edit < slot]
+            self.unseen_edits = [edit for edit in self.unseen_edits if edit >= slot]
         self.newest_view_slot = max(self.newest_view_slot, slot)
         start, end = self._overlapping_view_bounds(first, last)
         kept: list[ReadLines] = []
@@ -178,7 +184,7 @@ class PathIndex:
         """How many ranges and edits each current slot shows."""
         self._outside: set[int] = set()
 
-    def record_naming(self, slot: int, uses: Iterable[PathUse]) -> dict[int, int]:
+    def record_naming(self, slot: int, uses: Sequence[PathUse]) -> dict[int, int]:
         """Record the files that a slot names: for the slot, and for each later slot of a file, the number of earlier
         slots.
 
@@ -186,11 +192,14 @@ class PathIndex:
         that the numbers are the same in any order of arrival. O(later namers).
         """
         namings = {slot: 0}
+        if not uses:
+            return namings
         for path in dict.fromkeys(use.path for use in uses):
             namers = self._ensure_history(path).namers
-            at = bisect_left(namers, slot)
+            at = bisect_left(namers, slot) if namers and namers[-1] >= slot else len(namers)
             namers.insert(at, slot)
-            del namers[USES_PER_PATH_MAX:]
+            if len(namers) > USES_PER_PATH_MAX:
+                del namers[USES_PER_PATH_MAX:]
             namings[slot] = max(namings[slot], at)
             for number in range(at + 1, len(namers)):
                 namings[namers[number]] = max(namings.get(namers[number], 0), number)
@@ -258,18 +267,19 @@ class PathIndex:
             return []
         changed = history.last_change if history.last_change < slot else -1
         # Without a change in between, only reads that begin no earlier can be covered.
-        first = None if changed >= 0 else ReadLines(use.first_line, 0, 0)
-        slots = []
-        for old in list(history.uncovered.irange(first, ReadLines(use.last_line, LINE_MAX, slot))):
-            if old.slot >= slot:
-                continue
-            if use.first_line <= old.first and old.last <= use.last_line:
+        uncovered = history.uncovered
+        start = 0 if changed >= 0 else bisect_left(uncovered, (use.first_line, 0, 0))
+        end = bisect_right(uncovered, (use.last_line, LINE_MAX, slot))
+        slots, kept = [], []
+        for old in uncovered[start:end]:
+            if old.slot < slot and use.first_line <= old.first and old.last <= use.last_line:
                 slots.append((old.slot, "superseded_read"))
-            elif old.slot < changed and _is_half_covered(use, old):
+            elif old.slot < slot and old.slot < changed and _is_half_covered(use, old):
                 slots.append((old.slot, "stale_read"))
             else:
-                continue
-            history.uncovered.remove(old)
+                kept.append(old)
+        if slots:
+            uncovered[start:end] = kept
         return sorted(slots)
 
     def record_use(self, use: PathUse, slot: int, turn: int, *, is_outside: bool = False) -> None:
@@ -277,19 +287,23 @@ class PathIndex:
         history = self._ensure_history(use.path)
         history.touched_turn = max(history.touched_turn, turn)
         new = SlotUse(slot, use.access, use.first_line, use.last_line)
-        insort(history.uses, new, key=lambda other: other.slot)  # A call that completes late may be older.
+        if not history.uses or history.uses[-1].slot <= slot:
+            history.uses.append(new)
+        else:
+            insort(history.uses, new, key=lambda other: other.slot)  # A call that completes late may be older.
         if is_outside:
             self._outside.add(slot)
         elif use.access is not Access.MENTION:
             self._update_current_counts(history.record_view(new))
         if len(history.uses) > USES_PER_PATH_MAX:
             dropped = history.uses.pop(0)
-            history.uncovered.discard(ReadLines(dropped.first_line, dropped.last_line, dropped.slot))
+            _discard_read(history.uncovered, ReadLines(dropped.first_line, dropped.last_line, dropped.slot))
             self._update_current_counts(history.drop_slot(dropped.slot))
         if use.access is Access.READ:
             entry = ReadLines(use.first_line, use.last_line, slot)
-            if entry not in history.uncovered:
-                history.uncovered.add(entry)
+            at = bisect_left(history.uncovered, entry)
+            if history.uncovered[at : at + 1] != [entry]:
+                history.uncovered.insert(at, entry)
         elif use.access is not Access.MENTION:
             history.last_change = max(history.last_change, slot)
 

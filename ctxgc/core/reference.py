@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from itertools import islice
 
 from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.paths import PathIndex
-from ctxgc.core.segment import LINE_MAX, Access, EdgeKind, Kind, PathUse, Segment, Status
+from ctxgc.core.segment import LINE_MAX, Access, EdgeKind, Kind, PathUse, Segment, SegmentHeader, Status
 from ctxgc.core.spoken_words import (
     WORDS_PER_SEGMENT_MAX,
     code_words,
@@ -140,15 +141,15 @@ class ReferenceIndex:
     @staticmethod
     def _newest_slot_with_word(table: dict[int, tuple[int, ...] | int], word: str, before: int) -> int:
         """The newest slot under a rare word, older than `before`; -1 without such a slot."""
-        holders = table.get(hash(word), ())
+        holders = table.get(word_key(word), ())
         return max((h for h in holders if h < before), default=-1) if isinstance(holders, tuple) else -1
 
     def slots_with_word(self, word: str) -> list[int]:
         """The slots that hold a rare code word, ascending; none of a common word, or in an index without words."""
-        holders = self._words.get(hash(word))
+        holders = self._words.get(word_key(word))
         return sorted(holders) if isinstance(holders, tuple) else []
 
-    def add_paths(self, slot: int, segment: Segment, *, is_outside: bool = False) -> None:
+    def add_paths(self, slot: int, segment: Segment | SegmentHeader, *, is_outside: bool = False) -> None:
         """Record the paths of the segment in `slot`, in the window or outside. Needs no content."""
         for use in segment.paths:
             # A call that failed shows no lines and changes none, or at least nobody knows which.
@@ -159,13 +160,16 @@ class ReferenceIndex:
         """Record the words that the segment in `slot` defines, and holds. Twice is as good as once."""
         if self._has_words:
             results = "\n".join(piece.text for piece in segment.body if piece.name == "result")
-            _add_slot_under_words(self._words, slot, [*self._spoken_text_and_words(segment)[1], *code_words(results)])
+            words = [*self._spoken_text_and_words(segment)[1], *code_words(results)]
+            _add_slot_under_keys(self._words, slot, _distinct_keys(words))
             drop_oldest_entries(self._words, WORDS_MAX)
-        # What an edit replaced is what it needed, not what it defines.
-        texts = [piece.text for piece in segment.body if ".old" not in piece.name]
-        _add_slot_under_words(self._definers, slot, [word for text in texts for word in defined_words(text)])
-        drop_oldest_entries(self._definers, DEFINITIONS_MAX)
+        self.add_definitions(slot, definition_keys(segment))
         self._spoken = None, "", []  # It would keep the text.
+
+    def add_definitions(self, slot: int, keys: Iterable[int]) -> None:
+        """Record the `definition_keys` of the segment in `slot`."""
+        _add_slot_under_keys(self._definers, slot, keys)
+        drop_oldest_entries(self._definers, DEFINITIONS_MAX)
 
     def _spoken_text_and_words(self, segment: Segment) -> tuple[str, list[str]]:
         """The text that a segment speaks, and its code words."""
@@ -177,9 +181,25 @@ class ReferenceIndex:
         return text, words
 
 
-def _add_slot_under_words(table: dict[int, tuple[int, ...] | int], slot: int, words: Iterable[str]) -> None:
+def word_key(word: str) -> int:
+    """The 64-bit hash of a word, the same in every process: the stash keeps the keys of definitions."""
+    return int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def _distinct_keys(words: Iterable[str]) -> Iterator[int]:
+    return map(word_key, islice(dict.fromkeys(words), WORDS_PER_SEGMENT_MAX))
+
+
+def definition_keys(segment: Segment) -> Iterator[int]:
+    """The keys of the distinct words that a segment defines, at most `WORDS_PER_SEGMENT_MAX`."""
+    # What an edit replaced is what it needed, not what it defines.
+    texts = [piece.text for piece in segment.body if ".old" not in piece.name]
+    return _distinct_keys(word for text in texts for word in defined_words(text))
+
+
+def _add_slot_under_keys(table: dict[int, tuple[int, ...] | int], slot: int, keys: Iterable[int]) -> None:
     alone = (slot,)  # Most words have one holder: a tuple for all of a segment's.
-    for key in map(hash, islice(dict.fromkeys(words), WORDS_PER_SEGMENT_MAX)):
+    for key in keys:
         holders = table.get(key)
         if holders is None:
             table[key] = alone

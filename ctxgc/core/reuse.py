@@ -18,7 +18,7 @@ from math import exp, log
 from operator import attrgetter, mul
 from typing import NamedTuple
 
-from ctxgc.core.segment import LINE_MAX, Access, Kind, Segment
+from ctxgc.core.segment import LINE_MAX, Access, Kind, Segment, SegmentHeader
 
 FULL_READ, RANGED_READ, SUB_AGENT, COMMAND, EDITS, SEARCHES, HAS_PATH, MENTIONS = (1 << bit for bit in range(8))
 """Traits of a segment, as bits."""
@@ -81,24 +81,24 @@ SHIPPED = ReuseWeights(
 """Fitted on 202 663 body-turns of 40 sessions of two agents; only these eighteen numbers are learned."""
 
 
-def trait_bits(segment: Segment) -> int:
+def trait_bits(segment: Segment | SegmentHeader) -> int:
     """The trait bits of a segment's facts."""
-    reads = [use for use in segment.paths if use.access is Access.READ]
-    traits = HAS_PATH if segment.paths else 0
-    if len(reads) == 1:
-        whole = reads[0].first_line == 1 and reads[0].last_line == LINE_MAX
-        traits |= FULL_READ if whole else RANGED_READ
-    if segment.facts.is_delegation:
+    traits, paths, facts = 0, segment.paths, segment.facts
+    if paths:
+        accesses = [use.access for use in paths]
+        traits = HAS_PATH
+        if accesses.count(Access.READ) == 1:
+            read = paths[accesses.index(Access.READ)]
+            traits |= FULL_READ if read.first_line == 1 and read.last_line == LINE_MAX else RANGED_READ
+        if Access.EDIT in accesses:
+            traits |= EDITS
+        if accesses.count(Access.MENTION) == len(accesses):
+            traits |= MENTIONS
+    if facts.is_delegation:
         traits |= SUB_AGENT
-    if segment.facts.is_search:
+    if facts.is_search:
         traits |= SEARCHES
-    if segment.command:
-        traits |= COMMAND
-    if any(use.access is Access.EDIT for use in segment.paths):
-        traits |= EDITS
-    if segment.paths and all(use.access is Access.MENTION for use in segment.paths):
-        traits |= MENTIONS
-    return traits
+    return traits | COMMAND if segment.command else traits
 
 
 class FixedFacts(NamedTuple):
@@ -112,13 +112,17 @@ class FixedFacts(NamedTuple):
     """How many earlier segments named the best known of its files."""
 
 
-_FIXED_WEIGHTS = attrgetter(*[field.name for field in fields(ReuseWeights)[:13]])
-"""`bias` to `known`: what `fixed_factors` goes with."""
+_TRAIT_WEIGHTS = attrgetter(*[field.name for field in fields(ReuseWeights)[:10]])
+"""`bias` to `thinking`: what the first ten of `fixed_factors` go with."""
 
 
 def fixed_factors(facts: FixedFacts) -> tuple[float, ...]:
     """The factors of the first thirteen weights, from `bias` to `known`."""
     kind, traits, body_tokens, refs, namings = facts
+    return (*_trait_factors(kind, traits), log(max(body_tokens, 1)), log(1 + refs), log(1 + namings))
+
+
+def _trait_factors(kind: Kind, traits: int) -> tuple[float, ...]:
     return (
         1.0,
         float(bool(traits & FULL_READ)),
@@ -130,15 +134,26 @@ def fixed_factors(facts: FixedFacts) -> tuple[float, ...]:
         float(bool(traits & HAS_PATH)),
         float(bool(traits & MENTIONS)),
         float(kind is Kind.THINKING),
-        log(max(body_tokens, 1)),
-        log(1 + refs),
-        log(1 + namings),
     )
+
+
+def trait_logit(weights: ReuseWeights, kind: Kind, traits: int) -> float:
+    """The terms of kind and traits: a heap has few pairs of them, and many slots of each."""
+    logit: float = sum(map(mul, _TRAIT_WEIGHTS(weights), _trait_factors(kind, traits)))
+    return logit
 
 
 def fixed_logit(weights: ReuseWeights, facts: FixedFacts, importance: float) -> float:
     """The part of a body's log-odds that time does not change."""
-    logit: float = sum(map(mul, _FIXED_WEIGHTS(weights), fixed_factors(facts)))
+    return extend_trait_logit(weights, trait_logit(weights, facts.kind, facts.traits), facts[2:], importance)
+
+
+def extend_trait_logit(weights: ReuseWeights, logit: float, counts: tuple[int, int, int], importance: float) -> float:
+    """`fixed_logit` from `trait_logit` and (tokens of the body, references, namings), to the last bit."""
+    body_tokens, refs, namings = counts
+    logit += weights.size * log(max(body_tokens, 1))
+    logit += weights.refs * log(1 + refs)
+    logit += weights.known * log(1 + namings)
     return logit + IMPORTANCE_WEIGHT * (importance - 0.5)
 
 

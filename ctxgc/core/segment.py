@@ -276,6 +276,20 @@ class Segment:
     tags: tuple[str, ...] = ()
 
 
+class SegmentHeader(NamedTuple):
+    """The fields of a segment that indexes need of a segment without content."""
+
+    id: str
+    kind: Kind
+    born_turn: int
+    tool: str
+    status: Status
+    paths: tuple[PathUse, ...]
+    command: str
+    facts: CallFacts
+    has_opaque: bool
+
+
 def text_bytes(text: str) -> bytes:
     """Encode text in the form of segments: UTF-8, lone surrogates passed through."""
     return text.encode("utf-8", "surrogatepass")

@@ -58,7 +58,7 @@ STORED_KINDS = {kind: kind.value for kind in Kind} | {Kind.TOOL_CALL: TOOL_CALL_
 KINDS = {kind.value: kind for kind in Kind} | {name: kind for kind, name in STORED_KINDS.items()}
 ROLES = {role.value: role for role in Role}
 STATUSES = {status.value: status for status in Status}
-_STATES = {state.value: state for state in State}
+STATES = {state.value: state for state in State}
 
 
 def content_values(row: SegmentRow) -> tuple[Any, ...]:
@@ -145,7 +145,7 @@ def segment_row(
         pieces=unpack_pieces(pieces),
         tombstone_tokens=tombstone_tokens,
         edges=edges,
-        state=_STATES[state],
+        state=STATES[state],
         departure=Departure(departure) if departure else None,
         touched_turn=touched_turn,
         touches=touches,

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 from ctxgc.core.entry.elisions import Elision
 from ctxgc.core.segment import Departure, Kind, Piece, Renderer, Segment, SessionKey, State
 from ctxgc.stash.health import Examination, StashStatus
+from ctxgc.stash.segment_columns import WakingReads
 
 SEARCH_LIMIT_MAX = 100
 OP_IDS_KEPT_PER_SESSION = 4096
@@ -329,7 +330,7 @@ class SearchResult:
     is_partial: bool = False
 
 
-class Stash(Protocol):
+class Stash(WakingReads, Protocol):
     """Durable, searchable storage of segments. All methods may raise `StorageFailed`; none blocks the loop."""
 
     path: Path

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from ctxgc.core.errors import Busy, CtxgcError, ShuttingDown, StorageFailed
 from ctxgc.stash.contract import Mutation, Put
-from ctxgc.stash.writing import Batch, encode_puts
+from ctxgc.stash.encoding import encode_puts
+from ctxgc.stash.writing import Batch
 
 GROUP_ROWS_MAX = 100
 """A group is closed at this many mutations; a larger batch of one caller goes alone."""

@@ -23,9 +23,10 @@ from ctxgc.core.segment import SessionKey, tool_call_id
 from ctxgc.stash import body_codec, maintenance, schema
 from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row
 from ctxgc.stash.contract import SegmentRow
-from ctxgc.stash.index_text import TOKENIZER_VERSION, index_entry
+from ctxgc.stash.encoding import encode_row
+from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.sqlite_errors import ctxgc_error_of, damage_error
-from ctxgc.stash.writing import EncodedPut, Writer, no_failpoint
+from ctxgc.stash.writing import Writer, no_failpoint
 
 SLICE_ROWS = 200
 CURSOR = "redacted_up_to"
@@ -187,9 +188,7 @@ class _RedactionRun:
             return
         id_ = self._unused_name(bare.segment.id, row.segment.id, "SELECT 1 FROM segment WHERE sid = ? AND id = ?", sid)
         bare = replace(bare, segment=replace(bare.segment, id=id_))
-        self._writer.rewrite_content(
-            rid, sid, EncodedPut(bare, body_codec.encode_content(bare, self._compress), index_entry(bare.segment))
-        )
+        self._writer.rewrite_content(rid, sid, encode_row(bare, self._compress))
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
         names = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
         self._execute_unless_dry(f"UPDATE segment SET {sets} WHERE rid = ?", (*names, *content_values(bare), rid))

@@ -23,10 +23,10 @@ from ctxgc.core.segment import SessionKey, State, content_digest
 from ctxgc.stash import body_codec, files, newest_segment, schema
 from ctxgc.stash.carving import Leaf, carve_bodies, table_leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
+from ctxgc.stash.encoding import EncodedPut, with_content
 from ctxgc.stash.examination import TROUBLES_MAX, body_rids, find_damaged_bodies, find_damaged_pages
 from ctxgc.stash.health import Examination
-from ctxgc.stash.index_text import index_entry
-from ctxgc.stash.writing import EncodedPut, Writer
+from ctxgc.stash.writing import Writer
 
 TABLES = ("session", "segment", "path", "path_use", "reference", "collection", "eviction", "op", "position")
 _NOBODY = SessionKey("", "")
@@ -167,7 +167,7 @@ def _restore_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) ->
             continue
         with contextlib.suppress(ValueError):
             row = body_codec.decode_row(blob, decompress)
-            homeless.append(EncodedPut(row, blob, index_entry(row.segment)))
+            homeless.append(with_content(row, blob))
     # New rows reuse the rids of lost ones: no path of a lost row may be left.
     new.execute("DELETE FROM path_use WHERE rid NOT IN (SELECT rid FROM segment)")
     return sum(_rebuild_row(new, prepared) for prepared in homeless)

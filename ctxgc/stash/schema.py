@@ -1,6 +1,7 @@
 """The file: tables, pragmas, and migrations.
 
     session ─┬─ segment ─┬─ body        content, compressed: the only copy of the text
+             │           ├─ text_key    hashes of the text, for a session that wakes: derived
              │           ├─ path_use ── path
              │           ├─ reference
              │           └─ search      full-text index: derived, contentless, can be rebuilt from bodies
@@ -132,7 +133,14 @@ ALTER TABLE segment ADD COLUMN elisions TEXT NOT NULL DEFAULT '';
 CREATE INDEX segment_elided ON segment (sid) WHERE elisions != '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7)
+_VERSION_8 = """
+CREATE TABLE text_key (
+    rid INTEGER PRIMARY KEY, version INTEGER NOT NULL, likeness BLOB NOT NULL, definitions BLOB NOT NULL);
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    *(_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7, _VERSION_8),
+)
 """Step n takes a file from version n to n + 1. Steps are never edited once released."""
 
 

@@ -35,6 +35,7 @@ from ctxgc.stash.health import Examination, StashStatus
 from ctxgc.stash.index_text import TOKENIZER_VERSION
 from ctxgc.stash.search import SEARCH_S_MAX, search
 from ctxgc.stash.sqlite_errors import ctxgc_error_of, damage_error
+from ctxgc.stash.waking import SqliteWakingReads
 from ctxgc.stash.writing import Batch, Failpoint, Writer, no_failpoint
 
 MEMORY = Path(":memory:")
@@ -59,7 +60,7 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 
 
-class SqliteStash:
+class SqliteStash(SqliteWakingReads):
     """`Stash` in a SQLite file. Arguments after the path are for tests: space, time and failures are injected."""
 
     def __init__(

@@ -3,7 +3,7 @@
     batches ──▶ BEGIN IMMEDIATE ─ each mutation in order ─ COMMIT ──▶ one outcome a batch
                        └─ failed with several batches? each alone, so that bad data fails its own caller only
 
-Long puts arrive encoded (`encode_puts` runs on any thread), so that the writer only writes.
+Long puts arrive encoded (`encoding.encode_puts` runs on any thread), so that the writer only writes.
 """
 
 # ruff: noqa: S608 - every value is bound; only constants and placeholders are spliced into SQL
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ctxgc.core.errors import Conflict, CtxgcError
 from ctxgc.core.segment import SessionKey, State, Status
@@ -42,7 +42,6 @@ from ctxgc.stash.contract import (
     PutOp,
     PutPosition,
     PutSession,
-    SegmentRow,
     SetGarbage,
     SetPinned,
     SetPlaces,
@@ -51,6 +50,7 @@ from ctxgc.stash.contract import (
     SetTags,
     Touch,
 )
+from ctxgc.stash.encoding import EncodedPut, encode_row, text_key_values
 from ctxgc.stash.forgetting import FORGET_SEGMENT, FORGET_SESSION, drop_pointers
 from ctxgc.stash.reading import NUMBERED, journal_lines
 from ctxgc.stash.schema import INDEX_ROW, UNINDEX_ROW, get_counter, start_reindexing
@@ -64,26 +64,7 @@ def no_failpoint(_: str) -> None:
     """The failpoint of a run that no test drives."""
 
 
-class EncodedPut(NamedTuple):
-    """A `Put` with the costly part done: the encoded content, and the row of the index."""
-
-    row: SegmentRow
-    content: bytes
-    entry: index_text.IndexEntry
-
-
 Batch = Sequence[Mutation | EncodedPut]
-
-
-def encode_puts(mutations: Sequence[Mutation]) -> list[Mutation | EncodedPut]:
-    """Compress every `Put` of a batch and split its words. Pure; for any thread."""
-    compress = body_codec.make_compressor()
-    return [_encode_put(m, compress) if isinstance(m, Put) else m for m in mutations]
-
-
-def _encode_put(mutation: Put, compress: body_codec.Transform) -> EncodedPut:
-    entry = index_text.index_entry(mutation.row.segment)
-    return EncodedPut(mutation.row, body_codec.encode_content(mutation.row, compress), entry)
 
 
 class Writer:
@@ -99,7 +80,7 @@ class Writer:
         self._actions: dict[type, Callable[[Any], None]] = {
             PutSession: self._put_session,
             EncodedPut: self._put_segment,
-            Put: lambda m: self._put_segment(_encode_put(m, self._compress)),
+            Put: lambda m: self._put_segment(encode_row(m.row, self._compress)),
             SetState: self._set_state,
             SetPlaces: self._set_places,
             Touch: self._touch_segments,
@@ -206,10 +187,11 @@ class Writer:
         self.write_content(rid, sid, mutation)
 
     def write_content(self, rid: int, sid: int, mutation: EncodedPut) -> None:
-        """Insert the body, the paths and, where the index has come to the row, the index entry."""
+        """Insert the body, its keys, the paths and, where the index has come to the row, the index entry."""
         segment = mutation.row.segment
         self._fail("body")
         self._db.execute("INSERT INTO body VALUES (?, ?)", (rid, mutation.content))
+        self._db.execute("INSERT OR REPLACE INTO text_key VALUES (?, ?, ?, ?)", text_key_values(rid, mutation.keys))
         self._fail("index")
         if rid >= self._unindexed_below:
             tags = index_text.index_tags(sid, STORED_KINDS[segment.kind], segment.tool)
@@ -225,12 +207,13 @@ class Writer:
             )
 
     def _remove_content(self, rid: int, sid: int) -> None:
-        """Delete the body, the postings and the paths. For unreadable content the whole index starts anew."""
+        """Delete the body, its keys, the postings and the paths. For unreadable content the whole index starts anew."""
         self._fail("unindex")
         row = self._db.execute(
             "SELECT frame, kind, tool FROM body JOIN segment USING (rid) WHERE rid = ?", (rid,)
         ).fetchone()
         self._db.execute("DELETE FROM body WHERE rid = ?", (rid,))
+        self._db.execute("DELETE FROM text_key WHERE rid = ?", (rid,))
         if row is not None and rid >= self._unindexed_below:
             try:
                 # The content's own facts: the index entry was made from exactly these.

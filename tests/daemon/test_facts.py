@@ -120,6 +120,7 @@ async def test_a_session_that_wakes_proves_what_it_would_have_proven_awake(tmp_p
             db.execute("DROP INDEX segment_session")
             db.execute("DROP INDEX segment_elided")
             db.execute("ALTER TABLE segment DROP COLUMN elisions")
+            db.execute("DROP TABLE text_key")
             db.execute("PRAGMA user_version = 2")
         db.close()
 

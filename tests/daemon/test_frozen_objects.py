@@ -51,13 +51,13 @@ async def test_a_session_that_woke_is_out_of_the_collectors_sight(monkeypatch):
 
 async def test_no_full_collection_runs_while_a_session_wakes_and_collections_go_on_after(monkeypatch):
     was_on = []
-    from_rows = SessionIndex.from_rows
+    restore = SessionIndex.restore
 
-    def watched(rows, settings):
+    def watched(indexes, columns):
         was_on.append(gc.isenabled())
-        return from_rows(rows, settings)
+        restore(indexes, columns)
 
-    monkeypatch.setattr(SessionIndex, "from_rows", watched)
+    monkeypatch.setattr(SessionIndex, "restore", watched)
     async with open_stash(SqliteStash(MEMORY)) as stash:
         async with bench_over(stash) as bench:
             await bench.call("session.open", session="s")

@@ -64,7 +64,7 @@ async def test_a_collection_is_planned_once_and_beside_the_loop(bench, beside):
 
 async def test_a_session_wakes_beside_the_loop(bench, beside):
     session = await a_session(bench)
-    calls = beside(SessionIndex, "from_rows")
+    calls = beside(SessionIndex, "restore")
 
     async with bench_on(bench.stash) as restarted:
         await restarted.call("session.show", **session)

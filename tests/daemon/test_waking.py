@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import CtxgcError
+from ctxgc.core.segment import Kind, Piece, Role, Segment
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_over, open_stash
 
@@ -19,7 +20,7 @@ exchange = st.fixed_dictionaries(
         "kind": st.just("tool_call"),
         "tool": st.just("Read"),
         "status": st.sampled_from(["ok", "pending", "error"]),
-        "text": st.sampled_from(["", "the tide\n" * 80, "the ferry\n" * 80]),
+        "text": st.sampled_from(["", "the tide\n" * 80, "the ferry\ndef ferry_line(): 0\n" * 80]),
         "paths": st.sampled_from([[], ["/pier.py"], ["/pier.py", "/quay.py"]]),
         "importance": st.sampled_from([0.5, 0.9]),
         "task": st.sampled_from(["", "port"]),
@@ -38,6 +39,16 @@ mutation = st.one_of(
 )
 
 
+SAID = Segment(
+    id="next",
+    kind=Kind.ASSISTANT,
+    role=Role.ASSISTANT,
+    place=0,
+    born_turn=0,
+    body=(Piece("text", b"see pier.py and ferry_line of quay.py"),),
+)
+
+
 async def memory(bench):
     """What a heap holds of a session, in words that do not depend on when it was built."""
     session = await bench.services.registry.get_by_name(SESSION["session"])
@@ -46,7 +57,15 @@ async def memory(bench):
     heap.check_invariants()
     columns = (heap.ids, heap.state, heap.flags, heap.place, heap.born, heap.touched, heap.touches, heap.body)
     more = (heap.kind, heap.skeleton, heap.tombstone, heap.importance, heap.traits, heap.namings)
+    await session.ensure_text_index()
+    index = session.indexes
+    files = {path: (of.uses, of.uncovered, of.views, of.namers) for path, of in index.index.paths.histories.items()}
     return {
+        "files": {path: held for path, held in files.items() if any(held)},
+        "current": index.index.paths.current,
+        "next": index.index.derive_references(len(heap), SAID),
+        "digests": [index.digest_of(slot) for slot in slots],
+        "sets": (index.redacted, index.left_evicted),
         **{n: [column[slot] for slot in slots] for n, column in enumerate((*columns, *more))},
         "edges": [sorted(heap.refs_with_kinds(slot)) for slot in slots],
         "names": [(heap.tools[heap.tool[slot]], heap.tasks[heap.task[slot]]) for slot in slots],

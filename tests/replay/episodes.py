@@ -1,11 +1,12 @@
 """Small random episodes, and short ones by hand, for the laws of the replay."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from ctxgc.adapters.facts.tool_facts import add_row_facts
+from ctxgc.adapters.facts.tool_facts import derive_call_facts
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.heap_entry import SegmentTokens
@@ -64,7 +65,9 @@ def sized(
         **facts,
     )
     tokens = SegmentTokens(skeleton, tuple((name, count) for name, _, count in pieces), tombstone)
-    return CountedSegment(add_row_facts(segment), tokens)
+    if kind is Kind.TOOL_CALL and not segment.facts.attempt:
+        segment = replace(segment, facts=derive_call_facts(segment.tool, segment.command, segment.paths))
+    return CountedSegment(segment, tokens)
 
 
 def said(turn: int, text: str, tokens: int = 5, **facts: object) -> CountedSegment:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ctxgc.core.segment import State
 from ctxgc.stash import maintenance, schema
 from ctxgc.stash.contract import Forget
-from ctxgc.stash.writing import Writer, encode_puts
+from ctxgc.stash.encoding import encode_puts
+from ctxgc.stash.writing import Writer
 from tests.stash.samples import KEY, pending, put
 
 SEQS = 4

@@ -17,7 +17,17 @@ from ctxgc.adapters.facts.result_words import has_protected_words, is_question_t
 from ctxgc.adapters.facts.shell_facts import attempt_of, prints_only_file_lines, recalled_segment_name
 from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
 from ctxgc.core.numbered_lines import line_number
-from ctxgc.core.segment import COMMAND_CHARS_MAX, LINE_MAX, NO_FACTS, Access, CallFacts, Kind, PathUse, Segment
+from ctxgc.core.segment import (
+    COMMAND_CHARS_MAX,
+    LINE_MAX,
+    NO_FACTS,
+    Access,
+    CallFacts,
+    Kind,
+    PathUse,
+    Segment,
+    SegmentHeader,
+)
 
 EDIT_SOURCES_MAX = 64
 SNIPPET = b"cat -n"
@@ -150,12 +160,12 @@ def derive_call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> Call
     )
 
 
-def add_row_facts(segment: Segment) -> Segment:
+def add_row_facts(header: SegmentHeader) -> SegmentHeader:
     """A stored tool call with its facts; a stash of an older version kept none, and then the row's columns give the
     facts."""
-    if segment.kind is not Kind.TOOL_CALL or segment.facts.attempt:
-        return segment
-    return replace(segment, facts=derive_call_facts(segment.tool, segment.command, segment.paths))
+    if header.kind is not Kind.TOOL_CALL or header.facts.attempt:
+        return header
+    return header._replace(facts=derive_call_facts(header.tool, header.command, header.paths))
 
 
 def add_client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> Segment:

@@ -33,10 +33,13 @@ from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import SessionIndex, SessionSettings
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.stash.contract import Put, PutSession, SessionRow, SetGarbage, SetRecalled, Stash, Touch
+from ctxgc.stash.segment_columns import ROWS_PER_BATCH
 from ctxgc.tokens.calibration import Calibration
 
 TEXTS_PER_SLICE = 256
-"""Bodies read at a time when the word index of a waking session is rebuilt."""
+"""Bodies read at a time, where a stash of an older version has no keys of texts."""
+KEYS_PER_SLICE = 2048
+"""Segments whose keys are read at a time when the word index of a waking session is rebuilt: some milliseconds."""
 
 
 class Session:
@@ -230,27 +233,39 @@ class Session:
         newest = await self._stash.collections(self.key, limit=1)
         settings = indexes = None
         with pause_python_gc():
-            rows = await self._stash.rows(self.key)
-            while settings is not self.settings:  # A reload meanwhile changes what is built from them.
+            while settings is not self.settings:  # A reload meanwhile changes what is built from the rows.
                 settings = self.settings
-                # Beside the loop, in an object that nobody else has: ten thousand rows would stall every other session.
-                indexes = await asyncio.to_thread(SessionIndex.from_rows, rows, settings)
-            del rows
+                indexes = await self._restore_indexes(settings)
         assert indexes is not None
         # From here nothing waits: who reads without the lock sees the old memory or the new one, never half of one.
         self._is_stale = False
         self._reset(indexes)
         self.last_collection = newest[0].id if newest else 0
 
+    async def _restore_indexes(self, settings: SessionSettings) -> SessionIndex:
+        """Memory as the rows have it. No row changes meanwhile: who changes rows holds the session, or its sleep."""
+        indexes, rows = SessionIndex(settings), ROWS_PER_BATCH
+        while rows == ROWS_PER_BATCH:
+            columns = await self._stash.segment_columns(self.key, len(indexes.heap))
+            rows = len(columns.seqs)
+            # Beside the loop, in an object that nobody else has: a thousand rows would stall every other session.
+            await asyncio.to_thread(indexes.restore, columns)
+        return indexes
+
     async def ensure_text_index(self) -> None:
         """Rebuild the index of words of a session that was asleep; call before an admission."""
         indexes = self.indexes
         with pause_python_gc():
-            for start in range(0, 0 if indexes.has_text else len(indexes.heap), TEXTS_PER_SLICE):
-                seqs = range(start, min(start + TEXTS_PER_SLICE, len(indexes.heap)))
-                headers = {row.seq: row.segment for row in await self._stash.rows(self.key, seqs)}
-                bodies = await self._stash.contents(self.key, seqs)
-                await asyncio.to_thread(indexes.add_texts, headers, bodies)
+            for start in range(0, 0 if indexes.has_text else len(indexes.heap), KEYS_PER_SLICE):
+                seqs = range(start, min(start + KEYS_PER_SLICE, len(indexes.heap)))
+                keys = await self._stash.text_keys(self.key, seqs)
+                unknown = [seq for seq, known in keys.items() if known is None or self.settings.has_words]
+                for at in range(0, len(unknown), TEXTS_PER_SLICE):
+                    some = unknown[at : at + TEXTS_PER_SLICE]
+                    headers = {row.seq: row.segment for row in await self._stash.rows(self.key, some)}
+                    bodies = await self._stash.contents(self.key, some)
+                    keys |= await asyncio.to_thread(indexes.add_texts, headers, bodies)
+                await asyncio.to_thread(indexes.add_text_keys, keys)
         indexes.has_text = True
 
     def admit(self, tx: Transaction, prepared: PreparedSegment, *, is_pinned: bool = False) -> bool:

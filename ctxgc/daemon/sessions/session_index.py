@@ -1,6 +1,6 @@
 """A session's segments in memory: heap, indexes, digests. All three follow from the session's rows.
 
-    rows ──from_rows──▶ SessionIndex ◀──admit── one more segment
+    rows ──restore────▶ SessionIndex ◀──admit── one more segment
                            │ its commit failed
                            └──▶ thrown away, and made again from rows
 
@@ -10,21 +10,25 @@ waits.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import NamedTuple
 
 from ctxgc.adapters.facts.tool_facts import add_row_facts
 from ctxgc.core.entry.elisions import Elision
-from ctxgc.core.garbage import GarbageIndex
-from ctxgc.core.heap import EVICTED, PENDING, PINNED, STATES, Heap, HeapEntry, PointerEdge, Proof
-from ctxgc.core.heap_entry import SegmentTokens, heap_entry_of
+from ctxgc.core.garbage import GarbageIndex, is_provable
+from ctxgc.core.heap import EVICTED, KINDS, PENDING, PINNED, STATES, Heap, HeapEntry, PointerEdge, Proof
+from ctxgc.core.heap_entry import SegmentTokens, body_and_fixed_tokens, flags_of, heap_entry_of
+from ctxgc.core.heap_restoring import SlotColumns, entry_at, restore_slots
 from ctxgc.core.reference import Ref, ReferenceIndex
+from ctxgc.core.reuse import trait_bits
 from ctxgc.core.rules import Rules
-from ctxgc.core.segment import DIGEST_BYTES, Access, Kind, Piece, Segment, SessionKey, State, Status
+from ctxgc.core.segment import DIGEST_BYTES, Access, Kind, Piece, Segment, SegmentHeader, SessionKey, State, Status
+from ctxgc.core.text_keys import NO_TEXT_KEYS, TextKeys, text_keys
 from ctxgc.daemon.sessions.intake import PreparedSegment, lost_segment_entry, tombstone_tokens_at
 from ctxgc.stash.contract import Edge, SegmentRow
+from ctxgc.stash.segment_columns import SegmentColumns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +43,8 @@ class SessionSettings:
     """Whether sessions know the holders of words, which only shortening in shadow asks for."""
 
 
-ROWS_PER_BREATH = 64
-"""Rows restored before the loop's thread may go on: some two milliseconds."""
+_KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
+_STATE_CODES = {state: code for code, state in enumerate(STATES)}
 
 
 class Admission(NamedTuple):
@@ -77,71 +81,129 @@ class SessionIndex:
         self._garbage = GarbageIndex(self.index.paths)
         self._digests = bytearray()
 
-    @classmethod
-    def from_rows(cls, rows: Iterable[SegmentRow], settings: SessionSettings) -> SessionIndex:
-        """The index of rows in seq order. O(rows): ten thousand rows are worth a thread beside the loop."""
-        indexes = cls(settings)
-        for number, row in enumerate(rows, 1):
-            indexes._restore_row(row)
-            if number % ROWS_PER_BREATH == 0:
-                time.sleep(0)  # Hands the interpreter to the loop's thread.
-        return indexes
+    def restore(self, columns: SegmentColumns) -> None:
+        """Take the next stored segments of the session, in seq order. O(rows + uses + references), some 10 µs a row."""
+        start = 0
+        for at, (seq, elisions) in enumerate(zip(columns.seqs, columns.elisions, strict=True)):
+            if elisions or seq != len(self.heap) + at - start:
+                self._restore_run(columns, start, at)
+                start = at
+            while len(self.heap) < seq and start == at:
+                # A repair could not save this row. Slots are seqs, so something must stand in its slot.
+                self.heap.admit(lost_segment_entry(len(self.heap)), [])
+            if elisions:
+                self._restore_elided(columns, at)
+                start = at + 1
+        self._restore_run(columns, start, len(columns.seqs))
 
-    def _restore_row(self, row: SegmentRow) -> None:
-        while len(self.heap) < row.seq:
-            # A repair could not save this row. Slots are seqs, so something must stand in its slot.
-            self.heap.admit(lost_segment_entry(len(self.heap)), [])
-        segment = add_row_facts(row.segment)
-        if row.elisions:
-            self.elisions[row.seq] = row.elisions
-        is_said = row.state is not State.FORGOTTEN and segment.status is not Status.PENDING
-        namings = self.index.paths.record_naming(row.seq, segment.paths)[row.seq] if is_said else 0
-        entry = self._heap_entry(row, segment, namings)
-        if row.state is not State.RESIDENT or row.touches or row.touched_turn != entry.touched_turn:
-            # Most rows are as they were admitted, and a copy costs as much as the entry.
-            state = STATES.index(row.state)
-            entry = replace(entry, state=state, touched_turn=row.touched_turn, touches=row.touches)
-        self.heap.admit(entry, [edge for edge in row.edges if edge.target < row.seq])
-        self._store_digest(row.seq, row.digest)
-        if row.recalled_turn >= 0:
-            self.grant_grace(row.seq, row.recalled_turn)
-        if row.redactions:
-            self.redacted.add(row.seq)
-        if row.state is State.DEPARTED and row.collection:
-            self.left_evicted.add(row.seq)
-        if row.garbage:
-            self.heap.record_proof(row.seq, Proof(row.garbage, row.garbage_by))
-        if is_said:
-            self._garbage.prove_garbage(row.seq, segment)
-            self.index.add_paths(row.seq, segment, is_outside=row.state is State.DEPARTED)
-        self.place_max = max(self.place_max, segment.place)
+    def _restore_run(self, columns: SegmentColumns, start: int, end: int) -> None:
+        """Restore segments that follow each other without a gap, none with elisions."""
+        if start < end:
+            run = columns if end - start == len(columns.seqs) else columns.between(start, end)
+            restore_slots(self.heap, self._restore_facts(run))
 
-    def _heap_entry(self, row: SegmentRow, segment: Segment, namings: int = 0) -> HeapEntry:
+    def _restore_elided(self, columns: SegmentColumns, at: int) -> None:
+        """Restore a segment whose result shows lines of older results by pointers."""
+        row = columns.between(at, at + 1)
+        seq, elisions = row.seqs[0], row.elisions[0]
+        slots = self._restore_facts(row)
+        entry = entry_at(slots, 0)
+        hidden = sum(elision.saved_tokens for elision in elisions if not elision.target)
+        self.elisions[seq] = elisions
+        self.heap.admit(replace(entry, pointers=self._pointers_of(seq, elisions), hidden_tokens=hidden), slots.refs[0])
+
+    def _restore_facts(self, run: SegmentColumns) -> SlotColumns:
+        """Restore all of a run but the heap's slots, and return these."""
+        paths, flags, traits, namings = self.index.paths, [], [], []
+        columns = (run.ids, run.kinds, run.births, run.tools, run.statuses, run.uses, run.commands, run.facts)
+        headers = map(SegmentHeader, *columns, run.has_opaque)
+        for seq, stored, state, is_pinned in zip(run.seqs, headers, run.states, run.is_pinned, strict=True):
+            header = add_row_facts(stored)
+            flags.append(flags_of(header, is_pinned=bool(is_pinned)))
+            traits.append(trait_bits(header))
+            if state is State.FORGOTTEN or header.status is Status.PENDING:
+                namings.append(0)
+                continue
+            namings.append(paths.record_naming(seq, header.paths)[seq])
+            if is_provable(header):
+                self._garbage.prove_by_call(seq, header)
+            self.index.add_paths(seq, header, is_outside=state is State.DEPARTED)
+        self._restore_marks(run)
+        has_inputs = self._settings.has_evictable_inputs
+        counts = [[(name, tokens) for name, _, tokens in pieces] for pieces in run.pieces]
+        tokens = [body_and_fixed_tokens(pieces, has_evictable_inputs=has_inputs) for pieces in counts]
+        return SlotColumns(
+            ids=run.ids,
+            kinds=[_KIND_CODES[kind] for kind in run.kinds],
+            states=[_STATE_CODES[state] for state in run.states],
+            flags=flags,
+            places=run.places,
+            births=run.births,
+            touched=run.touched,
+            touches=run.touches,
+            skeletons=[skeleton + fixed for skeleton, (_, fixed) in zip(run.skeleton_tokens, tokens, strict=True)],
+            bodies=[body for body, _ in tokens],
+            tombstones=run.tombstone_tokens,
+            importances=run.importances,
+            traits=traits,
+            namings=namings,
+            tools=run.tools,
+            tasks=run.tasks,
+            refs=run.edges,
+        )
+
+    def _restore_marks(self, run: SegmentColumns) -> None:
+        """Restore what few segments have, and the digests."""
+        for seq, turn in zip(run.seqs, run.recalled_turns, strict=True):
+            if turn >= 0:
+                self.grant_grace(seq, turn)
+        self.redacted.update(compress(run.seqs, run.redactions))
+        evicted = compress(zip(run.seqs, run.states, strict=True), run.collections)
+        self.left_evicted.update(seq for seq, state in evicted if state is State.DEPARTED)
+        for seq, reason, by in compress(zip(run.seqs, run.garbage, run.garbage_by, strict=True), run.garbage):
+            self.heap.record_proof(seq, Proof(reason, by))
+        self.place_max = max(self.place_max, *run.places)
+        self._store_digest(run.seqs[0], b"".join([digest.ljust(DIGEST_BYTES, b"\0") for digest in run.digests]))
+
+    def _heap_entry(self, row: SegmentRow, segment: Segment) -> HeapEntry:
         entry = heap_entry_of(
             segment,
             SegmentTokens(
                 row.skeleton_tokens, [(name, tokens) for name, _, tokens in row.pieces], row.tombstone_tokens
             ),
             has_evictable_inputs=self._settings.has_evictable_inputs,
-            namings=namings,
             is_pinned=row.is_pinned,
-            pointers=self._pointers_of(row),
+            pointers=self._pointers_of(row.seq, row.elisions),
         )
         hidden = sum(elision.saved_tokens for elision in row.elisions if not elision.target)
         return replace(entry, hidden_tokens=hidden) if hidden else entry
 
-    def _pointers_of(self, row: SegmentRow) -> tuple[PointerEdge, ...]:
+    def _pointers_of(self, seq: int, elisions: Sequence[Elision]) -> tuple[PointerEdge, ...]:
         """The edges of a row's elisions. A repair may have lost a target: the host's own lines stand then."""
-        slots = ((self.heap.slot_of.get(elision.target, row.seq), elision) for elision in row.elisions)
-        return tuple(PointerEdge(slot, elision.saved_tokens) for slot, elision in slots if slot < row.seq)
+        slots = ((self.heap.slot_of.get(elision.target, seq), elision) for elision in elisions)
+        return tuple(PointerEdge(slot, elision.saved_tokens) for slot, elision in slots if slot < seq)
 
-    def add_texts(self, headers: Mapping[int, Segment], bodies: Mapping[int, tuple[bytes, tuple[Piece, ...]]]) -> None:
-        """Record the words of segments that were restored without. Heavy: linear in their texts."""
+    def add_texts(
+        self, headers: Mapping[int, Segment], bodies: Mapping[int, tuple[bytes, tuple[Piece, ...]]]
+    ) -> dict[int, TextKeys]:
+        """The keys of texts, and where wanted the words, recorded. Heavy: linear in the texts."""
+        keys: dict[int, TextKeys] = {}
         for seq in sorted(bodies):
             skeleton, body = bodies[seq]
             segment = replace(headers[seq], skeleton=skeleton, body=body)
-            self._garbage.prove_duplicate(seq, segment)
-            self.index.add_words(seq, segment)
+            keys[seq] = text_keys(segment)
+            if self._settings.has_words and segment.status is not Status.PENDING:
+                self.index.add_words(seq, segment)
+        return keys
+
+    def add_text_keys(self, keys: Mapping[int, TextKeys | None]) -> None:
+        """Record what segments define and what they are like, of segments that were restored without."""
+        for seq, known in keys.items():
+            likeness, definitions = known or NO_TEXT_KEYS
+            if likeness:
+                self._garbage.note_likeness(seq, likeness)
+            if definitions:
+                self.index.add_definitions(seq, definitions)
 
     def admit(
         self, key: SessionKey, prepared: PreparedSegment, given: Iterable[int], *, recalled: int, is_pinned: bool
@@ -177,7 +239,7 @@ class SessionIndex:
         )
         if row.elisions:
             self.elisions[slot] = row.elisions
-            targets = {edge.target for edge in self._pointers_of(row)}
+            targets = {edge.target for edge in self._pointers_of(slot, row.elisions)}
             proofs = [(old, proof) for old, proof in proofs if old not in targets]  # The older copy is the one kept.
         if is_known:
             heap.complete(slot, self._heap_entry(row, segment), refs)
@@ -217,10 +279,11 @@ class SessionIndex:
         return bytes(self._digests[slot * DIGEST_BYTES : (slot + 1) * DIGEST_BYTES]).ljust(DIGEST_BYTES, b"\0")
 
     def _store_digest(self, slot: int, digest: bytes) -> None:
+        """Store a slot's digest; digests in a row are stored together."""
         # One flat column: as objects of their own they would cost a heap's slot half as much again.
         column, start = self._digests, slot * DIGEST_BYTES
         column += bytes(max(start - len(column), 0))  # Grows in place: a copy of it a segment is quadratic.
-        column[start : start + DIGEST_BYTES] = digest.ljust(DIGEST_BYTES, b"\0")
+        column[start : start + max(len(digest), DIGEST_BYTES)] = digest.ljust(DIGEST_BYTES, b"\0")
 
     def grant_grace(self, slot: int, recalled_turn: int) -> None:
         """Keep a slot that was recalled at this turn from collections for the grace period."""
