@@ -8,8 +8,8 @@ A slot is a small integer that counts admissions; references always point to sma
 window holds the slots that are resident or evicted, in order of their places; an evicted slot still costs its skeleton
 and its tombstone. A single session task owns a heap; the heap never locks, waits or does I/O.
 
-Columns instead of objects: about 150 bytes a slot, references included, where an object with the same fields takes 400.
-`check_invariants` states every invariant; the property tests call it after every step.
+Columns instead of objects: about 150 bytes a slot with its references, where an object takes 400. The property tests
+call `check_invariants` after every step.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from operator import ge
 from typing import NamedTuple
 
 from ctxgc.core.cells import BodyColumns, Cells
+from ctxgc.core.grace import GracePeriods
 from ctxgc.core.masks import filter_table
 from ctxgc.core.reuse import SHIPPED, FixedFacts, ReuseWeights, fixed_logit
 from ctxgc.core.segment import SAID_EDGES, Kind, State
@@ -152,8 +153,7 @@ class Heap:
         """Tokens that bodies save by lines left out at birth."""
         self.holders: dict[int, list[int]] = {}
         """The slots whose pointers lead to each slot."""
-        self.grace_until: dict[int, int] = {}
-        """Turn up to which a recalled slot is a root."""
+        self.grace = GracePeriods()
         self.last_turn = 0
         self.resident_tokens = self.evictable_tokens = self.absent_tokens = 0
         self.window_order = WindowOrder(self.place, self.state, _IS_INSIDE)

@@ -73,9 +73,8 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
     _set_flagged_roots(heap, roots)
     _set_kind_task_and_tool_roots(heap, roots, rules)
     _set_file_roots(heap, paths, now, rules, roots)
-    for slot, turn in heap.grace_until.items():
-        if now.turn <= turn:
-            roots[slot] = roots[slot] or RECALLED
+    for slot in heap.grace.in_force(now.turn):
+        roots[slot] = roots[slot] or RECALLED
     _set_pointed_roots(heap, roots)
     for slot in mask_positions(heap.state.translate(_IS_OUTSIDE)):
         roots[slot] = 0

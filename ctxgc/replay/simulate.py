@@ -247,7 +247,7 @@ class Simulation:
         self._place += 1
         heap.set_place(slot, self._place)
         heap.touch(slot, self.turn)
-        heap.grace_until[slot] = self.turn + RECALL_GRACE_TURNS
+        heap.grace.grant(slot, self.turn + RECALL_GRACE_TURNS)
 
     def serve_fault(self, slot: int) -> None:
         """Bill and note a fault, and recall; of a resident body the targets of its pointers that are out."""

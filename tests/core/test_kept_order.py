@@ -99,7 +99,7 @@ class History:
     def recall(self, _):
         if self.gone:
             restore_bodies(self.heap, self.gone[:1])
-            self.heap.grace_until[self.gone[0]] = self.turn + 2
+            self.heap.grace.grant(self.gone[0], self.turn + 2)
 
     def undo(self, _):
         restore_bodies(self.heap, self.gone)

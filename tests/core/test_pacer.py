@@ -271,7 +271,7 @@ def test_tokens_that_go_are_not_written_again():
 
 def test_a_recalled_body_is_left_alone_for_its_grace():
     heap = a_session([9000, 9000])
-    heap.grace_until[1] = 60
+    heap.grace.grant(1, 60)
 
     decision = decide_collection(heap, PathIndex(), Now(60), PacerRules(), COLD)
 

@@ -173,7 +173,7 @@ def test_a_glob_protects_whatever_fnmatch_says_and_whatever_its_brackets_spell(p
 
 def test_a_recalled_segment_is_a_root_until_its_grace_ends():
     story = Story(a_call("Bash", "output"))
-    story.heap.grace_until[0] = LATER
+    story.heap.grace.grant(0, LATER)
 
     assert story.roots(LATER) == {0: "recalled"}
     assert story.roots(LATER + 1) == {}

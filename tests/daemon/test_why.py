@@ -88,7 +88,7 @@ def sessions(draw):
             old, reason = draw(st.integers(0, number - 1)), draw(REASONS)
             heap.record_proof(old, Proof(reason, -1 if reason == "empty" else slot))
         if draw(SELDOM):
-            heap.grace_until[slot] = draw(st.integers(0, 40))
+            heap.grace.grant(slot, draw(st.integers(0, 40)))
     paths.set_slots_outside([slot for slot in range(len(heap)) if heap.state[slot] > EVICTED], is_outside=True)
     return SimpleNamespace(
         key="test:random",
@@ -194,7 +194,7 @@ ROOT_FACTS = {
         f.heap.tool_name(s) in f.rules.protect_tools
         or any(use.slot == s for use in (f.paths.histories["/a.py"].uses if f.rules.protect_paths else ()))
     ),
-    "the segment was recalled a moment ago": lambda f, s: f.heap.grace_until[s] >= f.now.turn,
+    "the segment was recalled a moment ago": lambda f, s: f.heap.grace.last_turn(s) >= f.now.turn,
 }
 """What a root's sentence says, and whether it is so; `pointed` needs pointers, which random heaps have none of."""
 

@@ -190,13 +190,16 @@ def tool_of(run, segment):
 def test_what_is_replayed_is_what_the_core_decides(script, prices, dial):
     pacer = PacerRules(prices=prices, fault_price_tokens=dial)
     told = replace(pacer, hidden_tokens=script.hidden_tokens, rules=Rules())
-    account, faults = RegretAccount(), 0
+    account, faults, rereads = RegretAccount(), 0, 0
 
     def check(run, victims):
-        nonlocal account, faults
+        nonlocal account, faults, rereads
         for fault in run.tally.worst[faults:]:
             account = account.after_recall(prices, run.prompt_tokens, fault.size_tokens, tool_of(run, fault.segment))
         faults = len(run.tally.worst)
+        for slot in run.tally.reread_slots[rereads:]:
+            account = account.after_reread(run.heap.tool_name(slot))
+        rereads = len(run.tally.reread_slots)
         request = PacerRequest(run.window_cache, run.absent_tokens)
         core, account = decide_within_allowance(run.heap, run.paths, run.now, told, account, request)
         assert tuple(victims) == (core.plan.victims if core else ())

@@ -310,7 +310,7 @@ class Session:
         """Note each recalled segment as a page fault, unless the daemon noted the fault in its answer to the recall."""
         heap = self.heap
         for target in recalled:
-            is_noted = heap.grace_until.get(target, -1) >= turn
+            is_noted = heap.grace.last_turn(target) >= turn
             if heap.state[target] == EVICTED and not is_noted:
                 self.set_row_fields(tx, faults=self.row.faults + 1)
                 # The agent's own command has paid the round trip.

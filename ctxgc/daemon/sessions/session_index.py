@@ -287,8 +287,8 @@ class SessionIndex:
 
     def grant_grace(self, slot: int, recalled_turn: int) -> None:
         """Keep a slot that was recalled at this turn from collections for the grace period."""
-        self.heap.grace_until[slot] = recalled_turn + self._settings.recall_grace_turns
+        self.heap.grace.grant(slot, recalled_turn + self._settings.recall_grace_turns)
 
     def recalled_turn(self, slot: int) -> int:
         """The turn of a slot's last recall; -1 for a slot that was never recalled."""
-        return max(self.heap.grace_until.get(slot, -1) - self._settings.recall_grace_turns, -1)
+        return max(self.heap.grace.last_turn(slot) - self._settings.recall_grace_turns, -1)
