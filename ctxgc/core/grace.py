@@ -8,18 +8,19 @@ A session that recalls for weeks has a period for each recalled slot, and a coll
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from sortedcontainers import SortedList
 
 NEVER = -1
 
 
+@dataclass(slots=True)
 class GracePeriods:
     """The last turn of each slot's grace period, kept in order. Grants O(log periods)."""
 
-    def __init__(self) -> None:
-        self._last_turn: dict[int, int] = {}
-        self._order: SortedList[tuple[int, int]] = SortedList()
+    _last_turn: dict[int, int] = field(default_factory=dict)
+    _order: SortedList[tuple[int, int]] = field(default_factory=SortedList)
 
     def grant(self, slot: int, last_turn: int) -> None:
         """Let a slot stay up to and with this turn; a later grant replaces the slot's earlier one."""
