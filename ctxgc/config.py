@@ -156,7 +156,7 @@ def _parse_list_or_text(name: str, value: str) -> Any:
 def _config_error_message(fault: dict[str, Any], file: Path, text: str, sources: Mapping[tuple[str, str], str]) -> str:
     section, key = (*map(str, fault["loc"]), "", "")[:2]
     named = (name for place, name in sources.items() if place == (section, key) or (not key and place[0] == section))
-    where = next(named, f"{file}{_line_of_key(text, section, key)}")
+    where = next(named, f"{file}{_line_suffix_of_key(text, section, key)}")
     name = f"{section}.{key}" if key else section
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown {'key' if key else 'section'} `{name}`{_key_suggestion(section, key)}"
@@ -176,7 +176,7 @@ def _key_suggestion(section: str, key: str) -> str:
     return f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(keys)}"
 
 
-def _line_of_key(text: str, section: str, key: str) -> str:
+def _line_suffix_of_key(text: str, section: str, key: str) -> str:
     """`:LINE` of a key in a TOML text, or of its section, or empty: a hint for the eye, not a parser."""
     place, inside = "", False
     for number, line in enumerate(text.splitlines(), 1):

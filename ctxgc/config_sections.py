@@ -42,7 +42,7 @@ def similar_agent(name: str) -> str:
     return "" if name in AGENTS else next(iter(short or get_close_matches(name, AGENTS, n=1, cutoff=0.8)), "")
 
 
-def _require_known_agents(modes: dict[str, str]) -> dict[str, str]:
+def _refuse_misspelt_agents(modes: dict[str, str]) -> dict[str, str]:
     for name in modes:
         # No request would ever come from an unknown agent, and its mode would silently never apply.
         if meant := similar_agent(name.partition(":")[0]):
@@ -217,7 +217,7 @@ class GatewayConfig(ConfigSection):
     """
     mode: Literal["shadow", "on", "off"] = "shadow"
     """`shadow` computes and journals, `on` edits requests too, `off` only passes them on."""
-    modes: Annotated[dict[str, Literal["shadow", "on", "off"]], AfterValidator(_require_known_agents)] = {}
+    modes: Annotated[dict[str, Literal["shadow", "on", "off"]], AfterValidator(_refuse_misspelt_agents)] = {}
     """Modes of agents (`codex`) or single sessions (`codex:ID`), before `mode`; read again when the file changes."""
     context_edits_allowed: Globs = ()
     """Types of edits under `context_management` beside which ctxgc may edit too.

@@ -7,7 +7,7 @@ and the tokens by which a frame is above its budget.
 import sys
 
 from ctxgc.core.excerpts import ExcerptSource, Packer, pack_matches
-from ctxgc.core.line_ranges import query_words, split_lines
+from ctxgc.core.line_ranges import query_words, split_pieces_into_lines
 from ctxgc.tokens.counter import TokenCounter
 from ctxgc.tokens.ranks import load_ranks
 from perf.record import best_s, record
@@ -27,7 +27,9 @@ def main(argv: list[str]) -> None:
 def source(key: int) -> ExcerptSource:
     text = (code_like if key % 2 else json_like)(HIT_BYTES, seed=key).decode()
     facts = (f"743863814-{key}", "claude_code", "turn 12", "Read src/session.py:1-900")
-    return ExcerptSource(key=key, title="match", facts=facts, lines=split_lines([text]), tokens=HIT_BYTES // 4)
+    return ExcerptSource(
+        key=key, title="match", facts=facts, lines=split_pieces_into_lines([text]), tokens=HIT_BYTES // 4
+    )
 
 
 def measure(sources: list[ExcerptSource], budget: int) -> None:

@@ -24,7 +24,7 @@ from perf.record import best_s, median_cpu_s, record
 SEGMENTS = 10_000
 REPEATS = 15
 PARTS_PERCENT = (1, 30, 66)
-RANKS = ("rank_garbage", "rank_unproven_bodies", "first_garbage", "first_cold_bodies")
+RANKS = ("take_ranked_garbage", "rank_unproven_bodies", "rank_first_garbage", "rank_first_cold_bodies")
 """By a sort of all, and by cells that are kept."""
 SCANS = ("find_roots", "find_liveness", *RANKS)
 

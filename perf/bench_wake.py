@@ -15,7 +15,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from random import Random
 
-from ctxgc.adapters.facts.tool_facts import derive_call_facts
+from ctxgc.adapters.facts.tool_facts import call_facts_without_input
 from ctxgc.core.segment import Access, EdgeKind, Kind, PathUse, Piece, Role, Segment, SessionKey, content_digest
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.session_index import SessionSettings
@@ -46,7 +46,7 @@ async def measure(segments: int) -> dict[str, Number]:
             assert row is not None
             session, wake = await timed(Session.wake(row, stash, SessionSettings(), time.time, is_new=False))
             assert session is not None
-            _, text = await timed(session.ensure_text_index())
+            _, text = await timed(session.ensure_word_index())
         finally:
             await stash.close()
     return {
@@ -99,7 +99,7 @@ def a_row(seq: int, random: Random, text: str) -> SegmentRow:
         born_turn=seq // 3,
         tool="Read",
         paths=uses,
-        facts=derive_call_facts("Read", "", uses),
+        facts=call_facts_without_input("Read", "", uses),
         skeleton=b'{"call_id":"%d","input":{}}' % seq,
         body=(Piece("result", text[at : at + TEXT_CHARS]),),
     )

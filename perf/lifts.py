@@ -113,7 +113,7 @@ def _count_turn(run: Simulation, last_need: dict[int, int], chance: Random, coun
     candidates = evictable_mask(heap, roots)
     targets: dict[str, set[int]] = {EdgeKind(kind).name.lower(): set() for kind in KINDS}
     for root in compress(range(len(heap)), roots):
-        for target, kind in heap.refs_with_kinds(root):
+        for target, kind in heap.refs_with_edge_kinds(root):
             if kind in KINDS:
                 targets[EdgeKind(kind).name.lower()].add(target)
     naming = [targets[kind.name.lower()] for kind in sorted(NAMING_EDGES)]

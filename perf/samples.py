@@ -150,7 +150,7 @@ def _terms(run: Simulation) -> Iterable[tuple[int, list[float]]]:
             float(bool(liveness[slot] & NAMED)),
             float(garbage_proof(heap, slot, now, RULES) is not None),
         )
-        yield slot, [*fixed_factors(heap.reuse_features(slot)), *moving]
+        yield slot, [*fixed_factors(heap.fixed_reuse_facts(slot)), *moving]
 
 
 def fit(sessions: Sequence[Played]) -> ReuseWeights:

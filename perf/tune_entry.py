@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctxgc.core.entry.shortening import FITTED, BirthFacts, PageWeights, birth_price, page_chance, page_factors
+from ctxgc.core.entry.shortening import FITTED, BirthFacts, PageWeights, birth_price, page_factors, page_fault_chance
 from ctxgc.core.pacing.pacer import TUNED
 from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.replay.demand import RESULTS, demand_of
@@ -105,7 +105,7 @@ def fit(samples: Sequence[Sample]) -> PageWeights:
 def out_of_fold(samples: Sequence[Sample]) -> list[float]:
     """The chance of each page by weights that never saw its session."""
     folds, weights = weights_by_fold(samples)
-    return [page_chance(sample.terms, weights[folds[sample.source, sample.session]]) for sample in samples]
+    return [page_fault_chance(sample.terms, weights[folds[sample.source, sample.session]]) for sample in samples]
 
 
 def weights_by_fold(samples: Sequence[Sample]) -> tuple[dict[tuple[str, str], int], list[PageWeights]]:

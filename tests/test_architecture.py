@@ -274,7 +274,7 @@ def is_folder(room: str, name: str) -> bool:
         ("gateway/identity/headers.py", "from ctxgc.gateway.editing import window_sync"),
         ("gateway/editing/request_editor.py", "from ctxgc.gateway.http.server import Proxy"),
         ("gateway/http/server.py", "from ctxgc.gateway import main"),
-        ("gateway/main.py", "from ctxgc.gateway.identity.headers import identity_in_headers"),
+        ("gateway/main.py", "from ctxgc.gateway.identity.headers import identity_in_headers_or_path"),
         ("gateway/settings.py", "from ctxgc.gateway.http.upstream import Upstreams"),
         ("gateway/settings.py", "from yarl import URL"),
         ("gateway/editing/window_sync.py", "import aiohttp"),

@@ -12,7 +12,7 @@ from ctxgc.core.pacing.price_profiles import PROFILES
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Kind
 from ctxgc.daemon.settings import model_price, pacer_rules
-from ctxgc.gateway.settings import settings_of
+from ctxgc.gateway.settings import settings_of_config
 from ctxgc.protocol.agents import CLAUDE_CODE, CODEX, OPENCODE
 from ctxgc.protocol.discovery import default_state_folder
 
@@ -204,7 +204,7 @@ def test_a_price_profile_that_the_user_sets_wins_over_the_breakpoints_of_the_req
     config = Config(pacer={"profile": configured})
 
     assert pacer_rules(config, requested).prices == prices
-    assert settings_of(config).cache_life_s(requested) == prices.ttl_s
+    assert settings_of_config(config).cache_life_s(requested) == prices.ttl_s
 
 
 def test_a_models_price_may_be_set_and_is_else_the_list_price():

@@ -1,6 +1,6 @@
 """The one way to make segments, for transcripts, lists of a model API, plain JSON and clients: names, calls, results.
 
-    draft_text()  ─────────────────────────────▶ Draft ──segment()──▶ Segment
+    draft_text_or_opaque()  ─────────────────────────────▶ Draft ──segment()──▶ Segment
     open_call()  ──▶ open ──join_result()──────▶ Draft (call and result together, I3)
 
 The same conversation gets the same ids, pieces and digests on every way. Differences stand beside: a log has a window
@@ -73,7 +73,7 @@ class IdAllocator:
         """The next id of a call."""
         return self._allocate_id(sanitize_call_id(call_id))
 
-    def allocate_id_for_text(self, role: Role, kind: Kind, text: bytes) -> str:
+    def allocate_id_for_content(self, role: Role, kind: Kind, text: bytes) -> str:
         """The next id of a text, or of any other content."""
         return self._allocate_id(text_id(role, kind, text, 1))
 
@@ -161,7 +161,7 @@ class SegmentBuilder:
         """Calls without a result, by the host's call id; of equal ids the first is answered first."""
         self._background = BackgroundCommands()
 
-    def draft_text(
+    def draft_text_or_opaque(
         self,
         kind: Kind,
         role: Role,
@@ -172,7 +172,7 @@ class SegmentBuilder:
     ) -> Draft:
         """A text; or, with `opaque` in the skeleton and no text, an opaque block, named by its digest."""
         draft = _draft_of_text(kind, text, birth)
-        draft.id = self.names.allocate_id_for_text(role, kind, text or canonical_json(skeleton))
+        draft.id = self.names.allocate_id_for_content(role, kind, text or canonical_json(skeleton))
         draft.role, draft.skeleton, draft.facts = role, skeleton, facts
         return self._place_draft(draft)
 
@@ -184,7 +184,7 @@ class SegmentBuilder:
         if is_text:
             draft.skeleton["is_text_input"] = True
         if cwd is not None:
-            draft.facts = self._background.add_polled_command(tool, value, facts_of_call(tool, value, cwd))
+            draft.facts = self._background.facts_with_polled_command(tool, value, facts_of_call(tool, value, cwd))
         self._open.setdefault(call_id, []).append(draft)
         return draft
 
@@ -212,7 +212,7 @@ class SegmentBuilder:
         if not draft.id:
             content = b"".join(piece.data for piece in draft.body)
             content = canonical_json(draft.skeleton) + content if is_call else content
-            draft.id = self.names.allocate_id_for_text(plain.role, plain.kind, content)
+            draft.id = self.names.allocate_id_for_content(plain.role, plain.kind, content)
         if is_call:
             draft.skeleton["call_id"] = draft.id
         return self._place_draft(draft)
@@ -256,7 +256,7 @@ def _draft_of_plain_call(plain: PlainSegment, birth: Birth, cwd: str) -> Draft:
     return draft
 
 
-def as_pending_call(tool_call: Segment) -> Segment:
+def call_before_result(tool_call: Segment) -> Segment:
     """A tool call in the state before its result came: pending."""
     skeleton = {key: part for key, part in json.loads(tool_call.skeleton).items() if key not in _SAID_BY_RESULT}
     body = tuple(piece for piece in tool_call.body if piece.name != RESULT_PIECE)

@@ -71,7 +71,7 @@ class JsonText:
 
     def members(self, extent: Extent) -> dict[str, Extent]:
         """An object's members in order. An object with a key twice is refused: no rule says which value counts."""
-        fields = _decode_or_raise(_OBJECT.decode, memoryview(self._scanned)[extent.start : extent.end])
+        fields = _decode_or_raise_bad_transcript(_OBJECT.decode, memoryview(self._scanned)[extent.start : extent.end])
         found, end = self._locate_members(fields, extent.start)
         if end != extent.end:
             raise _duplicate_key_error()
@@ -100,7 +100,7 @@ class JsonText:
         scanned = self._scanned
         found: list[Extent] = []
         position = extent.start
-        for raw in _decode_or_raise(_ARRAY.decode, memoryview(scanned)[extent.start : extent.end]):
+        for raw in _decode_or_raise_bad_transcript(_ARRAY.decode, memoryview(scanned)[extent.start : extent.end]):
             before = _BEFORE_ELEMENT.match(scanned, position)
             assert before is not None  # The decoder has seen it.
             position = before.end() + len(memoryview(raw))
@@ -112,7 +112,7 @@ class JsonText:
         scanned = self._scanned
         found: list[dict[str, Extent]] = []
         position = extent.start
-        for fields in _decode_or_raise(_OBJECTS.decode, memoryview(scanned)[extent.start : extent.end]):
+        for fields in _decode_or_raise_bad_transcript(_OBJECTS.decode, memoryview(scanned)[extent.start : extent.end]):
             before = _BEFORE_ELEMENT.match(scanned, position)
             assert before is not None  # The decoder has seen it.
             placed, position = self._locate_members(fields, before.end())
@@ -122,8 +122,8 @@ class JsonText:
     def value(self, extent: Extent) -> Any:
         """The value itself. Lone surrogates survive; numbers that Python cannot hold are refused."""
         if self._scanned is self.data:
-            return _decode_or_raise(_ANY.decode, memoryview(self.data)[extent.start : extent.end])
-        return _decode_or_raise(_decode_strict, self.data[extent.start : extent.end])
+            return _decode_or_raise_bad_transcript(_ANY.decode, memoryview(self.data)[extent.start : extent.end])
+        return _decode_or_raise_bad_transcript(_decode_with_lone_surrogates, self.data[extent.start : extent.end])
 
     def string(self, extent: Extent | None) -> str:
         """The value, or an empty string for any other value."""
@@ -187,7 +187,7 @@ def encode_json_string(text: str) -> bytes:
         return json.dumps(text).encode()
 
 
-def _decode_or_raise(read: Callable[[Any], _T], data: Any) -> _T:
+def _decode_or_raise_bad_transcript(read: Callable[[Any], _T], data: Any) -> _T:
     try:
         return read(data)
     except RecursionError:
@@ -196,7 +196,7 @@ def _decode_or_raise(read: Callable[[Any], _T], data: Any) -> _T:
         raise BadTranscript(f"not JSON: {error}") from None
 
 
-def _decode_strict(data: bytes) -> Any:
+def _decode_with_lone_surrogates(data: bytes) -> Any:
     return json.loads(data.decode(), parse_constant=_refuse_constant, parse_float=_finite_float)
 
 

@@ -241,7 +241,7 @@ class Cells:
         may_go, tokens = wanted.may_go, wanted.tokens
         freed = self._columns.freed
         ranked = RankedBodies([], [], [])
-        waiting = self._exact_keys(loose, map(self._columns.key.__getitem__, loose), terms, wanted)
+        waiting = self._wanted_keys_and_slots(loose, map(self._columns.key.__getitem__, loose), terms, wanted)
         aside: list[int] = []
         offsets = {
             number: _lowest_terms(cell, terms)
@@ -260,7 +260,7 @@ class Cells:
                 cell, end = self._cells[number], at + max(at, FIRST_STEP)
                 slots = cell.slots[at:end]
                 looked += len(slots)
-                known = self._exact_keys(slots, cell.keys[at:end], terms, wanted)
+                known = self._wanted_keys_and_slots(slots, cell.keys[at:end], terms, wanted)
                 waiting += known
                 if len(known) < len(slots):
                     aside += [slot for slot in slots if not may_go[slot]]
@@ -283,7 +283,7 @@ class Cells:
         ranked.freed.extend([freed[slot] for slot in ranked.slots])
         return ranked
 
-    def _exact_keys(
+    def _wanted_keys_and_slots(
         self, slots: Iterable[int], keys: Iterable[float], terms: KeyTerms | None, wanted: Wanted
     ) -> list[tuple[float, int]]:
         """(exact key, slot) of those that may go."""

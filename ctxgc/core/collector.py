@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ctxgc.core.cells import RankedBodies
 from ctxgc.core.garbage import garbage_slots
 from ctxgc.core.heap import EVICTED, OPAQUE, PENDING, PINNED, RESIDENT, Heap, Now
-from ctxgc.core.kept_order import first_cold_bodies, first_garbage, is_kept_order_faster
+from ctxgc.core.kept_order import is_kept_order_faster, rank_first_cold_bodies, rank_first_garbage
 from ctxgc.core.liveness import CURRENT, LIVE, NAMED, find_liveness, live_mask, liveness_terms
 from ctxgc.core.masks import and_masks, filter_table, mask_positions
 from ctxgc.core.paths import PathIndex
@@ -141,17 +141,17 @@ def rank_bodies(heap: Heap, among: EvictableBodies, now: Now, rules: Rules) -> I
 
     Each part is ranked when it is asked for: most plans need the first alone.
     """
-    yield rank_garbage(heap, among.rest, now, rules), heap.proofs.__getitem__
+    yield take_ranked_garbage(heap, among.rest, now, rules), heap.proofs.__getitem__
     yield rank_unproven_bodies(heap, among.rest, among.liveness, now, rules), among.reason_without_proof
     yield rank_unproven_bodies(heap, among.live, among.liveness, now, rules), among.reason_without_proof
 
 
-def _first_bodies(
+def _rank_bodies_by_cells(
     heap: Heap, among: EvictableBodies, now: Now, rules: Rules, enough: Callable[[], int]
 ) -> Iterator[tuple[RankedBodies, Reasons]]:
     """The same as `rank_bodies` over the cells that are kept: of each part the first that free enough, or all."""
-    yield first_garbage(heap, among.rest, now, rules, enough()), heap.proofs.__getitem__
-    yield first_cold_bodies(heap, among.rest, among.liveness, now, rules, enough()), among.reason_without_proof
+    yield rank_first_garbage(heap, among.rest, now, rules, enough()), heap.proofs.__getitem__
+    yield rank_first_cold_bodies(heap, among.rest, among.liveness, now, rules, enough()), among.reason_without_proof
     yield rank_unproven_bodies(heap, among.live, among.liveness, now, rules), among.reason_without_proof
 
 
@@ -161,7 +161,11 @@ def _choose_victims(
     """The first victims that free so many tokens, or all."""
     victims: list[Victim] = []
     left = tokens
-    parts = _first_bodies(heap, among, now, rules, lambda: left) if is_kept else rank_bodies(heap, among, now, rules)
+    parts = (
+        _rank_bodies_by_cells(heap, among, now, rules, lambda: left)
+        if is_kept
+        else rank_bodies(heap, among, now, rules)
+    )
     for ranked, reasons in parts:
         count = bisect_left(list(accumulate(ranked.freed)), left) + 1
         slots = ranked.slots[:count]
@@ -180,7 +184,7 @@ def make_victims(
     return list(map(Victim._make, zip(slots, words, provers, freed, scores, strict=True)))
 
 
-def rank_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> RankedBodies:
+def take_ranked_garbage(heap: Heap, candidates: bytearray, now: Now, rules: Rules) -> RankedBodies:
     """Proven garbage worth evicting, the lowest key first; takes all garbage off `candidates`.
 
     The key is the log of the odds that the body is needed again per token freed, without age: the lowest key is the
@@ -238,13 +242,13 @@ def plan_eviction_by_hand(heap: Heap, slots: Collection[int], rules: Rules) -> P
     victims = tuple(
         Victim(slot, BY_HAND, -1, heap.freed[slot], 0.0)
         for slot in sorted(set(slots))
-        if refusal_reason(heap, slot, rules) == ""
+        if hand_eviction_refusal_reason(heap, slot, rules) == ""
     )
     after = before - sum(victim.freed_tokens for victim in victims)
     return Plan(target_tokens=after, before_tokens=before, remaining_tokens=after, victims=victims)
 
 
-def refusal_reason(heap: Heap, slot: int, rules: Rules) -> str:
+def hand_eviction_refusal_reason(heap: Heap, slot: int, rules: Rules) -> str:
     """Why a slot cannot be evicted even by hand, as a word; empty for an evictable slot."""
     if heap.state[slot] != RESIDENT:
         return heap.state_of(slot).value
@@ -279,7 +283,7 @@ def evictable_and_garbage_tokens(heap: Heap, paths: PathIndex, now: Now, rules: 
     Roots and protected bodies are in neither.
     """
     candidates = bytearray(evictable_mask(heap, find_roots(heap, paths, now, rules)))
-    return sum(compress(heap.body, candidates)), sum(rank_garbage(heap, candidates, now, rules).freed)
+    return sum(compress(heap.body, candidates)), sum(take_ranked_garbage(heap, candidates, now, rules).freed)
 
 
 def _tokens_by_protection(

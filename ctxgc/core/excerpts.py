@@ -266,7 +266,7 @@ def pack_lines(packer: Packer, source: ExcerptSource, span: LineRange) -> int:
     return lines[taken].number if taken < len(lines) else 0
 
 
-def pack_neighbours(
+def pack_segment_and_neighbours(
     packer: Packer, source: ExcerptSource, before: Sequence[ExcerptSource], after: Sequence[ExcerptSource]
 ) -> int:
     """Pack a segment and its neighbours, the nearest first, each as far as it fits; how many neighbours did not fit."""

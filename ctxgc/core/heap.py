@@ -200,7 +200,7 @@ class Heap:
             state=self.state[slot],
         )
         self._add_to_sums(slot, -1)
-        self._fill_slot(slot, entry, [*self.refs_with_kinds(slot), *refs])
+        self._fill_slot(slot, entry, [*self.refs_with_edge_kinds(slot), *refs])
 
     def _fill_slot(self, slot: int, entry: HeapEntry, refs: Iterable[tuple[int, int]]) -> None:
         self.kind[slot] = KINDS.index(entry.kind)
@@ -252,12 +252,12 @@ class Heap:
         return self._names.get(prefix + name, 0)
 
     def _score_slot(self, slot: int) -> None:
-        logit = fixed_logit(self.weights, self.reuse_features(slot), self.importance[slot])
+        logit = fixed_logit(self.weights, self.fixed_reuse_facts(slot), self.importance[slot])
         self.logit[slot] = logit
         self.cells.drop(slot)
         self.key[slot] = logit - log(max(self.freed[slot], 1))
 
-    def reuse_features(self, slot: int) -> FixedFacts:
+    def fixed_reuse_facts(self, slot: int) -> FixedFacts:
         """The facts of a slot that the estimate of reuse rests on."""
         kind, refs = KINDS[self.kind[slot]], len(self.refs[slot])
         return FixedFacts(kind, self.traits[slot], self.body[slot], refs, self.namings[slot])
@@ -370,7 +370,7 @@ class Heap:
         """The slot's state."""
         return STATES[self.state[slot]]
 
-    def refs_with_kinds(self, slot: int) -> Iterator[tuple[int, int]]:
+    def refs_with_edge_kinds(self, slot: int) -> Iterator[tuple[int, int]]:
         """(older slot, edge kind) of a slot's references."""
         return zip(self.refs[slot], self.ref_kinds[slot], strict=True)
 

@@ -1,7 +1,7 @@
 """The first victims of a large heap, by cells that are kept from plan to plan: those that a full sort would name.
 
-    candidates outside of the cells ──proof holds──▶ cells of garbage ──first_garbage──▶ the cheapest to have back
-                                    ──no proof────▶ cells by turns   ──first_cold_bodies─────▶ the coldest
+    candidates outside of the cells ──proof holds──▶ cells of garbage ──rank_first_garbage──▶ the cheapest to have back
+                                    ──no proof────▶ cells by turns   ──rank_first_cold_bodies─────▶ the coldest
                                     ──proof does not hold now: ranked along, and stays outside
 
 Whether a proof holds changes with time and with departures. So a body with a proof never stands among the cold, and a
@@ -32,8 +32,8 @@ def is_kept_order_faster(heap: Heap, candidates: bytes | bytearray, tokens: int)
     return DEEP_PART * tokens <= heap.evictable_tokens and candidates.count(1) >= CANDIDATES_MIN
 
 
-def first_garbage(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Rules, tokens: int) -> RankedBodies:
-    """The first of `rank_garbage` that free so many tokens, or all; `candidates` stays as it is."""
+def rank_first_garbage(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Rules, tokens: int) -> RankedBodies:
+    """The first of `take_ranked_garbage` that free so many tokens, or all; `candidates` stays as it is."""
     cells, _ = _fill_cells(heap, candidates, now, rules)
     proven: Mask
     if SHALLOW_PART * tokens < heap.evictable_tokens:
@@ -45,7 +45,7 @@ def first_garbage(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Ru
     return cells.rank_lowest_bodies(None, Wanted(proven, max(rules.min_gain_tokens, 1), tokens))
 
 
-def first_cold_bodies(
+def rank_first_cold_bodies(
     heap: Heap, candidates: bytes | bytearray, liveness: bytes | bytearray, now: Now, rules: Rules, tokens: int
 ) -> RankedBodies:
     """The first of `rank_unproven_bodies` that free so many tokens, or all. Call once no garbage is left."""

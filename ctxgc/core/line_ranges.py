@@ -62,7 +62,7 @@ def matching_ranges(lines: Sequence[str], words: Sequence[str]) -> list[LineRang
             scores[at] = scores.get(at, 0.0) + weight
     best = max(scores.values(), default=0.0)
     ranked = sorted((at for at, score in scores.items() if 2 * score >= best), key=lambda at: (-scores[at], at))
-    return _ranges_around(ranked, len(lines))
+    return _ranges_around_places(ranked, len(lines))
 
 
 def _lines_with_word(lowered: str, word: str) -> list[int]:
@@ -98,7 +98,7 @@ def ranges_around_lines(lines: Sequence[str], wanted: Iterable[str]) -> list[Lin
     wanted = list(wanted)
     keys = set(filter(None, map(distinctive_part, wanted)))
     places = [at for at, line in enumerate(lines) if distinctive_part(line) in keys]
-    return _ranges_around(places or _lines_with_part(lines, wanted), len(lines))
+    return _ranges_around_places(places or _lines_with_part(lines, wanted), len(lines))
 
 
 def _lines_with_part(lines: Sequence[str], parts: Iterable[str]) -> list[int]:
@@ -109,7 +109,7 @@ def _lines_with_part(lines: Sequence[str], parts: Iterable[str]) -> list[int]:
     return [at for at, line in enumerate(lines) if part in line] if 0 < count <= PART_HOLDERS_MAX else []
 
 
-def _ranges_around(places: Sequence[int], total: int) -> list[LineRange]:
+def _ranges_around_places(places: Sequence[int], total: int) -> list[LineRange]:
     """Ranges around places, the first place's range first; a range that touches an earlier range becomes part of it."""
     ranges: list[LineRange] = []
     for at in places:
@@ -130,7 +130,7 @@ def distinctive_part(text: str) -> str:
     return bare if len(bare) >= TELLING_CHARS_MIN else ""
 
 
-def split_lines(texts: Iterable[str]) -> list[str]:
+def split_pieces_into_lines(texts: Iterable[str]) -> list[str]:
     """The lines of a segment's pieces in order, as line numbers count them: each piece begins a line of its own."""
     lines: list[str] = []
     for text in texts:

@@ -148,7 +148,7 @@ class PathHistory:
         start -= start > 0 and self.views[start - 1].last >= first
         return start, bisect_right(self.views, (last, LINE_MAX, _ANY_SLOT))
 
-    def newest_view_of(self, first: int, last: int, before: int) -> int:
+    def newest_slot_showing_lines(self, first: int, last: int, before: int) -> int:
         """The newest slot older than `before` that shows a line of the range; -1 without such a slot."""
         start, end = self._overlapping_view_bounds(first, last)
         slots = [view.slot for view in self.views[start:end]]
@@ -218,11 +218,11 @@ class PathIndex:
                 return old.slot
         return -1
 
-    def newest_view(self, use: PathUse, before: int) -> int:
+    def newest_slot_with_view(self, use: PathUse, before: int) -> int:
         """The newest slot older than `before`, inside of the window, that shows a line of the range; -1 without such a
         slot."""
         history = self.histories.get(use.path)
-        return history.newest_view_of(use.first_line, use.last_line, before) if history else -1
+        return history.newest_slot_showing_lines(use.first_line, use.last_line, before) if history else -1
 
     def current_ranges(self, slot: int) -> list[tuple[str, int, int]]:
         """(path, first line, last line) of each range that a slot is the newest view of. O(ranges)."""

@@ -27,7 +27,7 @@ def recalled_slots(refs: Iterable[tuple[int, int]]) -> list[int]:
 def original_slot(heap: Heap, slot: int) -> int:
     """The slot with the content that a slot shows: the slot itself, or the recalled slot. O(recalls of recalls)."""
     while targets := [
-        target for target in recalled_slots(heap.refs_with_kinds(slot)) if heap.state[target] != FORGOTTEN
+        target for target in recalled_slots(heap.refs_with_edge_kinds(slot)) if heap.state[target] != FORGOTTEN
     ]:
         slot = targets[0]
     return slot

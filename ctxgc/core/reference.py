@@ -123,7 +123,7 @@ class ReferenceIndex:
             for words, line in dict.fromkeys(named_lines(piece.text)) if piece.name == "result" else ():
                 path = self.paths.known_path(words)
                 if path and 0 < line <= LINE_MAX:
-                    yield self.paths.newest_view(PathUse(path, Access.READ, line, line), slot)
+                    yield self.paths.newest_slot_with_view(PathUse(path, Access.READ, line, line), slot)
 
     def _plan_item_slots(self, slot: int, segment: Segment) -> Iterator[int]:
         yield from self._spoken_file_slots(slot, segment)

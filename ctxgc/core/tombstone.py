@@ -18,7 +18,7 @@ _BEGINS = "[evicted by ctxgc:"
 LONG_COMMAND = "a long command"
 
 
-def path_text(use: PathUse) -> str:
+def path_and_lines_text(use: PathUse) -> str:
     """A path with its lines: `src/a.py:10-40`; a whole file without."""
     if use.last_line == LINE_MAX:
         return use.path if use.first_line == 1 else f"{use.path}:{use.first_line}-"
@@ -43,7 +43,7 @@ def segment_label(segment: Segment, bytes_max: int = 4 * LABEL_CHARS_MAX) -> str
         return _truncate_end(f"{head}: {LONG_COMMAND}" if is_cut else head, LABEL_CHARS_MAX, bytes_max)
     more = f" +{len(touched) - 1}" if len(touched) > 1 and is_tool_call else ""
     head = _truncate_end(head, LABEL_CHARS_MAX // 3, bytes_max // 3) + (" " if is_tool_call else ": ")
-    path = _replace_unprintable(path_text(touched[0]))
+    path = _replace_unprintable(path_and_lines_text(touched[0]))
     return (
         head + _truncate_start(path, LABEL_CHARS_MAX - len(head + more), bytes_max - len((head + more).encode())) + more
     )

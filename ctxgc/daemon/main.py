@@ -111,7 +111,7 @@ class Daemon:
             server.set_dispatch(Verbs(services, control, server.run_task))
             frozen = services.registry.frozen_objects
             chores.append(asyncio.create_task(scrub_memory_after_forgets(services, find_cached_functions())))
-            chores.append(asyncio.create_task(frozen.collect_when_quiet(lambda: server.traffic.requests)))
+            chores.append(asyncio.create_task(frozen.run_python_gc_when_quiet(lambda: server.traffic.requests)))
             async with self._serve_sockets(server, sockets):
                 for path in self.config.watch.paths:
                     watcher.add(str(path), must_exist=False)

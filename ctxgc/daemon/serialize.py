@@ -19,7 +19,7 @@ from ctxgc.core.segment import LINE_MAX, PathUse, Piece, Renderer, State
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.departures import count_departed_segments
-from ctxgc.daemon.sessions.elided_results import elided_lines_reply
+from ctxgc.daemon.sessions.elided_results import elided_lines_replies
 from ctxgc.daemon.sessions.journal import asked_back_after_turns, saved_input_tokens
 from ctxgc.daemon.sessions.pacer_status import Pacing
 from ctxgc.daemon.sessions.session import Session
@@ -73,7 +73,7 @@ def session_reply(row: SessionRow, *, changed: str | None = None, next: str | No
     )
 
 
-def show_reply(
+def session_show_reply(
     session: Session, children: list[str], pacing: Pacing, journal: Sequence[Collection], price: ModelPrice | None
 ) -> ShowReply:
     """A session with its window. The journal has the newest collections, the newest first. O(segments)."""
@@ -176,7 +176,7 @@ def segment_reply(session: Session, row: SegmentRow) -> SegmentReply:
         importance=round(heap.importance[slot], 6),
         wall_s=segment.wall_s,
         collection=row.collection,
-        elided=elided_lines_reply(session, slot),
+        elided=elided_lines_replies(session, slot),
     )
 
 
@@ -243,11 +243,11 @@ def plan_reply(
         mode=MODES[session.row.rendered_by.value],
         effect=(UNDONE if outcome.trigger == "undo" else EFFECTS)[session.row.rendered_by],
         changed=_plan_sentence(len(todo.victims), before - after, is_dry, is_protected=bool(protected_by)),
-        next=_next_step_hint(outcome, protected_by, target, after),
+        next=_plan_next_step(outcome, protected_by, target, after),
     )
 
 
-def _next_step_hint(outcome: Outcome, protected_by: Mapping[str, int], target: int, after: int) -> str | None:
+def _plan_next_step(outcome: Outcome, protected_by: Mapping[str, int], target: int, after: int) -> str | None:
     if protected_by:
         names = ", ".join(f"{name} {tokens_text(tokens)}" for name, tokens in protected_by.items())
         stay = f"the {tokens_text(after)} that stay are {names}"

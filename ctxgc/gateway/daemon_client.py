@@ -44,7 +44,7 @@ class DaemonClient:
 
     async def call(self, method: str, params: dict[str, Any], timeout_s: float) -> Any:
         """The daemon's answer. Raises `CallFailed`."""
-        return await (await self._open_connection()).call(method, params, timeout_s=timeout_s)
+        return await (await self._ensure_connection()).call(method, params, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Hang up."""
@@ -52,7 +52,7 @@ class DaemonClient:
             self._client.close()
             self._client = None
 
-    async def _open_connection(self) -> Client:
+    async def _ensure_connection(self) -> Client:
         async with self._connecting:
             if self._client is not None and not self._client.is_closed:
                 return self._client

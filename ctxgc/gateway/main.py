@@ -36,7 +36,7 @@ from ctxgc.gateway.http.upstream import Upstreams, client_session
 from ctxgc.gateway.logs import configure_log, log_loop_fault
 from ctxgc.gateway.metrics import Counters
 from ctxgc.gateway.secret import SECRET_FILE
-from ctxgc.gateway.settings import Settings, settings_of
+from ctxgc.gateway.settings import Settings, settings_of_config
 from ctxgc.protocol.secret_file import ensure_secret
 
 SWITCH_S = 0.0001
@@ -66,7 +66,7 @@ class RunningGateway:
 
 def require_valid_settings(*, config: str = "", host: str = "", port: int | None = None, mode: str = "") -> None:
     """Raise `BadConfig` where a gateway could not begin with these settings. Makes no file, and no secret."""
-    settings_of(_config_with_address(config, host, port), mode)
+    settings_of_config(_config_with_address(config, host, port), mode)
 
 
 def _config_with_address(config: str, host: str, port: int | None) -> Config:
@@ -94,11 +94,11 @@ def run_gateway(
 
     def settings() -> Settings:
         read = _config_with_address(config, host, port)
-        return settings_of(read, mode, _ensure_secret_or_empty(str(read.daemon.lock_dir)))
+        return settings_of_config(read, mode, _ensure_secret_or_empty(str(read.daemon.lock_dir)))
 
     config_in_force = _config_with_address(config, host, port)
     folder = str(config_in_force.daemon.lock_dir)
-    first = settings_of(config_in_force, mode, _ensure_secret_or_empty(folder))
+    first = settings_of_config(config_in_force, mode, _ensure_secret_or_empty(folder))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             served = open_gateway(first, DaemonClient(socket), serve_tools)

@@ -53,7 +53,7 @@ class Settings:
     secret: str = field(default="", repr=False)
     """The word in the path of that user's base URLs; empty: there is none."""
 
-    def mode_of(self, agent: str, session: str) -> Mode:
+    def mode_of_session(self, agent: str, session: str) -> Mode:
         """The mode of a session: the session's own, the agent's, or the gateway's."""
         own = self.modes.get(f"{agent}:{session}") or self.modes.get(f"{agent}:{session.partition('/')[0]}")
         return own or self.modes.get(agent) or self.mode
@@ -69,7 +69,7 @@ class Settings:
         return cache_life_s(effective_profile(self.profile, requested), requested)
 
 
-def settings_of(config: Config, mode: str = "", secret: str = "") -> Settings:
+def settings_of_config(config: Config, mode: str = "", secret: str = "") -> Settings:
     """The settings of a configuration. Raises `BadConfig` for an address that other machines reach, and for a loop."""
     section = config.gateway
     require_loopback(section.host)

@@ -90,13 +90,13 @@ class LineClient:
     def call(self, method: str, params: Mapping[str, Any] | None = None, timeout_s: float | None = None) -> Any:
         """The result of a call. Raises CallFailed (TimedOut, Unreachable among them); ValueError for NaN."""
         gives_up_at = time.monotonic() + (timeout_s or self._timeout_s)
-        id, line = self._encode_request(method, params or {}, gives_up_at)
-        self._send(line, gives_up_at)
+        id, line = self._number_and_encode_request(method, params or {}, gives_up_at)
+        self._send_line(line, gives_up_at)
         while True:
             answer = self._take_next_answer(gives_up_at)
             if answer.get("id") == id or answer.get("id") is None:
                 if "result" not in answer:
-                    raise _decode_failure(answer)
+                    raise _failure_of_answer(answer)
                 return answer["result"]
 
     def call_many(
@@ -111,13 +111,15 @@ class LineClient:
             gives_up_at = time.monotonic() + (timeout_s or self._timeout_s)
             if len(waiting) >= PIPELINE_MAX:
                 yield self._take_oldest_result(waiting, gives_up_at)
-            id, line = self._encode_request(method, params, gives_up_at)
+            id, line = self._number_and_encode_request(method, params, gives_up_at)
             self._send_while_reading(line, waiting, gives_up_at)
             waiting[id] = UNANSWERED
         while waiting:
             yield self._take_oldest_result(waiting, time.monotonic() + (timeout_s or self._timeout_s))
 
-    def _encode_request(self, method: str, params: Mapping[str, Any], gives_up_at: float) -> tuple[int, bytes]:
+    def _number_and_encode_request(
+        self, method: str, params: Mapping[str, Any], gives_up_at: float
+    ) -> tuple[int, bytes]:
         self._last_id += 1
         deadline_ms = max(1, int((gives_up_at - time.monotonic()) * 1000))
         request = {"id": self._last_id, "method": method, "params": params, "deadline_ms": deadline_ms}
@@ -133,9 +135,9 @@ class LineClient:
     def _match_answer(self, answer: dict[str, Any], waiting: dict[int, Any]) -> None:
         id = answer.get("id")
         if id is None:
-            raise _decode_failure(answer)  # The error is about the connection, not about one call.
+            raise _failure_of_answer(answer)  # The error is about the connection, not about one call.
         if isinstance(id, int) and id in waiting:
-            waiting[id] = _decode_failure(answer) if "error" in answer else answer.get("result")
+            waiting[id] = _failure_of_answer(answer) if "error" in answer else answer.get("result")
 
     def _send_while_reading(self, line: bytes, waiting: dict[int, Any], gives_up_at: float) -> None:
         """Send without waiting for room while answers are due.
@@ -154,9 +156,9 @@ class LineClient:
                 raise Unreachable(f"the daemon hung up: {error.strerror or error}") from error
             if sent == len(line):
                 return
-        self._send(line[sent:], gives_up_at)
+        self._send_line(line[sent:], gives_up_at)
 
-    def _send(self, line: bytes, gives_up_at: float) -> None:
+    def _send_line(self, line: bytes, gives_up_at: float) -> None:
         connection = self.connect()
         connection.settimeout(_remaining_s(gives_up_at))
         try:
@@ -207,7 +209,7 @@ def _remaining_s(gives_up_at: float) -> float:
     return max(0.001, gives_up_at - time.monotonic())
 
 
-def _decode_failure(answer: dict[str, Any]) -> CallFailed:
+def _failure_of_answer(answer: dict[str, Any]) -> CallFailed:
     error = answer.get("error")
     if not isinstance(error, dict):
         return CallFailed("internal", -32603, "the daemon sent an answer without a result")

@@ -77,7 +77,7 @@ class Client(asyncio.Protocol):
             async with asyncio.timeout(wait_s):
                 async with self._in_flight:
                     await self._may_write.wait()
-                    return await self._send_and_await(method, {} if params is None else params, wait_s)
+                    return await self._send_and_await_answer(method, {} if params is None else params, wait_s)
         except TimeoutError:
             raise TimedOut(f"{method} was not answered within {wait_s:g} s") from None
 
@@ -114,7 +114,7 @@ class Client(asyncio.Protocol):
             elif isinstance(message.id, int):
                 self._resolve_answer(message, self._answers.pop(message.id, None))
             elif message.error is not UNSET:
-                self._fail_waiting_calls(_decode_failure(message))
+                self._fail_waiting_calls(_failure_of_answer(message))
         if self._lines.is_too_long:
             self._fail_waiting_calls(Unreachable(f"the daemon sent a line of more than {ANSWER_BYTES_MAX} bytes", ""))
             self._transport.abort()
@@ -127,7 +127,7 @@ class Client(asyncio.Protocol):
         """Let callers go on: the daemon reads again."""
         self._may_write.set()
 
-    async def _send_and_await(self, method: str, params: Any, wait_s: float) -> Any:
+    async def _send_and_await_answer(self, method: str, params: Any, wait_s: float) -> Any:
         if self._failure is not None:
             raise self._failure
         self._last_id += 1
@@ -148,7 +148,7 @@ class Client(asyncio.Protocol):
         if answer is None or answer.done():
             return
         if message.result is UNSET:
-            answer.set_exception(_decode_failure(message))
+            answer.set_exception(_failure_of_answer(message))
         else:
             answer.set_result(msgspec.json.decode(message.result))
 
@@ -181,7 +181,7 @@ class Client(asyncio.Protocol):
         self._events.put_nowait(None)
 
 
-def _decode_failure(message: Message) -> CallFailed:
+def _failure_of_answer(message: Message) -> CallFailed:
     error = message.error
     if error is UNSET:
         return CallFailed("internal", -32603, "the daemon sent an answer without a result")

@@ -196,7 +196,7 @@ class Decoder:
                 return [self._refuse_and_close(BadLine(WHO_WE_ARE, hint=TRY_PING))]
         decoded: list[ClientLine] = []
         for line in self._lines.feed(data):
-            parsed = self._decode_line(line)
+            parsed = self._decode_or_refuse_line(line)
             if parsed is not None:
                 decoded.append(parsed)
                 if self.is_closed:
@@ -206,7 +206,7 @@ class Decoder:
             decoded.append(self._refuse_and_close(FrameTooLarge(text, hint="send large text with segment.add_file")))
         return decoded
 
-    def _decode_line(self, line: bytes) -> ClientLine | None:
+    def _decode_or_refuse_line(self, line: bytes) -> ClientLine | None:
         try:
             parsed = _parse_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -288,7 +288,7 @@ def encode_error(id: int | str | None, error: CtxgcError) -> bytes:
     return _ENCODER.encode(_Failure(id, ErrorBody(error.number, _escape_surrogates(str(error)), data))) + b"\n"
 
 
-def encode_batch(lines: Sequence[bytes]) -> bytes:
+def join_answers(lines: Sequence[bytes]) -> bytes:
     """The line that answers a batch; nothing where every request was a notification."""
     answers = [line.rstrip(b"\n") for line in lines if line]
     return b"[" + b",".join(answers) + b"]\n" if answers else b""

@@ -45,14 +45,14 @@ def expand_home(path: str, environment: Mapping[str, str]) -> str:
     return os.path.expanduser(path)
 
 
-def state_home(environment: Mapping[str, str]) -> str:
+def xdg_state_folder(environment: Mapping[str, str]) -> str:
     """The folder that `XDG_STATE_HOME` names, else `~/.local/state`."""
     return _xdg_folder(environment, "XDG_STATE_HOME") or os.path.join(home_folder(environment), ".local", "state")
 
 
 def default_state_folder(environment: Mapping[str, str]) -> str:
-    """The state folder where none is configured: `ctxgc` in `state_home`."""
-    return os.path.join(state_home(environment), "ctxgc")
+    """The state folder where none is configured: `ctxgc` in `xdg_state_folder`."""
+    return os.path.join(xdg_state_folder(environment), "ctxgc")
 
 
 def config_file(environment: Mapping[str, str]) -> str:
@@ -77,7 +77,7 @@ def socket_path(flag: str, environment: Mapping[str, str]) -> str:
 
     Raises BadSocketPath for a path that is longer than the system allows.
     """
-    folder = _xdg_folder(environment, "XDG_RUNTIME_DIR") or state_home(environment)
+    folder = _xdg_folder(environment, "XDG_RUNTIME_DIR") or xdg_state_folder(environment)
     path = flag or environment.get("CTXGC_SOCKET") or os.path.join(folder, "ctxgc", "ctxgc.sock")
     path = os.path.abspath(path)
     size_bytes = len(os.fsencode(path))

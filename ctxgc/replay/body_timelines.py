@@ -8,7 +8,7 @@ from ctxgc.core.heap import OPAQUE, PENDING
 from ctxgc.replay.script import EpisodeScript
 
 
-def last_uses(script: EpisodeScript) -> dict[int, int]:
+def last_use_steps(script: EpisodeScript) -> dict[int, int]:
     """The step of each used slot's last use."""
     return {slot: number for number, slots in enumerate(script.uses) for slot in slots}
 

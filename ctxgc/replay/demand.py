@@ -72,13 +72,13 @@ class Demand:
 
 
 @lru_cache(maxsize=WORDS_CACHED_MAX)
-def _cached_code_words(text: str) -> tuple[str, ...]:
+def _cached_words_without_folders(text: str) -> tuple[str, ...]:
     return tuple(code_words(_FOLDERS.sub(" ", text)))
 
 
-def code_words_of(text: str) -> tuple[str, ...]:
+def code_words_without_folders(text: str) -> tuple[str, ...]:
     """Distinct code words, paths by their base names."""
-    return _cached_code_words(text)
+    return _cached_words_without_folders(text)
 
 
 def distinctive_lines(text: str) -> list[str]:
@@ -173,7 +173,7 @@ def output_of(turn: Turn) -> Output:
 
 def _words_and_lines(texts: Sequence[str]) -> WordsAndLines:
     return WordsAndLines(
-        tuple(dict.fromkeys(word for text in texts for word in code_words_of(text))),
+        tuple(dict.fromkeys(word for text in texts for word in code_words_without_folders(text))),
         tuple(dict.fromkeys(line for text in texts for line in distinctive_lines(text))),
     )
 
@@ -191,7 +191,7 @@ class _DemandIndex:
 
     def add_segment(self, sized: CountedSegment, scope: EvictionScope) -> None:
         fixed, body = _split_evictable_text(sized, scope)
-        self.add_fixed_text(WordsAndLines(code_words_of(fixed), tuple(distinctive_lines(fixed))))
+        self.add_fixed_text(WordsAndLines(code_words_without_folders(fixed), tuple(distinctive_lines(fixed))))
         self.add_body(sized, body)
 
     def add_result(self, sized: CountedSegment, scope: EvictionScope) -> None:
@@ -213,7 +213,7 @@ class _DemandIndex:
             return
         at = len(self.ids)
         self.ids.append(sized.segment.id)
-        for word in code_words_of(body):
+        for word in code_words_without_folders(body):
             self.words.setdefault(word, []).append(at)
         for line in distinctive_lines(body):
             self.lines.setdefault(line, []).append(at)

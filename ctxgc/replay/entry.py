@@ -71,7 +71,7 @@ class ReplayedEntry:
         runs = self._runs_worth_a_pointer(result) if self._rules.has_references else []
         edges = tuple(PointerEdge(self._heap.slot_of[run.target], size - POINTER_TOKENS) for run, size in runs)
         pointed = [(run.first, run.lines) for run, _ in runs]
-        hidden = self._hide_runs(result, pointed)
+        hidden = self._choose_hidden_runs(result, pointed)
         saved = self.shortened.add_result(len(self._heap), result.text, result.tokens, hidden)
         if self._rules.has_references:
             self._index.add_target(entry.id, result.text, [*pointed, *((run.first, run.lines) for run in hidden)])
@@ -87,7 +87,7 @@ class ReplayedEntry:
         ]
         return [(run, run_tokens) for run, run_tokens in runs if run_tokens >= WORTH_TOKENS]
 
-    def _hide_runs(self, result: EnteringResult, taken: Sequence[tuple[int, int]]) -> list[HiddenRun]:
+    def _choose_hidden_runs(self, result: EnteringResult, taken: Sequence[tuple[int, int]]) -> list[HiddenRun]:
         price, birth = self._rules.birth_price, result.birth
         if price is None or birth is None or birth.subject in self._subjects:
             return []

@@ -31,7 +31,7 @@ class Claim(NamedTuple):
     after: int
     at: int
 
-    def member_spans(self, timeline: Sequence[Body]) -> Iterator[tuple[Body, int]]:
+    def members_with_span_start(self, timeline: Sequence[Body]) -> Iterator[tuple[Body, int]]:
         """Each member with the first prompt that would have to keep the member; up to `at`, inclusive."""
         for slot in self.members:
             # A body is in its first prompt for free: nobody may take what the model has not seen.
@@ -104,7 +104,7 @@ def cost_lower_bound(script: EpisodeScript, prices: Prices) -> float:
     for claim in disjoint_claims(script, timeline):
         keep = min(
             (body.body_tokens - body.least_tokens) * (upto[claim.at + 1] - upto[since])
-            for body, since in claim.member_spans(timeline)
+            for body, since in claim.members_with_span_start(timeline)
         )
         size = min(timeline[slot].body_tokens for slot in claim.members)
         fault = read * least[claim.after + 1] + 5 * FAULT_CALL_TOKENS + write * (size + FAULT_CALL_TOKENS)
@@ -138,7 +138,7 @@ def faults_lower_bound(script: EpisodeScript, budget_tokens: int) -> int:
     certain: list[_ClaimInterval] = []
     intervals: list[_ClaimInterval] = []
     for claim in disjoint_claims(script, timeline):
-        kept = [(_budgeted_tokens(body), since) for body, since in claim.member_spans(timeline)]
+        kept = [(_budgeted_tokens(body), since) for body, since in claim.members_with_span_start(timeline)]
         first = min(since for _, since in kept)
         fits = [
             (tokens, since)

@@ -15,7 +15,7 @@ from ctxgc.core.collector import Victim
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.rules import Rules
-from ctxgc.replay.body_timelines import last_uses
+from ctxgc.replay.body_timelines import last_use_steps
 from ctxgc.replay.policies import BUDGET_TOKENS, JustEnough, ShippedPolicy, collectable_bodies, victims_of_slots
 from ctxgc.replay.script import EpisodeScript
 from ctxgc.replay.simulate import Policy, Simulation
@@ -62,7 +62,7 @@ class Liveness:
 
     def begin_episode(self, script: EpisodeScript) -> None:
         """Look up the last uses."""
-        self._last_use = last_uses(script)
+        self._last_use = last_use_steps(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
         """Every dead body, once the model has seen the body."""
@@ -86,8 +86,8 @@ class PerfectPacer:
 
     def begin_episode(self, script: EpisodeScript) -> None:
         """Look up the last uses."""
-        self._last_use = last_uses(script)
-        self._inner = ShippedPolicy(self.name, replace(self.pacer, chances=self._reuse_chances), self.rules)
+        self._last_use = last_use_steps(script)
+        self._inner = ShippedPolicy(self.name, replace(self.pacer, chances=self._perfect_chances), self.rules)
         self._inner.begin_episode(script)
 
     def victims(self, run: Simulation) -> Sequence[Victim]:
@@ -95,7 +95,7 @@ class PerfectPacer:
         self._step = run.step
         return self._inner.victims(run)
 
-    def _reuse_chances(
+    def _perfect_chances(
         self, heap: Heap, slots: Sequence[int], now: Now, liveness: Sequence[int], garbage: Container[int]
     ) -> list[float]:
         return [float(self._last_use.get(slot, -1) >= self._step) for slot in slots]

@@ -15,7 +15,7 @@ from ctxgc.core.entry.shortening import HiddenRun, hidden_note, split_into_pages
 from ctxgc.core.heap import RESIDENT, Heap
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.segment import Access, PathUse
-from ctxgc.replay.demand import LINE_WEIGHT, Want, code_words_of, distinctive_lines
+from ctxgc.replay.demand import LINE_WEIGHT, Want, code_words_without_folders, distinctive_lines
 
 NOTE_CHARS_PER_TOKEN = 3
 NOTE_CALL = "toolu_" + 24 * "0"
@@ -66,11 +66,11 @@ class ShortenedResults:
             for first, count in split_into_pages(run.first, at):
                 page = lines[first : first + count]
                 body = "\n".join(page)
-                words, quotes = frozenset(code_words_of(body)), frozenset(distinctive_lines(body))
+                words, quotes = frozenset(code_words_without_folders(body)), frozenset(distinctive_lines(body))
                 parts.append(HiddenPart(first, len(page), int(share * (len(body) + 1)), words, quotes))
         body = "\n".join([*shown, *lines[at:]])
         self.parts[slot] = parts
-        self._shown[slot] = frozenset(code_words_of(body)), frozenset(distinctive_lines(body))
+        self._shown[slot] = frozenset(code_words_without_folders(body)), frozenset(distinctive_lines(body))
         return saved
 
     def parts_with_want(self, slot: int, want: Want) -> list[HiddenPart]:
@@ -93,12 +93,12 @@ class ShortenedResults:
             missing = [want for want in missing if not best.holds(want)]
         return picked
 
-    def hides_read_lines(self, paths: PathIndex, uses: Iterable[PathUse]) -> bool:
+    def has_hidden_lines_of_read(self, paths: PathIndex, uses: Iterable[PathUse]) -> bool:
         """Whether a new read asks for lines of a file that the newest resident reading of them had left out."""
         if not self.parts:
             return False
         for use in uses:
-            holder = paths.newest_view(use, len(self._heap)) if use.access is Access.READ else -1
+            holder = paths.newest_slot_with_view(use, len(self._heap)) if use.access is Access.READ else -1
             if holder < 0 or self._heap.state[holder] != RESIDENT:
                 continue
             for part in self.parts.get(holder, ()):

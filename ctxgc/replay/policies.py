@@ -111,7 +111,7 @@ def rank_by_size(run: Simulation, slot: int) -> float:
     return -run.heap.body[slot]
 
 
-def rank_by_chance(run: Simulation, slot: int) -> float:
+def rank_at_random(run: Simulation, slot: int) -> float:
     """At random, but the same in every run."""
     name = f"{run.script.name}/{run.turn}/{slot}".encode()
     return int.from_bytes(blake2b(name, digest_size=6).digest(), "little")
@@ -258,7 +258,7 @@ def baselines() -> list[
         JustEnough("lru", rank_by_touch),
         JustEnough("gdsf", rank_by_density),
         JustEnough("biggest_first", rank_by_size),
-        JustEnough("random", rank_by_chance),
+        JustEnough("random", rank_at_random),
         PlanJustEnough(),
         ObservationMasking(),
         ClearOld(),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ctxgc.replay.body_timelines import body_timelines, last_uses
+from ctxgc.replay.body_timelines import body_timelines, last_use_steps
 from ctxgc.replay.script import EpisodeScript
 
 
@@ -37,7 +37,7 @@ class HeapProfile(NamedTuple):
 
 def heap_profile_of(script: EpisodeScript) -> HeapProfile:
     """The profile of an episode without collections. O(segments + demand)."""
-    last_use = last_uses(script)
+    last_use = last_use_steps(script)
     live = drag = void = 0
     timeline = body_timelines(script)
     for slot in script.slots:

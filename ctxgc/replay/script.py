@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.core.entry.elisions import is_elidable
-from ctxgc.core.entry.shortening import BirthFacts, SaidWords, birth_features, is_shortenable
+from ctxgc.core.entry.shortening import BirthFacts, SaidWords, birth_facts, is_shortenable
 from ctxgc.core.garbage import GarbageIndex
 from ctxgc.core.heap import HeapEntry, Proof
 from ctxgc.core.heap_entry import heap_entry_of
@@ -103,7 +103,7 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
         refs = index.derive_references(slot, segment, recalled=_recalled_slot(segment, slot_of))
         reads, views = (
             _slots_of_read_lines(newest, segment, slot)
-            for newest in (index.paths.newest_use_slot, index.paths.newest_view)
+            for newest in (index.paths.newest_use_slot, index.paths.newest_slot_with_view)
         )
         proofs = garbage.prove_garbage(slot, segment)
         index.add_paths(slot, segment)
@@ -113,7 +113,7 @@ def script_of(episode: Episode, scope: EvictionScope, demand: Demand) -> Episode
         said.add(segment)
         birth = None
         if result is not None and is_shortenable(segment):
-            birth = birth_features(segment, namings, said.take_recent_words(segment.born_turn))
+            birth = birth_facts(segment, namings, said.take_recent_words(segment.born_turn))
         return SlotAdmission(
             entry=entry,
             refs=tuple(refs),

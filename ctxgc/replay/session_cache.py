@@ -126,7 +126,7 @@ class SessionCache(Protocol):
         ...
 
 
-def _round_to_step(provider: Provider, tokens: int) -> int:
+def _readable_prefix_tokens(provider: Provider, tokens: int) -> int:
     return tokens - tokens % provider.step_tokens if tokens >= provider.least_tokens else 0
 
 
@@ -157,11 +157,11 @@ class PrefixCache:
         if self.is_cold:
             return COLD
         cached = CacheState(self._prefix_tokens, step_tokens=self._provider.step_tokens)
-        return cached.after_prefix(prompt_tokens - window_tokens)
+        return cached.without_prefix(prompt_tokens - window_tokens)
 
     def bill_prompt(self, layout: Layout, prompt_tokens: int) -> PromptBill:
         """Read the shared prefix; write the rest."""
-        read = _round_to_step(self._provider, min(self._prefix_tokens, prompt_tokens))
+        read = _readable_prefix_tokens(self._provider, min(self._prefix_tokens, prompt_tokens))
         self._prefix_tokens, self.is_cold = prompt_tokens, False
         return PromptBill(read, prompt_tokens - read, 0)
 

@@ -148,7 +148,9 @@ class Simulation:
             self._layout.append(cost, self._block_count(slot), cost)
         for old, proof in proofs:
             self.heap.record_proof(old, proof)
-        is_read_again = self.entry is not None and self.entry.shortened.hides_read_lines(self.paths, admission.uses)
+        is_read_again = self.entry is not None and self.entry.shortened.has_hidden_lines_of_read(
+            self.paths, admission.uses
+        )
         for use in admission.uses:
             self.paths.record_use(use, slot, admission.entry.born_turn)
         evicted_view = next(filter(self.is_evicted, admission.views), -1)
@@ -199,7 +201,7 @@ class Simulation:
                 gone[slot] = victim.reason
         self.tally.evictions += len(gone)
         self.tally.collections += bool(gone)
-        return self._evict(gone)
+        return self._evict_bodies(gone)
 
     def clear_by_host(self, slots: Sequence[int]) -> int:
         """Segments that the host dropped: absent under every policy, charged to none, and no view of any line."""
@@ -210,9 +212,9 @@ class Simulation:
             if heap.state[slot] <= EVICTED and self._gone.get(slot, ("", 0))[0] != HOST:
                 self._cleared_tokens += heap.freed[slot]
             self._gone[slot] = (HOST, self.turn)
-        return self._evict({slot: HOST for slot in slots if self.heap.state[slot] == RESIDENT})
+        return self._evict_bodies({slot: HOST for slot in slots if self.heap.state[slot] == RESIDENT})
 
-    def _evict(self, gone: dict[int, str]) -> int:
+    def _evict_bodies(self, gone: dict[int, str]) -> int:
         """Tokens of the prompt before the first body that goes: the skeleton still renders."""
         heap = self.heap
         if not gone:

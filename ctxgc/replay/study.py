@@ -134,7 +134,7 @@ def _ignore_interrupts() -> None:
 
 def _read_files(study: Study, paths: list[str], folder: str, run: _TaskRunner, tell: Progress) -> list[_SessionStub]:
     """Read every file and keep the fullest copy of each session; in order of agent and session id."""
-    sizes = {path: _file_size(path) for path in paths}
+    sizes = {path: _file_size_bytes(path) for path in paths}
     total = sum(sizes.values()) or 1
     tasks = [(path, os.path.join(folder, str(number))) for number, path in enumerate(paths)]
     stubs: dict[tuple[str, str], _SessionStub] = {}
@@ -156,7 +156,7 @@ def _read_files(study: Study, paths: list[str], folder: str, run: _TaskRunner, t
     return [stubs[key] for key in sorted(stubs)]
 
 
-def _file_size(path: str) -> int:
+def _file_size_bytes(path: str) -> int:
     try:
         return os.path.getsize(path)
     except OSError:

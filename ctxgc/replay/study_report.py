@@ -49,7 +49,7 @@ def report_of(study: Study) -> Report:
         "files": study.files,
         "skipped": [skipped._asdict() for skipped in study.skipped],
         "skipped_records": dict(sorted(study.skipped_records.items())),
-        "timing": {"policy_us_per_turn": _policy_times(study.results, reported)},
+        "timing": {"policy_us_per_turn": _policy_us_per_turn(study.results, reported)},
     }
 
 
@@ -169,7 +169,7 @@ def _worst_faults(results: Sequence[TrialResult]) -> list[Report]:
     return [{name: getattr(fault, name) for name in fault.__dataclass_fields__} for fault in every[:WORST_FAULTS_MAX]]
 
 
-def _policy_times(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
+def _policy_us_per_turn(results: Sequence[TrialResult], reported: Sequence[str]) -> Report:
     """Microseconds a turn: the median over sessions of their medians, and the longest turn of all."""
     if not results:
         return {}

@@ -17,7 +17,7 @@ from ctxgc.adapters.contract import BodiesCleared, Event, ReplyBilled, SegmentAd
 from ctxgc.core.heap import REPLY_KINDS
 from ctxgc.core.heap_entry import SegmentTokens
 from ctxgc.core.segment import Segment, Status
-from ctxgc.tokens.opaque import split_opaque
+from ctxgc.tokens.opaque import strip_base64
 
 HIDDEN_DEFAULT_TOKENS = 20_000
 """System prompt and tool schemas, where the provider's usage does not tell."""
@@ -85,7 +85,7 @@ class Recorder:
             session = self._sessions.setdefault(event.session, _RecordedSession())
             if isinstance(event, SegmentAdmitted):
                 if event.segment.status is not Status.PENDING:
-                    session.admitted[event.segment.id] = self._count_segment(event.segment)
+                    session.admitted[event.segment.id] = self._count_segment_tokens(event.segment)
                     session.log.append(event.segment.id)
             elif isinstance(event, WindowReplaced):
                 session.log.append(tuple(id_ for id_, _ in event.slots))
@@ -96,10 +96,10 @@ class Recorder:
             elif isinstance(event, SessionOpened):
                 session.model = event.model or session.model
 
-    def _count_segment(self, segment: Segment) -> CountedSegment:
+    def _count_segment_tokens(self, segment: Segment) -> CountedSegment:
         pieces = tuple((piece.name, self._count(piece.data)) for piece in segment.body)
         body = sum(tokens for _, tokens in pieces)
-        frame, opaque_tokens = split_opaque(segment.skeleton)
+        frame, opaque_tokens = strip_base64(segment.skeleton)
         tokens = SegmentTokens(self._count(frame) + opaque_tokens, pieces, self._tombstone(segment, body))
         return CountedSegment(segment, tokens)
 
@@ -152,12 +152,12 @@ class _RecordedSession:
         _add_turns_in_order(episodes[-1], turns)
         kept = [episode for episode in episodes if any(turn.reply for turn in episode.turns)]
         for episode in kept:
-            episode.hidden_tokens = self._hidden_tokens(episode)
+            episode.hidden_tokens = self._estimate_hidden_tokens(episode)
             episode.model = self.model
-        _count_lost_reads(kept)
+        _set_lost_reads(kept)
         return kept
 
-    def _hidden_tokens(self, episode: Episode) -> int:
+    def _estimate_hidden_tokens(self, episode: Episode) -> int:
         """Tokens of the first reply's bill beyond the visible prompt, in raw tokens.
 
         The tokens a provider bills per raw token are learned from how the prompt grew, robustly, by the median.
@@ -205,7 +205,7 @@ def _paths_read(episode: Episode) -> set[str]:
     }
 
 
-def _count_lost_reads(episodes: list[Episode]) -> None:
+def _set_lost_reads(episodes: list[Episode]) -> None:
     before: set[str] = set()
     for episode in episodes:
         now = _paths_read(episode)

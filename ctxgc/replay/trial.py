@@ -52,12 +52,12 @@ class Sums(PolicyCounts):
         self.costs += [self.cost + cost for cost in tally.costs]
         self.add_counts(tally)
 
-    def set_worst_turn(self, nothing: Sums) -> None:
+    def set_worst_turn_pct(self, nothing: Sums) -> None:
         """Where the session stood worst beside no collection. The first turns write a prompt and little else."""
         beside = zip(self.costs[WARM_UP_TURNS:], nothing.costs[WARM_UP_TURNS:], strict=True)
         self.worst_turn_pct = max((100 * cost / full for cost, full in beside if full), default=100.0)
 
-    def add_placebo(self, tally: Tally) -> None:
+    def add_placebo_tally(self, tally: Tally) -> None:
         """Take in an episode's placebo."""
         self.placebo_faults += tally.faults
         self.placebo_uses += tally.uses
@@ -137,8 +137,8 @@ def simulate_session(episodes: Sequence[Episode], placebo: Sequence[Output], ter
             result.host_read += episode.read_before
         result.turns += len(episode.turns)
     for scope_name, scope in SCOPES.items():
-        scripts = [_script_of_episode(episode, scope) for episode in episodes]
-        placebos = [_script_of_episode(episode, scope, placebo) for episode in episodes] if placebo else []
+        scripts = [_script_with_derived_demand(episode, scope) for episode in episodes]
+        placebos = [_script_with_derived_demand(episode, scope, placebo) for episode in episodes] if placebo else []
         costs = (cost_lower_bound(script, terms.prices) for script in scripts)
         result.bounds[scope_name] = (
             sum(costs),
@@ -151,7 +151,7 @@ def simulate_session(episodes: Sequence[Episode], placebo: Sequence[Output], ter
     return result
 
 
-def _script_of_episode(
+def _script_with_derived_demand(
     episode: Episode, scope: EvictionScope, outputs: Sequence[Output] | None = None
 ) -> EpisodeScript:
     return script_of(episode, scope, demand_of(episode, scope, outputs))
@@ -175,11 +175,11 @@ def _simulate_policies(
             sums.add_tally(playing(script, eye))
         if not is_oracle(policy.name):
             sums.strict_faults = sum(playing(script, policy, threshold=1).faults for script in played)
-        sums.set_worst_turn(result.sums[scope_name, NONE])
+        sums.set_worst_turn_pct(result.sums[scope_name, NONE])
         if scope_name == "results":
             result.policy_us[policy.name] = median(eye.spent_us), max(eye.spent_us)
         for script in placebos:
-            sums.add_placebo(playing(replace(script, entry=entry), policy))
+            sums.add_placebo_tally(playing(replace(script, entry=entry), policy))
 
 
 def _record_windows_and_faults(

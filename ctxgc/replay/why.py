@@ -86,7 +86,7 @@ def _explain_episode_turn(episode: Episode, at: int, terms: StudyTerms, scope: E
                 "segment": segment.id,
                 "what": segment_label(segment),
                 "born_turn": segment.born_turn,
-                "wanted": _texts_of_wants(wants, pick),
+                "wanted": _wanted_texts_of_provider(wants, pick),
                 "in_window": script.slots[pick] in glance.resident,
                 "missing": _fault_fields(faults.get(segment.id)),
             }
@@ -101,7 +101,7 @@ def _explain_episode_turn(episode: Episode, at: int, terms: StudyTerms, scope: E
     }
 
 
-def _texts_of_wants(wants: Iterable[Want], pick: int) -> list[str]:
+def _wanted_texts_of_provider(wants: Iterable[Want], pick: int) -> list[str]:
     """The heaviest wants first: an edited line says more than a word."""
     found = sorted((want for want in wants if pick in want.providers), key=lambda want: -want.weight)
     return [want.text for want in found[:WANTED_MAX]]

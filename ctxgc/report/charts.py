@@ -51,7 +51,7 @@ class Panel(NamedTuple):
         return self.left + (self.right - self.left) * min(max(share, 0.0), 1.0)
 
 
-def nice_step(span: float, ticks: int) -> float:
+def tick_step(span: float, ticks: int) -> float:
     """A step of 1, 2 or 5 times a power of ten that divides a span into about so many parts."""
     raw = max(span, 1e-9) / ticks
     power = 10.0 ** floor(log10(raw))
@@ -62,13 +62,13 @@ def fit_panel(left: float, right: float, values: Sequence[float], *, from_zero: 
     """A scale with round ends around the values."""
     low = 0.0 if from_zero else min(values, default=0.0)
     high = min(max(*values, 0.1, low + 0.1), high_max)
-    step = nice_step(high - low, 5)
+    step = tick_step(high - low, 5)
     return Panel(left, right, floor(low / step) * step, ceil(high / step) * step, step)
 
 
 def svg_drawing(height: float, parts: Sequence[str], label: str) -> str:
     """A drawing with a name for screen readers."""
-    head = f'<svg viewBox="0 0 {WIDTH} {_px(height)}" role="img" aria-label="{escape(label)}">'
+    head = f'<svg viewBox="0 0 {WIDTH} {_px_text(height)}" role="img" aria-label="{escape(label)}">'
     return head + "".join(parts) + "</svg>"
 
 
@@ -89,13 +89,17 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
         _grid_svg(fault_panel, top, bottom, "faults in 100 turns", lambda value: f"{value:g}"),
     ]
     if bound is not None:
-        x = _px(cost_panel.x_of_value(bound))
+        x = _px_text(cost_panel.x_of_value(bound))
         title = f"<title>no policy can cost less than {bound:.1f} %</title>"
-        parts.append(f'<line class="bound" x1="{x}" x2="{x}" y1="{_px(top - 4)}" y2="{_px(bottom)}">{title}</line>')
+        parts.append(
+            f'<line class="bound" x1="{x}" x2="{x}" y1="{_px_text(top - 4)}" y2="{_px_text(bottom)}">{title}</line>'
+        )
     for number, row in enumerate(rows):
         y = top + ROW * (number + 0.5)
         if row.mark == "ours":
-            parts.append(f'<rect class="band" x="0" y="{_px(y - ROW / 2)}" width="{WIDTH}" height="{ROW}" rx="6"/>')
+            parts.append(
+                f'<rect class="band" x="0" y="{_px_text(y - ROW / 2)}" width="{WIDTH}" height="{ROW}" rx="6"/>'
+            )
         parts.append(f'<g class="{row.mark}">' + _text_svg(left - 14, y, row.name, "end", "name"))
         parts.append(_dot_svg(cost_panel, row.cost, y, f"{row.name}: cost {row.cost.value:.1f} %"))
         parts.append(_text_svg(560, y, f"{row.cost.value:.1f}", "end", "value"))
@@ -106,11 +110,15 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
 
 def _dot_svg(scale: Panel, dot: Dot, y: float, title: str) -> str:
     x, low, high = scale.x_of_value(dot.value), scale.x_of_value(dot.low), scale.x_of_value(dot.high)
-    parts = [f'<line class="whisker" x1="{_px(low)}" x2="{_px(high)}" y1="{_px(y)}" y2="{_px(y)}"/>']
+    parts = [
+        f'<line class="whisker" x1="{_px_text(low)}" x2="{_px_text(high)}" y1="{_px_text(y)}" y2="{_px_text(y)}"/>'
+    ]
     if dot.placebo is not None:
         at = scale.x_of_value(dot.placebo)
-        parts.append(f'<path class="placebo" d="M{_px(at)} {_px(y - 5)}l4 5-4 5-4-5z"/>')
-    parts.append(f'<circle class="dot" cx="{_px(x)}" cy="{_px(y)}" r="4.5"><title>{escape(title)}</title></circle>')
+        parts.append(f'<path class="placebo" d="M{_px_text(at)} {_px_text(y - 5)}l4 5-4 5-4-5z"/>')
+    parts.append(
+        f'<circle class="dot" cx="{_px_text(x)}" cy="{_px_text(y)}" r="4.5"><title>{escape(title)}</title></circle>'
+    )
     return "".join(parts)
 
 
@@ -121,9 +129,9 @@ def _grid_svg(
     for number in range(round((scale.high - scale.low) / scale.step) + 1):
         value = scale.low + number * scale.step
         is_strong = strong is not None and abs(value - strong) < scale.step / 1e6
-        x = _px(scale.x_of_value(value))
+        x = _px_text(scale.x_of_value(value))
         style = "grid strong" if is_strong else "grid"
-        parts.append(f'<line class="{style}" x1="{x}" x2="{x}" y1="{_px(top - 4)}" y2="{_px(bottom)}"/>')
+        parts.append(f'<line class="{style}" x1="{x}" x2="{x}" y1="{_px_text(top - 4)}" y2="{_px_text(bottom)}"/>')
         parts.append(_text_svg(scale.x_of_value(value), top - 12, tell(round(value, 9)), "middle", "tick"))
     return "".join(parts)
 
@@ -133,7 +141,7 @@ def window_chart(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
     left, right, top, bottom = 54, WIDTH - 150, 16, 300
     turns = max(map(len, windows.values()), default=0)
     most = max((max(line, default=0) for line in windows.values()), default=0) or 1
-    step = nice_step(most, 5)
+    step = tick_step(most, 5)
     high = ceil(most / step) * step
 
     def x(turn: float) -> float:
@@ -144,23 +152,23 @@ def window_chart(windows: Mapping[str, Sequence[int]], cuts: Sequence[int], labe
 
     parts = []
     for number in range(round(high / step) + 1):
-        at = _px(y(number * step))
+        at = _px_text(y(number * step))
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at}" y2="{at}"/>')
         parts.append(_text_svg(left - 8, y(number * step), _thousands_text(number * step), "end", "tick"))
     for cut in cuts:
-        at = _px(x(cut))
+        at = _px_text(x(cut))
         title = "<title>the host compacted its window here</title>"
         parts.append(f'<line class="cut" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}">{title}</line>')
-    turn_step = nice_step(turns, 8)
+    turn_step = tick_step(turns, 8)
     for number in range(int(max(turns - 1, 0) / turn_step) + 1):
         parts.append(_text_svg(x(number * turn_step), bottom + 16, f"{number * turn_step:g}", "middle", "tick"))
     parts.append(_text_svg(right, bottom + 34, "turn", "end", "axis"))
-    ends = _spread_names({name: y(line[-1]) for name, line in windows.items() if line}, 16)
+    ends = _spread_places({name: y(line[-1]) for name, line in windows.items() if line}, 16)
     for number, (name, line) in enumerate(windows.items()):
         if not line:
             continue
         points = [(x(turn), y(tokens)) for turn, tokens in _downsample_line(line)]
-        path = "M" + "L".join(f"{_px(px)} {_px(py)}" for px, py in points)
+        path = "M" + "L".join(f"{_px_text(px)} {_px_text(py)}" for px, py in points)
         parts.append(f'<path class="line line{number}" d="{path}"><title>{escape(name)}</title></path>')
         parts.append(_text_svg(right + 10, ends[name], name, "start", f"end line{number}"))
     return svg_drawing(bottom + 42, parts, label)
@@ -175,7 +183,7 @@ def _downsample_line(line: Sequence[int]) -> list[tuple[int, int]]:
     ]
 
 
-def _spread_names(places: Mapping[str, float], gap: float) -> dict[str, float]:
+def _spread_places(places: Mapping[str, float], gap: float) -> dict[str, float]:
     """Places moved down until no two are closer than a gap."""
     positions: dict[str, float] = {}
     last = -gap
@@ -196,7 +204,7 @@ def share_bar_chart(rows: Sequence[tuple[str, Mapping[str, float]]], label: str)
         for part, share in shares.items():
             wide = (right - left) * share / 100
             title = f"<title>{escape(name)}: {share:.1f} % {escape(part)}</title>"
-            bar = f'x="{_px(at)}" y="{_px(y)}" width="{_px(max(wide - 1, 0))}" height="{ROW}" rx="3"'
+            bar = f'x="{_px_text(at)}" y="{_px_text(y)}" width="{_px_text(max(wide - 1, 0))}" height="{ROW}" rx="3"'
             parts.append(f'<rect class="share {escape(part)}" {bar}>{title}</rect>')
             if wide > 70:
                 parts.append(_text_svg(at + wide / 2, y + ROW / 2, f"{part} {share:.0f} %", "middle", f"inside {part}"))
@@ -207,7 +215,7 @@ def share_bar_chart(rows: Sequence[tuple[str, Mapping[str, float]]], label: str)
 
 
 def _text_svg(x: float, y: float, text: str, anchor: str, style: str) -> str:
-    place = f'x="{_px(x)}" y="{_px(y)}" text-anchor="{anchor}" dominant-baseline="central"'
+    place = f'x="{_px_text(x)}" y="{_px_text(y)}" text-anchor="{anchor}" dominant-baseline="central"'
     return f'<text class="{style}" {place}>{escape(text)}</text>'
 
 
@@ -215,5 +223,5 @@ def _thousands_text(tokens: float) -> str:
     return f"{tokens / 1000:g} k" if tokens else "0"
 
 
-def _px(number: float) -> str:
+def _px_text(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0")

@@ -77,7 +77,7 @@ def _head_html(report: Report, everyone: Report, agents: Sequence[str]) -> str:
     main = ours["prompt_tokens_pct"] if prices["is_flat"] else ours["cost_pct"]
     what = "of the prompt tokens they had" if prices["is_flat"] else "of what they did"
     tiles = [
-        ("cost", f"{ours['cost_pct']:.1f} %", _interval_text(ours["interval"])),
+        ("cost", f"{ours['cost_pct']:.1f} %", _interval_tile_text(ours["interval"])),
         ("prompt tokens", f"{ours['prompt_tokens_pct']:.1f} %", "of no collection"),
         ("faults / 100 turns", f"{ours['faults_per_100_turns']:.2f}", _placebo_text(ours)),
         ("re-read after eviction", f"{ours['explicit_faults_per_100_turns']:.2f}", "per 100 turns"),
@@ -97,7 +97,7 @@ def _head_html(report: Report, everyone: Report, agents: Sequence[str]) -> str:
     )
 
 
-def _interval_text(interval: Sequence[float] | None) -> str:
+def _interval_tile_text(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.1f} – {interval[1]:.1f}" if interval else "too few sessions for an interval"
 
 
@@ -195,7 +195,7 @@ def _tables_html(report: Report, agents: dict[str, Report], everyone: Report) ->
     parts = []
     for name, agent in [*agents.items(), (ALL_AGENTS, everyone)]:
         body = "".join(
-            f"<h3>{escape(about)}</h3>{_numbers_html(report, agent[scope])}" for scope, about in SCOPES.items()
+            f"<h3>{escape(about)}</h3>{_policy_table_html(report, agent[scope])}" for scope, about in SCOPES.items()
         )
         precision = agent["placebo_precision"]
         host = agent["host_compactions"]
@@ -211,7 +211,7 @@ def _tables_html(report: Report, agents: dict[str, Report], everyone: Report) ->
     return "".join(parts)
 
 
-def _numbers_html(report: Report, policies: Sequence[Report]) -> str:
+def _policy_table_html(report: Report, policies: Sequence[Report]) -> str:
     times = report["timing"]["policy_us_per_turn"]
     head = ("policy", ">cost %", ">interval", ">prompt %", ">faults", ">interval", ">placebo", ">explicit", ">vs LRU")
     rows = [policy_cells(row, times) for row in policies]

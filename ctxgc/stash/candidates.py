@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ctxgc.core.search.query import TERMS_MAX, SearchQuery, Term
 from ctxgc.core.search.ranking import NEAR, PATH_WEIGHT, PHRASE_BONUS, SAID_WEIGHT, TermWeights, idf
 from ctxgc.stash.filters import SearchScope
-from ctxgc.stash.index_text import TURN_KINDS, may_end_a_path, speaker_lexeme
+from ctxgc.stash.index_text import TURN_KINDS, can_stand_in_path_field, speaker_lexeme
 from ctxgc.stash.newest_segment import newest_rid
 from ctxgc.stash.postings import DATED_COLUMNS, POSTINGS_MAX, TEXT_COLUMNS, WORD_COLUMNS, PostingsLookup
 
@@ -152,7 +152,7 @@ class Candidates:
 def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchScope, out: Candidates) -> None:
     """Fill `out` with the candidates of a query in a scope, in their rough order."""
     newest = newest_rid(db)  # Roughly the number of segments in the stash.
-    out.total = _scope_size(db, scope, newest)
+    out.total = _scope_segment_count(db, scope, newest)
     lookup = PostingsLookup(db, query, scope, newest, out.total)
     common = _look_up_terms(lookup, out)
     if lookup.was_bounded and not any(out.df.values()):
@@ -164,9 +164,9 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
         del out.postings[term]
     for term in filter(lambda term: term.is_identifier, out.weights.terms):
         word = Term(term.ways[:1])
-        out.whole_words[term] = frozenset(lookup.newest_segments(WORD_COLUMNS, word, POSTINGS_MAX))
+        out.whole_words[term] = frozenset(lookup.newest_segments_with_term(WORD_COLUMNS, word, POSTINGS_MAX))
     common &= out.weights.terms.keys()
-    is_whole = bool(common) and _find_segments_with_all_terms(lookup, out)
+    is_whole = bool(common) and _look_up_segments_with_all_terms(lookup, out)
     if query.phrase:
         if is_whole and all(_is_in_run(query, term) for term in out.weights.terms):
             holders = out.whole
@@ -193,7 +193,7 @@ def gather_candidates(db: sqlite3.Connection, query: SearchQuery, scope: SearchS
         len(best) == out.lot_size
         and rough[best[-1]] == rough[best[0]]
         and not common
-        and _can_rank(lookup, out.weights.terms)
+        and _can_engine_rank_terms(lookup, out.weights.terms)
     ):
         _break_ties(lookup, out, rough)
         out.order = _best_rids(rough)
@@ -233,7 +233,9 @@ def _look_up_terms(lookup: PostingsLookup, out: Candidates) -> set[Term]:
             out.postings[term] = found.rids
             if term.is_word:
                 out.words[term.ways[0][0]] = found.rids
-            out.paths[term] = lookup.segments_with_term_in_path(term) if may_end_a_path(term.text) else frozenset()
+            out.paths[term] = (
+                lookup.segments_with_term_in_path(term) if can_stand_in_path_field(term.text) else frozenset()
+            )
             out.df[term] = len(out.postings[term] | out.paths[term])
         else:
             common.add(term)
@@ -241,7 +243,7 @@ def _look_up_terms(lookup: PostingsLookup, out: Candidates) -> set[Term]:
     return common
 
 
-def _scope_size(db: sqlite3.Connection, scope: SearchScope, newest: int) -> int:
+def _scope_segment_count(db: sqlite3.Connection, scope: SearchScope, newest: int) -> int:
     """The number of segments in the sessions of a scope, roughly."""
     if scope.sids is None or len(scope.sids) > LOT_MAX:
         return newest or 1
@@ -274,14 +276,14 @@ def _is_speaker(lookup: PostingsLookup, out: Candidates, term: Term) -> bool:
     return lookup.find_postings("label", label, need).number >= need
 
 
-def _find_segments_with_all_terms(lookup: PostingsLookup, out: Candidates) -> bool:
+def _look_up_segments_with_all_terms(lookup: PostingsLookup, out: Candidates) -> bool:
     """Look for segments with all terms, where the rare ones leave too many; whether no other segment has them all."""
     terms = list(out.weights.terms)
     rare = [out.postings[term] for term in terms if term in out.postings]
     is_decided = bool(rare) and len(frozenset.intersection(*rare)) <= out.lot_size  # Their texts are read in any case.
     if len(terms) > ALL_TERMS_MAX or is_decided:
         return False
-    can_rank = _can_rank(lookup, terms)
+    can_rank = _can_engine_rank_terms(lookup, terms)
     out.whole = frozenset(lookup.segments_with_terms(out.term_columns, terms, CANDIDATES_MAX, is_ranked=can_rank))
     if len(out.whole) == CANDIDATES_MAX and not can_rank:
         out.notes.append(f"many segments match; the newest {CANDIDATES_MAX} of them were ranked")
@@ -293,17 +295,17 @@ def _add_common_candidates(lookup: PostingsLookup, out: Candidates, common: set[
     known = set(out.whole).union(*out.postings.values())
     if len(known) < out.lot_size:
         out.postings |= {
-            term: frozenset(lookup.newest_segments(out.term_columns, term, POSTINGS_MAX)) for term in common
+            term: frozenset(lookup.newest_segments_with_term(out.term_columns, term, POSTINGS_MAX)) for term in common
         }
         out.paths.update(dict.fromkeys(common, frozenset()))
-        out.notes.append(f"many segments have {_name_terms(out, common)}; the newest of them were ranked")
+        out.notes.append(f"many segments have {_terms_text(out, common)}; the newest of them were ranked")
 
 
-def _can_rank(lookup: PostingsLookup, terms: Iterable[Term]) -> bool:
-    return sum(map(lookup.walk_length, terms)) <= RANKED_ROWS_MAX
+def _can_engine_rank_terms(lookup: PostingsLookup, terms: Iterable[Term]) -> bool:
+    return sum(map(lookup.estimate_walked_segments, terms)) <= RANKED_ROWS_MAX
 
 
-def _name_terms(out: Candidates, terms: set[Term]) -> str:
+def _terms_text(out: Candidates, terms: set[Term]) -> str:
     return ", ".join(str(term) for term in out.query.terms if term in terms)
 
 

@@ -68,19 +68,19 @@ def content_values(row: SegmentRow) -> tuple[Any, ...]:
         STORED_KINDS[segment.kind],
         str(segment.role),
         segment.wall_s,
-        clean_text(segment.tool),
+        storable_text(segment.tool),
         str(segment.status),
-        clean_text(segment.command),
+        storable_text(segment.command),
         pack_list(segment.refs),
-        clean_text(segment.reply),
+        storable_text(segment.reply),
         segment.has_opaque,
-        clean_text(pack_facts(segment.facts)),
+        storable_text(pack_facts(segment.facts)),
         row.digest,
         row.skeleton_tokens,
         pack_list(row.pieces),
         row.tombstone_tokens,
         row.redactions,
-        clean_text(pack_elisions(row.elisions)),
+        storable_text(pack_elisions(row.elisions)),
     )
 
 
@@ -90,12 +90,12 @@ def segment_values(sid: int, row: SegmentRow) -> tuple[Any, ...]:
     return (
         sid,
         row.seq,
-        clean_text(segment.id),
+        storable_text(segment.id),
         segment.place,
         segment.born_turn,
         *content_values(row),
         segment.importance,
-        clean_text(segment.task),
+        storable_text(segment.task),
         pack_list(segment.tags),
         str(row.state),
         str(row.departure or ""),
@@ -170,7 +170,7 @@ def session_row(row: Mapping[str, Any] | Sequence[Any]) -> SessionRow:
 def session_values(row: SessionRow) -> tuple[Any, ...]:
     """The values of `SESSION_COLUMNS`."""
     others = {"mode": STORED_RENDERERS[row.rendered_by]}
-    return (*row.key, *(clean_text(others.get(name) or getattr(row, name)) for name in SESSION_COLUMNS[2:]))
+    return (*row.key, *(storable_text(others.get(name) or getattr(row, name)) for name in SESSION_COLUMNS[2:]))
 
 
 def pack_list(items: Sequence[Any]) -> str:
@@ -203,7 +203,7 @@ def unpack_facts(text: str) -> CallFacts:
     return CallFacts(attempt, recalls, **{name: True for name in flags if name in CallFacts._fields})
 
 
-def clean_text(value: Any) -> Any:
+def storable_text(value: Any) -> Any:
     """Text that every engine takes: lone surrogates and NUL have no place in metadata."""
     if isinstance(value, str) and not (value.isascii() and "\0" not in value):
         return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -1,6 +1,6 @@
 """Reading a stash for damage: SQLite's pages, and bodies against the digests that were taken at admission.
 
-find_damaged_pages   by `quick_check`         body_rids ─▶ find_damaged_bodies   each body alone, by its digest
+page_damage_sentences   by `quick_check`         body_rids ─▶ body_damage_sentences   each body alone, by its digest
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def examine_stash(read: RunOnReader, *, is_deep: bool) -> Examination:
     def find_page_troubles(db: sqlite3.Connection, deadline: Deadline) -> list[str] | None:
         deadline.set(float("inf") if is_deep else PAGES_S_MAX)
         try:
-            return [*_find_missing_segments(db), *find_damaged_pages(db)]
+            return [*_missing_segment_sentences(db), *page_damage_sentences(db)]
         except sqlite3.OperationalError:  # Time was up: other damage is a sentence.
             return None
         finally:
@@ -52,12 +52,12 @@ async def examine_stash(read: RunOnReader, *, is_deep: bool) -> Examination:
     except StorageFailed as failure:
         rids, troubles = [], [*(troubles or ()), f"no list of the segments: {failure}"]
     for some in chunks(rids):
-        bad_bodies += await read(lambda db, _, some=some: find_damaged_bodies(db, some))  # type: ignore[misc]
+        bad_bodies += await read(lambda db, _, some=some: body_damage_sentences(db, some))  # type: ignore[misc]
     skipped = "" if troubles is not None else f"not all pages were read in {PAGES_S_MAX:.0f} s"
     return Examination(len(rids), len(bad_bodies), (*(troubles or ()), *bad_bodies[:TROUBLES_MAX]), skipped)
 
 
-def _find_missing_segments(db: sqlite3.Connection) -> list[str]:
+def _missing_segment_sentences(db: sqlite3.Connection) -> list[str]:
     """A sentence where the newest segments are missing; none where the rows cannot be read, which the pages say."""
     try:
         return [*filter(None, [newest_segment.missing_segments_sentence(db)])]
@@ -67,7 +67,7 @@ def _find_missing_segments(db: sqlite3.Connection) -> list[str]:
         return []
 
 
-def find_damaged_pages(db: sqlite3.Connection) -> list[str]:
+def page_damage_sentences(db: sqlite3.Connection) -> list[str]:
     """SQLite's complaints about pages and tables. O(pages)."""
     try:
         return [row[0] for row in db.execute(f"PRAGMA quick_check({TROUBLES_MAX})") if row[0] != "ok"]
@@ -90,7 +90,7 @@ def body_rids(db: sqlite3.Connection, *, is_sample: bool) -> list[int]:
     return sorted(rids)
 
 
-def find_damaged_bodies(db: sqlite3.Connection, rids: Sequence[int]) -> list[str]:
+def body_damage_sentences(db: sqlite3.Connection, rids: Sequence[int]) -> list[str]:
     """A sentence for each body that differs from its admission. Damage of a body hides no other damage."""
     troubles = []
     decompress = body_codec.make_decompressor()

@@ -68,7 +68,7 @@ class FileWatch:
         finally:
             self._stats = self._require_unchanged_files(db, has_written=True)
             if (rid := newest_segment.newest_rid(db)) != self._newest_rid:
-                newest_segment.write_newest_segment(self._path, rid)
+                newest_segment.write_newest_segment_note(self._path, rid)
                 self._newest_rid = rid
 
     def forbid_shrinking(self) -> None:
@@ -83,21 +83,21 @@ class FileWatch:
         """The files now. Raises `StashGone` from the first change of somebody else's on."""
         now = self._read_stats()
         if self.trouble is None and self._stats:
-            self.trouble = self._find_change(now, has_written=has_written)
+            self.trouble = self._foreign_change_error(now, has_written=has_written)
             if self.trouble is not None and not self._is_truncated(self._path, now):
-                self._checkpoint_wal(db, now)
+                self._move_own_wal_into_file(db, now)
         if self.trouble is not None:
             raise self.trouble
         return now
 
-    def _find_change(self, now: dict[str, FileStat], *, has_written: bool) -> StashGone | None:
+    def _foreign_change_error(self, now: dict[str, FileStat], *, has_written: bool) -> StashGone | None:
         for path, known in self._stats.items():
             if path not in now or now[path][:2] != known[:2]:
                 what = "was replaced by another file" if path in now else "was removed"
                 hint = _PUT_BACK if path == self._path else _RESTART
                 return _stash_gone_error(f"{path} {what} while the daemon ran", hint)
             # A cut WAL that SQLite has written on since is as long as before, with zeros at its head.
-            is_no_wal = has_written and path == self._wal and not _is_wal(path, now[path].size)
+            is_no_wal = has_written and path == self._wal and not _is_wal_or_empty(path, now[path].size)
             if is_no_wal or self._is_truncated(path, now):
                 return _stash_gone_error(f"{path} was cut short while the daemon ran, from {known.size} bytes", _REPAIR)
         return None
@@ -111,7 +111,7 @@ class FileWatch:
         # SQLite itself cuts the WAL down to its limit, and to nothing in a checkpoint of ours.
         return size < min(before, WAL_BYTES_MAX) and not self._may_shrink
 
-    def _checkpoint_wal(self, db: sqlite3.Connection, now: dict[str, FileStat]) -> None:
+    def _move_own_wal_into_file(self, db: sqlite3.Connection, now: dict[str, FileStat]) -> None:
         """Move what the WAL holds into the open file.
 
         Of a WAL that was removed nothing is lost then; and a WAL that was ours is not applied to a file that is not.
@@ -133,7 +133,7 @@ def _read_stat(path: str) -> FileStat | None:
     return FileStat(status.st_dev, status.st_ino, status.st_size)
 
 
-def _is_wal(path: str, size: int) -> bool:
+def _is_wal_or_empty(path: str, size: int) -> bool:
     """Whether the file begins as a WAL does; an empty one holds nothing."""
     if not size:
         return True

@@ -25,11 +25,11 @@ def ensure_private_file(path: Path) -> None:
     """Create folder and file where missing, for the owner alone. Loose modes are refused, never mended."""
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        _require_private(path.parent, FOLDER_MODE, "folder")
+        _require_private_path(path.parent, FOLDER_MODE, "folder")
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE))
         except FileExistsError:
-            _require_private(path, FILE_MODE, "file")
+            _require_private_path(path, FILE_MODE, "file")
             _check_magic(path)
     except OSError as error:
         raise StorageFailed(
@@ -37,7 +37,7 @@ def ensure_private_file(path: Path) -> None:
         ) from error
 
 
-def _require_private(path: Path, mode: int, what: str) -> None:
+def _require_private_path(path: Path, mode: int, what: str) -> None:
     file_status = path.stat()
     if file_status.st_uid != os.geteuid():
         raise Incompatible(
@@ -124,7 +124,7 @@ def copy_sparse_file(source: str, target: str) -> None:
         new.truncate(os.fstat(old.fileno()).st_size)
 
 
-def require_sound(db: sqlite3.Connection, path: Path) -> None:
+def require_sound_database(db: sqlite3.Connection, path: Path) -> None:
     """Raise `StashDamaged` where a small file, or a file that was not closed, fails SQLite's check. New files pass."""
     is_known = bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
     if not is_known or (path.stat().st_size > CHECK_BYTES_MAX and schema.get_counter(db, "is_clean")):

@@ -13,7 +13,7 @@ from ctxgc.core.redaction.redact import redact_text
 from ctxgc.core.search.query import MOMENT
 from ctxgc.core.segment import Kind, SessionKey
 from ctxgc.stash import index_text
-from ctxgc.stash.columns import STORED_KINDS, clean_text
+from ctxgc.stash.columns import STORED_KINDS, storable_text
 from ctxgc.stash.contract import Query
 from ctxgc.stash.reading import sessions_named, sid_of
 
@@ -115,7 +115,7 @@ def _parse_moment(text: str, now_s: float) -> float:
 
 def build_scope(db: sqlite3.Connection, *limits: Query) -> SearchScope | None:
     """The scope that passes every query; `None` if no segment can."""
-    if _are_contradictory(limits):
+    if _are_queries_contradictory(limits):
         return None
     scopes = [scope for each in limits if (scope := _scope_of_query(db, each)) is not None]
     named = [set(scope.sids) for scope in scopes if scope.sids is not None]
@@ -148,7 +148,7 @@ def newest_segments_sql(scope: SearchScope) -> tuple[str, tuple[object, ...]]:
     )
 
 
-def _are_contradictory(limits: Sequence[Query]) -> bool:
+def _are_queries_contradictory(limits: Sequence[Query]) -> bool:
     """Whether two of some queries exclude each other, as far as the queries alone tell."""
     choices: list[list[set[str]]] = [
         [{tool.casefold() for tool in each.tools} for each in limits],
@@ -189,17 +189,17 @@ def _scope_of_query(db: sqlite3.Connection, query: Query) -> SearchScope | None:
         add_clause(f"s.kind IN ({_placeholders(kinds)})", *kinds)
         tags.append(_any_token_expression(map(index_text.kind_tag, kinds)))
     if query.tools:
-        tools = tuple(clean_text(tool).casefold() for tool in query.tools)
+        tools = tuple(storable_text(tool).casefold() for tool in query.tools)
         # A tool's name in letters that only Python lowers is filtered by its tag.
         if all(tool.isascii() for tool in tools):
             add_clause(f"lower(s.tool) IN ({_placeholders(tools)})", *tools)
         tags.append(_any_token_expression(map(index_text.tool_tag, tools)))
     is_tagged = len(clauses) == len(tags)
     if query.path:
-        clause, bound = _path_clause(canonical_path(clean_text(query.path)))
+        clause, bound = _path_clause(canonical_path(storable_text(query.path)))
         add_clause(f"s.rid IN (SELECT rid FROM path JOIN path_use USING (pid) WHERE {clause})", *bound)
     if query.task:
-        add_clause("s.task = ? AND s.task != ''", clean_text(query.task))
+        add_clause("s.task = ? AND s.task != ''", storable_text(query.task))
     if query.tags:
         for tag in query.tags:
             add_clause("s.tags != '' AND EXISTS (SELECT 1 FROM json_each(s.tags) WHERE value = ?)", tag)

@@ -25,7 +25,7 @@ UPDATE segment SET kind = 'other', role = 'user', wall_s = 0, tool = '', status 
 FORGET_SESSION = f"UPDATE session SET {' = ?, '.join(FORGOTTEN_OF_SESSION)} = ?, forgotten = 1 WHERE sid = ?"
 
 
-def drop_pointers(connection: sqlite3.Connection, sid: int, ids: Set[str]) -> None:
+def drop_pointers_to_segments(connection: sqlite3.Connection, sid: int, ids: Set[str]) -> None:
     """Take the pointers to these segments out of a session's rows: a pointer's text names its target."""
     rows = connection.execute("SELECT rid, elisions FROM segment WHERE sid = ? AND elisions != ''", (sid,)).fetchall()
     for rid, packed in rows:

@@ -101,7 +101,7 @@ def index_entry(segment: Segment) -> IndexEntry:
     )
 
 
-def may_end_a_path(typed: str) -> bool:
+def can_stand_in_path_field(typed: str) -> bool:
     """Whether a typed word may stand in the field `path`, which has the last parts of paths."""
     return typed.strip("/").count("/") < PATH_PARTS
 

@@ -50,7 +50,7 @@ def reindex_slice(db: sqlite3.Connection, fail: Failpoint) -> bool:
     return len(rows) == REINDEX_ROWS
 
 
-def merge_index(db: sqlite3.Connection, fail: Failpoint) -> bool:
+def merge_index_step(db: sqlite3.Connection, fail: Failpoint) -> bool:
     """Join pieces of the index, a step at a time; whether more pieces wait."""
     return _merge_pages(db, fail, MERGE_PAGES)
 

@@ -29,7 +29,7 @@ class NewestSegment(NamedTuple):
     wall_s: float = 0.0
 
 
-def write_newest_segment(path: Path | str, rid: int) -> None:
+def write_newest_segment_note(path: Path | str, rid: int) -> None:
     """Note the newest segment. An unwritable note is lost, and costs no more."""
     with contextlib.suppress(OSError):
         file = os.open(f"{path}{SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -39,7 +39,7 @@ def write_newest_segment(path: Path | str, rid: int) -> None:
             os.close(file)
 
 
-def read_newest_segment(path: Path | str) -> NewestSegment:
+def read_newest_segment_note(path: Path | str) -> NewestSegment:
     """The note; zeros where there is none."""
     try:
         rid, wall_s = Path(f"{path}{SUFFIX}").read_text(encoding="ascii").split()
@@ -53,17 +53,17 @@ def newest_rid(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT coalesce(max(rid), 0) FROM segment").fetchone()[0])
 
 
-def record_missing_segments(db: sqlite3.Connection, path: Path) -> None:
+def add_missing_segments_to_counter(db: sqlite3.Connection, path: Path) -> None:
     """Add what the file lacks to its own counter, in the caller's transaction: the number is written over from now
     on."""
-    if missing := max(0, read_newest_segment(path).rid - newest_rid(db)):
+    if missing := max(0, read_newest_segment_note(path).rid - newest_rid(db)):
         set_counter(db, MISSING, get_counter(db, MISSING) + missing)
 
 
 def missing_segments_sentence(db: sqlite3.Connection, path: Path | str = "") -> str:
     """A sentence on stored segments that are not in the file; empty without such segments. `path`: of a file that no
     daemon has open."""
-    note = read_newest_segment(path) if path else NewestSegment()
+    note = read_newest_segment_note(path) if path else NewestSegment()
     missing = get_counter(db, MISSING) + max(0, note.rid - newest_rid(db))
     if not missing:
         return ""

@@ -79,7 +79,7 @@ class PostingsLookup:
                 break
         return found
 
-    def newest_segments(self, columns: str, term: Term, limit: int) -> list[int]:
+    def newest_segments_with_term(self, columns: str, term: Term, limit: int) -> list[int]:
         """The newest segments that have a term."""
         form = self.forms.get(term) or quote_term(term)
         return self.matching_rids(f"{columns} : ({form})", limit, floor=self.floors.get(term, 0))
@@ -102,7 +102,10 @@ class PostingsLookup:
     def segments_with_run(self, run: tuple[str, ...], limit: int) -> frozenset[int]:
         """The newest segments in which words stand side by side."""
         term = Term((run,))
-        floor, has_tags = self.choose_floor_rid(term, RUN_WALKED_MAX), self._joins_tags([term], is_most_found=False)
+        floor, has_tags = (
+            self.choose_floor_rid(term, RUN_WALKED_MAX),
+            self._is_tag_join_cheaper([term], is_most_found=False),
+        )
         return frozenset(
             self.matching_rids(f"{TEXT_COLUMNS} : ({quote_term(term)})", limit, floor=floor, has_tags=has_tags)
         )
@@ -112,10 +115,10 @@ class PostingsLookup:
         listed = list(terms)
         wanted = " AND ".join(self.forms.get(term) or quote_term(term) for term in listed)
         floor = max((self.floors.get(term, 0) for term in listed), default=0)
-        has_tags = self._joins_tags(listed, is_most_found=len(listed) == 1)
+        has_tags = self._is_tag_join_cheaper(listed, is_most_found=len(listed) == 1)
         return self.matching_rids(f"{columns} : ({wanted})", limit, floor=floor, is_ranked=is_ranked, has_tags=has_tags)
 
-    def walk_length(self, term: Term) -> int:
+    def estimate_walked_segments(self, term: Term) -> int:
         """About so many segments of the whole stash the engine walks to find a term: the fewest that have its words."""
         return max(min(map(self._estimate_segment_count, way)) for way in term.ways)
 
@@ -137,7 +140,7 @@ class PostingsLookup:
     def _read_postings(self, columns: str, term: Term, form: str, limit: int) -> Postings:
         floor = self.floors.get(term, 0)
         is_most_found = columns != "path" and any(len(way) == 1 for way in term.ways)
-        has_tags = self._joins_tags([term], is_most_found=is_most_found)
+        has_tags = self._is_tag_join_cheaper([term], is_most_found=is_most_found)
         if columns != "path" and self._is_unfiltered_word(term):
             oldest = self._rid_beyond_limit(f"{columns} : ({form})", limit)
             if limit == POSTINGS_MAX:
@@ -153,7 +156,7 @@ class PostingsLookup:
             return Postings(frozenset(json.loads(rids)), number, oldest or 0, is_whole=True)
         return Postings(frozenset(), number if floor else limit, floor or oldest, is_whole=False)
 
-    def _joins_tags(self, terms: Iterable[Term], *, is_most_found: bool) -> bool:
+    def _is_tag_join_cheaper(self, terms: Iterable[Term], *, is_most_found: bool) -> bool:
         """Whether the engine joins the segments of terms with those of the tags; else each that is found is looked up.
 
         To join, it walks all segments of the scope; without tags it walks those of the rarest term in the whole stash.
@@ -162,7 +165,9 @@ class PostingsLookup:
             return True
         found_dearness = ENTRY_DEARNESS if self.scope.is_whole_session else ROW_DEARNESS
         dearness = found_dearness if is_most_found else FEW_FOUND_DEARNESS
-        return self.size <= dearness * POSTINGS_MAX or self.size <= dearness * min(map(self.walk_length, terms))
+        return self.size <= dearness * POSTINGS_MAX or self.size <= dearness * min(
+            map(self.estimate_walked_segments, terms)
+        )
 
     def _is_unfiltered_word(self, term: Term) -> bool:
         """Whether a term is one word of the whole stash: the engine counts its segments as it finds them."""

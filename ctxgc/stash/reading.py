@@ -54,7 +54,7 @@ def sessions_named(db: sqlite3.Connection, text: str) -> list[SessionKey]:
     """Sessions that `text` names exactly; without any, the sessions that `text` is a prefix of."""
     if not text:
         return []
-    text = columns.clean_text(text)
+    text = columns.storable_text(text)
     source, colon, rest = text.partition(":")
     names = [("", text), *([(source, rest)] if colon and rest else [])]
     for compare in ("session = ?1", "session >= ?1 AND session < ?1 || char(0x10ffff)"):
@@ -83,7 +83,7 @@ def sessions_with_segment(db: sqlite3.Connection, segment_id: str) -> list[Sessi
     key_rows = db.execute(
         "SELECT source, session FROM session AS t WHERE EXISTS (SELECT 1 FROM segment WHERE sid = t.sid AND id = ?)"
         " ORDER BY updated_s DESC LIMIT ?",
-        (columns.clean_text(segment_id), RESOLVED_MAX),
+        (columns.storable_text(segment_id), RESOLVED_MAX),
     )
     return [SessionKey(*row) for row in key_rows]
 

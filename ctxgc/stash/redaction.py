@@ -21,7 +21,7 @@ from ctxgc.core.errors import NotFound
 from ctxgc.core.redaction.redact import find_secrets, redact_base_id, redact_json, redact_text
 from ctxgc.core.segment import SessionKey, tool_call_id
 from ctxgc.stash import body_codec, maintenance, schema
-from ctxgc.stash.columns import COLUMNS, CONTENT, clean_text, content_values, pack_list, segment_row
+from ctxgc.stash.columns import COLUMNS, CONTENT, content_values, pack_list, segment_row, storable_text
 from ctxgc.stash.contract import SegmentRow
 from ctxgc.stash.encoding import encode_row
 from ctxgc.stash.index_text import TOKENIZER_VERSION
@@ -148,7 +148,7 @@ class _RedactionRun:
         ).fetchall():
             with self._transaction():
                 for rid, content, sid, *values in rows:
-                    self._redact_segment(rid, sid, bytes(content), values)
+                    self._redact_segment_row(rid, sid, bytes(content), values)
                 last = rows[-1][0]
                 if not self._is_dry:
                     schema.set_counter(self._db, CURSOR, last)
@@ -162,12 +162,12 @@ class _RedactionRun:
         """Write index and file anew, so that no page or WAL keeps what was redacted."""
         rids = maintenance.begin_erasing(self._db, no_failpoint)
         if rids:
-            while maintenance.merge_index(self._db, no_failpoint):
+            while maintenance.merge_index_step(self._db, no_failpoint):
                 pass
             maintenance.finish_erasing(self._db, no_failpoint, rids)
         maintenance.checkpoint_wal(self._db, no_failpoint)
 
-    def _redact_segment(self, rid: int, sid: int, content: bytes, values: list[object]) -> None:
+    def _redact_segment_row(self, rid: int, sid: int, content: bytes, values: list[object]) -> None:
         key = self._keys[sid]
         try:
             stored = body_codec.decode_row(content, self._decompress)
@@ -190,7 +190,7 @@ class _RedactionRun:
         bare = replace(bare, segment=replace(bare.segment, id=id_))
         self._writer.rewrite_content(rid, sid, encode_row(bare, self._compress))
         sets = ", ".join(f"{name} = ?" for name in ("id", "task", "tags", *CONTENT))
-        names = (clean_text(id_), clean_text(bare.segment.task), pack_list(bare.segment.tags))
+        names = (storable_text(id_), storable_text(bare.segment.task), pack_list(bare.segment.tags))
         self._execute_unless_dry(f"UPDATE segment SET {sets} WHERE rid = ?", (*names, *content_values(bare), rid))
         self._execute_unless_dry("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
 
@@ -199,7 +199,7 @@ class _RedactionRun:
         number = 1
         if name != before:
             name = redact_base_id(name) or "redacted"
-        while name != before and self._db.execute(query, (owner, clean_text(tool_call_id(name, number)))).fetchone():
+        while name != before and self._db.execute(query, (owner, storable_text(tool_call_id(name, number)))).fetchone():
             number += 1
         return name if number == 1 else tool_call_id(name, number)
 

@@ -24,7 +24,7 @@ from ctxgc.stash import body_codec, files, newest_segment, schema
 from ctxgc.stash.carving import Leaf, carve_bodies, table_leaves
 from ctxgc.stash.columns import COLUMNS, segment_row, segment_values
 from ctxgc.stash.encoding import EncodedPut, with_content
-from ctxgc.stash.examination import TROUBLES_MAX, body_rids, find_damaged_bodies, find_damaged_pages
+from ctxgc.stash.examination import TROUBLES_MAX, body_damage_sentences, body_rids, page_damage_sentences
 from ctxgc.stash.health import Examination
 from ctxgc.stash.writing import Writer
 
@@ -60,10 +60,10 @@ def check_stash(path: Path) -> Examination:
     bad_bodies: list[str] = []
     try:
         with contextlib.closing(_connect_to_database(path, "ro")) as db:
-            troubles += find_damaged_pages(db)
+            troubles += page_damage_sentences(db)
             troubles += filter(None, [newest_segment.missing_segments_sentence(db, path)])
             rids = body_rids(db, is_sample=False)
-            bad_bodies = find_damaged_bodies(db, rids)
+            bad_bodies = body_damage_sentences(db, rids)
     except _UNREADABLE as error:
         troubles.append(f"reading stopped: {error}")
     return Examination(len(rids), len(bad_bodies), (*troubles, *bad_bodies[:TROUBLES_MAX]))
@@ -105,10 +105,10 @@ def _salvage_file(old_path: Path, new_path: Path) -> tuple[int, int, int, int, s
                 old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # Pages are read from the file alone.
             for table in TABLES:
                 _copy_table(old, old_path, new, table)
-            rebuilt = _restore_bodies(new, _readable_rows(old, old_path, "body"))
+            rebuilt = _insert_salvaged_bodies(new, _readable_rows(old, old_path, "body"))
             with contextlib.suppress(*_UNREADABLE):
                 schema.set_counter(new, newest_segment.MISSING, schema.get_counter(old, newest_segment.MISSING))
-        rebuilt += _restore_bodies(new, carve_bodies(old_path))
+        rebuilt += _insert_salvaged_bodies(new, carve_bodies(old_path))
         # A row without a body would promise content that is gone.
         gone = "SELECT rid FROM segment WHERE state != 'forgotten' AND rid NOT IN (SELECT rid FROM body)"
         lost = new.execute(f"SELECT count(*) FROM ({gone})").fetchone()[0]  # noqa: S608 - a constant
@@ -147,7 +147,7 @@ def _column_defaults(db: sqlite3.Connection, table: str) -> dict[str, str]:
         return {}
 
 
-def _restore_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
+def _insert_salvaged_bodies(new: sqlite3.Connection, bodies: Iterable[Sequence[Any]]) -> int:
     """Put bodies beside their rows, and make rows for bodies without a row; the number of rows made."""
     homeless: list[EncodedPut] = []
     decompress = body_codec.make_decompressor()

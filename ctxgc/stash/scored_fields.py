@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ctxgc.core.search.lexemes import extra_index_words, lexemes
-from ctxgc.core.search.positions import NO_POSITIONS, locate_in_text, locate_lexemes
+from ctxgc.core.search.positions import NO_POSITIONS, find_lexemes_in_text, locate_lexemes
 from ctxgc.core.search.ranking import Fields, TermWeights
 from ctxgc.stash import index_text
 from ctxgc.stash.body_codec import ContentStart
@@ -28,10 +28,10 @@ def build_scored_fields(
     """The readings of a segment's fields, as far as they count for a score. `absent`: lexemes of no text or input."""
     sought, path = weights.query_lexemes, "\n".join(readable.paths)
     return Fields(
-        text=locate_in_text(readable.text[:SCORED_CHARS_MAX], sought, absent),
-        input=locate_in_text(readable.input, sought, absent),
+        text=find_lexemes_in_text(readable.text[:SCORED_CHARS_MAX], sought, absent),
+        input=find_lexemes_in_text(readable.input, sought, absent),
         path=locate_lexemes(lexemes(path) + extra_index_words(path), sought) if path else NO_POSITIONS,
-        said=locate_in_text(spoken, sought),
+        said=find_lexemes_in_text(spoken, sought),
         label=readable.label,
         is_turn=is_turn,
     )

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ctxgc.core.display_texts import MATCH_START
-from ctxgc.core.search.positions import locate_in_text, make_query_lexemes
+from ctxgc.core.search.positions import find_lexemes_in_text, make_query_lexemes
 from ctxgc.core.search.query import COPIED_LEXEMES_MIN, TERMS_MAX, SearchQuery, Term, looks_like_exclusion, parse_query
 from ctxgc.core.search.ranking import (
     LITERAL_BONUS,
@@ -39,7 +39,7 @@ from ctxgc.stash.postings import TEXT_COLUMNS
 from ctxgc.stash.reading import sids_of_enclosing_project
 from ctxgc.stash.schema import get_counter
 from ctxgc.stash.scored_fields import SCORED_CHARS_MAX, WHOLE_CHARS_MAX, build_scored_fields, last_spoken_text
-from ctxgc.stash.vocabulary import Vocabulary, missing_terms, nearest_terms, replace_terms, spell_term
+from ctxgc.stash.vocabulary import Vocabulary, missing_terms, replace_terms, spell_out_stem, substitutes_by_term
 
 SEARCH_S_MAX = 0.25
 FALLBACK_S_MAX = 0.04
@@ -152,12 +152,12 @@ def _find_best_page(run: _Search) -> SearchResult:
     words, notes = Vocabulary(run.db, run.scope), list(run.notes)
     ranked = _rank_candidates(run)
     missing = [] if run.is_partial else missing_terms(words, run.wanted, run.absent)
-    if nearest := nearest_terms(words, missing):
+    if nearest := substitutes_by_term(words, missing):
         run.wanted, run.notes = replace_terms(run.wanted, nearest), notes
         ranked = _rank_candidates(run)
     if ranked and nearest:
         run.notes.append(
-            f"no segment has {_join_terms(tuple(nearest))}; showing results for {_spell_terms(run, ranked)}"
+            f"no segment has {_join_terms(tuple(nearest))}; showing results for {_spelled_terms_text(run, ranked)}"
         )
     if not ranked and run.wanted.parts and not run.wanted.required:
         run.wanted = run.wanted.with_terms(run.wanted.parts)
@@ -165,11 +165,11 @@ def _find_best_page(run: _Search) -> SearchResult:
         if ranked:
             run.notes.append(f"no segment has the query verbatim; showing results for {_join_terms(run.wanted.terms)}")
     if not ranked and not run.is_partial:
-        nearest = nearest_terms(words, run.wanted.terms)
+        nearest = substitutes_by_term(words, run.wanted.terms)
         run.wanted = replace_terms(run.wanted._replace(terms=tuple(nearest)), nearest)
         ranked = _rank_candidates(run) if nearest else []
         if ranked:
-            run.notes.append(f"nothing matches; showing results for {_spell_terms(run, ranked)}")
+            run.notes.append(f"nothing matches; showing results for {_spelled_terms_text(run, ranked)}")
     if run.wanted.word_count > 1 and any(each.match in ("some", "near") for each in ranked):
         whole = sum(each.match == "all" for each in ranked)
         have = "no segment has" if not whole else "one segment has" if whole == 1 else f"{whole} segments have"
@@ -178,9 +178,9 @@ def _find_best_page(run: _Search) -> SearchResult:
     return _build_result(run, hits, run.page_end if len(ranked) > run.page_end else -1)
 
 
-def _spell_terms(run: _Search, ranked: Sequence[RankedCandidate]) -> str:
+def _spelled_terms_text(run: _Search, ranked: Sequence[RankedCandidate]) -> str:
     texts = [run.readable[each.rid].text for each in ranked[: run.page_end] if each.rid in run.readable]
-    return _join_terms([spell_term(term, texts) for term in run.wanted.terms])
+    return _join_terms([spell_out_stem(term, texts) for term in run.wanted.terms])
 
 
 def _join_terms(terms: Sequence[Term]) -> str:
@@ -248,7 +248,7 @@ def _score_candidates(run: _Search, out: Candidates, rids: Sequence[int]) -> Ite
     if has_near:
         read_places(run.db, rids, out)
         said = {rid: out.model_turns_before(out.places[rid]) for rid in rids if not out.places[rid].is_turn}
-    segments = _read_segments(run, {*rids, *(other for others in said.values() for other in others)})
+    segments = _read_content_starts(run, {*rids, *(other for others in said.values() for other in others)})
     terms_min = _count_content_terms(run.wanted, out)
     for rid in rids:
         if rid not in segments:
@@ -286,7 +286,7 @@ def _has_phrase(run: _Search, rid: int, fields: Fields) -> bool:
     if len(run.readable[rid].text) < WHOLE_CHARS_MAX:
         return False
     whole = _indexed_text(run, rid)
-    return len(whole) > WHOLE_CHARS_MAX and locate_in_text(whole, make_query_lexemes((), phrase)).has_run(phrase)
+    return len(whole) > WHOLE_CHARS_MAX and find_lexemes_in_text(whole, make_query_lexemes((), phrase)).has_run(phrase)
 
 
 def _indexed_text(run: _Search, rid: int) -> str:
@@ -311,7 +311,7 @@ def _literal_bonus(run: _Search, out: Candidates, readable: index_text.Searchabl
     return bonus * out.weights.total if has_it else 0.0
 
 
-def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.ContentStart]:
+def _read_content_starts(run: _Search, rids: set[int]) -> dict[int, body_codec.ContentStart]:
     """The segments of some rids, of long ones the start."""
     segments: dict[int, body_codec.ContentStart] = {}
     if not rids:
@@ -328,7 +328,7 @@ def _read_segments(run: _Search, rids: set[int]) -> dict[int, body_codec.Content
 
 def _build_hits(run: _Search, page: Sequence[RankedCandidate]) -> list[Hit]:
     rows = reading.rows_with_project_and_title(run.db, [each.rid for each in page])
-    segments = _read_segments(run, {each.rid for each in page if each.rid not in run.readable})
+    segments = _read_content_starts(run, {each.rid for each in page if each.rid not in run.readable})
     run.readable |= {rid: index_text.searchable_fields(segment) for rid, segment in segments.items()}
     hits, terms = [], HighlightTerms(run.wanted)
     for each in page:
@@ -385,7 +385,7 @@ def _rank_fallback_candidates(run: _Search, out: Candidates) -> list[RankedCandi
     weights = TermWeights(run.wanted, dict.fromkeys(run.wanted.terms, 1.0))
     without = TermWeights(run.wanted, dict.fromkeys(run.wanted.excluded, 1.0))
     ranked = []
-    for rid, segment in _read_segments(run, set(rids)).items():
+    for rid, segment in _read_content_starts(run, set(rids)).items():
         words = index_text.searchable_fields(segment)
         fields = build_scored_fields(words, "", TermWeights(run.wanted, both), is_turn=True)
         found: Score = score_candidate(weights, fields, IndexFacts())

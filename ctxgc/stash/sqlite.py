@@ -136,7 +136,7 @@ class SqliteStash(SqliteWakingReads):
         try:
             # A failure here costs a check at the next opening, and nothing else.
             with contextlib.suppress(sqlite3.Error, StashGone):
-                await self._run_guarded(self._writer_thread, self._seal_file, shrinks=True)
+                await self._run_on_writer(self._writer_thread, self._seal_file, shrinks=True)
         finally:
             await self._close_connections()
 
@@ -241,7 +241,7 @@ class SqliteStash(SqliteWakingReads):
 
     def _prepare_file(self, db: sqlite3.Connection) -> None:
         self._fail("open")
-        files.require_sound(db, self.path)
+        files.require_sound_database(db, self.path)
         schema.migrate(db, before_step=lambda: self._fail("migrate"))
         self._fail("started")
         db.execute("BEGIN IMMEDIATE")
@@ -249,7 +249,7 @@ class SqliteStash(SqliteWakingReads):
             schema.start_reindexing(db)
         schema.set_counter(db, "is_clean", 0)
         if self._is_on_disk:
-            newest_segment.record_missing_segments(db, self.path)
+            newest_segment.add_missing_segments_to_counter(db, self.path)
         db.execute("COMMIT")
         self._writer = Writer(db, self._fail)
 
@@ -274,7 +274,7 @@ class SqliteStash(SqliteWakingReads):
         thread, writer = self._writer_thread, self._writer
         if thread is None or writer is None:
             raise ShuttingDown("the stash is not open", hint="connect again")
-        outcomes = await self._run_guarded(thread, lambda _: writer.commit(batches))
+        outcomes = await self._run_on_writer(thread, lambda _: writer.commit(batches))
         full = next((outcome for outcome in outcomes if isinstance(outcome, ReadOnly)), None)
         if full is not None:
             self._read_only = str(full)
@@ -296,7 +296,7 @@ class SqliteStash(SqliteWakingReads):
         if self._read_only:
             raise ReadOnly(self._read_only)
 
-    async def _run_guarded(self, thread: DbThread, operation: Operation[T], *, shrinks: bool = False) -> T:
+    async def _run_on_writer(self, thread: DbThread, operation: Operation[T], *, shrinks: bool = False) -> T:
         """Run an operation of the writer's, whose outcome counts only if nobody else touched the files."""
         if not self._is_on_disk:
             return await thread.run(operation)
@@ -306,7 +306,7 @@ class SqliteStash(SqliteWakingReads):
         """Notice changes of the files while no batch is written."""
         while (thread := self._writer_thread) is not None and self._watch.trouble is None:
             try:
-                await self._run_guarded(thread, lambda _: None)
+                await self._run_on_writer(thread, lambda _: None)
                 self._look_error = ""
             except Exception as error:  # The next look may succeed, and `status` says so until then.
                 self._look_error = f"the look at the files failed: {error}"
@@ -329,9 +329,9 @@ class SqliteStash(SqliteWakingReads):
                 self._has_changed.set()
 
     async def _run_maintenance_steps(self) -> None:
-        for step in (maintenance.reindex_slice, maintenance.merge_index):
+        for step in (maintenance.reindex_slice, maintenance.merge_index_step):
             while (writer := self._writer_thread) is not None:
-                if not await self._run_guarded(writer, lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
+                if not await self._run_on_writer(writer, lambda db, do=step: do(db, self._fail)):  # type: ignore[misc]
                     break
                 if self._has_changed.is_set():  # Writers first.
                     await asyncio.sleep(BUSY_PAUSE_S)
@@ -350,11 +350,11 @@ class SqliteStash(SqliteWakingReads):
             thread = self._writer_thread
             if thread is None:
                 return
-            rids = await self._run_guarded(thread, lambda db: maintenance.begin_erasing(db, self._fail))
+            rids = await self._run_on_writer(thread, lambda db: maintenance.begin_erasing(db, self._fail))
             if rids:
-                while await self._run_guarded(thread, lambda db: maintenance.merge_index(db, self._fail)):
+                while await self._run_on_writer(thread, lambda db: maintenance.merge_index_step(db, self._fail)):
                     pass
-                if await self._run_guarded(
+                if await self._run_on_writer(
                     thread, lambda db: maintenance.finish_erasing(db, self._fail, rids), shrinks=True
                 ):
                     self._watch.forbid_shrinking()

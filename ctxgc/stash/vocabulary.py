@@ -49,7 +49,7 @@ class Vocabulary:
 
     def has_term(self, term: Term, columns: str = "") -> bool:
         """Whether a segment of these sessions has a term, in some columns of the index or in any."""
-        return self._count_segments(term, 1, columns) > 0
+        return self._count_segments_with_term(term, 1, columns) > 0
 
     def is_proper_prefix(self, lexeme: str) -> bool:
         """Whether lexemes begin with a word that is none itself. A numbered word begins no other, but a hash does."""
@@ -75,12 +75,12 @@ class Vocabulary:
 
     def _most_common_lexeme(self, lexemes: Sequence[str]) -> str:
         """The lexeme that the most segments of these sessions have, of two the first; empty where none has any."""
-        if not self._count_segments(Term(tuple((lexeme,) for lexeme in lexemes)), 1):
+        if not self._count_segments_with_term(Term(tuple((lexeme,) for lexeme in lexemes)), 1):
             return ""
-        counts = {lexeme: self._count_segments(Term(((lexeme,),)), COUNTED_MAX) for lexeme in lexemes}
+        counts = {lexeme: self._count_segments_with_term(Term(((lexeme,),)), COUNTED_MAX) for lexeme in lexemes}
         return max(counts, key=lambda lexeme: counts[lexeme])
 
-    def _count_segments(self, term: Term, limit: int, columns: str = "") -> int:
+    def _count_segments_with_term(self, term: Term, limit: int, columns: str = "") -> int:
         """The number of segments of these sessions that have a term, as far as the limit."""
         sql, values = matching_sql(self._scope, is_ranked=False)
         match = f"{columns} : ({quote_term(term)})" if columns else f"({quote_term(term)})"
@@ -108,7 +108,7 @@ def missing_terms(words: Vocabulary, query: SearchQuery, absent: Iterable[Term])
     return missing if len(missing) < len(terms) else []
 
 
-def nearest_terms(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[Term, ...]]:
+def substitutes_by_term(words: Vocabulary, terms: Sequence[Term]) -> dict[Term, tuple[Term, ...]]:
     """Terms with their substitutes: pairs for a run without spaces, the nearest lexeme for one word."""
     nearest: dict[Term, tuple[Term, ...]] = {}
     left = CORRECTED_MAX
@@ -130,7 +130,7 @@ def replace_terms(query: SearchQuery, nearest: Mapping[Term, tuple[Term, ...]]) 
     return query.with_terms(new for term in query.terms for new in nearest.get(term, (term,))) if nearest else query
 
 
-def spell_term(term: Term, texts: Iterable[str]) -> Term:
+def spell_out_stem(term: Term, texts: Iterable[str]) -> Term:
     """The term, named by a word of the texts with the term's lexeme: a stem alone reads like another typo."""
     lexeme = term.ways[0][0]
     if term.text != lexeme:

@@ -22,11 +22,11 @@ from ctxgc.stash.columns import (
     CONTENT,
     SESSION_COLUMNS,
     STORED_KINDS,
-    clean_text,
     content_values,
     pack_list,
     segment_values,
     session_values,
+    storable_text,
 )
 from ctxgc.stash.contract import (
     FORGOTTEN_OF_SESSION,
@@ -51,7 +51,7 @@ from ctxgc.stash.contract import (
     Touch,
 )
 from ctxgc.stash.encoding import EncodedPut, encode_row, text_key_values
-from ctxgc.stash.forgetting import FORGET_SEGMENT, FORGET_SESSION, drop_pointers
+from ctxgc.stash.forgetting import FORGET_SEGMENT, FORGET_SESSION, drop_pointers_to_segments
 from ctxgc.stash.reading import NUMBERED, journal_lines
 from ctxgc.stash.schema import INDEX_ROW, UNINDEX_ROW, get_counter, start_reindexing
 from ctxgc.stash.sqlite_errors import ctxgc_error_of
@@ -167,7 +167,7 @@ class Writer:
         """The segment exists: a put may complete a pending segment, and else has no effect."""
         row = mutation.row
         known_row = self._db.execute(
-            "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, clean_text(row.segment.id))
+            "SELECT rid, seq, status, state FROM segment WHERE sid = ? AND id = ?", (sid, storable_text(row.segment.id))
         ).fetchone()
         if known_row is None:
             raise Conflict(f"seq {row.seq} of {row.key} belongs to another segment than {row.segment.id!r}")
@@ -197,7 +197,7 @@ class Writer:
             tags = index_text.index_tags(sid, STORED_KINDS[segment.kind], segment.tool)
             self._db.execute(INDEX_ROW, (rid, *mutation.entry, tags))
         for n, use in enumerate(segment.paths):
-            path = clean_text(use.path)
+            path = storable_text(use.path)
             self._db.execute(
                 "INSERT OR IGNORE INTO path (path, name) VALUES (?, ?)", (path, path.rstrip("/").rpartition("/")[2])
             )
@@ -276,7 +276,7 @@ class Writer:
         tags = None if mutation.tags is None else pack_list(mutation.tags)
         sets = "tags = coalesce(?, tags), task = coalesce(?, task), importance = coalesce(?, importance)"
         self._update_segments(
-            "tags", mutation.key, sets, [(tags, clean_text(mutation.task), mutation.importance, mutation.seq)]
+            "tags", mutation.key, sets, [(tags, storable_text(mutation.task), mutation.importance, mutation.seq)]
         )
 
     def _set_garbage(self, mutation: SetGarbage) -> None:
@@ -335,7 +335,7 @@ class Writer:
             self._db.execute(FORGET_SEGMENT, (rid,))
             self._db.execute("INSERT OR IGNORE INTO erasure VALUES (?)", (rid,))
         if ids:  # A remembered reply may quote what is now forgotten, and a pointer names it.
-            drop_pointers(self._db, sid, ids)
+            drop_pointers_to_segments(self._db, sid, ids)
             self._db.execute("DELETE FROM op WHERE sid = ?", (sid,))
 
     def _forget_session(self, mutation: ForgetSession) -> None:

@@ -44,7 +44,7 @@ _JPEG_SIZED = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """Markers of the segments that say how large a JPEG is."""
 
 
-def split_opaque(data: bytes) -> tuple[bytes, int]:
+def strip_base64(data: bytes) -> tuple[bytes, int]:
     """`data` without long runs of base64, and the billed tokens of the runs. Linear; raises no error."""
     runs = _RUN.findall(data)
     if not runs:
@@ -58,7 +58,7 @@ def image_tokens(width_px: int, height_px: int) -> int:
     return ceil(width_px * scale / IMAGE_PATCH_PX) * ceil(height_px * scale / IMAGE_PATCH_PX)
 
 
-def image_size(data: bytes) -> tuple[int, int] | None:
+def image_size_px(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels of a PNG, GIF, JPEG or WebP, from its first bytes; `None` for unknown sizes."""
     try:
         if data.startswith(b"\x89PNG"):
@@ -66,7 +66,7 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         elif data.startswith(b"GIF8"):
             width, height = struct.unpack_from("<HH", data, 6)
         elif data.startswith(b"\xff\xd8\xff"):
-            return _jpeg_size(data)
+            return _jpeg_size_px(data)
         elif data[12:16] == b"VP8X":
             width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         elif data[12:16] == b"VP8 ":
@@ -78,7 +78,7 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def _jpeg_size_px(data: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = struct.unpack_from(">BH", data, at + 1)
@@ -95,7 +95,7 @@ def _base64_tokens(run: bytes) -> int:
         return _document_tokens(run)
     if not head.startswith(_MAGICS):
         return ceil(len(run) / CHARS_PER_TOKEN)
-    size = image_size(head)
+    size = image_size_px(head)
     return image_tokens(*size) if size else IMAGE_TOKENS_UNKNOWN
 
 

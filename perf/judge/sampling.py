@@ -24,7 +24,7 @@ from ctxgc.core.garbage import garbage_proof
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.roots import find_roots
 from ctxgc.core.rules import Rules
-from ctxgc.replay.policies import ShippedPolicy, collectable_bodies, rank_by_chance, rank_by_touch
+from ctxgc.replay.policies import ShippedPolicy, collectable_bodies, rank_at_random, rank_by_touch
 from ctxgc.replay.policy_registry import shipped_policy
 from ctxgc.replay.script import EpisodeScript
 from ctxgc.replay.simulate import Simulation, simulate_policy
@@ -126,7 +126,7 @@ def groups_of(run: Simulation, candidates: Sequence[int], chosen: Sequence[int])
     return {
         SHIPPED: list(chosen),
         "lru": until_freed(rank_by_touch),
-        "random": until_freed(rank_by_chance),
+        "random": until_freed(rank_at_random),
         "garbage": [slot for slot in candidates if garbage_proof(heap, slot, run.now, Rules()) is not None],
         "kept": [slot for slot in candidates if slot not in taken],
     }

@@ -104,16 +104,18 @@ def test_the_rest_of_an_output_is_labelled_with_its_command(story, read):
 def test_the_rest_of_the_rest_is_the_rest_of_the_same_command():
     running = BackgroundCommands()
     running.note_running_commands("make", ["session ID 1"])
-    again = running.add_polled_command("write_stdin", {"session_id": 1}, Facts())
+    again = running.facts_with_polled_command("write_stdin", {"session_id": 1}, Facts())
     running.note_running_commands(again.command, ["session ID 1"])
 
-    assert running.add_polled_command("write_stdin", {"session_id": 1}, Facts()).command == again.command == "…make"
+    assert (
+        running.facts_with_polled_command("write_stdin", {"session_id": 1}, Facts()).command == again.command == "…make"
+    )
 
 
 def test_the_rest_of_a_read_is_no_read_that_proves_an_older_one_garbage():
     running = BackgroundCommands()
     running.note_running_commands("cat a.py", ["session ID 1"])
-    facts = running.add_polled_command("write_stdin", {"session_id": 1}, Facts((PathUse("a.py", Access.READ),)))
+    facts = running.facts_with_polled_command("write_stdin", {"session_id": 1}, Facts((PathUse("a.py", Access.READ),)))
     [segment, _] = read_from_log(asked((call("exec_command", {"cmd": "cat a.py"}), "x"), (call("wait", {}), "y")))
 
     assert segment.facts.is_pure_read
@@ -125,8 +127,8 @@ def test_what_runs_on_is_remembered_within_bounds_I12():
     for number in range(2 * COMMANDS_MAX):
         running.note_running_commands("x" * COMMAND_CHARS_MAX, [f"session ID {number}"])
 
-    assert running.add_polled_command("write_stdin", {"session_id": 0}, Facts()).command == ""
-    newest = running.add_polled_command("write_stdin", {"session_id": 2 * COMMANDS_MAX - 1}, Facts()).command
+    assert running.facts_with_polled_command("write_stdin", {"session_id": 0}, Facts()).command == ""
+    newest = running.facts_with_polled_command("write_stdin", {"session_id": 2 * COMMANDS_MAX - 1}, Facts()).command
     assert newest == ("…" + "x" * COMMAND_CHARS_MAX)[:COMMAND_CHARS_MAX]
 
 
@@ -134,7 +136,7 @@ def test_what_runs_on_is_remembered_within_bounds_I12():
 def test_a_number_that_is_none_names_nothing(number):
     assert (
         BackgroundCommands()
-        .add_polled_command("write_stdin", {"session_id": number, "cmd": "x"}, Facts(command="x"))
+        .facts_with_polled_command("write_stdin", {"session_id": number, "cmd": "x"}, Facts(command="x"))
         .command
         == "x"
     )

@@ -3,7 +3,7 @@
 import json
 from itertools import count
 
-from ctxgc.adapters.facts.tool_facts import Facts, derive_call_facts
+from ctxgc.adapters.facts.tool_facts import Facts, call_facts_without_input
 from ctxgc.core.garbage import GarbageIndex, garbage_proof
 from ctxgc.core.heap import Heap, Now
 from ctxgc.core.heap_entry import SegmentTokens, heap_entry_of
@@ -27,7 +27,7 @@ def a_call(tool: str, result: str, *paths: PathUse, turn: int = 0, said: dict | 
     id_ = f"call{next(_NUMBERS)}"
     skeleton = {"call_id": id_, "input": said or {}, "name": tool}
     body = (*fields.pop("more", ()), *((Piece("result", result.encode()),) if result else ()))
-    facts = Facts(call=derive_call_facts(tool, fields.get("command", ""), paths)).with_result(result.encode())
+    facts = Facts(call=call_facts_without_input(tool, fields.get("command", ""), paths)).with_result(result.encode())
     return a_segment(
         id=id_,
         kind=Kind.TOOL_CALL,
@@ -93,7 +93,7 @@ class Story:
 
     def edges(self, slot: int) -> list[tuple[int, int]]:
         """(older slot, kind) of a slot's references."""
-        return list(self.heap.refs_with_kinds(slot))
+        return list(self.heap.refs_with_edge_kinds(slot))
 
     def proofs(self, turn: int = 100, rules: Rules | None = None) -> dict[int, str]:
         """What is proven garbage at a turn, with its reason."""

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from ctxgc.core.entry.elisions import (
     Elision,
     ShownLines,
-    decode_elisions,
     elided_text,
     elided_texts,
-    elisions_in_force,
-    follow_pointers,
     pack_elisions,
+    parse_client_elisions,
+    restore_elided_text,
+    shown_lines_of_elisions,
     unpack_elisions,
 )
 from ctxgc.core.entry.line_index import (
@@ -65,7 +65,7 @@ def test_following_pointers_gives_the_bytes_of_the_host(results):
     for text, elisions in zip(results, enter(results), strict=True):
         shown = elided_text(text, [ShownLines(one.first, one.lines, one.note) for one in elisions])
 
-        assert follow_pointers(shown, elisions, bodies) == text
+        assert restore_elided_text(shown, elisions, bodies) == text
 
 
 @given(RESULTS)
@@ -136,7 +136,7 @@ ELISIONS = st.lists(
 @given(ELISIONS)
 def test_elisions_survive_the_stash_and_the_wire(elisions):
     assert list(unpack_elisions(pack_elisions(elisions))) == elisions
-    assert list(decode_elisions([list(one) for one in elisions])) == elisions
+    assert list(parse_client_elisions([list(one) for one in elisions])) == elisions
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_elisions_survive_the_stash_and_the_wire(elisions):
 )
 def test_elisions_that_are_no_runs_in_order_are_refused_with_the_way_out(value):
     with pytest.raises(BadParams) as refused:
-        decode_elisions(value)
+        parse_client_elisions(value)
 
     assert "window.enter" in refused.value.hint
 
@@ -164,7 +164,7 @@ def test_elisions_that_are_no_runs_in_order_are_refused_with_the_way_out(value):
 def test_the_targets_state_alone_says_what_stands_in_the_place_of_a_run(state, note):
     elision = Elision(2, 4, "target", 0, 0, 10, "[pointer]")
 
-    shown = elisions_in_force([elision], lambda target: state, lambda one: "[out]")
+    shown = shown_lines_of_elisions([elision], lambda target: state, lambda one: "[out]")
 
     assert shown == ([] if note is None else [ShownLines(2, 4, note, "target")])
 

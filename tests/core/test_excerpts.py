@@ -17,8 +17,8 @@ from ctxgc.core.excerpts import (
     lines_of_source,
     pack_lines,
     pack_matches,
-    pack_neighbours,
     pack_sections,
+    pack_segment_and_neighbours,
 )
 from ctxgc.core.frame import (
     END,
@@ -31,7 +31,14 @@ from ctxgc.core.frame import (
     render_frame,
     render_header,
 )
-from ctxgc.core.line_ranges import RANGES_MAX, LineRange, matching_ranges, query_words, ranges_around_lines, split_lines
+from ctxgc.core.line_ranges import (
+    RANGES_MAX,
+    LineRange,
+    matching_ranges,
+    query_words,
+    ranges_around_lines,
+    split_pieces_into_lines,
+)
 from ctxgc.tokens.counter import TokenCounter
 from tests.ranks import shipped_ranks
 
@@ -63,7 +70,7 @@ DATA_LINE = re.compile(r"[0-9]+~?\|[^\n]*")
 
 
 def a_source(key, text, tokens=None, title="match", facts=("743863814-6", "Read a.py")):
-    lines = split_lines([text])
+    lines = split_pieces_into_lines([text])
     return ExcerptSource(key=key, title=title, facts=facts, lines=lines, tokens=tokens or COUNT(text), order=(-key,))
 
 
@@ -77,7 +84,7 @@ def packed(how, sources, budget):
     elif how == "lines" and sources:
         pack_lines(packer, sources[0], LineRange(1, 10**6))
     elif how == "neighbours" and sources:
-        pack_neighbours(packer, sources[0], sources[1:3], sources[3:])
+        pack_segment_and_neighbours(packer, sources[0], sources[1:3], sources[3:])
     elif how == "sections":
         pack_sections(packer, [Section(one, lines_of_source(one), 0.3) for one in sources])
     return packer.build_frame()
@@ -102,7 +109,7 @@ def test_no_text_closes_or_imitates_the_frame(texts, facts):
         Block(
             title="match",
             facts=tuple(facts),
-            lines=tuple(data_lines_in_range(lines := split_lines([t]), LineRange(1, len(lines)))),
+            lines=tuple(data_lines_in_range(lines := split_pieces_into_lines([t]), LineRange(1, len(lines)))),
         )
         for t in texts
     ]
@@ -123,7 +130,7 @@ def test_no_text_closes_or_imitates_the_frame(texts, facts):
     offer=st.sampled_from(["", "[ctxgc: 3]"]),
 )
 def test_a_frame_is_known_whatever_it_holds_and_not_where_a_person_writes_before_or_behind_it(texts, words, offer):
-    lines = tuple(data_lines_in_range(found := split_lines(texts), LineRange(1, len(found))))
+    lines = tuple(data_lines_in_range(found := split_pieces_into_lines(texts), LineRange(1, len(found))))
     frame = render_frame([Block(title="match", facts=("x",), lines=lines)]) + offer
 
     assert is_frame_alone(frame)
@@ -134,7 +141,7 @@ def test_a_frame_is_known_whatever_it_holds_and_not_where_a_person_writes_before
 
 @given(texts=st.lists(TEXTS, max_size=3), around=st.lists(PLAIN_LINES, min_size=1, max_size=4))
 def test_between_frames_every_line_stays_under_its_number_and_of_a_frame_nothing_stays(texts, around):
-    lines = tuple(data_lines_in_range(found := split_lines(texts), LineRange(1, len(found))))
+    lines = tuple(data_lines_in_range(found := split_pieces_into_lines(texts), LineRange(1, len(found))))
     frame = render_frame([Block(title="match", facts=("x",), lines=lines)])
 
     text = frame.join(f"{line}\n" for line in around)
@@ -312,8 +319,8 @@ def test_a_section_takes_no_more_than_its_share_while_another_waits_and_then_wha
 
 
 def test_each_piece_begins_a_line_of_its_own_and_a_file_has_as_many_lines_as_an_editor_says():
-    assert split_lines(["a\nb", "c\r\n", "", "\n"]) == ["a", "b", "c", ""]
-    assert split_lines(["a\rb\u2028c"]) == ["a\rb\u2028c"]
+    assert split_pieces_into_lines(["a\nb", "c\r\n", "", "\n"]) == ["a", "b", "c", ""]
+    assert split_pieces_into_lines(["a\rb\u2028c"]) == ["a\rb\u2028c"]
 
 
 def test_the_lines_that_an_edit_wrote_are_found_in_the_file_as_it_is():

@@ -39,16 +39,16 @@ def test_each_fault_raises_the_odds_and_each_expected_fault_takes_its_part_back(
     counts = FaultCounts(expected, expected)
     lessons = FaultLessons(counts, {"Read": counts})
 
-    assert lessons.after_fault("Read").factor_of("Read") > lessons.factor_of("Read") == 1.0
-    assert lessons.after_fault("Read").after_collection({"Read": 1.0}).factor_of("Read") == pytest.approx(1.0)
+    assert lessons.after_fault("Read").tool_odds_factor("Read") > lessons.tool_odds_factor("Read") == 1.0
+    assert lessons.after_fault("Read").after_collection({"Read": 1.0}).tool_odds_factor("Read") == pytest.approx(1.0)
 
 
 def test_a_fault_weighs_most_on_the_bodies_of_its_tool():
     lessons = FaultLessons().after_fault("Read")
 
-    assert (lessons.factor_of("Read"), lessons.factor_of("Bash")) == (4.0, 2.0)
+    assert (lessons.tool_odds_factor("Read"), lessons.tool_odds_factor("Bash")) == (4.0, 2.0)
     assert lessons.correct([0.5, 0.5], [1, 2], NAMES) == [pytest.approx(0.8), pytest.approx(2 / 3)]
-    assert lessons.most_taught == ("Read", 4.0)
+    assert lessons.strongest_lesson == ("Read", 4.0)
 
 
 def test_faults_of_further_tools_teach_the_session_alone_I12():
@@ -58,7 +58,7 @@ def test_faults_of_further_tools_teach_the_session_alone_I12():
 
     assert len(lessons.by_tool) == TOOLS_MAX
     assert lessons.session.observed == TOOLS_MAX + 9
-    assert lessons.factor_of("tool0") > lessons.factor_of(f"tool{TOOLS_MAX}") == lessons.session.factor
+    assert lessons.tool_odds_factor("tool0") > lessons.tool_odds_factor(f"tool{TOOLS_MAX}") == lessons.session.factor
 
 
 @given(SUMS, st.integers(0, 300), st.integers(0, 300))

@@ -123,7 +123,7 @@ def test_a_completed_call_stays_where_it_stood_and_keeps_its_references():
     heap.complete(1, an_entry("a", place=99), [(0, 2)])
 
     assert list(heap.window()) == [0, 1, 2]
-    assert list(heap.refs_with_kinds(1)) == [(0, 1), (0, 2)]
+    assert list(heap.refs_with_edge_kinds(1)) == [(0, 1), (0, 2)]
 
 
 def test_a_turn_is_one_use_however_often_it_touches():

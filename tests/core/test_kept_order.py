@@ -166,7 +166,7 @@ def test_a_plan_that_finds_the_cells_claimed_sorts_all_and_a_failing_plan_claims
     assert len(heap.cells) == stand
     heap.cells.release()
 
-    monkeypatch.setattr("ctxgc.core.collector.first_garbage", lambda *_: 1 / 0)
+    monkeypatch.setattr("ctxgc.core.collector.rank_first_garbage", lambda *_: 1 / 0)
     with suppress(ZeroDivisionError):
         plan_by(heap, paths, target, Now(40), Rules(), is_kept=True)
     assert expected.victims
@@ -203,12 +203,12 @@ def test_a_plan_looks_at_few_bodies_of_a_large_heap_and_at_a_pinned_one_once():
 def looked_at(heap, paths, target, now):
     """The slots that a plan by cells looks at."""
     looked = set()
-    exact_keys = cells.Cells._exact_keys
+    exact_keys = cells.Cells._wanted_keys_and_slots
 
     def counted(self, slots, *rest):
         looked.update(slots)
         return exact_keys(self, slots, *rest)
 
-    with patch.object(cells.Cells, "_exact_keys", counted):
+    with patch.object(cells.Cells, "_wanted_keys_and_slots", counted):
         assert plan(heap, paths, target, now, Rules()).victims
     return looked

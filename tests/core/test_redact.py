@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.adapters.builder import IdAllocator, sanitize_call_id
-from ctxgc.core.redaction.redact import find_secrets, redact, redact_text, redact_value
+from ctxgc.core.redaction.redact import find_secrets, redact, redact_json_value, redact_text
 from ctxgc.core.redaction.redact_segment import redact_segment
 from ctxgc.core.redaction.secret_values import looks_random
 from ctxgc.core.segment import Access, Kind, PathUse, Piece, Role, Segment, conflict_id, tool_call_id
@@ -260,7 +260,7 @@ def test_every_text_of_a_segment_is_redacted_and_each_secret_is_counted_once():
     ],
 )
 def test_a_value_of_json_is_redacted_as_the_same_words_of_a_line_are(value):
-    clean, count = redact_value(value)
+    clean, count = redact_json_value(value)
 
     assert count == 1
     assert "hunter2X" not in json.dumps(clean)
@@ -286,7 +286,7 @@ def test_a_command_in_any_form_of_a_call_is_redacted_as_its_line_is(command, see
         " \\\n  ".join(words),
     ]
 
-    clean = [redact_value({"input": call})[0]["input"] for call in calls]
+    clean = [redact_json_value({"input": call})[0]["input"] for call in calls]
 
     assert [call for call in clean if secret in str(call)] == []
     assert [shape(call) for call in clean[:3]] == [shape(call) for call in calls[:3]]

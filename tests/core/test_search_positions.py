@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.core.search.lexemes import lexemes
-from ctxgc.core.search.positions import STARTS_MAX, locate_in_text, locate_lexemes, make_query_lexemes
+from ctxgc.core.search.positions import STARTS_MAX, find_lexemes_in_text, locate_lexemes, make_query_lexemes
 from ctxgc.core.search.query import parse_query
 from tests.stash.samples import any_text
 
@@ -33,12 +33,14 @@ def test_a_text_and_its_lexemes_give_the_same_reading(text, query):
     wanted = parse_query(query)
     sought = make_query_lexemes(wanted.terms, wanted.phrase)
 
-    read, known = locate_in_text(text, sought), locate_lexemes(lexemes(text), sought)
+    read, known = find_lexemes_in_text(text, sought), locate_lexemes(lexemes(text), sought)
 
     if sought.word_starts:
         assert read.length == known.length
     assert dict(read.lexeme_at) == dict(known.lexeme_at)
-    assert [read.count_term(term) for term in wanted.terms] == [known.count_term(term) for term in wanted.terms]
+    assert [read.count_term_occurrences(term) for term in wanted.terms] == [
+        known.count_term_occurrences(term) for term in wanted.terms
+    ]
 
 
 @given(worded, worded, st.sets(st.sampled_from(WORDS)))
@@ -47,7 +49,7 @@ def test_a_text_reads_the_same_where_words_that_it_lacks_are_not_looked_for(text
     sought = make_query_lexemes(wanted.terms, wanted.phrase)
     absent = frozenset(sought.lexemes - set(lexemes(text)))
 
-    read, known = locate_in_text(text, sought, absent), locate_in_text(text, sought)
+    read, known = find_lexemes_in_text(text, sought, absent), find_lexemes_in_text(text, sought)
 
     assert (read.length, dict(read.lexeme_at)) == (known.length, dict(known.lexeme_at))
 
@@ -55,8 +57,8 @@ def test_a_text_reads_the_same_where_words_that_it_lacks_are_not_looked_for(text
 def test_a_word_that_a_text_is_known_to_lack_is_not_looked_for():
     sought = make_query_lexemes(parse_query("ferry harbour lamp").terms)
 
-    assert sought.starts_without(frozenset({"ferri", "lamp"})) == ("harbour",)
-    assert sought.starts_without(frozenset()) == sought.word_starts
+    assert sought.word_starts_without(frozenset({"ferri", "lamp"})) == ("harbour",)
+    assert sought.word_starts_without(frozenset()) == sought.word_starts
 
 
 @pytest.mark.parametrize("count", [1, STARTS_MAX, 3 * STARTS_MAX])
@@ -64,7 +66,7 @@ def test_each_place_of_each_word_is_read_however_many_words_are_asked_for(count)
     letters = [chr(ord("a") + n % 26) * (1 + n // 26) * 4 for n in range(count)]
     sought = make_query_lexemes(parse_query(" ".join(letters)).terms)
 
-    read = locate_in_text(" - ".join(letters * 3), sought)
+    read = find_lexemes_in_text(" - ".join(letters * 3), sought)
 
     assert read.length == 3 * count
     assert sorted(read.lexeme_at) == list(range(3 * count))

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 
-from ctxgc.core.search.positions import NO_POSITIONS, locate_in_text
+from ctxgc.core.search.positions import NO_POSITIONS, find_lexemes_in_text
 from ctxgc.core.search.query import parse_query
 from ctxgc.core.search.ranking import Fields, IndexFacts, TermWeights, idf, score_candidate
 from ctxgc.core.search.snippets import make_snippet
@@ -14,7 +14,7 @@ def value(query, known=None, speakers=(), **fields):
     wanted = parse_query(query)
     weights = TermWeights(wanted, dict.fromkeys(wanted.terms, 1.0), frozenset(speakers))
     read = {
-        name: locate_in_text(text, weights.query_lexemes) if isinstance(text, str) else text
+        name: find_lexemes_in_text(text, weights.query_lexemes) if isinstance(text, str) else text
         for name, text in fields.items()
     }
     return score_candidate(weights, Fields(**({"text": NO_POSITIONS} | read)), known or IndexFacts()).value

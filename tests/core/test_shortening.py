@@ -4,7 +4,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ctxgc.core.entry.elisions import ShownLines, decode_elisions, elisions_in_force, pack_elisions, unpack_elisions
+from ctxgc.core.entry.elisions import (
+    ShownLines,
+    pack_elisions,
+    parse_client_elisions,
+    shown_lines_of_elisions,
+    unpack_elisions,
+)
 from ctxgc.core.entry.shortening import (
     HEAD_LINES,
     LINES_MIN,
@@ -180,8 +186,8 @@ def test_what_is_left_out_at_birth_counts_as_saved_in_every_state_and_nothing_br
 def test_the_note_of_lines_without_a_target_stands_whatever_becomes_of_other_results(state):
     run = hidden_elision(HiddenRun(40, 80, 900, "41 def tide"), "call_1", 0, tokens_of)
 
-    shown = elisions_in_force([run], lambda target: state, lambda one: "[out]")
+    shown = shown_lines_of_elisions([run], lambda target: state, lambda one: "[out]")
 
     assert shown == [ShownLines(40, 80, run.note)]
     assert unpack_elisions(pack_elisions([run])) == (run,)
-    assert decode_elisions([list(run)]) == (run,)
+    assert parse_client_elisions([list(run)]) == (run,)

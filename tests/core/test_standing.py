@@ -59,7 +59,7 @@ def test_a_standing_names_the_root_that_names_the_body_and_a_path_of_what_was_sa
         assert standing.root == ROOTS[roots[slot]]
         if standing.namer >= 0:
             assert roots[standing.namer]
-            assert any(t == slot and kind in NAMING_EDGES for t, kind in heap.refs_with_kinds(standing.namer))
+            assert any(t == slot and kind in NAMING_EDGES for t, kind in heap.refs_with_edge_kinds(standing.namer))
         if standing.path:
             assert roots[standing.path[0]]
             assert standing.path[-1] == slot
@@ -70,11 +70,11 @@ def test_a_standing_names_the_root_that_names_the_body_and_a_path_of_what_was_sa
 def test_liveness_is_what_was_said_what_a_root_names_and_what_shows_a_file(made, now, rules):
     heap, paths = made
     roots = find_roots(heap, paths, now, rules)
-    said = [[t for t, kind in heap.refs_with_kinds(slot) if kind == EdgeKind.GIVEN] for slot in range(len(heap))]
+    said = [[t for t, kind in heap.refs_with_edge_kinds(slot) if kind == EdgeKind.GIVEN] for slot in range(len(heap))]
     live = reachable(said, roots)
     named = set()
     for slot in range(len(heap)):
-        targets = {t for t, kind in heap.refs_with_kinds(slot) if kind in NAMING_EDGES}
+        targets = {t for t, kind in heap.refs_with_edge_kinds(slot) if kind in NAMING_EDGES}
         live |= targets if roots[slot] == PINS else set()
         named |= targets if roots[slot] else set()
 

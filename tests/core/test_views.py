@@ -78,7 +78,7 @@ def test_the_newest_view_shows_a_line_of_the_range_and_no_later_use_does(steps, 
         and use.first_line <= asked.last_line
         and asked.first_line <= use.last_line
     ]
-    assert paths.newest_view(asked, before) == max(shown, default=-1)
+    assert paths.newest_slot_with_view(asked, before) == max(shown, default=-1)
 
 
 @given(STEPS)

@@ -14,7 +14,7 @@ from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.config import Config
-from ctxgc.core.entry.elisions import Elision, ShownLines, elided_texts, follow_pointers
+from ctxgc.core.entry.elisions import Elision, ShownLines, elided_texts, restore_elided_text
 from ctxgc.core.errors import BadParams
 from ctxgc.core.segment import Kind, SessionKey, content_digest
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
@@ -112,7 +112,7 @@ def assert_all_is_there(host, sent, own):
             mine = own[elision.target].split("\n")[elision.target_first :][: elision.lines]
             assert any(target[at : at + len(mine)] == mine for at in range(len(target))), "points at nothing"
         if not tombstones:
-            assert follow_pointers(text, elisions, own) == own[id_]
+            assert restore_elided_text(text, elisions, own) == own[id_]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.config import Config
-from ctxgc.core.entry.elisions import Elision, follow_pointers
+from ctxgc.core.entry.elisions import Elision, restore_elided_text
 from ctxgc.core.errors import NotFound
 from ctxgc.core.segment import SessionKey, content_digest
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
@@ -128,7 +128,7 @@ async def test_the_shown_text_and_the_stash_give_every_byte_of_the_host_back(lin
 
         for id_, text in own.items():
             elisions = [Elision(*one) for one in host.elisions.get(id_, ())]
-            assert follow_pointers(sent[id_], elisions, own | {"": text}) == text
+            assert restore_elided_text(sent[id_], elisions, own | {"": text}) == text
         for session in bench.services.registry.awake_sessions:
             session.heap.check_invariants()
 

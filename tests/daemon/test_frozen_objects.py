@@ -28,10 +28,10 @@ def is_seen(thing):
 def test_many_segments_that_came_to_memory_are_out_of_the_collectors_sight_and_few_are_not():
     frozen, heap = FrozenObjects(), [[]]
 
-    frozen.note_new_segments(FREEZE_SEGMENTS - 1)
+    frozen.count_and_freeze_new_segments(FREEZE_SEGMENTS - 1)
     assert is_seen(heap)
 
-    frozen.note_new_segments(1)
+    frozen.count_and_freeze_new_segments(1)
     assert not is_seen(heap)
 
 
@@ -89,7 +89,7 @@ def test_a_cycle_that_was_frozen_goes_once_the_daemon_is_quiet_and_sessions_fell
     del knot
 
     async def quiet():
-        chore = asyncio.create_task(frozen.collect_when_quiet(lambda: next(requests), quiet_s=0))
+        chore = asyncio.create_task(frozen.run_python_gc_when_quiet(lambda: next(requests), quiet_s=0))
         for _ in range(3):
             await asyncio.sleep(0)
         was_left_while_nobody_slept = left() is not None
@@ -119,4 +119,4 @@ def test_what_a_forget_empties_is_found_behind_a_freeze():
     fill_free_blocks()
 
     assert left() is None
-    frozen_objects.collect_frozen_garbage()
+    frozen_objects.run_full_python_gc()

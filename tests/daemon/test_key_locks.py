@@ -84,7 +84,7 @@ def test_a_path_has_one_reader_whoever_comes_from_the_backlog_and_from_changes(a
             await watcher._read_transcript(watched, "/transcripts/a.jsonl", is_start=is_start)
 
         stays = [stay for _, _, stay in arrivals]
-        watcher._read_file = read
+        watcher._read_new_bytes = read
         await asyncio.gather(*(arrive(is_start, start) for is_start, start, _ in arrivals))
         assert not watched.error
         assert len(watched.reading) == 0, "a lock that nobody needs is kept"

@@ -13,7 +13,7 @@ from ctxgc.config import Config
 from ctxgc.config_sections import RedactConfig
 from ctxgc.core.errors import BadParams, Busy, Conflict, CtxgcError, NotFound, StorageFailed
 from ctxgc.daemon.server.dispatch import BACKGROUND_MAX
-from ctxgc.daemon.server.refusals import report_error
+from ctxgc.daemon.server.refusals import error_for_client
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import FaultyStash, bench_on, bench_over, open_stash
 from tests.effort import effort
@@ -358,7 +358,7 @@ async def test_an_input_nested_too_deeply_is_refused_and_no_bug_of_the_daemon(be
         try:
             await bench.call_raw("segment.add", deep_call(depth, op_id=op_id, durability=durability))
         except (CtxgcError, RecursionError) as error:
-            kinds.add(report_error("segment.add", error).kind)
+            kinds.add(error_for_client("segment.add", error).kind)
     if bench.tasks:
         await asyncio.wait(bench.tasks)
 

@@ -12,7 +12,7 @@ from ctxgc.core.pacing.fault_lessons import TOOLS_MAX, FaultCounts, FaultLessons
 from ctxgc.core.pacing.provider_cache import SHARED_PREFIX, Prompt
 from ctxgc.core.pacing.regret_budget import RegretAccount
 from ctxgc.core.pacing.trust import Trust
-from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, encode_pacing, is_readable_pacing, resume_ledger
+from ctxgc.daemon.sessions.pacing_state import ENTRIES_STORED_MAX, decode_pacing, encode_pacing, is_readable_pacing
 from ctxgc.daemon.sessions.provider_ledger import SentRequest
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from tests.daemon.test_provider_ledger import BODY, Session, asked
@@ -25,7 +25,7 @@ ENTRIES = (
 
 def learned(turns=5):
     session = asked(turns)
-    session.ledger.note_bill(0, 9000)
+    session.ledger.apply_bill(0, 9000)
     session.ledger.settle_request(was_answered=True)
     return session
 
@@ -37,7 +37,7 @@ def test_distrust_the_account_and_the_entries_are_there_again():
     )
     ledger = RequestLedger(trust=Trust(3, 16, 40), provider=session.ledger, is_account_real=True)
 
-    resumed, again = resume_ledger(encode_pacing(ledger, account))
+    resumed, again = decode_pacing(encode_pacing(ledger, account))
 
     assert (resumed.trust, again, resumed.is_account_real) == (ledger.trust, account, True)
     assert resumed.provider.entries == session.ledger.entries
@@ -49,7 +49,7 @@ def test_distrust_the_account_and_the_entries_are_there_again():
 def test_a_resumed_session_finds_the_prefixes_that_it_found_before():
     session = learned()
     expected = session.cache() if session.ledger.request else None
-    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
+    resumed, _ = decode_pacing(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
 
     session.ledger = resumed.provider
     session.grow()
@@ -64,9 +64,9 @@ def test_what_a_provider_was_learned_to_be_is_known_again():
     session.grow()
     session.ask()
     session.ledger.request = SentRequest(Prompt(session.ledger.request.prompt.units), *session.ledger.request[1:3])
-    session.ledger.note_bill(2000, 0)
+    session.ledger.apply_bill(2000, 0)
 
-    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
+    resumed, _ = decode_pacing(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
 
     assert resumed.provider.provider == session.ledger.provider == SHARED_PREFIX
 
@@ -83,13 +83,13 @@ def test_the_state_of_a_long_session_is_short():
 
     state = encode_pacing(RequestLedger(provider=session.ledger), RegretAccount())
 
-    assert len(resume_ledger(state)[0].provider.entries) == ENTRIES_STORED_MAX
+    assert len(decode_pacing(state)[0].provider.entries) == ENTRIES_STORED_MAX
     assert len(state) < 4096
 
 
 @given(st.one_of(st.text(), st.sampled_from(["[]", "null", "7", '{"format":1}', '{"format":2,"trust":[1,2,3]}'])))
 def test_a_state_that_cannot_be_read_is_none(text):
-    ledger, account = resume_ledger(text)
+    ledger, account = decode_pacing(text)
 
     assert (ledger.trust, account) == (Trust(), RegretAccount())
 
@@ -97,7 +97,7 @@ def test_a_state_that_cannot_be_read_is_none(text):
 @pytest.mark.parametrize("turns", [1, 3])
 def test_entries_end_their_lives_while_a_session_sleeps(turns):
     session = learned(turns)
-    resumed, _ = resume_ledger(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
+    resumed, _ = decode_pacing(encode_pacing(RequestLedger(provider=session.ledger), RegretAccount()))
     session.ledger, session.now_s = resumed.provider, session.now_s + 3600
     session.grow()
 
@@ -128,8 +128,8 @@ def test_a_state_that_no_daemon_wrote_is_an_empty_one(change):
 
     assert is_readable_pacing(json.dumps(state))
     assert not is_readable_pacing(json.dumps(state | change))
-    assert resume_ledger(json.dumps(state | change)) == (RequestLedger(), RegretAccount())
+    assert decode_pacing(json.dumps(state | change)) == (RequestLedger(), RegretAccount())
 
 
 def test_a_state_nested_without_end_is_an_empty_one():
-    assert resume_ledger("[" * 100_000) == (RequestLedger(), RegretAccount())
+    assert decode_pacing("[" * 100_000) == (RequestLedger(), RegretAccount())

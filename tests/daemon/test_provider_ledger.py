@@ -2,7 +2,12 @@
 
 from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.pacing.provider_cache import Prompt
-from ctxgc.daemon.sessions.provider_ledger import ProviderLedger, SentRequest, prompt_breakpoints, prompt_units
+from ctxgc.daemon.sessions.provider_ledger import (
+    ProviderLedger,
+    SentRequest,
+    prompt_breakpoints,
+    prompt_units_and_window_start,
+)
 from ctxgc.protocol.wire import SentCache, SentMark
 from tests.core.test_heap import an_entry
 
@@ -32,11 +37,11 @@ class Session:
         """A request of everything so far; `was_answered` is of the request before."""
         self.now_s += 1
         self.ledger.settle_request(was_answered=was_answered)
-        units, hidden = prompt_units(self.heap, self.ids, self.ids, self.sent(), 3000, None)
+        units, hidden = prompt_units_and_window_start(self.heap, self.ids, self.ids, self.sent(), 3000, None)
         self.ledger.note_request(SentRequest(Prompt(units, prompt_breakpoints(units, self.sent())), hidden, self.now_s))
 
     def cache(self):
-        units, hidden = prompt_units(self.heap, self.ids, self.ids, self.sent(), 3000, None)
+        units, hidden = prompt_units_and_window_start(self.heap, self.ids, self.ids, self.sent(), 3000, None)
         return self.ledger.forecast(self.sent(), units, hidden, self.now_s).cache_state
 
 
@@ -82,10 +87,10 @@ def test_entries_of_another_form_of_the_window_are_not_found():
 
 def test_the_billed_tokens_of_a_place_come_from_the_nearest_prefix_with_a_bill():
     session = asked(3)
-    session.ledger.note_bill(0, 9000)
+    session.ledger.apply_bill(0, 9000)
     session.grow()
     session.ask()
-    units, hidden = prompt_units(session.heap, session.ids, session.ids, session.sent(), 3000, None)
+    units, hidden = prompt_units_and_window_start(session.heap, session.ids, session.ids, session.sent(), 3000, None)
     foretold = session.ledger.forecast(session.sent(), units, hidden, session.now_s)
 
     assert session.ledger.billed_tokens_at(foretold, units[3].end) == 9000

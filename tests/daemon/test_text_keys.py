@@ -35,7 +35,7 @@ async def text_index(stash):
     """What the indexes of a session that woke know of texts."""
     async with bench_over(stash) as bench:
         session = await bench.services.registry.get_by_name(SESSION["session"])
-        await session.ensure_text_index()
+        await session.ensure_word_index()
         return session.indexes.index._definers, session.indexes._garbage._likeness
 
 

@@ -57,7 +57,7 @@ async def memory(bench):
     heap.check_invariants()
     columns = (heap.ids, heap.state, heap.flags, heap.place, heap.born, heap.touched, heap.touches, heap.body)
     more = (heap.kind, heap.skeleton, heap.tombstone, heap.importance, heap.traits, heap.namings)
-    await session.ensure_text_index()
+    await session.ensure_word_index()
     index = session.indexes
     files = {path: (of.uses, of.uncovered, of.views, of.namers) for path, of in index.index.paths.histories.items()}
     return {
@@ -67,7 +67,7 @@ async def memory(bench):
         "digests": [index.digest_of(slot) for slot in slots],
         "sets": (index.redacted, index.left_evicted),
         **{n: [column[slot] for slot in slots] for n, column in enumerate((*columns, *more))},
-        "edges": [sorted(heap.refs_with_kinds(slot)) for slot in slots],
+        "edges": [sorted(heap.refs_with_edge_kinds(slot)) for slot in slots],
         "names": [(heap.tools[heap.tool[slot]], heap.tasks[heap.task[slot]]) for slot in slots],
         "window": list(heap.window()),
         "proofs": heap.proofs,

@@ -229,13 +229,13 @@ async def has_read(bench, size):
 async def test_the_backlog_begins_with_what_was_written_last_and_says_how_far_it_is(bench, tmp_path, monkeypatch):
     for number in (3, 0, 2, 1):
         aged(tmp_path, f"s{number}", age_s=number)
-    progress, real = [], Watcher._read_file
+    progress, real = [], Watcher._read_new_bytes
 
     async def read_file(self, watched, path, *, is_start):
         progress.append((os.path.basename(path), watched.looked_at, watched.found))
         await real(self, watched, path, is_start=is_start)
 
-    monkeypatch.setattr(Watcher, "_read_file", read_file)
+    monkeypatch.setattr(Watcher, "_read_new_bytes", read_file)
     await bench.call("watch.add", path=str(tmp_path))
 
     async def is_done():
@@ -250,14 +250,14 @@ async def test_the_backlog_begins_with_what_was_written_last_and_says_how_far_it
 async def test_a_file_that_changes_is_read_whatever_is_left_of_the_backlog(bench, tmp_path, monkeypatch):
     for number in range(5):
         aged(tmp_path, f"s{number}", age_s=number)
-    real, gate = Watcher._read_file, asyncio.Event()
+    real, gate = Watcher._read_new_bytes, asyncio.Event()
 
     async def read_file(self, watched, path, *, is_start):
         if is_start:
             await gate.wait()
         await real(self, watched, path, is_start=is_start)
 
-    monkeypatch.setattr(Watcher, "_read_file", read_file)
+    monkeypatch.setattr(Watcher, "_read_new_bytes", read_file)
     await bench.call("watch.add", path=str(tmp_path))
 
     async def is_found():

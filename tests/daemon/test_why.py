@@ -155,7 +155,8 @@ class Facts:
         return [
             source
             for source in range(slot + 1, len(self.heap))
-            if self.roots[source] and any(t == slot and k in NAMING_EDGES for t, k in self.heap.refs_with_kinds(source))
+            if self.roots[source]
+            and any(t == slot and k in NAMING_EDGES for t, k in self.heap.refs_with_edge_kinds(source))
         ]
 
     def is_edit_unseen(self, slot, path):
@@ -298,7 +299,7 @@ def check_last(facts, slot, said, reply):
     is_by_pin = len(trail) == 2 and facts.heap.has_flag(trail[0], PINNED)
     for (source, target), step in zip(pairwise(trail), reply.path[1:], strict=True):
         kind = EdgeKind[step.edge.upper()]
-        assert (target, kind) in list(facts.heap.refs_with_kinds(source))
+        assert (target, kind) in list(facts.heap.refs_with_edge_kinds(source))
         assert kind is EdgeKind.GIVEN or (is_by_pin and kind in NAMING_EDGES)
     behind = facts.order[facts.order.index(slot) :]
     assert all(facts.liveness[other] & LIVE for other in behind)

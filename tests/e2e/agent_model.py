@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_in_headers
+from ctxgc.gateway.identity.headers import identity_from_cache_key, identity_in_headers_or_path
 from tests.gateway.upstream import DECODERS, FORMATS, Received, Upstream, seal, sign
 
 STAMP = "x-tap-number"
@@ -74,7 +74,7 @@ class AgentModel(Upstream):
 
 def branch_of(headers, wire, asked):
     """The agent's session, and which of its conversations: titles and sub-agents begin with another prompt."""
-    identity = identity_in_headers(headers) or identity_from_cache_key(wire, asked.get("prompt_cache_key", ""))
+    identity = identity_in_headers_or_path(headers) or identity_from_cache_key(wire, asked.get("prompt_cache_key", ""))
     items = asked.get("messages", asked.get("input"))
     first = next((item for item in items if item.get("role") == "user"), None)
     is_bare = not asked.get("tools") and wire != "openai_responses"

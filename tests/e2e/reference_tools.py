@@ -139,7 +139,7 @@ class ReferenceServer:
         app = web.Application(middlewares=[origin_middleware(frozenset)])
 
         async def serve(request):
-            return await endpoint.serve_request(request, request.path)
+            return await endpoint.serve_tools_request(request, request.path)
 
         app.router.add_route("*", "/{path:.*}", serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

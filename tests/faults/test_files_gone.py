@@ -158,11 +158,11 @@ async def test_a_stash_that_nobody_writes_to_notices_by_itself(damage, tmp_path,
 
 async def test_what_a_daemon_itself_does_to_its_files_is_no_damage(stash):
     async def write(*statements):
-        await stash._run_guarded(stash._writer_thread, lambda db: [db.execute(statement) for statement in statements])
+        await stash._run_on_writer(stash._writer_thread, lambda db: [db.execute(statement) for statement in statements])
 
     await stash.apply([row("before")])
     await write("CREATE TABLE ballast (b)", *["INSERT INTO ballast VALUES (zeroblob(100000))"] * 20)
-    await stash._run_guarded(stash._writer_thread, stash._seal_file, shrinks=True)
+    await stash._run_on_writer(stash._writer_thread, stash._seal_file, shrinks=True)
     large = stash.path.stat().st_size
     await write("DROP TABLE ballast", "INSERT INTO erasure VALUES (1)")
 

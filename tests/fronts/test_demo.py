@@ -41,7 +41,7 @@ def tell(daemon, monkeypatch):
         with LineClient(server.path) as client:
             story = DemoRun(client, None, progress.ProgressBar("test", 1))
             story.import_files(["a.jsonl"])
-            story.collect_sessions("", 1)
+            story.collect_and_check_sessions("", 1)
         return story.nest_side_chain_reports()[0]
 
     return run_story

@@ -244,7 +244,7 @@ class Waiting:
     """A call that its gateway holds back, and the clock that it waits by."""
 
     def __init__(self, stage, answer):
-        self._stage, self._send_and_await = stage, answer
+        self._stage, self._send_and_await_answer = stage, answer
 
     def passes(self, seconds):
         """So much time goes by for the gateway."""
@@ -253,11 +253,11 @@ class Waiting:
     @property
     def is_held(self):
         """Whether nothing of it has gone upstream."""
-        return not self._stage.upstream.received and not self._send_and_await.done()
+        return not self._stage.upstream.received and not self._send_and_await_answer.done()
 
     def reply(self):
         """What the agent gets; fails where that takes more of the gateway's time than has gone by."""
-        return self._send_and_await.result(WAIT_S)
+        return self._send_and_await_answer.result(WAIT_S)
 
 
 def headers_for(path):

@@ -8,7 +8,12 @@ from ctxgc.adapters.wire.formats import WIRE_FORMATS
 from ctxgc.gateway.body.prompt_layout import prompt_of_layout
 from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.identity.agent_session import AgentSession
-from ctxgc.gateway.identity.headers import Identity, identity_in_headers, parent_session_of, sub_agent_of
+from ctxgc.gateway.identity.headers import (
+    Identity,
+    identity_in_headers_or_path,
+    parent_session_in_headers,
+    sub_agent_in_headers,
+)
 from tests.gateway.stage import ScriptedDaemon, Stage
 
 SOME_UUID = "0199a2b4-1111-7222-8333-444455556666"
@@ -129,7 +134,7 @@ def test_the_line_that_claude_code_writes_for_the_bill_is_no_part_of_the_prompt(
     ],
 )
 def test_opencode_names_its_session_to_other_providers_by_their_affinity_header(value, identity):
-    assert identity_in_headers({"x-session-affinity": value}) == identity
+    assert identity_in_headers_or_path({"x-session-affinity": value}) == identity
 
 
 def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_roots_main_branch():
@@ -137,10 +142,10 @@ def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_r
     metadata = {"session_id": root, "thread_id": thread, "parent_thread_id": root, "subagent_kind": "thread_spawn"}
     headers = {"x-codex-turn-metadata": json.dumps(metadata), "session-id": root, "x-codex-parent-thread-id": root}
 
-    asked = identity_in_headers(headers)
+    asked = identity_in_headers_or_path(headers)
 
     assert asked == Identity("codex", thread)
-    assert parent_session_of(asked, headers) == root
+    assert parent_session_in_headers(asked, headers) == root
 
 
 @pytest.mark.parametrize(
@@ -159,7 +164,7 @@ def test_codexs_sub_agent_is_a_session_of_its_own_under_its_thread_and_not_its_r
 def test_whose_child_a_session_is_and_which_sub_agent_asks_is_read_from_headers_alone(agent, headers, parent, side):
     identity = Identity(agent, "s")
 
-    assert (parent_session_of(identity, headers), sub_agent_of(identity, headers)) == (parent, side)
+    assert (parent_session_in_headers(identity, headers), sub_agent_in_headers(identity, headers)) == (parent, side)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ async def test_places_are_bounded_for_the_user_and_for_strangers_and_come_back(i
     places = Connections(Bounds(3, 2), lambda own, peer: is_owned)
     opened = []
     for _ in range(6):
-        connection, transport = places.guard_protocol(asyncio.Protocol)(), Transport()
+        connection, transport = places.guarded_protocol_factory(asyncio.Protocol)(), Transport()
         connection.connection_made(transport)
         opened.append((connection, transport))
 

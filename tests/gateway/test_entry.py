@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.adapters.wire.formats import WIRE_FORMATS
-from ctxgc.core.entry.elisions import Elision, follow_pointers
+from ctxgc.core.entry.elisions import Elision, restore_elided_text
 from ctxgc.daemon.sessions.entry_index import result_text
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.protocol.blocking_client import TimedOut
@@ -109,7 +109,7 @@ class Session:
                 there = "\n".join(own[one.target].split("\n")[one.target_first :][: one.lines])
                 assert there in sent[one.target], "a pointer leads to what the request does not show"
             if not gone:
-                assert follow_pointers(text, shown, own) == own[id_]
+                assert restore_elided_text(text, shown, own) == own[id_]
             pointers += len(shown)
         return pointers
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ctxgc.adapters.contract import ElidedResult
-from ctxgc.gateway.body.list_tail import elided_spans, list_head
+from ctxgc.gateway.body.list_tail import elided_spans, read_list_head
 from ctxgc.gateway.body.request_body import read_body
 from ctxgc.gateway.daemon_client import DaemonClient
 from ctxgc.gateway.editing import sync_records
@@ -53,7 +53,7 @@ class MovingDaemon:
 async def test_places_of_another_list_are_put_into_no_request():
     def noted(body):
         contents = read_body(body, "anthropic_messages", frozenset(), "claude_code")
-        made = list_head(body, "anthropic_messages", contents.window, "", contents.digests)
+        made = read_list_head(body, "anthropic_messages", contents.window, "", contents.digests)
         made.elided["call_0_0"] = elided_spans(contents.window, "call_0_0", ElidedResult(("[pointer]",)))
         return made
 
@@ -68,7 +68,7 @@ async def test_places_of_another_list_are_put_into_no_request():
         MovingDaemon(branch, other), Counters(), lambda: Settings(port=0, upstreams={}, modes={}), None, None
     )
 
-    entered = await editor.enter_tail(call, branch, head.last_common_cut(call.body), None)
+    entered = await editor.edit_tail_at_entry(call, branch, head.last_common_cut(call.body), None)
 
     assert entered is None or results_of(agent.wire, entered.body)["call_0_0"] == "[pointer]"
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from ctxgc.core.entry.elisions import follow_pointers
+from ctxgc.core.entry.elisions import restore_elided_text
 from ctxgc.gateway.daemon_client import DaemonClient
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.stage import Stage
@@ -42,7 +42,7 @@ def test_a_long_result_goes_up_short_from_its_first_request_on_and_after_a_resta
         shown = results_of(session.agent.wire, first)["call_1_0"]
 
         assert NOTE in shown
-        assert follow_pointers(shown, session.elisions["call_1_0"], {"": text}) == text
+        assert restore_elided_text(shown, session.elisions["call_1_0"], {"": text}) == text
         for before, after in pairwise(requests):
             assert after[: len(before)] == before
         assert stage.upstream.refused == []

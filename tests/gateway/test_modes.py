@@ -9,9 +9,9 @@ import pytest
 
 from ctxgc.config import BadConfig, Config, load_config
 from ctxgc.fronts.setup.toml_edit import edit_mode
-from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_in_headers
+from ctxgc.gateway.identity.headers import Identity, identity_from_cache_key, identity_in_headers_or_path
 from ctxgc.gateway.main import _reload_settings
-from ctxgc.gateway.settings import settings_of
+from ctxgc.gateway.settings import settings_of_config
 from tests.gateway.agent import ClaudeAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, SESSION, WAIT_S, ScriptedDaemon, Stage
 
@@ -49,13 +49,13 @@ def test_off_means_that_the_daemon_is_not_told():
 
 def test_a_session_has_its_own_mode_before_its_agents_and_that_before_the_one_for_all():
     modes = {"codex": "off", "claude_code": "on", f"claude_code:{SESSION}": "shadow"}
-    settings = settings_of(Config.model_validate({"gateway": {"modes": modes}}))
+    settings = settings_of_config(Config.model_validate({"gateway": {"modes": modes}}))
 
-    assert settings.mode_of("codex", "x") == "off"
-    assert settings.mode_of("claude_code", "x") == "on"
-    assert settings.mode_of("claude_code", SESSION) == "shadow"
-    assert settings.mode_of("claude_code", f"{SESSION}/a1") == "shadow"
-    assert settings.mode_of("opencode", "x") == "shadow"
+    assert settings.mode_of_session("codex", "x") == "off"
+    assert settings.mode_of_session("claude_code", "x") == "on"
+    assert settings.mode_of_session("claude_code", SESSION) == "shadow"
+    assert settings.mode_of_session("claude_code", f"{SESSION}/a1") == "shadow"
+    assert settings.mode_of_session("opencode", "x") == "shadow"
 
 
 def test_a_mode_is_switched_while_the_session_runs_and_a_broken_file_switches_nothing():
@@ -64,7 +64,7 @@ def test_a_mode_is_switched_while_the_session_runs_and_a_broken_file_switches_no
 
         def with_mode(mode):
             ours = {"mode": mode, "upstream_anthropic": stage.upstream.url, "wait_ms": 5000}
-            reload(stage, lambda: settings_of(Config.model_validate({"gateway": ours})))
+            reload(stage, lambda: settings_of_config(Config.model_validate({"gateway": ours})))
             stage.ask(MESSAGES, agent.body())
             return stage.ask(MESSAGES, agent.body()).count(b"[evicted")
 
@@ -88,7 +88,7 @@ def test_what_the_command_writes_switches_one_session_of_a_running_gateway_and_n
             nonlocal text
             text = edit_mode(text, f"claude_code:{SESSION}", mode)
             file.write_text(text)
-            reload(stage, lambda: settings_of(load_config(file, {})))
+            reload(stage, lambda: settings_of_config(load_config(file, {})))
             stage.ask(MESSAGES, agent.body(), headers)
             return stage.ask(MESSAGES, agent.body(), headers).count(b"[evicted")
 
@@ -103,7 +103,7 @@ def test_the_daemon_is_told_once_that_a_session_is_only_passed_on_and_again_when
 
         def switch_to(mode):
             ours = {"mode": mode, "upstream_anthropic": stage.upstream.url, "wait_ms": 5000}
-            reload(stage, lambda: settings_of(Config.model_validate({"gateway": ours})))
+            reload(stage, lambda: settings_of_config(Config.model_validate({"gateway": ours})))
 
         stage.ask(MESSAGES, agent.body())
         for _ in range(2):
@@ -137,7 +137,7 @@ def test_the_daemon_is_told_once_that_a_session_is_only_passed_on_and_again_when
     ],
 )
 def test_a_session_is_what_the_client_says_or_nothing(headers, expected):
-    assert identity_in_headers(headers) == expected
+    assert identity_in_headers_or_path(headers) == expected
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_session_is_what_the_client_says_or_nothing(headers, expected):
     ],
 )
 def test_a_session_named_in_the_path_is_the_users_word_and_comes_before_an_agents(headers, named, expected):
-    assert identity_in_headers(headers, named) == expected
+    assert identity_in_headers_or_path(headers, named) == expected
 
 
 def test_a_cache_key_is_a_session_only_where_it_is_codexs():
@@ -165,7 +165,7 @@ def test_a_cache_key_is_a_session_only_where_it_is_codexs():
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "localhost", "example.org", ""])
 def test_only_this_machine_is_served(host):
     with pytest.raises(BadConfig):
-        settings_of(Config.model_validate({"gateway": {"host": host}}))
+        settings_of_config(Config.model_validate({"gateway": {"host": host}}))
 
 
 def test_a_session_that_was_rewound_or_compacted_stays_the_same_session():

@@ -16,7 +16,7 @@ from ctxgc.gateway.editing.request_editor import RequestEditor
 from ctxgc.gateway.http import upstream
 from ctxgc.gateway.http.upstream import _proxy_for
 from ctxgc.gateway.main import _reload_settings
-from ctxgc.gateway.settings import settings_of
+from ctxgc.gateway.settings import settings_of_config
 from tests.daemon.harness import DaemonProcess
 from tests.gateway.agent import ClaudeAgent, ResponsesAgent
 from tests.gateway.stage import CLAUDE, MESSAGES, OPENAI, RESPONSES, ScriptedDaemon, Stage
@@ -282,7 +282,7 @@ def fails(*_, **__):
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (RequestEditor, "_triage"),
+        (RequestEditor, "_triage_by_headers"),
         (RequestEditor, "_triage_session"),
         (RequestEditor, "_new_call"),
         (RequestEditor, "_edit_from_contents"),
@@ -365,12 +365,12 @@ def test_the_environment_is_looked_through_when_the_gateway_starts_and_for_no_re
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8787", "http://localhost:8787/v1", "http://[::1]:8787"])
 def test_a_gateway_is_not_its_own_upstream(url):
     with pytest.raises(BadConfig, match="itself"):
-        settings_of(Config.model_validate({"gateway": {"upstream_openai": url}}))
+        settings_of_config(Config.model_validate({"gateway": {"upstream_openai": url}}))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8788", "http://localhost", "https://api.example:8787"])
 def test_another_server_may_be_the_upstream_of_a_gateway(url):
-    assert settings_of(Config.model_validate({"gateway": {"upstream_openai": url}})).upstreams["openai"] == url
+    assert settings_of_config(Config.model_validate({"gateway": {"upstream_openai": url}})).upstreams["openai"] == url
 
 
 def test_the_window_that_a_run_asks_for_reaches_the_daemon_and_not_the_upstream(stage):

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from ctxgc.adapters.facts.tool_facts import derive_call_facts
+from ctxgc.adapters.facts.tool_facts import call_facts_without_input
 from ctxgc.core.collector import Victim
 from ctxgc.core.heap import RESIDENT
 from ctxgc.core.heap_entry import SegmentTokens
@@ -66,7 +66,7 @@ def sized(
     )
     tokens = SegmentTokens(skeleton, tuple((name, count) for name, _, count in pieces), tombstone)
     if kind is Kind.TOOL_CALL and not segment.facts.attempt:
-        segment = replace(segment, facts=derive_call_facts(segment.tool, segment.command, segment.paths))
+        segment = replace(segment, facts=call_facts_without_input(segment.tool, segment.command, segment.paths))
     return CountedSegment(segment, tokens)
 
 

@@ -11,7 +11,7 @@ from ctxgc.replay.demand import (
     RESULTS,
     EvictionScope,
     Want,
-    code_words_of,
+    code_words_without_folders,
     demand_of,
     distinctive_lines,
     greedy_cover,
@@ -182,11 +182,11 @@ def test_old_inputs_and_thinking_provide_only_where_they_may_go():
 
 
 def test_a_path_stands_for_its_base_name():
-    assert code_words_of("see /home/some_user/deep-dir/my_file.py") == ("my_file",)
+    assert code_words_without_folders("see /home/some_user/deep-dir/my_file.py") == ("my_file",)
 
 
 def test_plain_words_are_no_code_words():
-    assert code_words_of("Nothing HERE counts, but camelCase word2go and snake_case do: tiny_") == (
+    assert code_words_without_folders("Nothing HERE counts, but camelCase word2go and snake_case do: tiny_") == (
         "camelCase",
         "word2go",
         "snake_case",

@@ -23,8 +23,8 @@ from ctxgc.replay.policies import (
     ProvenOnly,
     ShippedPolicy,
     collectable_bodies,
+    rank_at_random,
     rank_by_age,
-    rank_by_chance,
     rank_by_density,
     rank_by_size,
     rank_by_touch,
@@ -45,7 +45,7 @@ from tests.replay.episodes import (
     scripts,
 )
 
-orders = st.sampled_from([rank_by_age, rank_by_touch, rank_by_density, rank_by_size, rank_by_chance])
+orders = st.sampled_from([rank_by_age, rank_by_touch, rank_by_density, rank_by_size, rank_at_random])
 
 
 class Checked:

@@ -267,7 +267,7 @@ def test_the_worst_turn_is_where_a_session_stood_worst_beside_none_once_its_firs
     nothing.add_tally(Tally(cost=100.0, costs=[float(cost) for cost in range(10, 101, 10)]))
     own.add_tally(Tally(cost=80.0, costs=[50.0, 50.0, 50.0, 50.0, 50.0, 60.0, 77.0, 79.0, 80.0, 80.0]))
 
-    own.set_worst_turn(nothing)
+    own.set_worst_turn_pct(nothing)
 
     assert own.worst_turn_pct == pytest.approx(110.0)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.daemon.sessions.intake import Intake
-from ctxgc.tokens.opaque import BASE64_CHARS_MIN, IMAGE_TOKENS_UNKNOWN, PAGE_TOKENS, image_tokens, split_opaque
+from ctxgc.tokens.opaque import BASE64_CHARS_MIN, IMAGE_TOKENS_UNKNOWN, PAGE_TOKENS, image_tokens, strip_base64
 from tests.daemon.harness import COUNTER
 
 REST = b"\x9c\x01\xfe" * 200_000
@@ -28,13 +28,13 @@ def test_an_image_is_billed_by_its_patches_and_a_large_one_is_scaled_down():
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_the_size_of_an_image_is_read_from_its_head(name):
-    text, tokens = split_opaque(b'{"data":"' + b64encode(IMAGES[name] + REST) + b'"}')
+    text, tokens = strip_base64(b'{"data":"' + b64encode(IMAGES[name] + REST) + b'"}')
 
     assert (text, tokens) == (b'{"data":""}', 20)
 
 
 def test_an_image_that_does_not_tell_its_size_costs_what_a_large_one_does():
-    assert split_opaque(b64encode(b"\xff\xd8\xff" + REST))[1] == IMAGE_TOKENS_UNKNOWN
+    assert strip_base64(b64encode(b"\xff\xd8\xff" + REST))[1] == IMAGE_TOKENS_UNKNOWN
 
 
 def test_a_screenshot_does_not_fill_the_window():
@@ -45,12 +45,12 @@ def test_a_screenshot_does_not_fill_the_window():
 
 
 def test_encrypted_content_counts_as_the_text_it_may_hold():
-    assert split_opaque(b64encode(REST[:4000]))[1] == pytest.approx(1000, abs=2)
+    assert strip_base64(b64encode(REST[:4000]))[1] == pytest.approx(1000, abs=2)
 
 
 @given(st.binary(max_size=200), st.binary(max_size=3 * BASE64_CHARS_MIN))
 def test_whatever_stands_there_is_counted_without_complaint(text, content):
-    left, tokens = split_opaque(text + b'"' + b64encode(content) + b'"')
+    left, tokens = strip_base64(text + b'"' + b64encode(content) + b'"')
 
     assert left.startswith(text + b'"')
     assert (tokens > 0) == (len(b64encode(content).rstrip(b"=")) >= BASE64_CHARS_MIN)
@@ -63,8 +63,8 @@ def pdf(pages, size=0):
 
 
 def test_a_document_costs_its_pages_and_not_its_bytes():
-    assert split_opaque(pdf(20, 4 * 2**20))[1] == 20 * PAGE_TOKENS
+    assert strip_base64(pdf(20, 4 * 2**20))[1] == 20 * PAGE_TOKENS
 
 
 def test_a_document_whose_pages_are_packed_costs_a_bounded_share_of_its_bytes():
-    assert 60_000 <= split_opaque(pdf(0, 4 * 2**20))[1] <= 90_000
+    assert 60_000 <= strip_base64(pdf(0, 4 * 2**20))[1] <= 90_000

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ctxgc.adapters.facts.tool_facts import Facts, derive_call_facts
+from ctxgc.adapters.facts.tool_facts import Facts, call_facts_without_input
 from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.segment import COMMAND_CHARS_MAX
 
@@ -37,7 +37,7 @@ class BackgroundCommands:
     def __init__(self) -> None:
         self._commands: dict[str, str] = {}
 
-    def add_polled_command(self, tool: str, value: object, facts: Facts) -> Facts:
+    def facts_with_polled_command(self, tool: str, value: object, facts: Facts) -> Facts:
         """The facts of a call; where the call polls a command that runs on, with that command."""
         number = ""
         if tool == "wait" and isinstance(value, dict):
@@ -50,7 +50,7 @@ class BackgroundCommands:
         if not command:
             return facts
         command = f"{POLL_PREFIX}{command}"[:COMMAND_CHARS_MAX]
-        return replace(facts, command=command, call=derive_call_facts(tool, command, facts.paths))
+        return replace(facts, command=command, call=call_facts_without_input(tool, command, facts.paths))
 
     def note_running_commands(self, command: str, texts: Iterable[str]) -> None:
         """Note the commands that a call left running, by the texts of its output."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ctxgc.adapters.facts.shell_paths import TouchedFiles, resolve_path, unique_uses
+from ctxgc.adapters.facts.shell_paths import TouchedFiles, resolve_path, unique_path_uses
 from ctxgc.core.segment import Access, PathUse
 
 SCRIPT_CHARS_READ_MAX = 2**18
@@ -58,15 +58,15 @@ def files_of_patch(text: str, cwd: str) -> TouchedFiles:
     is_update = False
     for line in text.split("\n"):
         if line.startswith(("***", "@@")):
-            _add_hunk(seen, sources)
+            _flush_hunk_lines(seen, sources)
             is_update = line.startswith("*** Update") or (is_update and line.startswith("@@"))
         elif is_update and line[:1] in (" ", "-"):
             seen.append(line[1:])
-    _add_hunk(seen, sources)
-    return TouchedFiles(unique_uses(uses), tuple(sources[:HUNKS_MAX]))
+    _flush_hunk_lines(seen, sources)
+    return TouchedFiles(unique_path_uses(uses), tuple(sources[:HUNKS_MAX]))
 
 
-def _add_hunk(seen: list[str], sources: list[str]) -> None:
+def _flush_hunk_lines(seen: list[str], sources: list[str]) -> None:
     text = "\n".join(seen)
     if text.strip():
         sources.append(text)
@@ -89,7 +89,7 @@ def parse_script(script: str) -> Script:
     for match in _LITERAL.finditer(text):
         body = match[1] or match[2] or match[3]
         if body and (" " in body or "\n" in body):
-            literals.append(_ESCAPE.sub(_unescape, body) if "\\" in body else body)
+            literals.append(_ESCAPE.sub(_character_of_escape, body) if "\\" in body else body)
             if _CMD_BEFORE.search(text[max(0, match.start() - 16) : match.start()]):
                 commands.append(literals[-1])
         if len(literals) >= LITERALS_MAX:
@@ -102,7 +102,7 @@ def parse_script(script: str) -> Script:
     return Script(tuple(parts), command, place[1] if place else "")
 
 
-def _unescape(match: re.Match[str]) -> str:
+def _character_of_escape(match: re.Match[str]) -> str:
     digits = match[1] or match[2]
     if digits:
         code = int(digits, 16)
@@ -110,7 +110,7 @@ def _unescape(match: re.Match[str]) -> str:
     return _ESCAPES.get(match[3], match[3])
 
 
-def added_text(patch: str, path: str) -> str:
+def text_added_by_patch(patch: str, path: str) -> str:
     """The lines that an apply_patch envelope adds to a file."""
     added, is_wanted = [], False
     for line in patch.split("\n"):

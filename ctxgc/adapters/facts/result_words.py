@@ -92,10 +92,10 @@ def has_protected_words(result: bytes) -> bool:
     if not (_SPEAKER.search(result, 0, _HEAD_BYTES) or any(sign in result for sign in _SIGNS)):
         return False
     text = result.decode("utf-8", "replace")
-    return find_folds(text) >= 0 or _JSON_REASON.match(text) is not None
+    return find_folds_start(text) >= 0 or _JSON_REASON.match(text) is not None
 
 
-def find_folds(text: str) -> int:
+def find_folds_start(text: str) -> int:
     """The place where the folds of a result begin; -1 without folds.
 
     The user's words may hold any text, so all text behind such a heading is kept.
@@ -105,7 +105,7 @@ def find_folds(text: str) -> int:
         _find_first_line_notice(text),
         _find_edit_notice(text),
         _find_instructions(text),
-        _find_reminders(text),
+        _find_reminders_start(text),
     )
     return min((start for start in starts if start >= 0), default=-1)
 
@@ -136,7 +136,7 @@ def _find_instructions(text: str) -> int:
     return 0 if text.startswith(f"{INSTRUCTIONS_START}\n") else text.find(f"\n{INSTRUCTIONS_START}\n") + 1 or -1
 
 
-def _find_reminders(text: str) -> int:
+def _find_reminders_start(text: str) -> int:
     if _OPEN not in text:
         return -1
     typed = _TYPED.search(text)

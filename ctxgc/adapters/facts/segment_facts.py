@@ -63,7 +63,7 @@ def _facts_of_segment(segment: Segment, background: BackgroundCommands, cwd: str
     texts = {piece.name: piece.text for piece in segment.body if piece.name != RESULT_PIECE}
     value = join_input(skeleton.get("input"), texts)
     tool = as_text(skeleton.get("name"))
-    return background.add_polled_command(tool, value, facts_of_call(tool, value, cwd))
+    return background.facts_with_polled_command(tool, value, facts_of_call(tool, value, cwd))
 
 
 def _result_bytes(segment: Segment) -> bytes:

@@ -34,7 +34,7 @@ _QUIET: tuple[tuple[list[str], list[str]], ...] = (([], []), (["2>&1"], []), (["
 """Redirections (operators, targets) that take nothing from the output and add no more than errors."""
 
 
-def attempt_of(command: str) -> str:
+def attempt_of_command(command: str) -> str:
     """The first words of a command, behind the moves to a directory in front of it."""
     if moves := _count_leading_directory_changes(command):
         command = command[parse_command_line(command)[moves - 1].end_at :]

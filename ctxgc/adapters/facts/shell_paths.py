@@ -95,7 +95,7 @@ def resolve_path(path: str, cwd: str) -> str:
     return posixpath.normpath(posixpath.join(cwd, path))
 
 
-def unique_uses(uses: Iterable[PathUse]) -> tuple[PathUse, ...]:
+def unique_path_uses(uses: Iterable[PathUse]) -> tuple[PathUse, ...]:
     """Each use once, in order, at most `PATHS_MAX`."""
     return tuple(dict.fromkeys(uses))[:PATHS_MAX]
 
@@ -110,7 +110,7 @@ def files_of_command(command: str, cwd: str) -> TouchedFiles:
         uses += _path_uses_of_pipe(pipe.stages, cwd)
         if len(uses) > PATHS_MAX:
             break
-    return TouchedFiles(unique_uses(uses))
+    return TouchedFiles(unique_path_uses(uses))
 
 
 def _cd_target(stage: Stage, cwd: str) -> str:
@@ -129,7 +129,7 @@ def _path_uses_of_pipe(stages: list[Stage], cwd: str) -> list[PathUse]:
             uses = [_narrow_lines(use, lines) for use in uses]
         uses += paths
         for target in stage.targets:
-            if _is_path(target, is_quoted=True):
+            if _can_be_path(target, is_quoted=True):
                 uses.append(PathUse(resolve_path(target, cwd), Access.WRITE))
     return uses
 
@@ -232,7 +232,7 @@ def _file_operands(verb: str, rest: list[str], are_quoted: list[bool]) -> Iterat
                 awaits_script = False
         elif awaits_script:
             awaits_script = False
-        elif _is_path(word, is_quoted):
+        elif _can_be_path(word, is_quoted):
             yield word
 
 
@@ -247,13 +247,13 @@ def _git_paths(rest: list[str], cwd: str) -> Iterator[str]:
         path = word.partition(":")[2] or word
         if (
             not word.startswith("-")
-            and _is_path(path, is_quoted=False)
+            and _can_be_path(path, is_quoted=False)
             and (".." not in path or path.startswith("../"))
         ):
             yield resolve_path(path, cwd)
 
 
-def _is_path(word: str, is_quoted: bool) -> bool:
+def _can_be_path(word: str, is_quoted: bool) -> bool:
     """Whether a word can be a file's name: no globs, no variables, no devices."""
     if not word.isprintable() or not 0 < len(word) <= PATH_CHARS_MAX:
         return False

@@ -14,8 +14,14 @@ from typing import Any
 
 from ctxgc.adapters.facts.patch_paths import files_of_patch, has_patch, parse_script
 from ctxgc.adapters.facts.result_words import has_protected_words, is_question_tool
-from ctxgc.adapters.facts.shell_facts import attempt_of, prints_only_file_lines, recalled_segment_name
-from ctxgc.adapters.facts.shell_paths import PATH_CHARS_MAX, TouchedFiles, files_of_command, resolve_path, unique_uses
+from ctxgc.adapters.facts.shell_facts import attempt_of_command, prints_only_file_lines, recalled_segment_name
+from ctxgc.adapters.facts.shell_paths import (
+    PATH_CHARS_MAX,
+    TouchedFiles,
+    files_of_command,
+    resolve_path,
+    unique_path_uses,
+)
 from ctxgc.core.numbered_lines import line_number
 from ctxgc.core.segment import (
     COMMAND_CHARS_MAX,
@@ -140,16 +146,16 @@ def _is_result_cut(result: bytes) -> bool:
 def facts_of_call(tool: str, value: object, cwd: str) -> Facts:
     """The facts of a call. `value` is the call's input, an object or free text; `cwd` resolves relative paths."""
     facts = _facts_of_input(tool.lower(), value, cwd)
-    call = derive_call_facts(tool, facts.command, facts.paths)
+    call = call_facts_without_input(tool, facts.command, facts.paths)
     return Facts(facts.paths, facts.edit_sources, facts.command, "", call, facts.reads_to_default)
 
 
-def derive_call_facts(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
+def call_facts_without_input(tool: str, command: str, paths: Sequence[PathUse]) -> CallFacts:
     """The attempt of a call, by tool, command and files, which a stored row has."""
     name = tool.lower()
     access = paths[0].access if paths and name in EDITOR_TOOLS else FILE_TOOLS.get(name)
     return CallFacts(
-        attempt=attempt_of(command) or name or "call",
+        attempt=attempt_of_command(command) or name or "call",
         recalls=recalled_segment_name(command) if command else "",
         is_pure_read=prints_only_file_lines(command, paths) if command else access is Access.READ,
         is_pure_write=access is Access.WRITE and not command,
@@ -165,7 +171,7 @@ def add_row_facts(header: SegmentHeader) -> SegmentHeader:
     facts."""
     if header.kind is not Kind.TOOL_CALL or header.facts.attempt:
         return header
-    return header._replace(facts=derive_call_facts(header.tool, header.command, header.paths))
+    return header._replace(facts=call_facts_without_input(header.tool, header.command, header.paths))
 
 
 def add_client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str) -> Segment:
@@ -176,7 +182,7 @@ def add_client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str)
     facts = segment.facts
     if segment.kind is Kind.TOOL_CALL:
         before = segment.facts
-        facts = derive_call_facts(segment.tool, command, paths)._replace(
+        facts = call_facts_without_input(segment.tool, command, paths)._replace(
             is_cut=before.is_cut, holds_words=before.holds_words
         )
     return replace(segment, paths=paths, command=command, facts=facts)
@@ -184,18 +190,18 @@ def add_client_facts(segment: Segment, paths: tuple[PathUse, ...], command: str)
 
 def _facts_of_input(name: str, value: object, cwd: str) -> Facts:
     if isinstance(value, str):
-        return _facts_of_text(value, cwd)
+        return _facts_of_free_text(value, cwd)
     if not isinstance(value, dict):
         return Facts()
     if name not in EDITOR_TOOLS and (name in SHELL_TOOLS or "cmd" in value or "command" in value):
-        return _facts_of_shell(value, cwd)
+        return _facts_of_shell_call(value, cwd)
     patch = value.get("patch", value.get("input"))
     if isinstance(patch, str) and has_patch(patch):
-        return _facts_of_files(files_of_patch(patch, cwd), "")
+        return _facts_of_touched_files(files_of_patch(patch, cwd), "")
     path = next((value[key] for key in PATH_KEYS if isinstance(value.get(key), str)), "")
     if not path.isprintable() or not 0 < len(path) <= PATH_CHARS_MAX:
         return Facts()
-    return _facts_of_file(_access_of_tool(name, value), resolve_path(path, cwd), value)
+    return _facts_of_file_call(_access_of_tool(name, value), resolve_path(path, cwd), value)
 
 
 def _access_of_tool(name: str, value: dict[str, Any]) -> Access:
@@ -205,16 +211,16 @@ def _access_of_tool(name: str, value: dict[str, Any]) -> Access:
     return FILE_TOOLS.get(name, Access.MENTION)
 
 
-def _facts_of_file(access: Access, path: str, value: dict[str, Any]) -> Facts:
+def _facts_of_file_call(access: Access, path: str, value: dict[str, Any]) -> Facts:
     if access is not Access.READ:
         return Facts((PathUse(path, access),), edit_sources=_edit_source_texts(value))
     view = value.get("view_range")
     if isinstance(view, list) and len(view) == 2:
         # [first, last]; a last of -1 reads to the end.
-        first = _line_number(view[0], 1)
-        return Facts((PathUse(path, access, first, max(first, _line_number(view[1], LINE_MAX))),))
-    first = _line_number(value.get("offset"), 1)
-    limit = _line_number(value.get("limit"), 0)
+        first = _line_number_or_default(view[0], 1)
+        return Facts((PathUse(path, access, first, max(first, _line_number_or_default(view[1], LINE_MAX))),))
+    first = _line_number_or_default(value.get("offset"), 1)
+    limit = _line_number_or_default(value.get("limit"), 0)
     last = min(first + limit - 1, LINE_MAX) if limit else LINE_MAX
     return Facts((PathUse(path, access, first, last),), reads_to_default=not limit)
 
@@ -226,7 +232,7 @@ def _edit_source_texts(value: dict[str, Any]) -> tuple[str, ...]:
     return tuple(text for text in texts if isinstance(text, str) and text)[:EDIT_SOURCES_MAX]
 
 
-def _facts_of_shell(value: dict[str, Any], cwd: str) -> Facts:
+def _facts_of_shell_call(value: dict[str, Any], cwd: str) -> Facts:
     command = value.get("cmd", value.get("command"))
     if isinstance(command, list):
         words = [word for word in command if isinstance(word, str)]
@@ -236,32 +242,32 @@ def _facts_of_shell(value: dict[str, Any], cwd: str) -> Facts:
     if not isinstance(command, str):
         return Facts()
     place = value.get("workdir")
-    return _facts_of_files(
-        _files_of_text(command, resolve_path(place, cwd) if isinstance(place, str) else cwd), command
+    return _facts_of_touched_files(
+        _files_of_patch_or_command(command, resolve_path(place, cwd) if isinstance(place, str) else cwd), command
     )
 
 
-def _facts_of_text(text: str, cwd: str) -> Facts:
+def _facts_of_free_text(text: str, cwd: str) -> Facts:
     """Free text is a patch, or a script whose string literals are commands and patches."""
     if text.lstrip().startswith("***"):
-        return _facts_of_files(_files_of_text(text, cwd), "")
+        return _facts_of_touched_files(_files_of_patch_or_command(text, cwd), "")
     script = parse_script(text)
-    parts = [_files_of_text(part, script.workdir or cwd) for part in script.parts]
+    parts = [_files_of_patch_or_command(part, script.workdir or cwd) for part in script.parts]
     touched = TouchedFiles(
-        unique_uses(use for part in parts for use in part.paths),
+        unique_path_uses(use for part in parts for use in part.paths),
         tuple(source for part in parts for source in part.edit_sources),
     )
-    return _facts_of_files(touched, script.command or ("" if has_patch(text) else text))
+    return _facts_of_touched_files(touched, script.command or ("" if has_patch(text) else text))
 
 
-def _files_of_text(text: str, cwd: str) -> TouchedFiles:
+def _files_of_patch_or_command(text: str, cwd: str) -> TouchedFiles:
     return files_of_patch(text, cwd) if has_patch(text) else files_of_command(text, cwd)
 
 
-def _facts_of_files(touched: TouchedFiles, command: str) -> Facts:
+def _facts_of_touched_files(touched: TouchedFiles, command: str) -> Facts:
     return Facts(touched.paths, touched.edit_sources[:EDIT_SOURCES_MAX], command[:COMMAND_CHARS_MAX])
 
 
-def _line_number(value: object, default: int) -> int:
+def _line_number_or_default(value: object, default: int) -> int:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < LINE_MAX
     return int(value) if is_number else default  # type: ignore[call-overload]

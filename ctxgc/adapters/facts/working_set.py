@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ctxgc.adapters.facts.patch_paths import added_text, has_patch, parse_script
+from ctxgc.adapters.facts.patch_paths import has_patch, parse_script, text_added_by_patch
 from ctxgc.adapters.json_values import as_list
 
 ITEMS_MAX = 100
@@ -53,4 +53,4 @@ def _written_texts(value: Any, path: str) -> Iterator[str]:
         text = part[-1] if isinstance(part, list) and part else part
         if isinstance(text, str) and has_patch(text):
             patches = [text] if text.lstrip().startswith("***") else parse_script(text).parts
-            yield from (added_text(patch, path) for patch in patches if has_patch(patch))
+            yield from (text_added_by_patch(patch, path) for patch in patches if has_patch(patch))

@@ -109,11 +109,11 @@ class ClaudeTexts:
     def _read_reminder(self, inner: str, text: str) -> TextReading:
         if (words := interjected_words(inner)) is not None:
             return TextReading(Kind.USER, words)
-        facts = self._read_shown_content(inner.strip())
+        facts = self._read_shown_content_facts(inner.strip())
         is_shown = facts is not None and not any(is_instruction_file(use.path) for use in facts.paths)
         return TextReading(Kind.ATTACHMENT, text, facts) if facts and is_shown else TextReading(Kind.SYSTEM, text)
 
-    def _read_shown_content(self, said: str) -> Facts | None:
+    def _read_shown_content_facts(self, said: str) -> Facts | None:
         """The file or output that a reminder shows; `None` for a text without either."""
         if call := _CALLED.match(said):
             self._file = _parse_file_path(call[1])

@@ -117,7 +117,7 @@ def _read_wrapper(wrapper: Wrapper, text: str) -> TextReading:
     return TextReading(Kind.USER, text)
 
 
-def classify_agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
+def kind_and_facts_of_agent_message(author: str, recipient: str) -> tuple[Kind, Facts]:
     """The kind of an agent's message to another agent: a report of an agent below is output, any other message may be
     an order.
     """

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import Span
-from ctxgc.adapters.facts.result_words import find_folds
+from ctxgc.adapters.facts.result_words import find_folds_start
 from ctxgc.adapters.json_values import block_text
 
 _OPEN, _CLOSE = "<system-reminder>", "</system-reminder>"
@@ -30,7 +30,7 @@ class FoldedResult(NamedTuple):
 def split_folds(content: Any) -> FoldedResult:
     """A result without its folds, and the folds, in order; without spans."""
     if isinstance(content, str):
-        at = find_folds(content)
+        at = find_folds_start(content)
         return (
             FoldedResult(content)
             if at < 0
@@ -54,7 +54,7 @@ def split_folds(content: Any) -> FoldedResult:
 
 def fold_starts(content: list[Any]) -> list[int]:
     """Where in each block of a result the first fold begins; -1 for a block without one."""
-    return [find_folds(block_text(block) or "") for block in content]
+    return [find_folds_start(block_text(block) or "") for block in content]
 
 
 def _split_reminders(tail: str) -> list[str]:

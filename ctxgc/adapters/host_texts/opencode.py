@@ -17,7 +17,7 @@ import json
 from typing import Any
 
 from ctxgc.adapters.facts.instruction_files import is_instruction_file
-from ctxgc.adapters.facts.result_words import find_folds
+from ctxgc.adapters.facts.result_words import find_folds_start
 from ctxgc.adapters.facts.tool_facts import Facts, facts_of_call
 from ctxgc.adapters.host_texts.wrappers import TextReading, interjected_words, output_facts, parse_wrappers
 from ctxgc.core.frame import is_frame_alone
@@ -42,7 +42,7 @@ class OpenCodeTexts:
         if self._facts is not None:
             return TextReading(Kind.ATTACHMENT, text, output_facts(self._facts.paths[0].path))
         if before is not None and (is_synthetic or _is_text_of_mentioned_file(text, before)):
-            is_instruction = is_instruction_file(before.paths[0].path) or find_folds(text) >= 0
+            is_instruction = is_instruction_file(before.paths[0].path) or find_folds_start(text) >= 0
             return TextReading(Kind.SYSTEM if is_instruction else Kind.ATTACHMENT, text, before)
         is_reminder = (
             {wrapper.tag for wrapper in parse_wrappers(text)} == {"system-reminder"} if text[:1] == "<" else False

@@ -149,7 +149,7 @@ class ClaudeCode(LineTranscript):
             session = self._sessions[name] = _ClaudeSession(SessionBuilder(name, self._events))
             if parent:
                 self._events.append(
-                    SessionOpened(name, clean_name(as_text(record.cwd)), parent, self._starting_call(parent, record))
+                    SessionOpened(name, clean_name(as_text(record.cwd)), parent, self._starting_call_id(parent, record))
                 )
                 session.builder.known["project"] = clean_name(as_text(record.cwd))
         if not session.builder.known.get("project"):
@@ -177,7 +177,7 @@ class ClaudeCode(LineTranscript):
             self._sides[hash64(uuid)] = name
         return name
 
-    def _starting_call(self, parent: str, record: ClaudeRecord) -> str:
+    def _starting_call_id(self, parent: str, record: ClaudeRecord) -> str:
         """The tool call of the parent that started a side chain: the call whose prompt is the chain's first text."""
         for block in content_blocks(as_dict(record.message).get("content")):
             session, call = self._agent_calls.get(hash64(block_text(block) or ""), ("", ""))
@@ -212,7 +212,7 @@ class ClaudeCode(LineTranscript):
         if is_prompt:
             builder.admit_open_calls_as_late()
         if said and not has_result and session.last_uuid:
-            self._fork_window_if_needed(session, above, is_prompt=is_prompt)
+            self._rewind_window_at_fork(session, above, is_prompt=is_prompt)
         for block, reading in said:
             self._take_user_block(builder, block, reading, Birth(builder.turn, wall_s))
 
@@ -225,10 +225,10 @@ class ClaudeCode(LineTranscript):
         elif reading.words:
             self._skip_record("blank")
 
-    def _fork_window_if_needed(self, session: _ClaudeSession, above: int, is_prompt: bool) -> None:
-        slots = session.tree.fork_at_text(above, session.builder.window, is_prompt)
+    def _rewind_window_at_fork(self, session: _ClaudeSession, above: int, is_prompt: bool) -> None:
+        slots = session.tree.switch_branch_at_text(above, session.builder.window, is_prompt)
         if slots is not None:
-            session.builder.end_open_calls()
+            session.builder.end_unpaired_calls_and_results()
             session.builder.replace_window(slots, Departure.REWOUND)
 
     def _take_result(self, session: _ClaudeSession, block: dict[str, Any], wall_s: float) -> None:
@@ -360,11 +360,11 @@ class ClaudeCode(LineTranscript):
             self._take_compaction(session, as_dict(record.compactMetadata))
         elif record.subtype == "microcompact_boundary":
             calls = as_list(as_dict(record.microcompactMetadata).get("compactedToolIds"))
-            self._take_clearing(session.builder, calls)
+            self._clear_bodies_of_calls(session.builder, calls)
         else:
             self._skip_record(f"system.{as_text(record.subtype)}")
 
-    def _take_clearing(self, builder: SessionBuilder, calls: list[object]) -> None:
+    def _clear_bodies_of_calls(self, builder: SessionBuilder, calls: list[object]) -> None:
         """Only an answered call has a body to clear."""
         known = [
             builder.names.newest_id_of_call(call)
@@ -378,15 +378,15 @@ class ClaudeCode(LineTranscript):
     def _take_compaction(self, session: _ClaudeSession, metadata: dict[str, Any]) -> None:
         """The window is the segments that the host preserved, behind a place for the summary that comes next."""
         builder = session.builder
-        builder.end_open_calls()
+        builder.end_unpaired_calls_and_results()
         kept = as_dict(metadata.get("preservedSegment"))
         head = session.tree.node(as_text(kept.get("headUuid")))
         end = session.tree.place_after(as_text(kept.get("tailUuid")), builder.next_place)
         ids = [name for name, place in builder.window if head and head.place <= place < end]
         left = builder.window
         session.summary_place = builder.claim_place()
-        builder.rebuild_window(ids, Departure.HOST_COMPACTED)
-        session.tree.begin_branch(left, builder.window)
+        builder.replace_window_at_fresh_places(ids, Departure.HOST_COMPACTED)
+        session.tree.begin_compacted_branch(left, builder.window)
 
     def _take_summary(self, session: _ClaudeSession, content: str | list[Any], wall_s: float) -> None:
         if session.summary_place is None:

@@ -91,7 +91,7 @@ class Tree:
         at = self._at.get(hash64(uuid), len(self._place))
         return self._place[at + 1] if at + 1 < len(self._place) else otherwise
 
-    def fork_at_text(self, parent: int, window: Slots, is_prompt: bool) -> Slots | None:
+    def switch_branch_at_text(self, parent: int, window: Slots, is_prompt: bool) -> Slots | None:
         """The record added last is a text below the solid `parent`: the text's window if the window changes, else None.
 
         A text of the host (not a prompt) makes no fork, but a prompt beside it does.
@@ -115,7 +115,7 @@ class Tree:
         self._branch[last] = self.current
         return self._window_of_branch(self.current)
 
-    def begin_branch(self, window: Slots, kept: Slots) -> None:
+    def begin_compacted_branch(self, window: Slots, kept: Slots) -> None:
         """A compaction: a branch that begins with the segments that the host kept."""
         self._save_window(window)
         self._branches.append(_TreeBranch(-1, 0, 0, list(kept)))

@@ -22,7 +22,7 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.facts.codex_results import is_failure, parse_call_input
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.codex import CodexTexts, classify_agent_message
+from ctxgc.adapters.host_texts.codex import CodexTexts, kind_and_facts_of_agent_message
 from ctxgc.adapters.host_texts.wrappers import TextReading
 from ctxgc.adapters.json_values import (
     as_count,
@@ -164,7 +164,9 @@ class Codex(SingleSessionLines):
             self._take_message(payload, wall_s)
         elif kind == "agent_message":
             self._is_replying = False
-            kind, facts = classify_agent_message(as_text(payload.get("author")), as_text(payload.get("recipient")))
+            kind, facts = kind_and_facts_of_agent_message(
+                as_text(payload.get("author")), as_text(payload.get("recipient"))
+            )
             self._take_blocks(payload.get("content"), Role.USER, TextReading(kind, "", facts), wall_s)
         elif kind == "reasoning":
             self._begin_reply()
@@ -274,13 +276,13 @@ class Codex(SingleSessionLines):
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))
         if kind == "token_count":
-            self._take_usage(as_dict(payload.get("info")), wall_s)
+            self._emit_bill(as_dict(payload.get("info")), wall_s)
         elif kind == "thread_rolled_back":
-            self._roll_back(as_count(payload.get("num_turns")))
+            self._rewind_prompts(as_count(payload.get("num_turns")))
         else:
             self._skip_record(f"event_msg.{kind}")
 
-    def _take_usage(self, info: dict[str, Any], wall_s: float) -> None:
+    def _emit_bill(self, info: dict[str, Any], wall_s: float) -> None:
         """Once a turn: the event comes again for rate limits, after a resume, and as a guess after a compaction."""
         total = as_count(as_dict(info.get("total_token_usage")).get("total_tokens"))
         last = as_dict(info.get("last_token_usage"))
@@ -304,12 +306,12 @@ class Codex(SingleSessionLines):
             )
         )
 
-    def _roll_back(self, turns: int) -> None:
+    def _rewind_prompts(self, turns: int) -> None:
         """The user took back the last prompts: the window ends before the first of these."""
         builder = self._ensure_builder()
         prompts = [at for at, (name, _) in enumerate(builder.window) if self._kinds.get(name) is Kind.USER]
         if turns and prompts:
-            builder.end_open_calls()
+            builder.end_unpaired_calls_and_results()
             cut = prompts[-min(turns, len(prompts))]
             builder.replace_window(builder.window[:cut], Departure.REWOUND)
 
@@ -318,7 +320,7 @@ class Codex(SingleSessionLines):
         stay."""
         self._is_replying = False
         builder = self._ensure_builder()
-        builder.end_open_calls()
+        builder.end_unpaired_calls_and_results()
         history = payload.get("replacement_history")
         before = [name for name, _ in builder.window]
         if isinstance(history, list):
@@ -330,7 +332,7 @@ class Codex(SingleSessionLines):
             ids.append(self._admit_text(Kind.SUMMARY, Role.USER, message, wall_s))
         if before[:1] and before[0] not in ids and self._kinds.get(before[0]) is Kind.SYSTEM:
             ids.insert(0, before[0])  # The base instructions are no item: they are sent with every request.
-        builder.rebuild_window(ids, Departure.HOST_COMPACTED)
+        builder.replace_window_at_fresh_places(ids, Departure.HOST_COMPACTED)
 
     def _admit_history(self, history: list[Any], wall_s: float) -> list[str]:
         """Ids for a replacement history: known texts keep their ids, new texts are admitted."""

@@ -129,7 +129,7 @@ class CopilotCli(LineTranscript):
         elif kind == "session.compaction_complete":
             self._take_compaction(data, wall_s)
         elif kind == "session.snapshot_rewind":
-            self._rewind(as_text(data.get("upToEventId")))
+            self._rewind_before_event(as_text(data.get("upToEventId")))
         else:
             self._skip_record(kind)
 
@@ -243,14 +243,14 @@ class CopilotCli(LineTranscript):
         builder.admit_text(Kind.SUMMARY, Role.USER, text, Birth(builder.turn, wall_s, place=place))
         builder.sort_window()
 
-    def _rewind(self, event_id: str) -> None:
+    def _rewind_before_event(self, event_id: str) -> None:
         """The user went back: this event and all later events are gone."""
         builder = self._ensure_main_thread().builder
         start = self._ensure_main_thread().starts.get(event_id)
         if start is None:
             self._skip_record("session.snapshot_rewind")
             return
-        builder.end_open_calls()
+        builder.end_unpaired_calls_and_results()
         builder.replace_window([slot for slot in builder.window if slot[1] < start], Departure.REWOUND)
 
 

@@ -129,13 +129,13 @@ class Droid(SingleSessionLines):
             return
         anchor = as_dict(record.get("anchorMessage"))
         start = self._messages.get(as_text(anchor.get("id")), len(self._ids))
-        builder.end_open_calls()
+        builder.end_unpaired_calls_and_results()
         present = {name for name, _ in builder.window}
         kept = [name for name in self._ids[start:] if name in present]
         birth = Birth(builder.turn, parse_unix_s(record.get("timestamp")))
         summary_id = builder.admit_text(Kind.SUMMARY, Role.USER, summary, birth)
         self._ids.append(summary_id)
-        builder.rebuild_window([summary_id, *kept], Departure.HOST_COMPACTED)
+        builder.replace_window_at_fresh_places([summary_id, *kept], Departure.HOST_COMPACTED)
 
 
 def _is_host_reminder(text: str) -> bool:

@@ -30,8 +30,8 @@ from ctxgc.adapters.transcripts.genai_content import (
     SUMMARY,
     USER,
     ContentReader,
-    is_content,
-    parts_of,
+    is_genai_content,
+    parts_of_content,
     response_content,
 )
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript
@@ -72,7 +72,7 @@ def is_gemini_document(head: bytes) -> bool:
         return False
     found = salvage_records(decode_stretch(head), lambda value: "parts" in value, is_final=True).records
     values = [item for record in found for key in CONTENT_KEYS for item in as_list(record.get(key))] + found
-    return any(is_content(value) and "role" in value for value in values if isinstance(value, dict))
+    return any(is_genai_content(value) and "role" in value for value in values if isinstance(value, dict))
 
 
 @dataclass(slots=True)
@@ -97,12 +97,12 @@ class _SessionReader:
         self._messages: dict[str, _GeminiMessage] = {}
         """Messages of the history, in order."""
 
-    def take_header(self, record: dict[str, Any]) -> None:
+    def take_header_or_change(self, record: dict[str, Any]) -> None:
         """Take a header, or a change of the header: the project, the title, and the history."""
         folders = as_list(record.get("directories"))
         self.builder.note_session(project=as_text(folders[0]) if folders else "", title=as_text(record.get("summary")))
         if isinstance(record.get("messages"), list):
-            self._take_history(record["messages"])
+            self._replace_history(record["messages"])
 
     def take_message(self, record: dict[str, Any]) -> None:
         """A message, or a message that has grown since it was written first."""
@@ -116,7 +116,7 @@ class _SessionReader:
         else:
             known = self._messages.get(name)
             if kind == "user":
-                self._take_prompt(record, known or self._open_message(name, is_reply=False), is_new=known is None)
+                self._take_user_message(record, known or self._open_message(name, is_reply=False), is_new=known is None)
             else:
                 self._take_reply(record, known or self._open_message(name, is_reply=True), is_new=known is None)
             self._count_skipped_parts()
@@ -127,7 +127,7 @@ class _SessionReader:
         kept = names[: names.index(name)] if name in self._messages else []
         gone = {id_ for key in names if key not in kept for id_ in self._messages[key].ids}
         self._messages = {key: self._messages[key] for key in kept}
-        self.builder.end_open_calls()
+        self.builder.end_unpaired_calls_and_results()
         self.builder.replace_window([slot for slot in self.builder.window if slot[0] not in gone], Departure.REWOUND)
 
     def take_contents(self, contents: Iterable[object], instruction: object = None) -> None:
@@ -136,7 +136,7 @@ class _SessionReader:
             self.content.admit_content(instruction, HOST._replace(role=Role.SYSTEM), Birth(0))
         is_model = False
         for content in map(as_dict, contents):
-            if not is_content(content):
+            if not is_genai_content(content):
                 self.skipped["malformed"] += 1
                 continue
             if content.get("role") == "model":
@@ -146,7 +146,7 @@ class _SessionReader:
                 self.content.admit_content(content, MODEL, Birth(self.builder.turn - 1, reply=f"m{self.builder.turn}"))
             else:
                 is_model = False
-                self._admit_prompt(content, Birth(self.builder.turn))
+                self._admit_user_content(content, Birth(self.builder.turn))
         self._count_skipped_parts()
 
     def _open_message(self, name: str, *, is_reply: bool) -> _GeminiMessage:
@@ -156,14 +156,14 @@ class _SessionReader:
             self.builder.turn += 1
         return message
 
-    def _take_prompt(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:
+    def _take_user_message(self, record: dict[str, Any], message: _GeminiMessage, *, is_new: bool) -> None:
         if is_new:
-            message.ids += self._admit_prompt(
+            message.ids += self._admit_user_content(
                 record.get("content"), Birth(message.turn, parse_unix_s(record.get("timestamp")))
             )
 
-    def _admit_prompt(self, content: object, birth: Birth) -> list[str]:
-        if any(as_text(part.get("text")).strip() for part in parts_of(content)):
+    def _admit_user_content(self, content: object, birth: Birth) -> list[str]:
+        if any(as_text(part.get("text")).strip() for part in parts_of_content(content)):
             self.builder.admit_open_calls_as_late()
         return self.content.admit_content(content, USER, birth)
 
@@ -179,7 +179,7 @@ class _SessionReader:
         calls = [as_dict(call) for call in as_list(record.get("toolCalls"))]
         if is_new:
             # A history that the host rewrote holds the calls as parts too: the records know more of them.
-            parts = [part for part in parts_of(record.get("content")) if not (calls and "functionCall" in part)]
+            parts = [part for part in parts_of_content(record.get("content")) if not (calls and "functionCall" in part)]
             message.ids += self.content.admit_content(parts, MODEL, birth)
         counts: Counter[str] = Counter()
         for call in calls:
@@ -214,10 +214,10 @@ class _SessionReader:
             ReplyBilled(session, message.turn, clean_name(model), wall_s, fresh, cached, 0, output)
         )
 
-    def _take_history(self, records: list[Any]) -> None:
+    def _replace_history(self, records: list[Any]) -> None:
         """The host shortened the history: the window is the list, whose new messages sum up the departed segments."""
         kept: dict[str, _GeminiMessage] = {}
-        self.builder.end_open_calls()
+        self.builder.end_unpaired_calls_and_results()
         before = len(self.builder.window)
         for record in map(as_dict, records):
             name = as_text(record.get("id"))
@@ -235,7 +235,7 @@ class _SessionReader:
         present = {id_ for id_, _ in self.builder.window}
         ids = [id_ for message in kept.values() for id_ in message.ids if id_ in present]
         if ids != [id_ for id_, _ in self.builder.window] or len(self.builder.window) != before:
-            self.builder.rebuild_window(list(dict.fromkeys(ids)), Departure.HOST_COMPACTED)
+            self.builder.replace_window_at_fresh_places(list(dict.fromkeys(ids)), Departure.HOST_COMPACTED)
 
     def _admit_summary(self, content: object, birth: Birth) -> list[str]:
         """A synthetic message of the host; a copy of results alone brings nothing."""
@@ -251,7 +251,7 @@ def _result_of_call(call: dict[str, Any]) -> tuple[object, bool | None]:
     """(What the model was told, whether the call failed); `None` without a result so far."""
     status = as_text(call.get("status"))
     is_failed = status in ("error", "cancelled")
-    parts = list(parts_of(call["result"])) if call.get("result") is not None else []
+    parts = list(parts_of_content(call["result"])) if call.get("result") is not None else []
     answers = [part for part in parts if isinstance(part.get("functionResponse"), dict)]
     if not parts:
         return ("" if status in ENDED else None), True if is_failed else None
@@ -282,9 +282,9 @@ class GeminiCli(LineTranscript):
         if isinstance(record.get("$rewindTo"), str):
             self._ensure_reader().rewind(record["$rewindTo"])
         elif isinstance(record.get("$set"), dict):
-            self._ensure_reader().take_header(record["$set"])
+            self._ensure_reader().take_header_or_change(record["$set"])
         elif "projectHash" in record:
-            self._ensure_reader(clean_name(as_text(record.get("sessionId")))).take_header(record)
+            self._ensure_reader(clean_name(as_text(record.get("sessionId")))).take_header_or_change(record)
         elif "content" in record:
             self._ensure_reader().take_message(record)
         else:
@@ -321,7 +321,7 @@ class GeminiCliDocument(DocumentTranscript):
             raise BadTranscript("no list of messages in this document")
         self.records = len(messages)
         if "messages" in holder:
-            reader.take_header({key: value for key, value in holder.items() if key != "messages"})
+            reader.take_header_or_change({key: value for key, value in holder.items() if key != "messages"})
             for message in messages:
                 reader.take_message(as_dict(message))
         else:

@@ -41,7 +41,7 @@ SUMMARY = ContentSpeaker(Kind.SUMMARY, Role.USER)
 HOST = ContentSpeaker(Kind.SYSTEM, Role.USER)
 
 
-def parts_of(content: object) -> Iterator[dict[str, Any]]:
+def parts_of_content(content: object) -> Iterator[dict[str, Any]]:
     """The parts of a `PartListUnion`, or of a `Content`: a bare string is a part of text."""
     if isinstance(content, dict) and "parts" in content:
         content = content["parts"]
@@ -52,7 +52,7 @@ def parts_of(content: object) -> Iterator[dict[str, Any]]:
             yield part
 
 
-def is_content(value: object) -> bool:
+def is_genai_content(value: object) -> bool:
     """A `Content`: a role and a list of parts."""
     content = as_dict(value)
     return content.get("role") in ("user", "model", "system", None) and isinstance(content.get("parts"), list)
@@ -66,7 +66,7 @@ def response_content(part: dict[str, Any]) -> tuple[object, bool | None]:
     said = rest.pop(next((key for key in RESULT_TEXTS if isinstance(rest.get(key), str)), ""), None)
     text = said if said is not None else "" if response is None else canonical_json(response).decode()
     beside = [{"type": "text", "text": canonical_json(rest).decode()}] if rest and said is not None else []
-    media = list(parts_of(answer.get("parts") or []))
+    media = list(parts_of_content(answer.get("parts") or []))
     is_error = True if isinstance(response, dict) and "error" in response and "output" not in response else None
     return ([{"type": "text", "text": text}, *beside, *media] if beside or media else text), is_error
 
@@ -82,7 +82,7 @@ class ContentReader:
     def admit_content(self, content: object, speaker: ContentSpeaker, birth: Birth, cwd: str = "") -> list[str]:
         """Admit the parts; the ids of their segments, in order. A response belongs to the segment of its call."""
         ids: list[str] = []
-        for part in parts_of(content):
+        for part in parts_of_content(content):
             if exceeds_depth(part, SKELETON_DEPTH_MAX):
                 self.skipped.append("too_deep")
             elif isinstance(part.get("functionCall"), dict):
@@ -115,7 +115,7 @@ class ContentReader:
 
     def new_parts(self, content: object) -> list[dict[str, Any]]:
         """The parts of a copied content but for calls and responses that the session holds already."""
-        return [part for part in parts_of(content) if not self._is_known_call(part)]
+        return [part for part in parts_of_content(content) if not self._is_known_call(part)]
 
     def _is_known_call(self, part: dict[str, Any]) -> bool:
         answer = part.get("functionResponse")
@@ -140,7 +140,7 @@ class ContentReader:
         """The segments of the window that this content is a copy of; `None` where a part of the content is news."""
         present = {name for name, _ in self.builder.window}
         ids: list[str] = []
-        for part in parts_of(content):
+        for part in parts_of_content(content):
             if isinstance(part.get("functionResponse"), dict):
                 continue
             call = part.get("functionCall")

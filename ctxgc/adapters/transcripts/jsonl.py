@@ -77,7 +77,7 @@ class JsonLines:
         for part in rest:
             if not self._is_skipping:
                 yield b"".join(self._parts)
-            self._reset()
+            self._reset_pending_line()
             self._hold_part(part)
 
     def tail(self) -> bytes:
@@ -86,7 +86,7 @@ class JsonLines:
 
     def drop_tail(self) -> None:
         """Forget the tail: its record was taken without waiting for a newline."""
-        self._reset()
+        self._reset_pending_line()
 
     def _hold_part(self, part: bytes) -> None:
         """Parts are joined once, at the newline: joining at each feed would be quadratic in a long line."""
@@ -100,7 +100,7 @@ class JsonLines:
         else:
             self._parts.append(part)
 
-    def _reset(self) -> None:
+    def _reset_pending_line(self) -> None:
         self._parts = []
         self._size = 0
         self._is_skipping = False

@@ -125,9 +125,9 @@ class _MessageReader:
         self._note_start(info)
         kept = [part for part in map(as_dict, parts) if self._check_part_depth(part)]
         if role == "user":
-            self._take_prompt(info, kept, wall_s)
+            self._take_user_message(info, kept, wall_s)
         else:
-            self._take_reply(info, kept, wall_s)
+            self._take_assistant_message(info, kept, wall_s)
 
     def finish(self) -> list[Event]:
         """The document ends: open calls are pending, segments taken back depart."""
@@ -153,7 +153,7 @@ class _MessageReader:
             return False
         return True
 
-    def _take_prompt(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
+    def _take_user_message(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
         self.builder.end_late_calls()
         texts = OpenCodeTexts(self.cwd)
         for part in parts:
@@ -162,24 +162,26 @@ class _MessageReader:
             if kind == "text" and part.get("ignored") is not True:
                 if text.strip():
                     is_synthetic = part.get("synthetic") is True
-                    self._admit_prompt_text(texts.read_user_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
+                    self._admit_user_text(texts.read_user_text(text, is_synthetic=is_synthetic), is_synthetic, wall_s)
             elif kind == "file" and part.get("mime") not in SENT_AS_TEXT:
                 opaque = {key: part[key] for key in ("type", "mime", "filename", "url") if key in part}
-                self._admit_text(Kind.ATTACHMENT, Role.USER, "", Birth(self.builder.turn, wall_s), {"opaque": [opaque]})
+                self._admit_block(
+                    Kind.ATTACHMENT, Role.USER, "", Birth(self.builder.turn, wall_s), {"opaque": [opaque]}
+                )
             elif kind == "compaction":
                 self.markers[as_text(info.get("id"))] = as_text(part.get("tail_start_id"))
             else:
                 self._skip_part(kind)
 
-    def _admit_prompt_text(self, reading: TextReading, is_synthetic: bool, wall_s: float) -> None:
+    def _admit_user_text(self, reading: TextReading, is_synthetic: bool, wall_s: float) -> None:
         if not is_synthetic:
             self.builder.admit_open_calls_as_late()
         # What a person typed is theirs, however it looks.
         kind = reading.kind if is_synthetic else Kind.USER
         facts = reading.facts if is_synthetic else NO_CALL_FACTS
-        self._admit_text(kind, Role.USER, reading.words, Birth(self.builder.turn, wall_s), facts=facts)
+        self._admit_block(kind, Role.USER, reading.words, Birth(self.builder.turn, wall_s), facts=facts)
 
-    def _take_reply(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
+    def _take_assistant_message(self, info: dict[str, Any], parts: list[dict[str, Any]], wall_s: float) -> None:
         self.builder.end_late_calls()
         before = len(self.ids)
         model = clean_name(as_text(info.get("modelID")))
@@ -191,7 +193,7 @@ class _MessageReader:
             self._note_start(part)
             if part.get("type") == "step-start" and step.has_begun:
                 step = self._next_step(step)
-            self._take_part(step, part)
+            self._take_assistant_part(step, part)
         if step.number == 0:
             self._emit_bill(step, as_dict(info.get("tokens")))
         is_whole = bool(info.get("finish")) and not info.get("error")
@@ -203,15 +205,15 @@ class _MessageReader:
         head = step.reply.removesuffix(f".{step.number}")
         return replace(step, reply=f"{head}.{number}", number=number, has_begun=False, is_billed=False)
 
-    def _take_part(self, step: _RequestStep, part: dict[str, Any]) -> None:
+    def _take_assistant_part(self, step: _RequestStep, part: dict[str, Any]) -> None:
         kind = part.get("type")
         text = as_text(part.get("text"))
         if kind in ("text", "reasoning"):
             if text.strip():
                 what = Kind.THINKING if kind == "reasoning" else Kind.SUMMARY if step.is_summary else Kind.ASSISTANT
                 wall_s = _seconds_of_ms(as_dict(part.get("time")).get("end")) or step.wall_s
-                self._begin_turn(step)
-                self._admit_text(what, Role.ASSISTANT, text, Birth(self.builder.turn - 1, wall_s, step.reply))
+                self._ensure_turn(step)
+                self._admit_block(what, Role.ASSISTANT, text, Birth(self.builder.turn - 1, wall_s, step.reply))
         elif kind == "tool":
             self._take_tool_call(step, part)
         elif kind == "step-finish":
@@ -219,13 +221,13 @@ class _MessageReader:
         elif as_text(kind) not in SILENT_PARTS:
             self._skip_part(kind)
 
-    def _begin_turn(self, step: _RequestStep) -> None:
+    def _ensure_turn(self, step: _RequestStep) -> None:
         """Note output of the model: a turn, if the request had none before."""
         if not step.has_begun:
             step.has_begun = True
             self.builder.turn += 1
 
-    def _admit_text(
+    def _admit_block(
         self,
         kind: Kind,
         role: Role,
@@ -243,7 +245,7 @@ class _MessageReader:
         if not call_id:
             self.skipped["malformed"] += 1
             return
-        self._begin_turn(step)
+        self._ensure_turn(step)
         value = as_dict(state.get("input"))
         times = as_dict(state.get("time"))
         birth = Birth(self.builder.turn - 1, _seconds_of_ms(times.get("start")) or step.wall_s, step.reply)
@@ -251,7 +253,10 @@ class _MessageReader:
         self.ids.append(segment_id)
         if state.get("status") in ("completed", "error"):
             self.builder.join_call_result(
-                call_id, _result_of(state), True if _is_failure(state) else None, _seconds_of_ms(times.get("end"))
+                call_id,
+                _result_of_tool_state(state),
+                True if _is_failed_tool_state(state) else None,
+                _seconds_of_ms(times.get("end")),
             )
         if cleared_s := _seconds_of_ms(times.get("compacted")):
             self.clears.append((cleared_s, segment_id))
@@ -262,7 +267,7 @@ class _MessageReader:
         fresh, read, written = as_count(tokens.get("input")), as_count(cache.get("read")), as_count(cache.get("write"))
         if step.is_billed or not fresh + read + written:
             return
-        self._begin_turn(step)
+        self._ensure_turn(step)
         step.is_billed = True
         output = as_count(tokens.get("output")) + as_count(tokens.get("reasoning"))
         turn = self.builder.turn - 1
@@ -277,8 +282,8 @@ class _MessageReader:
         ids = self.ids[before:] + self.ids[tail_at:asked_at] + self.ids[asked_at:before]
         # What the host had taken from the window before does not come back with the tail.
         present = {name for name, _ in self.builder.window}
-        self.builder.end_open_calls()
-        self.builder.rebuild_window([name for name in ids if name in present], Departure.HOST_COMPACTED)
+        self.builder.end_unpaired_calls_and_results()
+        self.builder.replace_window_at_fresh_places([name for name in ids if name in present], Departure.HOST_COMPACTED)
 
     def _clear_bodies_until(self, wall_s: float) -> None:
         """Report the bodies cleared by the host before the moment."""
@@ -293,7 +298,7 @@ class _MessageReader:
         self.skipped[f"part.{kind[:48]}" if isinstance(kind, str) else "malformed"] += 1
 
 
-def _result_of(state: dict[str, Any]) -> object:
+def _result_of_tool_state(state: dict[str, Any]) -> object:
     """The result as the model got it: the output, with attachments if there are any, or the error."""
     if state.get("status") == "error":
         return as_text(state.get("error"))
@@ -303,7 +308,7 @@ def _result_of(state: dict[str, Any]) -> object:
     return output
 
 
-def _is_failure(state: dict[str, Any]) -> bool:
+def _is_failed_tool_state(state: dict[str, Any]) -> bool:
     """The host's word, or a shell's exit code other than 0."""
     code = as_dict(state.get("metadata")).get("exit")
     return state.get("status") == "error" or (isinstance(code, int) and not isinstance(code, bool) and code != 0)

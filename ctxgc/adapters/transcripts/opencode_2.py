@@ -103,7 +103,7 @@ class _Version2Reader:
         builder.turn += 1
         birth = Birth(builder.turn - 1, wall_s, clean_name(as_text(message.get("id"))))
         for block in map(as_dict, content):
-            self._take_block(block, birth)
+            self._take_assistant_block(block, birth)
         cache = as_dict(tokens.get("cache"))
         fresh, read, written = as_count(tokens.get("input")), as_count(cache.get("read")), as_count(cache.get("write"))
         if fresh + read + written:
@@ -111,7 +111,7 @@ class _Version2Reader:
             done_s = parse_unix_s(as_dict(message.get("time")).get("completed")) or wall_s
             self.events.append(ReplyBilled(builder.session, birth.turn, model, done_s, fresh, read, written, output))
 
-    def _take_block(self, block: dict[str, Any], birth: Birth) -> None:
+    def _take_assistant_block(self, block: dict[str, Any], birth: Birth) -> None:
         kind = block.get("type")
         if kind == "tool" and as_text(block.get("id")):
             self._take_tool_call(block, birth)
@@ -137,10 +137,10 @@ class _Version2Reader:
     def _take_compaction(self, message: dict[str, Any], birth: Birth) -> None:
         """The window becomes the summary, and the recent text that the host kept."""
         texts = [as_text(message.get(key)) for key in ("summary", "recent", "include")]
-        self.builder.end_open_calls()
+        self.builder.end_unpaired_calls_and_results()
         ids = [name for text in texts for name in self._admit_text(Kind.SUMMARY, Role.USER, text, birth)]
         if ids:
-            self.builder.rebuild_window(ids, Departure.HOST_COMPACTED)
+            self.builder.replace_window_at_fresh_places(ids, Departure.HOST_COMPACTED)
         else:
             self._skipped["malformed"] += 1
 

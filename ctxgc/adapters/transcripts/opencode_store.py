@@ -60,7 +60,9 @@ def list_sessions(path: str) -> list[StoredSession]:
             for session, *stamp in db.execute(query):
                 stamps.setdefault(session, []).append((table, *stamp))
         found = db.execute("SELECT id, time_updated FROM session ORDER BY time_updated DESC, id").fetchall()
-        return [StoredSession(row["id"], _digest_of([row["time_updated"], stamps.get(row["id"])])) for row in found]
+        return [
+            StoredSession(row["id"], _digest_of_json([row["time_updated"], stamps.get(row["id"])])) for row in found
+        ]
 
 
 def session_document(path: str, session: str) -> bytes:
@@ -130,5 +132,5 @@ def _decode_object(text: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _digest_of(value: object) -> bytes:
+def _digest_of_json(value: object) -> bytes:
     return blake2b(json.dumps(value).encode(), digest_size=16).digest()

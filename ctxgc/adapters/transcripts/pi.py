@@ -114,12 +114,12 @@ class Pi(SingleSessionLines):
     def _rebuild_window(self, reason: Departure) -> None:
         """The window becomes the entries on the path to the leaf, unless the path is as before."""
         builder = self._ensure_builder()
-        ids = self._window_ids()
+        ids = self._window_segment_ids()
         if ids != [name for name, _ in builder.window]:
-            builder.end_open_calls()
-            builder.rebuild_window(ids, reason)
+            builder.end_unpaired_calls_and_results()
+            builder.replace_window_at_fresh_places(ids, reason)
 
-    def _window_ids(self) -> list[str]:
+    def _window_segment_ids(self) -> list[str]:
         """Segments on the path to the leaf: the newest compaction's summary, then all from its first kept entry."""
         path = list(self._entries_from_leaf())
         head: list[str] = []

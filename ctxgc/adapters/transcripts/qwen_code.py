@@ -20,7 +20,15 @@ from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, parse_unix_s
 from ctxgc.adapters.skeletons import SKELETON_DEPTH_MAX, exceeds_depth
-from ctxgc.adapters.transcripts.genai_content import HOST, MODEL, SUMMARY, USER, ContentReader, is_content, parts_of
+from ctxgc.adapters.transcripts.genai_content import (
+    HOST,
+    MODEL,
+    SUMMARY,
+    USER,
+    ContentReader,
+    is_genai_content,
+    parts_of_content,
+)
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, head_objects, parse_json_object
 from ctxgc.adapters.transcripts.session_builder import SessionBuilder
 from ctxgc.core.segment import Departure
@@ -35,7 +43,9 @@ HOST_PROVENANCES = frozenset({"goal_control", "goal_runtime", "system"})
 def is_qwen_code(head: bytes) -> bool:
     """A line of a session whose message is a Content of the GenAI API, or whose note has its payload."""
     return any(
-        "sessionId" in value and "uuid" in value and ("systemPayload" in value or is_content(value.get("message")))
+        "sessionId" in value
+        and "uuid" in value
+        and ("systemPayload" in value or is_genai_content(value.get("message")))
         for value in head_objects(head)
     )
 
@@ -138,13 +148,13 @@ class QwenCode(LineTranscript):
         ids = list(dict.fromkeys(ids))
         builder = session.builder
         if ids != [name for name, _ in builder.window]:
-            builder.end_open_calls()
-            builder.rebuild_window(ids, reason)
+            builder.end_unpaired_calls_and_results()
+            builder.replace_window_at_fresh_places(ids, reason)
 
     def _take_record(self, session: _QwenSession, record: dict[str, Any]) -> None:
         """A record that a request holds."""
         kind, content, builder = as_text(record.get("type")), record.get("message"), session.builder
-        if kind not in SPOKEN or not is_content(content):
+        if kind not in SPOKEN or not is_genai_content(content):
             self._skip_record(f"record.{kind[:32]}" if kind and kind not in SPOKEN else "malformed")
             return
         wall_s, cwd = parse_unix_s(record.get("timestamp")), clean_name(as_text(record.get("cwd")))
@@ -153,7 +163,7 @@ class QwenCode(LineTranscript):
             self._take_reply(session, record, node, wall_s)
             return
         session.reply = ""
-        is_said = any(as_text(part.get("text")).strip() for part in parts_of(content))
+        is_said = any(as_text(part.get("text")).strip() for part in parts_of_content(content))
         is_typed = as_text(record.get("subtype")) in TYPED_SUBTYPES
         is_host = not is_typed or as_text(record.get("provenance")) in HOST_PROVENANCES
         if kind == "user" and is_said and not is_host:
@@ -196,9 +206,9 @@ class QwenCode(LineTranscript):
     def _take_compression(self, session: _QwenSession, record: dict[str, Any], history: list[Any]) -> None:
         """The window becomes the history: copies keep their segments, new contents sum up the departed segments."""
         builder, wall_s = session.builder, parse_unix_s(record.get("timestamp"))
-        builder.end_open_calls()
+        builder.end_unpaired_calls_and_results()
         ids: list[str] = []
-        for content in filter(is_content, history):
+        for content in filter(is_genai_content, history):
             is_model = content.get("role") == "model"
             known = session.content.copied_segment_ids(content, MODEL if is_model else USER)
             if known is None:

@@ -78,7 +78,7 @@ def salvage_records(
     found = Salvage()
     effort, at, torn_from, open_at, is_nested = 0, 0, 0, -1, False
     while (start := _START.search(text, at)) is not None and effort <= EFFORT_MAX * len(text):
-        value, end, is_open = _decode_object(text, start.start())
+        value, end, is_open = _decode_object_at(text, start.start())
         if value is None:
             # The decoder counts the lines before a failure: bytes that are only counted cost a fraction.
             effort += max(end - start.start(), FAILURE_CHARS) + start.start() // FAILURE_CHARS
@@ -114,7 +114,7 @@ def is_blank(text: str) -> bool:
     return not text.strip(NO_TEXT)
 
 
-def _decode_object(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool]:
+def _decode_object_at(text: str, at: int) -> tuple[dict[str, Any] | None, int, bool]:
     """(The object that begins here, its end) or (`None`, the place where the decoder stopped, whether the text ends
     inside the object).
     """

@@ -173,7 +173,7 @@ class SegmentLines(LineTranscript):
                 self.source = self._reader.source
                 self._events.append(self._reader.opened)
             elif "kind" in record:
-                self._events += self._reader.read_record(record)
+                self._events += self._reader.read_segment_and_departure(record)
                 for _ in range(self._reader.pop_lost_ref_count()):
                     self._skip_record("lost_ref")
             elif not {FORGOTTEN_KEY, JOURNAL_KEY, END_KEY} & record.keys():
@@ -202,7 +202,7 @@ class SegmentDocument(DocumentTranscript):
         for record in as_list(document.get("segments")):
             self.records += 1
             try:
-                yield from reader.read_record(record)
+                yield from reader.read_segment_and_departure(record)
             except (ValueError, RecursionError):
                 self.skipped["malformed_segment"] += 1
 
@@ -235,7 +235,7 @@ class _SegmentReader:
         lost, self._lost_refs = self._lost_refs, 0
         return lost
 
-    def read_record(self, record: object) -> list[Event]:
+    def read_segment_and_departure(self, record: object) -> list[Event]:
         """The segment, and the departure if the segment left the window."""
         event = self.read_segment(record)
         reason = as_text(as_dict(record).get("departed"))
@@ -249,7 +249,7 @@ class _SegmentReader:
         role = _enum_member(Role, fields.get("role", ROLES.get(kind, Role.USER).value))
         reply = clean_name(as_text(fields.get("reply")))
         birth = Birth(self._advance_born_turn(fields, kind, role), _number_or_default(fields.get("wall_s"), 0.0), reply)
-        birth = birth._replace(place=self._claim_place(fields))
+        birth = birth._replace(place=self._claim_place_of_record(fields))
         make = self._exported_segment if "pieces" in fields else self._plain_segment
         segment = make(
             fields, PlainSegment(kind, role, b"", status=_enum_member(Status, fields.get("status", "ok"))), birth
@@ -293,7 +293,7 @@ class _SegmentReader:
         segment_id = self._record_id(fields)
         return Segment(
             id=segment_id
-            or self._builder.names.allocate_id_for_text(plain.role, plain.kind, body[-1].data if body else b""),
+            or self._builder.names.allocate_id_for_content(plain.role, plain.kind, body[-1].data if body else b""),
             kind=plain.kind,
             role=plain.role,
             place=birth.place or 0,
@@ -323,7 +323,7 @@ class _SegmentReader:
     def _record_id(self, fields: Mapping[str, Any]) -> str:
         return redact_id(as_text(fields.get("id")), self._ids)
 
-    def _claim_place(self, fields: Mapping[str, Any]) -> int:
+    def _claim_place_of_record(self, fields: Mapping[str, Any]) -> int:
         """The place of the record, as long as places grow."""
         builder = self._builder
         builder.next_place = max(as_count(fields.get("place")), builder.next_place)

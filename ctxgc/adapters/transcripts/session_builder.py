@@ -87,7 +87,7 @@ class SessionBuilder(SegmentBuilder):
 
         At a reserved place the text stands before all others.
         """
-        draft = self.draft_text(kind, role, text_bytes(text), birth, skeleton or {}, facts)
+        draft = self.draft_text_or_opaque(kind, role, text_bytes(text), birth, skeleton or {}, facts)
         self.window.insert(len(self.window) if birth.place is None else 0, (draft.id, draft.place))
         self._admit_draft(draft)
         return draft.id
@@ -147,7 +147,7 @@ class SessionBuilder(SegmentBuilder):
         parts += [(b"", {"opaque": opaque})] if opaque else []
         for at, (data, skeleton) in enumerate(parts):
             birth = lone.birth._replace(place=place + at)
-            draft = self.draft_text(Kind.ATTACHMENT, Role.USER, data, birth, skeleton, LONE_RESULT_FACTS)
+            draft = self.draft_text_or_opaque(Kind.ATTACHMENT, Role.USER, data, birth, skeleton, LONE_RESULT_FACTS)
             self.window.append((draft.id, draft.place))
             self._admit_draft(draft)
         self.sort_window()
@@ -176,7 +176,7 @@ class SessionBuilder(SegmentBuilder):
         for call_id, draft in [entry for entry in self._open_calls() if entry[1].is_late]:
             self._end_call(call_id, draft)
 
-    def end_open_calls(self) -> None:
+    def end_unpaired_calls_and_results(self) -> None:
         """The window is another window: no result is awaited any more, and no call stays open."""
         self.admit_open_calls_as_late()
         self.end_late_calls()
@@ -195,7 +195,7 @@ class SessionBuilder(SegmentBuilder):
         self.window = [slot for slot in slots if slot[0] not in self.cleared]
         self.events.append(WindowReplaced(self.session, tuple(self.window), reason))
 
-    def rebuild_window(self, ids: Iterable[str], reason: Departure) -> None:
+    def replace_window_at_fresh_places(self, ids: Iterable[str], reason: Departure) -> None:
         """From now on the window is these segments, at fresh places, in this order."""
         self.replace_window([(segment_id, self.claim_place()) for segment_id in ids], reason)
 

@@ -22,7 +22,7 @@ from ctxgc.adapters.facts.tool_facts import facts_of_call
 from ctxgc.adapters.json_values import as_count, as_dict, as_text, clean_name, encode_json
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, document_digest
 from ctxgc.adapters.transcripts.jsonl import LineTranscript, parse_json_object
-from ctxgc.adapters.wire.openai_chat import parse_with_message_indexes
+from ctxgc.adapters.wire.openai_chat import parse_request_with_message_indexes
 from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import Kind, Segment, Status
 
@@ -133,7 +133,7 @@ def _message_list(document: Any, key: str) -> list[dict[str, Any]]:
 def _events_of_trajectory(run: _Trajectory, skipped: Counter[str]) -> list[Event]:
     """The session with all segments, or no event at all."""
     request = encode_json([_wire_message(message) for message in run.messages])
-    window, indexes = parse_with_message_indexes(request, run.kinds)
+    window, indexes = parse_request_with_message_indexes(request, run.kinds)
     skipped.update(window.skipped)
     session = run.opened.session
     known = add_facts(window.segments, run.opened.project)

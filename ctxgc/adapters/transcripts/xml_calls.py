@@ -48,7 +48,7 @@ class _XmlCall(NamedTuple):
 def has_xml_result(message: Mapping[str, Any]) -> bool:
     """Whether this is a user's message with the result of a call in XML."""
     blocks = as_list(message.get("content")) if message.get("role") == "user" else []
-    return any(_HEADER.match(_text_of_block(block)) for block in blocks)
+    return any(_HEADER.match(_block_text_or_empty(block)) for block in blocks)
 
 
 def convert_xml_calls(messages: Sequence[Any]) -> list[Any]:
@@ -70,14 +70,14 @@ def _pair_calls_with_results(
     """A reply and the user's message behind it, with each call of the reply that the message answers."""
     content = reply.get("content")
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
-    at = max((n for n, block in enumerate(blocks) if _text_of_block(block)), default=-1)
-    text = _text_of_block(blocks[at]) if blocks else ""
+    at = max((n for n, block in enumerate(blocks) if _block_text_or_empty(block)), default=-1)
+    text = _block_text_or_empty(blocks[at]) if blocks else ""
     calls: list[_XmlCall] = []
     results: list[Any] = []
     rest: list[Any] = []
     for group in _group_blocks_by_result(as_list(message.get("content"))):
-        header = _HEADER.match(_text_of_block(group[0]))
-        is_said = header is None or any(_PERSON.search(_text_of_block(block)) for block in group)
+        header = _HEADER.match(_block_text_or_empty(group[0]))
+        is_said = header is None or any(_PERSON.search(_block_text_or_empty(block)) for block in group)
         call = (
             None if is_said or header is None else _extract_call(text, header[1], calls[-1].end if calls else 0, uses)
         )
@@ -85,9 +85,9 @@ def _pair_calls_with_results(
             rest += group
             continue
         calls.append(call)
-        first = {"type": "text", "text": _text_of_block(group[0])[header.end() :]}
+        first = {"type": "text", "text": _block_text_or_empty(group[0])[header.end() :]}
         output = [first, *group[1:]] if first["text"] else group[1:]
-        is_error = any(_FAILED.match(_text_of_block(block)) for block in output)
+        is_error = any(_FAILED.match(_block_text_or_empty(block)) for block in output)
         result = {"type": "tool_result", "tool_use_id": call.use["id"], "content": output, "is_error": is_error}
         results.append(result)
     if not calls:
@@ -105,7 +105,7 @@ def _group_blocks_by_result(blocks: Sequence[Any]) -> Iterator[list[Any]]:
     group: list[Any] = []
     has_text = True
     for block in blocks:
-        text = _text_of_block(block)
+        text = _block_text_or_empty(block)
         header = _ANY_HEADER.match(text)
         if group and (header or _HOST.match(text) or (has_text and text)):
             yield group
@@ -161,6 +161,6 @@ def _split_reply(text: str, calls: Sequence[_XmlCall]) -> Iterator[dict[str, Any
         yield {"type": "text", "text": text[at:]}
 
 
-def _text_of_block(block: object) -> str:
+def _block_text_or_empty(block: object) -> str:
     value = as_dict(block)
     return as_text(value.get("text")) if value.get("type") == "text" else ""

@@ -30,7 +30,7 @@ from ctxgc.adapters.wire.rendering import (
     Opaque,
     SpokenText,
     Thought,
-    calls_of,
+    calls_among_lines,
     group_lines_by_reply,
     input_as_object,
     lines_of_slots,
@@ -95,7 +95,7 @@ def _parse_request(text: JsonText, builder: ListBuilder) -> WireWindow:
             raise BadTranscript("no `messages` in this request")
         messages = fields["messages"]
         if "system" in fields:
-            _parse_prompt_content(text, fields["system"], builder, Kind.SYSTEM, Role.SYSTEM)
+            _parse_user_or_system_content(text, fields["system"], builder, Kind.SYSTEM, Role.SYSTEM)
     if text.first_byte(messages) != b"[":
         raise BadTranscript("`messages` is not a list")
     for index, extent in enumerate(text.elements(messages)):
@@ -116,12 +116,12 @@ def _parse_message(text: JsonText, extent: Extent, builder: ListBuilder, index: 
     elif role == "assistant":
         _parse_assistant_content(text, content, builder)
     elif role == "user":
-        _parse_prompt_content(text, content, builder, Kind.USER, Role.USER)
+        _parse_user_or_system_content(text, content, builder, Kind.USER, Role.USER)
     else:
-        _parse_prompt_content(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
+        _parse_user_or_system_content(text, content, builder, Kind.SYSTEM, Role.SYSTEM)
 
 
-def _parse_blocks(text: JsonText, content: Extent, builder: ListBuilder) -> list[tuple[str, Extent, dict[str, Extent]]]:
+def _typed_blocks(text: JsonText, content: Extent, builder: ListBuilder) -> list[tuple[str, Extent, dict[str, Extent]]]:
     """(type, extent, members) of each block of a list."""
     found = []
     for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
@@ -133,26 +133,26 @@ def _parse_blocks(text: JsonText, content: Extent, builder: ListBuilder) -> list
     return found
 
 
-def _parse_prompt_content(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
+def _parse_user_or_system_content(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     """The user's or the system's content: texts, results of calls, and blocks that are not text."""
     if text.first_byte(said) == b'"':
-        _add_text(text, kind, role, said, builder)
+        _add_text_of_speaker(text, kind, role, said, builder)
         builder.end_block(said)
-    for block, extent, fields in _parse_blocks(text, said, builder):
+    for block, extent, fields in _typed_blocks(text, said, builder):
         if block == "text":
             if kind is Kind.SYSTEM and text.string(fields.get("text")).startswith(BILLING_LINE):
                 continue
-            _add_text(text, kind, role, fields.get("text"), builder)
+            _add_text_of_speaker(text, kind, role, fields.get("text"), builder)
         elif block == "tool_result" and "tool_use_id" in fields:
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
             result = read_folded_result(text, fields.get("content"), can_fold=builder.can_fold)
             builder.join_folded_result(text.string(fields.get("tool_use_id")), result, is_error)
         else:
             builder.add_opaque_block(kind, role, text.value(extent))
-        _end_block(text, block, extent, fields, builder)
+        _end_block_with_breakpoints(text, block, extent, fields, builder)
 
 
-def _add_text(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: ListBuilder) -> None:
+def _add_text_of_speaker(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: ListBuilder) -> None:
     said = text.string(extent)
     if kind is Kind.USER:
         builder.add_user_text(said, extent)
@@ -166,7 +166,7 @@ def _parse_assistant_content(text: JsonText, content: Extent, builder: ListBuild
     if text.first_byte(content) == b'"':
         builder.add_text(Kind.ASSISTANT, Role.ASSISTANT, text.string(content), content)
         builder.end_block(content)
-    blocks = _parse_blocks(text, content, builder)
+    blocks = _typed_blocks(text, content, builder)
     if any(block in _SIGNABLE and is_signed(text, fields) for block, _, fields in blocks):
         builder.note_signature()
     for block, extent, fields in blocks:
@@ -181,24 +181,26 @@ def _parse_assistant_content(text: JsonText, content: Extent, builder: ListBuild
             builder.add_call(text.string(fields.get("id")), text.string(fields.get("name")), value, places)
         else:
             builder.add_opaque_block(Kind.ASSISTANT, Role.ASSISTANT, text.value(extent))
-        _end_block(text, block, extent, fields, builder)
+        _end_block_with_breakpoints(text, block, extent, fields, builder)
 
 
-def _end_block(text: JsonText, block: str, extent: Extent, fields: dict[str, Extent], builder: ListBuilder) -> None:
+def _end_block_with_breakpoints(
+    text: JsonText, block: str, extent: Extent, fields: dict[str, Extent], builder: ListBuilder
+) -> None:
     """Note the block with its cache breakpoints: a breakpoint on a part of a result counts as a breakpoint on the
     result."""
-    lives_s = breakpoint_lives(text, fields.get("cache_control"))
+    lives_s = breakpoint_life_s(text, fields.get("cache_control"))
     content = fields.get("content")
     is_list = block == "tool_result" and content is not None and text.first_byte(content) == b"["
     if is_list and content is not None and _CACHE_CONTROL in text.raw_bytes(content):
         parts = [text.members(part) for part in text.elements(content) if text.first_byte(part) == b"{"]
-        lives_s += tuple(life_s for part in parts for life_s in breakpoint_lives(text, part.get("cache_control")))
+        lives_s += tuple(life_s for part in parts for life_s in breakpoint_life_s(text, part.get("cache_control")))
     is_blank = block == "text" and ("text" not in fields or not text.raw_bytes(fields["text"]).strip(_BLANK))
     has_room = "cache_control" not in fields or bool(lives_s)  # A null in its place leaves no room for a breakpoint.
     builder.end_block(extent, lives_s, may_carry=block in BREAKPOINT_BLOCKS and has_room and not is_blank)
 
 
-def breakpoint_lives(text: JsonText, cache_control: Extent | None) -> tuple[float, ...]:
+def breakpoint_life_s(text: JsonText, cache_control: Extent | None) -> tuple[float, ...]:
     """The life of a `cache_control`; empty without one: only an object is a breakpoint."""
     if cache_control is None or text.first_byte(cache_control) != b"{":
         return ()
@@ -230,7 +232,7 @@ def _render_messages(shown: list[Line]) -> list[dict[str, Any]]:
         left -= len(group)
         is_assistant = group[0].role is Role.ASSISTANT
         _add_blocks(messages, "assistant" if is_assistant else "user", [_render_block(line) for line in group])
-        calls = calls_of(group)
+        calls = calls_among_lines(group)
         if left or any(call.result is not None for call in calls):
             _add_blocks(messages, "user", [_render_result(call) for call in calls])
     if messages and messages[0]["role"] == "assistant":

@@ -91,7 +91,7 @@ class ListBuilder(SegmentBuilder):
         """A text. White space alone is no segment: the APIs refuse or ignore such a text."""
         if text.isspace() or not text:
             return
-        draft = self._add_draft(self.draft_text(kind, role, text_bytes(text), self._birth, {}, facts))
+        draft = self._add_draft(self.draft_text_or_opaque(kind, role, text_bytes(text), self._birth, {}, facts))
         if extent is not None and not self._is_signed:
             self._spans[draft.id] = [Span("text", *extent)]
 
@@ -101,7 +101,7 @@ class ListBuilder(SegmentBuilder):
             return
         skeleton: dict[str, object] = {"signature": signature} if signature else {}
         data = text_bytes(text)
-        draft = self._add_draft(self.draft_text(Kind.THINKING, Role.ASSISTANT, data, self._birth, skeleton))
+        draft = self._add_draft(self.draft_text_or_opaque(Kind.THINKING, Role.ASSISTANT, data, self._birth, skeleton))
         if extent is not None and text and not self._is_signed:
             self._spans[draft.id] = [Span("thinking", *extent)]
 
@@ -110,12 +110,12 @@ class ListBuilder(SegmentBuilder):
 
         A tool's result in the spelling of another API is no text of the user.
         """
-        _check_depth(block, SKELETON_DEPTH_MAX - 2)
+        _refuse_too_deep_value(block, SKELETON_DEPTH_MAX - 2)
         members = as_dict(block)
         is_foreign_result = as_text(members.get("type")) in FOREIGN_RESULTS or bool(members.keys() & FOREIGN_RESULTS)
         if kind is Kind.USER and is_foreign_result and not is_known_block(block):
             kind = Kind.ATTACHMENT
-        self._add_draft(self.draft_text(kind, role, b"", self._birth, {"opaque": [block]}))
+        self._add_draft(self.draft_text_or_opaque(kind, role, b"", self._birth, {"opaque": [block]}))
 
     def add_call(
         self, call_id: str, name: str, value: Any, places: Callable[[], Places] | None, *, is_text: bool = False
@@ -123,7 +123,7 @@ class ListBuilder(SegmentBuilder):
         """A tool call. `places` gives the extents of its large inputs, and is asked only if there are any; `None`:
         inputs stay.
         """
-        _check_depth(value, SKELETON_DEPTH_MAX - 1)
+        _refuse_too_deep_value(value, SKELETON_DEPTH_MAX - 1)
         draft = self._add_draft(self.open_call(call_id, name, value, self._birth, is_text=is_text))
         if draft.body and places is not None and not self._is_signed:
             names = {INPUT_SPAN, *(piece.name for piece in draft.body)}
@@ -135,7 +135,7 @@ class ListBuilder(SegmentBuilder):
 
         A result of no open call is a text of its own, and no edit touches the text: the call is lost, the text stays.
         """
-        _check_depth(result.content, SKELETON_DEPTH_MAX - (1 if isinstance(result.content, list) else 2))
+        _refuse_too_deep_value(result.content, SKELETON_DEPTH_MAX - (1 if isinstance(result.content, list) else 2))
         draft = self.join_result(call_id, result.content, is_error)
         if draft is None:
             self._add_lone_result(result.content)
@@ -152,9 +152,11 @@ class ListBuilder(SegmentBuilder):
         extra, data = split_result(content)
         kind, role, opaque = Kind.ATTACHMENT, Role.USER, extra.get("opaque")
         if data.strip():
-            self._add_draft(self.draft_text(kind, role, data, self._birth, {}, LONE_RESULT_FACTS))
+            self._add_draft(self.draft_text_or_opaque(kind, role, data, self._birth, {}, LONE_RESULT_FACTS))
         if opaque:
-            self._add_draft(self.draft_text(kind, role, b"", self._birth, {"opaque": opaque}, LONE_RESULT_FACTS))
+            self._add_draft(
+                self.draft_text_or_opaque(kind, role, b"", self._birth, {"opaque": opaque}, LONE_RESULT_FACTS)
+            )
 
     def end_block(self, extent: Extent, lives_s: tuple[float, ...] = (), *, may_carry: bool = False) -> None:
         """The block whose segments were added last ends here."""
@@ -180,6 +182,6 @@ def _is_editable(segment: Segment) -> bool:
     return segment.status is not Status.PENDING and not segment.has_opaque
 
 
-def _check_depth(value: Any, levels: int) -> None:
+def _refuse_too_deep_value(value: Any, levels: int) -> None:
     if exceeds_depth(value, levels):
         raise BadTranscript(f"a call or block is nested deeper than {SKELETON_DEPTH_MAX} levels")

@@ -17,7 +17,7 @@ from ctxgc.core.errors import BadTranscript
 from ctxgc.core.segment import text_bytes
 
 
-def parse_call(
+def parse_function_call(
     text: JsonText, function: Extent, call_id: str, builder: ListBuilder, *, is_editable: bool = True
 ) -> None:
     """A call of a function: an object with `name` and `arguments`.
@@ -42,12 +42,12 @@ def parse_call(
 def _parse_arguments(arguments: str) -> JsonText | None:
     """The arguments as JSON that can be edited in place; `None` for any other arguments."""
     try:
-        return read_json(text_bytes(arguments), _require_readable)
+        return read_json(text_bytes(arguments), _require_readable_arguments)
     except BadTranscript:
         return None
 
 
-def _require_readable(inner: JsonText) -> JsonText:
+def _require_readable_arguments(inner: JsonText) -> JsonText:
     inner.value(inner.extent)
     locate_input_pieces(inner, inner.extent)
     return inner

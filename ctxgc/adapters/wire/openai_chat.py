@@ -25,7 +25,7 @@ from ctxgc.adapters.json_values import as_dict, as_text, encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.wire.folded_results import read_folded_result
 from ctxgc.adapters.wire.list_builder import ListBuilder
-from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
+from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_function_call
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
     Call,
@@ -33,7 +33,7 @@ from ctxgc.adapters.wire.rendering import (
     Opaque,
     SpokenText,
     Thought,
-    calls_of,
+    calls_among_lines,
     group_lines_by_reply,
     input_as_object,
     lines_of_slots,
@@ -83,13 +83,13 @@ class OpenAiChat:
         for group in _group_lines_by_message(shown):
             left -= len(group)
             messages.append(_render_message(group))
-            calls = calls_of(group)
+            calls = calls_among_lines(group)
             if left or any(call.result is not None for call in calls):
                 messages += [_render_result(call) for call in calls]
         return encode_json({"messages": messages})
 
 
-def parse_with_message_indexes(
+def parse_request_with_message_indexes(
     request: bytes, kinds: Mapping[int, Kind] = NO_KINDS
 ) -> tuple[WireWindow, Sequence[int]]:
     """A parsed request, and for each segment the index of its message.
@@ -141,16 +141,16 @@ def _parse_message(
 
 def _parse_content(text: JsonText, content: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     if text.first_byte(content) == b'"':
-        _add_text(text, content, builder, kind, role)
+        _add_text_of_speaker(text, content, builder, kind, role)
     for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
         fields = text.members(extent) if text.first_byte(extent) == b"{" else {}
         if text.string(fields.get("type")) == "text":
-            _add_text(text, fields.get("text"), builder, kind, role)
+            _add_text_of_speaker(text, fields.get("text"), builder, kind, role)
         else:
             builder.add_opaque_block(kind, role, text.value(extent))
 
 
-def _add_text(text: JsonText, extent: Extent | None, builder: ListBuilder, kind: Kind, role: Role) -> None:
+def _add_text_of_speaker(text: JsonText, extent: Extent | None, builder: ListBuilder, kind: Kind, role: Role) -> None:
     if kind is Kind.USER:
         builder.add_user_text(text.string(extent), extent)
     else:
@@ -173,9 +173,9 @@ def _parse_calls(text: JsonText, fields: dict[str, Extent], builder: ListBuilder
         if "custom" in call:
             _parse_custom_call(text, call["custom"], text.string(call.get("id")), builder)
         else:
-            parse_call(text, call.get("function", extent), text.string(call.get("id")), builder)
+            parse_function_call(text, call.get("function", extent), text.string(call.get("id")), builder)
     if "function_call" in fields:
-        parse_call(text, fields["function_call"], LEGACY_CALL_ID, builder)
+        parse_function_call(text, fields["function_call"], LEGACY_CALL_ID, builder)
 
 
 def _parse_custom_call(text: JsonText, custom: Extent, call_id: str, builder: ListBuilder) -> None:
@@ -210,7 +210,7 @@ def _render_message(group: list[Line]) -> dict[str, Any]:
     texts = [line.text for line in group if isinstance(line, SpokenText)]
     parts = [{"type": "text", "text": text} for text in texts]
     message: dict[str, Any] = {"role": first.role.value, "content": parts if len(texts) > 1 else "".join(texts) or None}
-    calls = calls_of(group)
+    calls = calls_among_lines(group)
     if calls:
         message["tool_calls"] = [_render_call(call) for call in calls]
     return message

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
 from ctxgc.adapters.facts.codex_results import is_failure
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
-from ctxgc.adapters.host_texts.codex import ResponsesTexts, classify_agent_message
+from ctxgc.adapters.host_texts.codex import ResponsesTexts, kind_and_facts_of_agent_message
 from ctxgc.adapters.host_texts.dialects import make_host_texts
 from ctxgc.adapters.host_texts.folds import FoldedResult
 from ctxgc.adapters.json_spans import Extent, JsonText, read_json
@@ -27,14 +27,14 @@ from ctxgc.adapters.json_values import block_text, encode_json
 from ctxgc.adapters.skeletons import TEXT_INPUT_PIECE
 from ctxgc.adapters.wire.folded_results import read_folded_result
 from ctxgc.adapters.wire.list_builder import ListBuilder
-from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_call
+from ctxgc.adapters.wire.openai_calls import edit_arguments, parse_function_call
 from ctxgc.adapters.wire.rendering import (
     NO_RESULT,
     Call,
     Line,
     Opaque,
     Thought,
-    calls_of,
+    calls_among_lines,
     group_lines_by_reply,
     input_as_object,
     lines_of_slots,
@@ -116,7 +116,7 @@ class OpenAiResponses:
         for group in group_lines_by_reply(shown):
             left -= len(group)
             items += [_render_item(line) for line in group]
-            calls = calls_of(group)
+            calls = calls_among_lines(group)
             if left or any(call.result is not None for call in calls):
                 items += [_render_output(call) for call in calls]
         return encode_json({"input": items})
@@ -172,7 +172,9 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
         _parse_message(text, fields, run)
     elif kind == "agent_message":
         run.begin_item(False)
-        kind, facts = classify_agent_message(text.string(fields.get("author")), text.string(fields.get("recipient")))
+        kind, facts = kind_and_facts_of_agent_message(
+            text.string(fields.get("author")), text.string(fields.get("recipient"))
+        )
         _parse_content(text, fields, run, _ItemSpeaker(kind, Role.USER, facts))
     elif kind == "reasoning":
         run.begin_item(True)
@@ -180,7 +182,7 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
     elif kind in _CALLS:
         run.begin_item(True)
         run.is_sealed |= is_signed(text, fields)
-        _parse_call(text, extent, fields, kind, run)
+        _parse_call_item(text, extent, fields, kind, run)
     elif kind in _OUTPUTS:
         run.begin_item(False)
         output = fields.get("output", fields.get("tools"))
@@ -227,17 +229,17 @@ def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _
     if content is None:
         return
     if text.first_byte(content) == b'"':
-        _add_text(text, content, run, speaker)
+        _add_text_of_speaker(text, content, run, speaker)
         return
     for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
         part = text.members(extent) if text.first_byte(extent) == b"{" else {}
         if block_text({"type": text.string(part.get("type")), "text": ""}) is not None and "text" in part:
-            _add_text(text, part["text"], run, speaker)
+            _add_text_of_speaker(text, part["text"], run, speaker)
         else:
             run.builder.add_opaque_block(speaker.kind, speaker.role, text.value(extent))
 
 
-def _add_text(text: JsonText, extent: Extent, run: _ItemReader, speaker: _ItemSpeaker) -> None:
+def _add_text_of_speaker(text: JsonText, extent: Extent, run: _ItemReader, speaker: _ItemSpeaker) -> None:
     said, editable = text.string(extent), None if run.is_sealed else extent
     if speaker is _THE_USER:
         run.builder.add_user_text(said, editable)
@@ -257,11 +259,11 @@ def _parse_reasoning(text: JsonText, fields: Members, run: _ItemReader) -> None:
         run.builder.skipped["reasoning_encrypted"] += 1
 
 
-def _parse_call(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
+def _parse_call_item(text: JsonText, extent: Extent, fields: Members, kind: str, run: _ItemReader) -> None:
     call_id = text.string(fields.get("call_id")) or text.string(fields.get("id")) or ("" if _CALLS[kind] else kind)
     name = text.string(fields.get("name")) or kind.removesuffix("_call")
     if kind == "function_call":
-        parse_call(text, extent, call_id, run.builder, is_editable=not run.is_sealed)
+        parse_function_call(text, extent, call_id, run.builder, is_editable=not run.is_sealed)
     elif kind == "custom_tool_call":
         said = fields.get("input")
         places = {} if said is None or run.is_sealed else {TEXT_INPUT_PIECE: said}

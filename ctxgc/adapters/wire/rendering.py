@@ -131,7 +131,7 @@ def _is_same_reply(line: Line, following: Line) -> bool:
     return is_assistants and bool(line.reply) and line.reply == following.reply
 
 
-def calls_of(group: Iterable[Line]) -> list[Call]:
+def calls_among_lines(group: Iterable[Line]) -> list[Call]:
     """The calls among these lines."""
     return [line for line in group if isinstance(line, Call)]
 

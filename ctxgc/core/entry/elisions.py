@@ -73,7 +73,7 @@ def is_elidable(segment: Segment) -> bool:
     return not (facts.holds_words or facts.is_plan or facts.recalls)
 
 
-def run_line_numbers(lines: Sequence[str | None], first: int, count: int) -> str:
+def run_lines_text(lines: Sequence[str | None], first: int, count: int) -> str:
     """The lines of a run in words, counted from 1: by the numbers that the lines bear, else by their order."""
     start, end = line_number(lines[first] or ""), line_number(lines[first + count - 1] or "")
     if start is not None and end is not None and end.value - start.value == count - 1:
@@ -95,7 +95,7 @@ def line_tombstone_text(address: Address, first: int, lines: int, tokens: int, *
     return f"[evicted by ctxgc: lines {run}, {compact_tokens_text(tokens)} tokens; get them back: {way_back}]"
 
 
-def elisions_in_force(
+def shown_lines_of_elisions(
     elisions: Iterable[Elision], state_of: Callable[[str], int], tombstone_of: Callable[[Elision], str]
 ) -> list[ShownLines]:
     """The elisions of a resident result that stand now, each with its text. `state_of` gives a target's state."""
@@ -183,14 +183,14 @@ def is_elided_form_of(
     return all(shown[a:] == text[d:] for shown, text, a, d in zip(listed, texts, at, done, strict=True))
 
 
-def is_elision_true(elision: Elision, lines: Sequence[str], target_lines: Sequence[str]) -> bool:
+def is_elision_shown_by_target(elision: Elision, lines: Sequence[str], target_lines: Sequence[str]) -> bool:
     """Whether a target shows the lines of an elision: following the pointer gives them, byte for byte."""
     there = target_lines[elision.target_first : elision.target_first + elision.lines]
     here = lines[elision.first : elision.first + elision.lines]
     return len(here) == elision.lines and [shift_number(line, elision.shift) for line in there] == [*here]
 
 
-def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str, str]) -> str:
+def restore_elided_text(text: str, elisions: Sequence[Elision], bodies: Mapping[str, str]) -> str:
     """The host's own result, from the result as shown and the targets' results: the inverse of `elided_text`.
 
     `bodies` are the targets' results as the host sent them; under the empty id, the result itself as the stash has it,
@@ -208,7 +208,7 @@ def follow_pointers(text: str, elisions: Sequence[Elision], bodies: Mapping[str,
     return "\n".join(lines + shown[at:])
 
 
-def decode_elisions(value: object) -> tuple[Elision, ...]:
+def parse_client_elisions(value: object) -> tuple[Elision, ...]:
     """Elisions as a client sends them: lists of the fields of an `Elision`, in the order of the result.
 
     Raises `BadParams` for a list that names no runs of lines in order.
@@ -216,7 +216,7 @@ def decode_elisions(value: object) -> tuple[Elision, ...]:
     found: list[Elision] = []
     end = 0
     for fields in value if isinstance(value, list) else ():
-        elision = _decode_elision(fields)
+        elision = _parse_client_elision(fields)
         if elision is None or elision.first < end:
             raise BadParams(
                 "`elisions` are lists of first line, lines, target, its first line, shift, saved tokens and note",
@@ -228,7 +228,7 @@ def decode_elisions(value: object) -> tuple[Elision, ...]:
     return tuple(found)
 
 
-def _decode_elision(fields: object) -> Elision | None:
+def _parse_client_elision(fields: object) -> Elision | None:
     if not isinstance(fields, list) or len(fields) != len(Elision._fields):
         return None
     first, lines, target, target_first, shift, saved, note = fields

@@ -166,7 +166,7 @@ def is_shortenable(segment: Segment) -> bool:
     return all(use.first_line == 1 and use.last_line == LINE_MAX for use in reads)
 
 
-def birth_features(segment: Segment, namings: int, said: frozenset[str]) -> BirthFacts:
+def birth_facts(segment: Segment, namings: int, said: frozenset[str]) -> BirthFacts:
     """The facts of a call's result. `namings`: of the best known of its files, earlier segments that named the file."""
     reads = [use.path for use in segment.paths if use.access is Access.READ]
     is_prose = bool(reads) and reads[0].lower().endswith(_PROSE)
@@ -241,7 +241,7 @@ def page_factors(facts: BirthFacts, result_lines: int, page_text: str) -> tuple[
     )
 
 
-def page_chance(terms: Sequence[float], weights: PageWeights = FITTED) -> float:
+def page_fault_chance(terms: Sequence[float], weights: PageWeights = FITTED) -> float:
     """The chance that the model asks for a page."""
     return probability(sum(map(mul, _WEIGHTS(weights), terms)))
 
@@ -263,7 +263,7 @@ def hidden_runs(
     for page in hideable_pages(lines, is_read=facts.is_read, taken=taken):
         page_text = "\n".join(lines[page.first : page.first + page.lines])
         tokens = count(page_text)
-        if price.gain(tokens, page_chance(page_factors(facts, len(lines), page_text), weights)) <= 0:
+        if price.gain(tokens, page_fault_chance(page_factors(facts, len(lines), page_text), weights)) <= 0:
             continue
         last = runs[-1] if runs else None
         if last is not None and last.first + last.lines == page.first:

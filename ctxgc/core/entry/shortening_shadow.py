@@ -93,7 +93,7 @@ class ShadowedResults:
         self._results[id_] = watched
         drop_oldest_entries(self._results, RESULTS_MAX)
 
-    def count_asked_back(
+    def record_parts_asked_back(
         self, words: Iterable[str], quotes: Iterable[str], holders_of: Callable[[str], Sequence[str]]
     ) -> int:
         """Count the parts that a reply asks back, and take them for shown from now on; how many.

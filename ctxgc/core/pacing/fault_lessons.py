@@ -64,13 +64,13 @@ class FaultLessons(NamedTuple):
 
     def after_collection(self, expected: Mapping[str, float]) -> FaultLessons:
         """The lessons once bodies left of which the estimate expects so many of each tool to be asked back."""
-        return self._add({tool: FaultCounts(faults, 0.0) for tool, faults in expected.items()})
+        return self._with_faults_by_tool({tool: FaultCounts(faults, 0.0) for tool, faults in expected.items()})
 
     def after_fault(self, tool: str) -> FaultLessons:
         """The lessons once a body of this tool was asked back."""
-        return self._add({tool: FaultCounts(0.0, 1.0)})
+        return self._with_faults_by_tool({tool: FaultCounts(0.0, 1.0)})
 
-    def _add(self, more: Mapping[str, FaultCounts]) -> FaultLessons:
+    def _with_faults_by_tool(self, more: Mapping[str, FaultCounts]) -> FaultLessons:
         session, by_tool = self.session, dict(self.by_tool)
         for tool, counts in more.items():
             session = session.add(*counts)
@@ -79,12 +79,12 @@ class FaultLessons(NamedTuple):
         return FaultLessons(session, by_tool)
 
     @property
-    def most_taught(self) -> tuple[str, float]:
+    def strongest_lesson(self) -> tuple[str, float]:
         """The tool whose bodies' odds the faults raise most, and the factor; of a session without tools "" and the
         session's."""
-        return max(((tool, self.factor_of(tool)) for tool in ("", *self.by_tool)), key=lambda pair: pair[1])
+        return max(((tool, self.tool_odds_factor(tool)) for tool in ("", *self.by_tool)), key=lambda pair: pair[1])
 
-    def factor_of(self, tool: str) -> float:
+    def tool_odds_factor(self, tool: str) -> float:
         """What the odds of reuse of this tool's bodies are multiplied by, at least 1."""
         return self.session.factor * self.by_tool.get(tool, NO_COUNTS).factor
 
@@ -92,7 +92,7 @@ class FaultLessons(NamedTuple):
         """The chances of reuse by the session's own odds; `tools` gives of each body the place of its tool in
         `names`. O(chances), and O(names) where no fault has taught.
         """
-        factors = [self.factor_of(name) for name in names]
+        factors = [self.tool_odds_factor(name) for name in names]
         if max(factors) == 1.0:
             return chances
         each = [factors[tool] for tool in tools]

@@ -180,7 +180,7 @@ def decide_collection(
     arguments, same decision. O(slots + references) where the pacer looks. Segments that the model has not seen yet, and
     segments just recalled, are roots, and stay like all roots (I2).
     """
-    hard_plan = _plan_over_limit(heap, paths, now, pacer)
+    hard_plan = _hard_limit_plan(heap, paths, now, pacer)
     if hard_plan:
         return Decision("hard_limit", hard_plan, effects_of_eviction(heap, hard_plan.victims, cache))
     if not cache.is_cold and not is_look_due(heap, allowance.grown_tokens):
@@ -210,11 +210,11 @@ def decide_collection(
         victims=tuple(make_victims(cut.slots, proofs, cut.freed, cut.gains)),
     )
     return Decision(
-        "value", value_plan, effects_of_cut(heap, cut, cache), expected_by_tool(heap, cut.slots, cut.chances)
+        "value", value_plan, effects_of_cut(heap, cut, cache), expected_faults_by_tool(heap, cut.slots, cut.chances)
     )
 
 
-def expected_by_tool(heap: Heap, slots: Sequence[int], chances: Sequence[float]) -> dict[str, float]:
+def expected_faults_by_tool(heap: Heap, slots: Sequence[int], chances: Sequence[float]) -> dict[str, float]:
     """How many of these bodies the estimate expects to be asked back, by tool."""
     expected: dict[int, float] = {}
     tool = heap.tool
@@ -234,7 +234,7 @@ def due_tokens(heap: Heap) -> int:
     return max(FREED_TOKENS_MIN, heap.evictable_tokens // LOOK_PART_MIN)
 
 
-def _plan_over_limit(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Plan | None:
+def _hard_limit_plan(heap: Heap, paths: PathIndex, now: Now, pacer: PacerRules) -> Plan | None:
     """The collection that a window over its hard limit needs, if the collection would free enough."""
     limit = pacer.window_max_tokens
     if not 0 < limit < heap.resident_tokens:

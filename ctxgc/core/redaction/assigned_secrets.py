@@ -181,10 +181,10 @@ class _AssignedValue(NamedTuple):
     """A shell reads the value: brackets in it call nothing."""
 
 
-def find_password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def find_assigned_password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The password that a name is given."""
     suffix = match["suffix"]
-    if _NO_VALUE.match(suffix) or _is_part_of_word(data, lowered, match):
+    if _NO_VALUE.match(suffix) or _is_part_of_other_word(data, lowered, match):
         return NO_SECRET
     value = _locate_value(data, lowered, match)
     text = data[value.start : value.end]
@@ -207,7 +207,7 @@ def find_password(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcom
     return [], value.end if value.end - value.start > LONG_VALUE_CHARS else 0
 
 
-def _is_part_of_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> bool:
+def _is_part_of_other_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> bool:
     """Whether the literal is part of a word that names no password."""
     at, suffix = match.start(), match["suffix"]
     if lowered.startswith((b"psk", b"pw"), at):
@@ -228,7 +228,7 @@ def _is_part_of_word(data: bytes, lowered: bytes, match: re.Match[bytes]) -> boo
     return suffix[:1].isalpha() or (lowered[at - 1 : at].isalpha() and data[at : at + 1] != b"P")
 
 
-def find_key(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
+def find_assigned_key(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     """The key or token that a name is given."""
     at = _name_start(lowered, match)
     if _NO_VALUE.match(match["suffix"]):
@@ -236,7 +236,7 @@ def find_key(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Outcome:
     rule = _NO_TOKEN if lowered.startswith(b"token", at) else _TYPE_NAME
     if rule.search(lowered, max(0, at - NAME_CHARS_MAX), at):
         return NO_SECRET
-    if lowered.startswith(b"key", at) and not _is_secret_key(data, lowered, at, match.start("before")):
+    if lowered.startswith(b"key", at) and not _is_secret_key_name(data, lowered, at, match.start("before")):
         return NO_SECRET
     value = _locate_value(data, lowered, match)
     text = data[value.start : value.end]
@@ -269,7 +269,7 @@ def _key_chars_min(data: bytes, value: _AssignedValue) -> int:
     return ENV_KEY_CHARS_MIN if value.is_literal and value.joint in ("sign", "set") else BARE_KEY_CHARS_MIN
 
 
-def _is_secret_key(data: bytes, lowered: bytes, at: int, end: int) -> bool:
+def _is_secret_key_name(data: bytes, lowered: bytes, at: int, end: int) -> bool:
     before = lowered[max(0, at - 16) : at]
     if before.endswith((b"_", b"-", b" ", b".")):
         if data.startswith(b"KEY", at) and before.endswith(b"_") and data.startswith(b"=", end):

@@ -157,7 +157,7 @@ def find_piped_secret(data: bytes, lowered: bytes, match: re.Match[bytes]) -> Ou
     if printed is None:
         return NO_SECRET
     shift = max(0, at - ECHO_CHARS_MAX)
-    start, end = (shift + place for place in printed.span(_value_group(printed)))
+    start, end = (shift + place for place in printed.span(_value_group_name(printed)))
     value = data[start:end]
     if b"chpasswd" in match[0] and b":" in value:
         start += value.index(b":") + 1
@@ -171,11 +171,11 @@ def _find_user_password(data: bytes, at: int) -> Outcome:
     if found is None:
         comma = _COMMA_USER.match(data, at)
         return _judge_value(comma) if comma and _LFTP.search(_command_line_before(data, at)) else NO_SECRET
-    value = found[_value_group(found)]
+    value = found[_value_group_name(found)]
     if is_placeholder(value) or value.isdigit():
         return NO_SECRET
     if _WEB.search(_command_line_before(data, at)) or looks_like_password(value, is_literal=True):
-        return single_secret(*found.span(_value_group(found)), "password")
+        return single_secret(*found.span(_value_group_name(found)), "password")
     return NO_SECRET
 
 
@@ -189,13 +189,13 @@ def _command_line_before(data: bytes, at: int) -> bytes:
     return part[end + 1 :]
 
 
-def _value_group(match: re.Match[bytes]) -> str:
+def _value_group_name(match: re.Match[bytes]) -> str:
     """The name of the group that holds the value, by how the value is quoted."""
     return next(name for name in ("bare", "double", "single") if match.groupdict().get(name) is not None)
 
 
 def _judge_value(match: re.Match[bytes]) -> Outcome:
-    name = _value_group(match)
+    name = _value_group_name(match)
     value = match[name]
     if (
         is_placeholder(value)

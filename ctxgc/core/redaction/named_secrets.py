@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ctxgc.core.redaction.assigned_secrets import KEYS, PASSWORDS, find_key, find_password
+from ctxgc.core.redaction.assigned_secrets import KEYS, PASSWORDS, find_assigned_key, find_assigned_password
 from ctxgc.core.redaction.command_secrets import OPTION_SIGN, PIPE_SIGN, find_option_secret, find_piped_secret
 from ctxgc.core.redaction.secret_span import NO_SECRET, Outcome, SecretSpan, single_secret
 from ctxgc.core.redaction.secret_values import (
@@ -96,7 +96,9 @@ def find_named_secrets(data: bytes) -> list[SecretSpan]:
     spans: list[SecretSpan] = []
     if not data.isascii():
         for name in _FOREIGN_NAMES:
-            spans += [SecretSpan(*m.span(1), "secret") for m in name.finditer(data) if _is_password(m[1])]
+            spans += [
+                SecretSpan(*m.span(1), "secret") for m in name.finditer(data) if _looks_like_password_with_digit(m[1])
+            ]
     if len(data) <= SHORT_CHARS and not _ANY.search(lowered):
         return spans
     for pattern, secrets_of in _PATTERNS:
@@ -109,7 +111,7 @@ def find_named_secrets(data: bytes) -> list[SecretSpan]:
     return spans
 
 
-def _is_password(text: bytes) -> bool:
+def _looks_like_password_with_digit(text: bytes) -> bool:
     return any(48 <= byte < 58 for byte in text) and looks_like_password(text, is_literal=True)
 
 
@@ -189,8 +191,8 @@ def _find_manifest_values(data: bytes, lowered: bytes, match: re.Match[bytes]) -
 
 
 _PATTERNS: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bytes, re.Match[bytes]], Outcome]], ...] = (
-    *((pattern, find_password) for pattern in PASSWORDS),
-    *((pattern, find_key) for pattern in KEYS),
+    *((pattern, find_assigned_password) for pattern in PASSWORDS),
+    *((pattern, find_assigned_key) for pattern in KEYS),
     (_LOGIN, _find_login_secret),
     (_K_WORDS, _find_webhook_or_cookies),
     (AT_SIGN, find_password_before_at_sign),

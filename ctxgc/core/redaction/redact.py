@@ -105,7 +105,7 @@ def redact_json(document: bytes) -> tuple[bytes, int]:
     A document that nobody can parse is redacted as text. The same object if there was no secret.
     """
     try:
-        value, count = redact_value(json.loads(document))
+        value, count = redact_json_value(json.loads(document))
     except (ValueError, RecursionError):
         return redact(document)
     if not count:
@@ -116,14 +116,14 @@ def redact_json(document: bytes) -> tuple[bytes, int]:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode(), count
 
 
-def redact_value(value: Any, name: str = "") -> tuple[Any, int]:
+def redact_json_value(value: Any, name: str = "") -> tuple[Any, int]:
     """A JSON value without secrets, and how many were. `name` is what the value is the value of."""
     if isinstance(value, str):
         return _redact_named_value(value, name)
     if isinstance(value, list):
         value, count = _redact_arguments(value)
         before = [part if isinstance(part, str) and part.startswith("-") else name for part in ["", *value]]
-        parts = [redact_value(part, option) for part, option in zip(value, before, strict=False)]
+        parts = [redact_json_value(part, option) for part, option in zip(value, before, strict=False)]
         return [part for part, _ in parts], count + sum(found for _, found in parts)
     if isinstance(value, dict):
         return _redact_object(value)
@@ -160,7 +160,7 @@ def _redact_object(value: dict[str, Any]) -> tuple[dict[str, Any], int]:
         if command and name in ARGUMENT_NAMES and isinstance(part, list):
             part, found = _redact_arguments(part, command)
             count += found
-        clean_part, found = redact_value(part, title if title and name in TITLED_NAMES else name)
+        clean_part, found = redact_json_value(part, title if title and name in TITLED_NAMES else name)
         clean_name = redact_text(name)
         if clean_name is not name:
             found += 1

@@ -48,7 +48,7 @@ def looks_random(value: bytes) -> bool:
     True if its characters vary enough and one part of it, between separators, changes character class as often
     as random text does. Says no to `get_token_v2`, `your-api-key-here` and `0123456789`.
     """
-    if _PLACEHOLDER.match(value) or b"://" in value or entropy_bits(value) < ENTROPY_BITS_MIN:
+    if _PLACEHOLDER.match(value) or b"://" in value or entropy_bits_per_char(value) < ENTROPY_BITS_MIN:
         return False
     if _HEX.match(value) or (_MIXED.match(value) and _has_short_runs(value)):
         return True
@@ -102,7 +102,7 @@ def looks_like_code_or_path(value: bytes) -> bool:
     return _CODE.match(value) is not None
 
 
-def entropy_bits(value: bytes) -> float:
+def entropy_bits_per_char(value: bytes) -> float:
     """Bits a character, by the value's own frequencies."""
     size = len(value)
     return -sum(n / size * log2(n / size) for n in Counter(value).values())

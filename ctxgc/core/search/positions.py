@@ -54,7 +54,7 @@ class QueryLexemes:
                 starts.append(start)
         return tuple(starts)
 
-    def starts_without(self, absent: frozenset[str]) -> tuple[str, ...]:
+    def word_starts_without(self, absent: frozenset[str]) -> tuple[str, ...]:
         """The starts that are left where some lexemes are known to be absent."""
         if absent not in self._starts_by_absent:
             left = tuple(map(common_word_prefix, filter(None, self.lexemes - absent)))
@@ -85,19 +85,19 @@ class LexemePositions:
         for at, lexeme in self.lexeme_at.items():
             self.places.setdefault(lexeme, []).append(at)
 
-    def count_term(self, term: Term) -> int:
+    def count_term_occurrences(self, term: Term) -> int:
         """How often the term stands here; a term of several ways as often as the best of them."""
         if not self.places:
             return 0
         if len(term.ways) == 1:
-            return self._count_run(term.ways[0], term.is_prefix)
-        return max([self._count_run(way, term.is_prefix) for way in term.ways])
+            return self._count_run_occurrences(term.ways[0], term.is_prefix)
+        return max([self._count_run_occurrences(way, term.is_prefix) for way in term.ways])
 
     def has_run(self, run: tuple[str, ...]) -> bool:
         """Whether lexemes stand here side by side."""
-        return self._count_run(run, is_prefix=False) > 0
+        return self._count_run_occurrences(run, is_prefix=False) > 0
 
-    def _count_run(self, way: tuple[str, ...], is_prefix: bool) -> int:
+    def _count_run_occurrences(self, way: tuple[str, ...], is_prefix: bool) -> int:
         if not is_prefix:
             return len(self._starts_of_run(way))
         *whole, head = way
@@ -129,7 +129,7 @@ def locate_lexemes(lexemes: Sequence[str], sought: QueryLexemes) -> LexemePositi
     )
 
 
-def locate_in_text(text: str, sought: QueryLexemes, absent: frozenset[str] = frozenset()) -> LexemePositions:
+def find_lexemes_in_text(text: str, sought: QueryLexemes, absent: frozenset[str] = frozenset()) -> LexemePositions:
     """The reading of a text. O(length) at memory speed, and a look at each word that begins like one of the query's.
 
     Lexemes of the query that are known to be absent from the text are not looked for.
@@ -139,7 +139,7 @@ def locate_in_text(text: str, sought: QueryLexemes, absent: frozenset[str] = fro
     if not has_only_ascii_words(text):
         return locate_lexemes(lexemes(text), sought)
     words = f" {blank_out_signs(text)} "
-    starts = sought.starts_without(absent)
+    starts = sought.word_starts_without(absent)
     if len(starts) > STARTS_MAX:
         return locate_lexemes(list(map(stem, words.split())), sought)
     found = _lexemes_by_place(words, starts, sought.lexeme_of)

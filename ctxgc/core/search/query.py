@@ -236,7 +236,7 @@ def _terms_of_tokens(tokens: list[_Token]) -> tuple[list[Term], list[Term], list
                 terms[term] = None
                 required.append(term)
             continue
-        for term in _terms_without_quotes(token.text):
+        for term in _terms_of_unquoted_token(token.text):
             is_stop = (
                 len(term.ways) == len(term.ways[0]) == 1
                 and normalize_word(token.text.strip(_AROUND + ".?!:")) in STOP_WORDS
@@ -248,7 +248,7 @@ def _terms_of_tokens(tokens: list[_Token]) -> tuple[list[Term], list[Term], list
     return list(terms or stops), required, list(parts)
 
 
-def _terms_without_quotes(token: str) -> Iterator[Term]:
+def _terms_of_unquoted_token(token: str) -> Iterator[Term]:
     """The terms of a token without quotes: the word with signs, if any, and the run of lexemes."""
     core = token.strip(_AROUND)
     signed = next((word.lower() for word in SIGNED.findall(core) if len(word) == len(core)), "")

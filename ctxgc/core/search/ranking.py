@@ -122,8 +122,12 @@ def score_candidate(weights: TermWeights, fields: Fields, known: IndexFacts) -> 
         share, mean = RESULT_LENGTH_WEIGHT, RESULT_MEAN
     damp = TEXT_SATURATION * (1 - share + share * text.length / mean)
     for term, weight in weights.terms.items():
-        times = text.count_term(term)
-        in_input, in_path, in_label = inputs.count_term(term), path.count_term(term), label.count_term(term)
+        times = text.count_term_occurrences(term)
+        in_input, in_path, in_label = (
+            inputs.count_term_occurrences(term),
+            path.count_term_occurrences(term),
+            label.count_term_occurrences(term),
+        )
         if not (times or in_input or in_path or in_label) and term in known.terms:
             times = 1
         value = times * (TEXT_SATURATION + 1) / (times + damp) + INPUT_WEIGHT * _saturated_frequency(
@@ -137,9 +141,9 @@ def score_candidate(weights: TermWeights, fields: Fields, known: IndexFacts) -> 
         if fields.is_turn:
             value = max(value, known.near.get(term, 0.0))
         else:
-            value += SAID_WEIGHT * _saturated_frequency(said.count_term(term), said.length)
+            value += SAID_WEIGHT * _saturated_frequency(said.count_term_occurrences(term), said.length)
         total += weight * value
-    total += PAIR_BONUS * _count_pairs(text, weights.bigrams)
+    total += PAIR_BONUS * _count_near_pairs(text, weights.bigrams)
     if has_all:
         total += ALL_BONUS * weights.total
     if known.has_phrase:
@@ -167,7 +171,7 @@ def _has_chain(text: LexemePositions, phrase: tuple[str, ...]) -> bool:
     return True
 
 
-def _count_pairs(text: LexemePositions, bigrams: frozenset[tuple[str, str]]) -> int:
+def _count_near_pairs(text: LexemePositions, bigrams: frozenset[tuple[str, str]]) -> int:
     """The number of the query's pairs of lexemes that stand in this order within a few words of each other."""
     places, count = text.places, 0
     for first, second in bigrams:

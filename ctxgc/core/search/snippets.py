@@ -85,7 +85,11 @@ def find_matches(text: str, terms: HighlightTerms) -> list[Match]:
     sought = terms.query_lexemes
     if not text or not sought.lexemes:
         return []
-    found = _match_words(text, sought) if has_only_ascii_words(text) else _match_runs(text, sought, terms.pairs_min)
+    found = (
+        _find_matches_in_ascii_words(text, sought)
+        if has_only_ascii_words(text)
+        else _find_matches_in_any_script(text, sought, terms.pairs_min)
+    )
     if terms.has_signed_word:
         signed = SIGNED.finditer(text)
         found += (Match(m.start(), m.end(), m[0].lower()) for m in signed if m[0].lower() in sought.lexemes)
@@ -93,11 +97,11 @@ def find_matches(text: str, terms: HighlightTerms) -> list[Match]:
     return found[:MATCHES_MAX]
 
 
-def _match_words(text: str, sought: QueryLexemes) -> list[Match]:
+def _find_matches_in_ascii_words(text: str, sought: QueryLexemes) -> list[Match]:
     """Matches in a text of plain letters: only words with a part that begins like a word of the query are looked at."""
     words = f" {blank_out_signs(text)} "  # A letter of the text is one further in here.
     found: dict[int, Match] = {}
-    for begin in _word_starts(text, words, sought):
+    for begin in _candidate_word_places(text, words, sought):
         if begin not in found:
             end = words.find(" ", begin)
             if lexeme := sought.lexeme_of[words[begin:end]] or _find_word_part(
@@ -107,7 +111,7 @@ def _match_words(text: str, sought: QueryLexemes) -> list[Match]:
     return [found[begin] for begin in sorted(found)]
 
 
-def _word_starts(text: str, words: str, sought: QueryLexemes) -> Iterator[int]:
+def _candidate_word_places(text: str, words: str, sought: QueryLexemes) -> Iterator[int]:
     """Where words begin that may have a lexeme of the query, or have it as a hump."""
     if len(sought.word_starts) > STARTS_MAX:
         at = 0
@@ -133,7 +137,7 @@ def _find_word_part(word: str, lexemes: frozenset[str]) -> str:
     return next((part for part in parts if part in lexemes), "")
 
 
-def _match_runs(text: str, sought: QueryLexemes, pairs_min: int) -> list[Match]:
+def _find_matches_in_any_script(text: str, sought: QueryLexemes, pairs_min: int) -> list[Match]:
     """Matches in any text; of a script without spaces only runs of as many pairs as the shortest term has."""
     lexemes, heads = sought.lexemes, sought.heads
     found: list[Match] = []

@@ -27,7 +27,7 @@ from ctxgc.adapters.transcripts.segments_json import (
     redact_id,
 )
 from ctxgc.core.errors import BadTranscript, CtxgcError
-from ctxgc.core.redaction.redact import redact_text, redact_texts, redact_value
+from ctxgc.core.redaction.redact import redact_json_value, redact_text, redact_texts
 from ctxgc.core.segment import Departure, Kind, Renderer, Role, Segment, SessionKey, State
 from ctxgc.daemon.sessions.pacing_state import is_readable_pacing
 from ctxgc.protocol.params import NAME_CHARS_MAX
@@ -143,13 +143,13 @@ class BundleRecords:
         try:
             if JOURNAL_KEY in fields:
                 return self._decode_collection(fields[JOURNAL_KEY])
-            return None if END_KEY in fields else self._decode_segment(fields)
+            return None if END_KEY in fields else self._decode_segment_record(fields)
         except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as error:
             raise BadTranscript(f"a malformed line: {error}", hint=EXPORT_AGAIN) from None
         except CtxgcError as error:
             raise BadTranscript(str(error), hint=EXPORT_AGAIN) from None
 
-    def _decode_segment(self, fields: Mapping[str, Any]) -> SegmentRecord:
+    def _decode_segment_record(self, fields: Mapping[str, Any]) -> SegmentRecord:
         row = msgspec.convert(fields.get("row"), RowFields)
         if row.seq in self._known_seqs:
             raise ValueError(f"a second segment of seq {row.seq}")
@@ -176,7 +176,7 @@ class BundleRecords:
         return Segment(id=id_, kind=Kind.OTHER, role=Role.USER, place=row.place, born_turn=row.born_turn)
 
     def _decode_collection(self, value: object) -> Collection:
-        line = msgspec.convert(redact_value(value)[0], Collection)
+        line = msgspec.convert(redact_json_value(value)[0], Collection)
         numbers: list[float] = [line.wall_s, line.predicted_cost, line.actual_cost or 0.0]
         numbers += [line.turn, line.target_tokens, line.before_tokens, line.after_tokens, line.undoes, line.undone_by]
         numbers += [number for _, number in line.protected_by]

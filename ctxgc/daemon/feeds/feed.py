@@ -118,7 +118,7 @@ class Feed:
             if not await self._open_parser(is_last=is_last):
                 return
             plain = self._pop_head()
-        await self._dispatch_events(await run_on_worker(self._services, self._parse, plain))
+        await self._apply_events_by_session(await run_on_worker(self._services, self._parse_inflated_bytes, plain))
 
     @property
     def truncation_reason(self) -> str:
@@ -151,16 +151,18 @@ class Feed:
         """The input ends here for now: read the rest, and bring the window of every session up to date."""
         if self._parser is None:
             await self._open_parser_at_end()
-            await self._dispatch_events(await run_on_worker(self._services, self._parse, self._pop_head()))
+            await self._apply_events_by_session(
+                await run_on_worker(self._services, self._parse_inflated_bytes, self._pop_head())
+            )
         assert self._parser is not None
-        await self._dispatch_events(await run_on_worker(self._services, self._parser.finish))
+        await self._apply_events_by_session(await run_on_worker(self._services, self._parser.finish))
         if self._inflater.is_damaged:
             self._parser.skipped[self._inflater.damage] = 1
         for reading in self.readings.values():
             reading.is_first = False
             async with reading.session.transaction() as tx:
-                self._update_window(reading, tx)
-                self._store_calibration(reading, tx)
+                self._reconcile_changed_ids(reading, tx)
+                self._store_ratio_and_skipped_records(reading, tx)
                 self._date_session(reading, tx)
 
     async def _open_parser_at_end(self) -> None:
@@ -190,11 +192,11 @@ class Feed:
             hint=f"`--format NAME` says what it is, if you know: {', '.join(TRANSCRIPT_FORMATS)}",
         )
 
-    def _parse(self, plain: bytes) -> list[Event]:
+    def _parse_inflated_bytes(self, plain: bytes) -> list[Event]:
         assert self._parser is not None
         return self._parser.feed(plain)
 
-    async def _dispatch_events(self, events: Iterable[Event]) -> None:
+    async def _apply_events_by_session(self, events: Iterable[Event]) -> None:
         for name, run in groupby(events, lambda event: event.session):
             batch = list(run)
             if name not in self.readings:
@@ -213,10 +215,10 @@ class Feed:
                 ]
                 if segments:
                     require_known_refs(reading.session, segments)
-                    await reading.session.ensure_text_index()
+                    await reading.session.ensure_word_index()
                 prepared = await run_on_worker(self._services, self._services.intake.prepare_segments, segments)
                 self._apply_events(reading, tx, batch, iter(prepared))
-            self._services.registry.frozen_objects.note_new_segments(len(segments))
+            self._services.registry.frozen_objects.count_and_freeze_new_segments(len(segments))
 
     async def _open_reading(self, name: str) -> FileReading:
         reading = self.readings.get(name)
@@ -268,7 +270,7 @@ class Feed:
                 if not reading.is_first:
                     reading.changed_ids[event.segment.id] = None
             elif isinstance(event, WindowReplaced):
-                _note_window_replaced(reading, event)
+                _apply_window_replacement(reading, event)
             elif isinstance(event, BodiesCleared):
                 for id_ in event.ids:
                     if reading.places.pop(id_, None) is not None:
@@ -277,12 +279,12 @@ class Feed:
             elif isinstance(event, SessionOpened):
                 _update_session_row(reading.session, tx, event)
             elif event.turn >= reading.known_turns and not reading.session.is_gateway_managed:
-                _learn_from_usage(reading, tx, event)
+                _learn_from_billed_reply(reading, tx, event)
         if reading.is_first:
-            self._update_window(reading, tx)
+            self._reconcile_changed_ids(reading, tx)
 
     @staticmethod
-    def _update_window(reading: FileReading, tx: Transaction) -> None:
+    def _reconcile_changed_ids(reading: FileReading, tx: Transaction) -> None:
         """Reconcile the ids whose state or place changed since the last time."""
         session, heap = reading.session, reading.session.heap
         changed_ids, reading.changed_ids = reading.changed_ids, {}
@@ -300,7 +302,7 @@ class Feed:
         )
         update_window(session, tx, reconcile(host, known_session(session)))
 
-    def _store_calibration(self, reading: FileReading, tx: Transaction) -> None:
+    def _store_ratio_and_skipped_records(self, reading: FileReading, tx: Transaction) -> None:
         assert self._parser is not None
         fields: dict[str, Any] = {"ratio": reading.session.calibration.ratio}
         if reading is next(iter(self.readings.values())):
@@ -316,7 +318,7 @@ class Feed:
             tx.note_time(self._services.clock())
 
 
-def _note_window_replaced(reading: FileReading, event: WindowReplaced) -> None:
+def _apply_window_replacement(reading: FileReading, event: WindowReplaced) -> None:
     places = dict(event.slots)
     for id_ in reading.places:
         if id_ not in places:
@@ -352,7 +354,7 @@ def _advance_turn(reading: FileReading, born_turn: int) -> None:
         reading.prompt_tokens = reading.session.heap.resident_tokens
 
 
-def _learn_from_usage(reading: FileReading, tx: Transaction, event: ReplyBilled) -> None:
+def _learn_from_billed_reply(reading: FileReading, tx: Transaction, event: ReplyBilled) -> None:
     """Learn the model's tokens per raw token from how the billed prompt grew; and the hidden prefix from the first."""
     session = reading.session
     billed = event.input_tokens + event.cache_read_tokens + event.cache_creation_tokens

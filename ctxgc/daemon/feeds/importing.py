@@ -38,7 +38,7 @@ PASSED_OVER_NAMED_MAX = 20
 """Files passed over that a reply names; the rest are counted."""
 
 
-def transcript_files(path: str) -> list[str]:
+def transcript_paths(path: str) -> list[str]:
     """The transcripts at a path: the file, or all files below the folder. Raises `NotFound`, `BadTranscript`.
 
     The last written file comes last, so that its session is the newest of the folder.
@@ -81,7 +81,7 @@ async def import_paths(
     size = 0
     for path in paths:
         try:
-            files = await asyncio.to_thread(transcript_files, path)
+            files = await asyncio.to_thread(transcript_paths, path)
         except (CtxgcError, OSError) as error:
             failed.append(_failed_reply(path, error))
             continue
@@ -143,7 +143,7 @@ async def import_file(
     await feed.finish()
     feed.require_segments()
     services.events.publish("import", {"path": path, "bytes_done": done, "bytes_total": total})
-    short_read = [_short_read_reply(path, feed.truncation_reason)] if feed.truncation_reason else []
+    short_read = [_truncation_reply(path, feed.truncation_reason)] if feed.truncation_reason else []
     return imported_replies(feed, path), done, short_read
 
 
@@ -156,7 +156,7 @@ async def import_store(services: Services, path: str) -> tuple[list[ImportedRepl
     failures: list[FailedReply] = []
     for stored in reversed(await asyncio.to_thread(list_sessions, path)):
         try:
-            replies += imported_replies(await read_stored_session(services, path, stored), path)
+            replies += imported_replies(await feed_stored_session(services, path, stored), path)
         except CtxgcError as error:
             failures.append(_failed_reply(stored_session_name(path, stored), error))
     if not replies and not failures:
@@ -169,7 +169,7 @@ def stored_session_name(path: str, stored: StoredSession) -> str:
     return redact_text(f"{path}#{stored.id}")
 
 
-async def read_stored_session(services: Services, path: str, stored: StoredSession) -> Feed:
+async def feed_stored_session(services: Services, path: str, stored: StoredSession) -> Feed:
     """Read one session of a store."""
     feed = Feed(services, "opencode")
     await feed.feed(await asyncio.to_thread(session_document, path, stored.id))
@@ -181,7 +181,7 @@ def _is_log(path: str) -> bool:
     return any(path.endswith(LOG_SUFFIX + packing) for packing in PACKINGS)
 
 
-def _short_read_reply(path: str, reason: str) -> FailedReply:
+def _truncation_reply(path: str, reason: str) -> FailedReply:
     path = printable_path(path)
     hint = "import the whole file again: what is known already is passed over"
     return FailedReply(path, "ends_early", f"{path} ends early: {reason}", hint)

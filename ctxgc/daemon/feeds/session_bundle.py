@@ -186,7 +186,7 @@ def _read_lines(file: IO[bytes]) -> Iterator[bytes]:
             yield from lines.feed(plain)
 
 
-def _verify_checksum(file: IO[bytes]) -> tuple[int, int]:
+def _read_verified_counts(file: IO[bytes]) -> tuple[int, int]:
     """(Segments, seqs) of a file whose checksum is right. Raises `BadTranscript`."""
     checksum, last = blake2b(digest_size=32), b""
     for line in _read_lines(file):
@@ -207,7 +207,7 @@ def _verify_checksum(file: IO[bytes]) -> tuple[int, int]:
 
 def _validate_bundle(file: IO[bytes], row: SessionRow) -> tuple[int, int]:
     """(Segments, seqs) of a file that is whole, and of which each line can be stored. Raises `BadTranscript`."""
-    segments, seqs = _verify_checksum(file)
+    segments, seqs = _read_verified_counts(file)
     if seqs > 2 * segments + GAPS_MAX:
         raise BadTranscript(f"{seqs} seqs for {segments} segments", hint=EXPORT_AGAIN)
     records, lines = BundleRecords(row.project, seqs), _read_lines(file)

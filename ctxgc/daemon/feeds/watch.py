@@ -37,10 +37,10 @@ from ctxgc.daemon.feeds.importing import (
     LOG_SUFFIX,
     PACKINGS,
     SLICE_BYTES,
+    feed_stored_session,
     is_transcript_name,
-    read_stored_session,
     stored_session_name,
-    transcript_files,
+    transcript_paths,
 )
 from ctxgc.daemon.regular_files import open_regular_file
 from ctxgc.daemon.services import Services
@@ -202,7 +202,7 @@ class Watcher:
 
     async def _follow_until_gone(self, watched: WatchedPath) -> None:
         present = await asyncio.to_thread(_path_or_packed_form, watched.path)
-        seen = await asyncio.to_thread(_scan_transcripts, present)
+        seen = await asyncio.to_thread(_transcript_stamps, present)
         backlog = asyncio.create_task(self._read_backlog(watched, seen))
         try:
             await self._read_changes(watched, present, seen)
@@ -239,7 +239,7 @@ class Watcher:
             if is_store_alone:
                 paths &= {present}
             if is_first:  # Files may have changed before the system began to report changes.
-                now = await asyncio.to_thread(_scan_transcripts, present)
+                now = await asyncio.to_thread(_transcript_stamps, present)
                 paths |= {path for path, stamp in now.items() if seen.get(path) != stamp}
                 is_first = False
             await self._read_changed_files(
@@ -271,7 +271,7 @@ class Watcher:
             # Only now: a change of the file that a backlog reads has to wait for the backlog.
             self._adjust_change_count(0 if is_start else 1)
             try:
-                watched.error = await self._read_file(watched, path, is_start=is_start)
+                watched.error = await self._read_new_bytes(watched, path, is_start=is_start)
             except (CtxgcError, OSError) as error:
                 # A bad file must not end the watch; its next change begins the file anew.
                 watched.files.pop(path, None)
@@ -290,7 +290,7 @@ class Watcher:
         else:
             self._calm.set()
 
-    async def _read_file(self, watched: WatchedPath, path: str, *, is_start: bool) -> str:
+    async def _read_new_bytes(self, watched: WatchedPath, path: str, *, is_start: bool) -> str:
         """Read what is new in a file; the error of a part that cannot be read, or empty."""
         opened = await asyncio.to_thread(_open_transcript, path, self._services.stash.path)
         if opened is None:
@@ -342,7 +342,7 @@ class Watcher:
             if await self._services.stash.file_position(name) == (session.stamp, 0):
                 continue
             try:
-                feed = await read_stored_session(self._services, path, session)
+                feed = await feed_stored_session(self._services, path, session)
             except CtxgcError as error:
                 last_error = f"{name}: {error}"
                 continue
@@ -356,10 +356,10 @@ def _path_or_packed_form(path: str) -> str:
     return next((path + packing for packing in PACKINGS if os.path.exists(path + packing)), path)
 
 
-def _scan_transcripts(path: str) -> dict[str, FileStamp]:
+def _transcript_stamps(path: str) -> dict[str, FileStamp]:
     """The transcripts at a path with what a change of a file changes, the last written file first."""
     try:
-        files = transcript_files(_path_or_packed_form(path))
+        files = transcript_paths(_path_or_packed_form(path))
     except CtxgcError:
         return {}  # An empty folder is fine to watch.
     found = {}

@@ -26,8 +26,8 @@ from ctxgc.core.errors import BadRequest, Busy, CtxgcError, DeadlinePassed, Fore
 from ctxgc.daemon.events import Subscription
 from ctxgc.daemon.rpc import SLOW_S, CallContext, SlowCall
 from ctxgc.daemon.server.hub import Hub
-from ctxgc.daemon.server.refusals import report_error
-from ctxgc.protocol.codec import Batch, ClientLine, Decoder, Refusal, Request, append_result, encode_batch, encode_error
+from ctxgc.daemon.server.refusals import error_for_client
+from ctxgc.protocol.codec import Batch, ClientLine, Decoder, Refusal, Request, append_result, encode_error, join_answers
 
 CANCEL = "$/cancel"
 
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
             elif isinstance(line, Batch):
                 self._serve_batch(line, out)
             elif isinstance(line, Refusal):
-                out += self._encode_error(line.id, line.error)
+                out += self._answer_error(line.id, line.error)
                 self._is_ending = self._is_ending or line.closes
         return out
 
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
         try:
             if id in self._in_flight:
                 # Answered under its id it would pass for the answer to the first.
-                out += self._encode_error(None, BadRequest(f"the id {id!r} is in flight already; no call was made"))
+                out += self._answer_error(None, BadRequest(f"the id {id!r} is in flight already; no call was made"))
                 return None
             if hub.is_stopping:
                 raise ShuttingDown("the daemon is stopping", hint="connect again in a moment")
@@ -208,9 +208,8 @@ class Connection(asyncio.Protocol):
             if id is not UNSET:
                 append_result(out, id, answer)
         except Exception as error:
-            line = self._encode_error(id if id is not UNSET else None, report_error(request.method, error))
-            if id is not UNSET:
-                out += line
+            line = self._answer_error(None if id is UNSET else id, error_for_client(request.method, error))
+            out += b"" if id is UNSET else line
         return None
 
     async def _finish_call(self, key: object, request: Request, answer: Awaitable[Any], started_s: float) -> bytes:
@@ -221,7 +220,8 @@ class Connection(asyncio.Protocol):
             if request.id is not UNSET:
                 append_result(out, request.id, result)
         except Exception as error:
-            line = self._encode_error(None if request.id is UNSET else request.id, report_error(request.method, error))
+            id = None if request.id is UNSET else request.id
+            line = self._answer_error(id, error_for_client(request.method, error))
             out += line if request.id is not UNSET else b""
         finally:
             del self._in_flight[key]
@@ -238,23 +238,23 @@ class Connection(asyncio.Protocol):
         """Call every request in order, from the first long reply on one after another; answer them by one array."""
         rest, ids = deque(batch.items), set[object]()
         parts: list[bytes | asyncio.Task[bytes]] = []
-        while rest and not self._has_long_reply(rest[0]):
+        while rest and not self._is_long_reply_item(rest[0]):
             parts.append(self._serve_batch_item(rest.popleft(), ids))
         answers = [part for part in parts if isinstance(part, bytes)]
         if len(answers) == len(parts) and not rest:
-            out += encode_batch(answers)
+            out += join_answers(answers)
         else:
             self._batches += 1
             self._hub.run_task(self._finish_batch(parts, rest, ids))
 
-    def _has_long_reply(self, item: Request | Refusal) -> bool:
+    def _is_long_reply_item(self, item: Request | Refusal) -> bool:
         return isinstance(item, Request) and self._hub.dispatch.has_long_reply(item.method)
 
     def _serve_batch_item(self, item: Request | Refusal, ids: set[object]) -> bytes | asyncio.Task[bytes]:
         if isinstance(item, Refusal):
-            return self._encode_error(item.id, item.error)
+            return self._answer_error(item.id, item.error)
         if item.id in ids:
-            return self._encode_error(None, BadRequest(f"the id {item.id!r} is in the batch twice; no call was made"))
+            return self._answer_error(None, BadRequest(f"the id {item.id!r} is in the batch twice; no call was made"))
         if item.id is not UNSET:
             ids.add(item.id)
         part = bytearray()
@@ -267,15 +267,15 @@ class Connection(asyncio.Protocol):
         limit = self._hub.limits.batch_reply_bytes_max
         size = 0
         for item in rest:
-            if size > limit and isinstance(item, Request) and self._has_long_reply(item):
+            if size > limit and isinstance(item, Request) and self._is_long_reply_item(item):
                 busy = Busy(f"the answers of this batch are {limit} bytes long already", hint="send the rest apart")
-                part = b"" if item.id is UNSET else self._encode_error(item.id, busy)
+                part = b"" if item.id is UNSET else self._answer_error(item.id, busy)
             else:
                 settling = self._serve_batch_item(item, ids)
                 part = settling if isinstance(settling, bytes) else await settling
             size += len(part)
             parts.append(part)
-        answer = encode_batch([part if isinstance(part, bytes) else await part for part in parts])
+        answer = join_answers([part if isinstance(part, bytes) else await part for part in parts])
         self._batches -= 1
         self._write(answer)
         self._serve_backlog()
@@ -286,7 +286,7 @@ class Connection(asyncio.Protocol):
         if id in self._in_flight:
             self._in_flight[id].is_cancelled = True
 
-    def _encode_error(self, id: int | str | None, error: CtxgcError) -> bytes:
+    def _answer_error(self, id: int | str | None, error: CtxgcError) -> bytes:
         self._hub.traffic.errors += 1
         return encode_error(id, error)
 
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, error: CtxgcError) -> None:
         """As `HubConnection.refuse`."""
-        self._write(self._encode_error(None, error))
+        self._write(self._answer_error(None, error))
         self._backlog.clear()
         self._is_ending = True
         self._close_if_idle()

@@ -20,7 +20,7 @@ from ctxgc.core.errors import BadParams, Busy, UnknownVerb
 from ctxgc.core.segment import SessionKey
 from ctxgc.daemon.rpc import CallContext
 from ctxgc.daemon.rpc_params import decode_and_redact_params, first_validation_problem
-from ctxgc.daemon.server.refusals import report_error
+from ctxgc.daemon.server.refusals import error_for_client
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs import admin, heap, messages_collect, segments, sessions, stash, window_enter, window_sync
@@ -134,7 +134,7 @@ class Verbs:
             if isinstance(result, Awaitable):
                 await result
         except Exception as error:
-            report_error(method, error)  # The log names a bug, as where a client waits; a refusal is none.
+            error_for_client(method, error)  # The log names a bug, as where a client waits; a refusal is none.
         finally:
             self._background -= 1
 

@@ -91,17 +91,17 @@ class Hub:
         if not self.dispatch.has_long_reply(method):
             return await answer
         async with self.long_turns:
-            while self._unsent_bytes() > self.limits.all_unsent_bytes_max:
+            while self._total_unsent_bytes() > self.limits.all_unsent_bytes_max:
                 self.cut_off_stalled_clients()
                 await asyncio.sleep(ROOM_LOOK_S)
             return await answer
 
-    def _unsent_bytes(self) -> int:
+    def _total_unsent_bytes(self) -> int:
         return sum(connection.unsent_bytes for connection in self.connections)
 
     def cut_off_stalled_clients(self) -> None:
         """Cut off clients without a read for a while, as long as all unread answers are beyond the bound."""
-        total = self._unsent_bytes()
+        total = self._total_unsent_bytes()
         if total <= self.limits.all_unsent_bytes_max:
             return
         until_s = time.monotonic() - self.limits.unread_s_max

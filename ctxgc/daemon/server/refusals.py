@@ -12,7 +12,7 @@ from ctxgc.core.errors import BadParams, CtxgcError, translate_os_error
 _log = logging.getLogger("ctxgc.daemon")
 
 
-def report_error(method: str, error: Exception) -> CtxgcError:
+def error_for_client(method: str, error: Exception) -> CtxgcError:
     """The error that the client is told: its own, or `internal` for a bug of the daemon."""
     if isinstance(error, CtxgcError):
         return error

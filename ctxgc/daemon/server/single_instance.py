@@ -62,9 +62,9 @@ class Instance:
         self._announced = ""
         ensure_private_folder(folder)
         self._lock = -1
-        self._folder_lock = _lock_folder(folder, socket_path)
+        self._folder_lock = _acquire_folder_lock(folder, socket_path)
         try:
-            self._lock = _lock_file(folder, socket_path)
+            self._lock = _acquire_file_lock(folder, socket_path)
         except BaseException:
             os.close(self._folder_lock)
             raise
@@ -80,7 +80,7 @@ class Instance:
         if self._lock < 0 or _file_identity(os.path.join(self.folder, LOCK_NAME)) == _file_identity(self._lock):
             return
         try:
-            lock = _lock_file(self.folder, self._announced)
+            lock = _acquire_file_lock(self.folder, self._announced)
         except InstanceError:  # The folder is gone, or a daemon of before took the file: the stash watches itself.
             return
         os.close(self._lock)
@@ -128,20 +128,20 @@ class Instance:
             self._lock = -1
 
 
-def _lock_folder(folder: str, socket_path: str) -> int:
+def _acquire_folder_lock(folder: str, socket_path: str) -> int:
     """A descriptor with the lock on the folder. Raises `AlreadyRunning`, `ServedElsewhere`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise _already_running_error(folder, socket_path) from None
+        raise _locked_folder_error(folder, socket_path) from None
     except OSError:  # A file system that locks files alone: the lock file has to do.
         pass
     return descriptor
 
 
-def _lock_file(folder: str, socket_path: str) -> int:
+def _acquire_file_lock(folder: str, socket_path: str) -> int:
     """A descriptor with the lock on the lock file. Raises `InstanceError`."""
     path = os.path.join(folder, LOCK_NAME)
     try:
@@ -155,12 +155,12 @@ def _lock_file(folder: str, socket_path: str) -> int:
     except BaseException as error:
         os.close(lock)
         if isinstance(error, BlockingIOError):
-            raise _already_running_error(folder, socket_path) from None
+            raise _locked_folder_error(folder, socket_path) from None
         raise
     return lock
 
 
-def _already_running_error(folder: str, path: str) -> InstanceError:
+def _locked_folder_error(folder: str, path: str) -> InstanceError:
     pid, written = discovery.read_lock_file(folder)
     if not written:  # It has only just taken the lock.
         return AlreadyRunning(f"another ctxgcd starts in {folder}")

@@ -24,7 +24,7 @@ def build_segments(session: Session, items: Sequence[NewSegment], wall_s: float)
     return [_build_segment(session, builder, ids, item, text_bytes(item.text), wall_s) for item in items]
 
 
-def segment_of_file(session: Session, item: NewSegment, data: bytes, wall_s: float) -> Segment:
+def build_file_segment(session: Session, item: NewSegment, data: bytes, wall_s: float) -> Segment:
     """A file's bytes, exactly, as a segment; `item.text` is ignored."""
     return _build_segment(session, _builder_after_session(session, set()), set(), item, data, wall_s)
 

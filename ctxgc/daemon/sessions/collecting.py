@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ctxgc.core.collector import Plan, plan, plan_eviction_by_hand, refusal_reason, restore_bodies, sweep
+from ctxgc.core.collector import Plan, hand_eviction_refusal_reason, plan, plan_eviction_by_hand, restore_bodies, sweep
 from ctxgc.core.display_texts import SHADOW
 from ctxgc.core.errors import Conflict, NotFound
 from ctxgc.core.heap import EVICTED, RESIDENT
@@ -38,7 +38,7 @@ class Outcome:
     cache_rewrite_tokens: int
 
 
-def collection_target(session: Session, budget_tokens: int | None, unit: str) -> int:
+def collection_target_tokens(session: Session, budget_tokens: int | None, unit: str) -> int:
     """The raw target of a collection: the caller's budget, else the session's, else a third of the window."""
     if budget_tokens is not None:
         return session.raw_budget(budget_tokens, unit)
@@ -60,7 +60,7 @@ def plan_collection(session: Session, target_tokens: int) -> Plan:
     return plan(session.heap, session.reference_index.paths, target_tokens, session.now(), session.rules)
 
 
-def predict_plan_outcome(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
+def predict_dry_outcome(session: Session, todo: Plan, pacer: PacerRules) -> Outcome:
     """A plan with its predicted effect on the bill."""
     return _predict_outcome(session, todo, "asked", 0, Conditions(pacer, 0.0))
 
@@ -70,7 +70,7 @@ def carry_out_plan(session: Session, tx: Transaction, todo: Plan, trigger: str, 
     if not todo.victims:
         return _predict_outcome(session, todo, trigger, 0, conditions)
     outcome = _predict_outcome(session, todo, trigger, session.last_collection + 1, conditions)
-    _write_journal(session, tx, outcome, conditions.wall_s)
+    _add_journal_record(session, tx, outcome, conditions.wall_s)
     tx.on_commit(lambda: sweep(session.heap, todo.victims))
     return outcome
 
@@ -78,11 +78,11 @@ def carry_out_plan(session: Session, tx: Transaction, todo: Plan, trigger: str, 
 def journal_shadow_plan(session: Session, tx: Transaction, todo: Plan, conditions: Conditions) -> Outcome:
     """Put a plan into the journal alone: a session in shadow keeps every body."""
     outcome = _predict_outcome(session, todo, SHADOW, session.last_collection + 1, conditions)
-    _write_journal(session, tx, outcome, conditions.wall_s)
+    _add_journal_record(session, tx, outcome, conditions.wall_s)
     return outcome
 
 
-def _write_journal(session: Session, tx: Transaction, outcome: Outcome, wall_s: float) -> None:
+def _add_journal_record(session: Session, tx: Transaction, outcome: Outcome, wall_s: float) -> None:
     todo = outcome.plan
     evictions = tuple(
         Eviction(seq=v.slot, reason=v.reason, by=v.by, freed_tokens=v.freed_tokens, score=round(v.score, 3))
@@ -109,13 +109,13 @@ def evict_by_hand(session: Session, tx: Transaction, slots: Sequence[int], condi
     todo = plan_eviction_by_hand(session.heap, slots, session.rules)
     if not todo.victims:
         slot = slots[0]
-        why = refusal_reason(session.heap, slot, session.rules)
+        why = hand_eviction_refusal_reason(session.heap, slot, session.rules)
         hint = "`ctxgc unpin` takes the pin back" if why == "pinned" else "`ctxgc why` says more"
         raise Conflict(f"segment {session.heap.ids[slot]!r} cannot be evicted: it is {why}", hint=hint)
     return carry_out_plan(session, tx, todo, "evicted_by_hand", conditions)
 
 
-def choose_undo_target(
+def choose_collection_to_undo(
     session: Session, number: int, named: Collection | None, newest: Collection | None, *, force: bool
 ) -> Collection:
     """The collection to take back: `named`, the collection of this number, or for 0 the `newest` that stands.

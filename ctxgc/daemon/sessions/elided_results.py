@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Any
 
-from ctxgc.core.entry.elisions import Elision, ShownLines, elisions_in_force, is_elided_form_of, line_tombstone_text
+from ctxgc.core.entry.elisions import (
+    Elision,
+    ShownLines,
+    is_elided_form_of,
+    line_tombstone_text,
+    shown_lines_of_elisions,
+)
 from ctxgc.core.heap import DEPARTED, EVICTED, RESIDENT
 from ctxgc.core.segment import Address
 from ctxgc.daemon.sessions.session import Session
@@ -19,7 +25,7 @@ def elided_lines(
     heap = session.heap
 
     def line_tombstone(elision: Elision) -> str:
-        return _line_tombstone(session, seq, elision, can_recall=can_recall)
+        return _render_line_tombstone(session, seq, elision, can_recall=can_recall)
 
     def state_of(id_: str) -> int:
         slot = heap.slot_of.get(id_)
@@ -27,10 +33,10 @@ def elided_lines(
             return DEPARTED
         return EVICTED if slot in gone else heap.state[slot]
 
-    return elisions_in_force(session.indexes.elisions.get(seq, ()), state_of, line_tombstone)
+    return shown_lines_of_elisions(session.indexes.elisions.get(seq, ()), state_of, line_tombstone)
 
 
-def _line_tombstone(session: Session, seq: int, elision: Elision, *, can_recall: bool) -> str:
+def _render_line_tombstone(session: Session, seq: int, elision: Elision, *, can_recall: bool) -> str:
     address = Address(session.number, seq)
     return line_tombstone_text(address, elision.first, elision.lines, elision.saved_tokens, can_recall=can_recall)
 
@@ -39,7 +45,7 @@ def is_result_as_shown(session: Session, seq: int, listed: Sequence[str], texts:
     """Whether a listed result is the stored one as the session showed the result, now or in an earlier list."""
 
     def tombstones(elision: Elision) -> list[str]:
-        return [_line_tombstone(session, seq, elision, can_recall=can_recall) for can_recall in (True, False)]
+        return [_render_line_tombstone(session, seq, elision, can_recall=can_recall) for can_recall in (True, False)]
 
     return is_elided_form_of(listed, texts, session.indexes.elisions.get(seq, ()), tombstones)
 
@@ -51,7 +57,7 @@ def tokens_saved_by_pointers(session: Session) -> int:
     return sum(heap.whole_body_tokens(slot) - heap.body[slot] for slot in residents)
 
 
-def elided_lines_reply(session: Session, seq: int) -> list[ElidedLinesReply] | None:
+def elided_lines_replies(session: Session, seq: int) -> list[ElidedLinesReply] | None:
     """The runs of lines that a resident result does not show itself, for people; None where all lines are shown."""
     heap = session.heap
     if heap.state[seq] != RESIDENT:
@@ -69,10 +75,10 @@ def elided_lines_reply(session: Session, seq: int) -> list[ElidedLinesReply] | N
     ] or None
 
 
-def elided_lines_words(session: Session, seq: int) -> str:
+def elided_lines_clause(session: Session, seq: int) -> str:
     """The same as a clause of `why`; empty where all lines are shown, and no pointer leads to the segment."""
     heap, clauses = session.heap, []
-    for run in elided_lines_reply(session, seq) or ():
+    for run in elided_lines_replies(session, seq) or ():
         where = "are in the stash" if run.is_in_stash else f"are a pointer to #{heap.slot_of[run.target]}"
         clauses.append(f"lines {run.first_line}-{run.last_line} {where}")
     holders = [f"#{holder}" for holder in heap.holders.get(seq, ()) if heap.state[holder] == RESIDENT]

@@ -1,6 +1,6 @@
 """The lines that each session's window shows, for results that no request has carried yet.
 
-    a session's resident results ──bring_up_to_date──▶ LineIndex ──find_elisions──▶ the pointers of a new result
+    resident results ──bring_index_up_to_date──▶ LineIndex ──find_pointer_elisions──▶ the pointers of a new result
 
 An index is a cache of texts that the stash has: made when a session's first new result asks, grown with the session,
 dropped with the sessions that asked least recently. Belongs to the daemon's loop; lines are compared on the worker.
@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.core.bounded_dict import drop_oldest_entries
 from ctxgc.core.entry import line_index
-from ctxgc.core.entry.elisions import Elision, pointer_text, run_line_numbers, run_places
+from ctxgc.core.entry.elisions import Elision, pointer_text, run_lines_text, run_places
 from ctxgc.core.entry.line_index import LineIndex, Run
 from ctxgc.core.entry.shortening import subject_of
 from ctxgc.core.heap import KINDS, OPAQUE, PENDING, RESIDENT
@@ -83,7 +83,7 @@ class EntryIndexes:
         """Empty the indexes: an erased text must stand in none of them."""
         self._lines.clear()
 
-    async def bring_up_to_date(self, session: Session) -> SessionLines:
+    async def bring_index_up_to_date(self, session: Session) -> SessionLines:
         """The index of a session's resident results, those admitted since the last call included.
 
         O(text of the new results); the first call of a session reads every resident result.
@@ -107,10 +107,10 @@ class EntryIndexes:
                 text = result_text(bodies[row.seq][1]) if row.seq in bodies else None
                 if text is not None:
                     add_result(lines, row.segment, text, row.elisions)
-        self._drop_oldest(lines)
+        self._drop_oldest_indexes(lines)
         return lines
 
-    def _drop_oldest(self, current: SessionLines) -> None:
+    def _drop_oldest_indexes(self, current: SessionLines) -> None:
         while len(self._lines) > 1 and self._is_full():
             _, dropped = self._lines.popitem()
             if dropped is current:
@@ -149,7 +149,7 @@ def add_result(lines: SessionLines, segment: Segment, text: str, elisions: Seque
         lines.shortened.add(subject_of(segment))
 
 
-def find_elisions(
+def find_pointer_elisions(
     lines: SessionLines,
     result: NewResult,
     is_shown: Callable[[str], bool],
@@ -163,7 +163,7 @@ def find_elisions(
     for run, place in zip(runs, run_places(result.texts, [(one.first, one.lines) for one in runs]), strict=True):
         if place is None:
             continue
-        note = _pointer_of_run(lines, run, own, calls_above(run.target))
+        note = _pointer_text_for_run(lines, run, own, calls_above(run.target))
         run_tokens = count("\n".join(own[run.first : run.first + run.lines]))
         note_tokens = count(note)
         if WORTH_DENOMINATOR * run_tokens >= WORTH_NUMERATOR * note_tokens:
@@ -171,7 +171,7 @@ def find_elisions(
     return tuple(found)
 
 
-def _pointer_of_run(lines: SessionLines, run: Run, own: Sequence[str], calls_above: int) -> str:
+def _pointer_text_for_run(lines: SessionLines, run: Run, own: Sequence[str], calls_above: int) -> str:
     shown = lines.index.lines_of(run.target)
-    there = run_line_numbers(shown, run.target_first, run.lines)
-    return pointer_text(run_line_numbers(own, run.first, run.lines), there, lines.labels[run.target], calls_above)
+    there = run_lines_text(shown, run.target_first, run.lines)
+    return pointer_text(run_lines_text(own, run.first, run.lines), there, lines.labels[run.target], calls_above)

@@ -22,12 +22,12 @@ from ctxgc.core.entry.shortening import (
     BirthPrice,
     HiddenRun,
     SaidWords,
-    birth_features,
+    birth_facts,
     hidden_elision,
     hidden_runs,
     is_shortenable,
 )
-from ctxgc.core.line_ranges import split_lines
+from ctxgc.core.line_ranges import split_pieces_into_lines
 from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.roots import is_protected
 from ctxgc.core.segment import Kind, Role, Segment
@@ -63,13 +63,13 @@ def birth_price_of(pacer: PacerRules) -> BirthPrice:
     return BirthPrice(pacer.prices, PART_FAULT_PRICE_TOKENS, pacer.horizon_turns)
 
 
-def birth_of_result(session: Session, segment: Segment, said: frozenset[str]) -> BirthFacts | None:
+def birth_facts_of_result(session: Session, segment: Segment, said: frozenset[str]) -> BirthFacts | None:
     """The facts of a new result; None for a result that stays whole."""
     if not is_shortenable(segment):
         return None
     histories = session.reference_index.paths.histories
     namings = max((len(histories[use.path].namers) for use in segment.paths if use.path in histories), default=0)
-    return birth_features(segment, namings, said)
+    return birth_facts(segment, namings, said)
 
 
 def find_hidden_runs(
@@ -82,7 +82,7 @@ def find_hidden_runs(
     return [run for run, place in zip(runs, places, strict=True) if place is not None]
 
 
-def shorten_result(
+def shortened_result_elisions(
     result: NewResult,
     birth: BirthFacts,
     price: BirthPrice,
@@ -94,7 +94,7 @@ def shorten_result(
     """A result's pointers, and between them the runs that the result leaves out, in order. Heavy."""
     call = result.segment.id if can_recall else ""
     # As `ctxgc recall --lines` counts: the pieces of a call's input come first.
-    before = len(split_lines(piece.text for piece in result.segment.body if piece.name != "result"))
+    before = len(split_pieces_into_lines(piece.text for piece in result.segment.body if piece.name != "result"))
     hidden = [
         hidden_elision(run, call, before, intake.counter.count)
         for run in find_hidden_runs(result, birth, price, intake, pointers)

@@ -52,7 +52,7 @@ class FrozenObjects:
         self._made = 0
         self._has_dropped = asyncio.Event()
 
-    def note_new_segments(self, segments: int) -> None:
+    def count_and_freeze_new_segments(self, segments: int) -> None:
         """So many segments came to memory. O(1), a freeze included."""
         self._made += segments
         if self._made >= FREEZE_SEGMENTS:
@@ -63,7 +63,7 @@ class FrozenObjects:
         """A session fell asleep: a cycle around the session may be left."""
         self._has_dropped.set()
 
-    async def collect_when_quiet(self, requests: Callable[[], int], quiet_s: float = QUIET_S) -> None:
+    async def run_python_gc_when_quiet(self, requests: Callable[[], int], quiet_s: float = QUIET_S) -> None:
         """Collect after sessions fell asleep, once no request came for a while; until cancelled.
 
         `requests` is the count of requests so far. A busy daemon is left alone: what waits is bounded by what slept.
@@ -74,10 +74,10 @@ class FrozenObjects:
             await asyncio.sleep(quiet_s)
             if requests() == before:
                 self._has_dropped.clear()
-                collect_frozen_garbage()
+                run_full_python_gc()
 
 
-def collect_frozen_garbage() -> None:
+def run_full_python_gc() -> None:
     """A full collection over frozen objects too; what is left is frozen again. O(objects): for a quiet daemon."""
     gc.unfreeze()
     gc.collect()

@@ -19,7 +19,7 @@ from ctxgc.core.redaction.redact_segment import redact_names, redact_segment
 from ctxgc.core.segment import Address, Kind, Segment, content_digest
 from ctxgc.core.tombstone import tombstone_affixes, tombstone_words
 from ctxgc.tokens.counter import TokenCounter
-from ctxgc.tokens.opaque import split_opaque
+from ctxgc.tokens.opaque import strip_base64
 
 SOMEWHERE = Address(10**8, 100)
 """An address as long as any: all sessions' numbers cost the same."""
@@ -69,7 +69,7 @@ class Intake:
         pieces = tuple((piece.name, len(piece.data), count(piece.data)) for piece in segment.body)
         body_tokens = sum(tokens for _, _, tokens in pieces)
         markers = (max(len(pieces) - 1, 0) + count_further_texts(segment.skeleton)) * PIECE_MARKER_TOKENS
-        text, opaque_tokens = split_opaque(segment.skeleton)
+        text, opaque_tokens = strip_base64(segment.skeleton)
         return PreparedSegment(
             segment=segment,
             digest=content_digest(segment.skeleton, segment.body),

@@ -60,7 +60,7 @@ def pacing_status(session: Session, config: PacerConfig, pacer: PacerRules, wall
     """The tokens that left the session's window, and the condition of its next collection."""
     heap, ledger = session.heap, session.ledger
     mode = gateway_mode(session)
-    absent = ledger.shadow_slots(heap) if ledger and mode == "shadow" else set()
+    absent = ledger.shadow_victim_slots(heap) if ledger and mode == "shadow" else set()
     freed = sum(heap.freed[slot] for slot in absent) if absent else heap.absent_tokens
     with simulate_eviction(heap, absent):
         waiting = _next_collection(session, config, pacer, mode, wall_s)
@@ -124,7 +124,7 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
 def _lesson_text(session: Session) -> str:
     """What the session's faults change, as a clause; empty for a session that faults about as expected."""
     lessons = session.account.lessons
-    tool, factor = lessons.most_taught
+    tool, factor = lessons.strongest_lesson
     if factor < FACTOR_SHOWN_MIN:
         return ""
     whose = f"bodies of {tool}" if tool and factor > lessons.session.factor else "bodies"

@@ -1,6 +1,6 @@
 """The pacer's memory of a gateway's session, small enough to be stored with the session's row.
 
-    window.sync ──encode_pacing──▶ the row's `pacing`, in the same commit ──sleep, restart, kill -9──▶ resume_ledger
+    window.sync ──encode_pacing──▶ the row's `pacing`, in the same commit ──sleep, restart, kill -9──▶ decode_pacing
 
 Distrust that bills have taught outlives the process, and so do the account, the learned rules of the provider's cache
 and the newest entries. An unreadable or older state is an empty one: the session then starts as a new session does.
@@ -91,20 +91,20 @@ def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
     return json.dumps(state, separators=(",", ":"))
 
 
-def resume_ledger(pacing: str) -> tuple[RequestLedger, RegretAccount]:
+def decode_pacing(pacing: str) -> tuple[RequestLedger, RegretAccount]:
     """A ledger and an account that go on from the state of `encode_pacing`."""
     state = _decode_state(pacing)
-    return (RequestLedger(), RegretAccount()) if state is None else _restore_ledger(state)
+    return (RequestLedger(), RegretAccount()) if state is None else _restore_ledger_and_account(state)
 
 
 def is_readable_pacing(pacing: str) -> bool:
-    """Whether `resume_ledger` goes on from this state, or starts as a new session does."""
+    """Whether `decode_pacing` goes on from this state, or starts as a new session does."""
     return _decode_state(pacing) is not None
 
 
 def stored_trust(pacing: str) -> Trust:
     """The trust that `encode_pacing` wrote."""
-    return resume_ledger(pacing)[0].trust
+    return decode_pacing(pacing)[0].trust
 
 
 def _decode_state(pacing: str) -> _PacingState | None:
@@ -114,7 +114,7 @@ def _decode_state(pacing: str) -> _PacingState | None:
         if (
             state is None
             or state.format != FORMAT
-            or not _are_counts(state.account.lessons)
+            or not _are_valid_lessons(state.account.lessons)
             or not all(-NUMBER_MAX < number < NUMBER_MAX for number in state.numbers())
         ):
             return None
@@ -124,13 +124,13 @@ def _decode_state(pacing: str) -> _PacingState | None:
     return state
 
 
-def _are_counts(lessons: FaultLessons) -> bool:
+def _are_valid_lessons(lessons: FaultLessons) -> bool:
     """Whether lessons that were stored can be lessons."""
     counts = (lessons.session, *lessons.by_tool.values())
     return len(lessons.by_tool) <= TOOLS_MAX and all(min(each) >= 0 for each in counts)
 
 
-def _restore_ledger(state: _PacingState) -> tuple[RequestLedger, RegretAccount]:
+def _restore_ledger_and_account(state: _PacingState) -> tuple[RequestLedger, RegretAccount]:
     provider = ProviderLedger()
     if state.model:
         provider.switch_model(state.model)

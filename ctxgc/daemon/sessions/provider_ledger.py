@@ -107,7 +107,7 @@ class ProviderLedger:
             self.entries = self._entries_after(self.request)
         self.request = None
 
-    def note_bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> BillLesson | None:
+    def apply_bill(self, read_tokens: int, written_tokens: int, plain_tokens: int = 0) -> BillLesson | None:
         """The bill of the last request, before the request is settled; the lesson of the bill, `None` without a
         request."""
         request = self.request
@@ -198,7 +198,7 @@ def count_system_blocks(units: Sequence[Unit], sent: SentCache, hidden: PromptPl
     return units[at].end.blocks if sent.system_segments and 0 <= at < len(units) else hidden.blocks
 
 
-def prompt_units(
+def prompt_units_and_window_start(
     heap: Heap,
     ids: Sequence[str],
     digests: Sequence[str],

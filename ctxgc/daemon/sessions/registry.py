@@ -148,7 +148,7 @@ class Registry:
         known = row or replace(new or SessionRow(key=key), number=draw_session_number())
         session = await Session.wake(known, self._stash, self.settings, self._clock, is_new=row is None)
         self._living[key] = session
-        self.frozen_objects.note_new_segments(len(session.heap))
+        self.frozen_objects.count_and_freeze_new_segments(len(session.heap))
         return session
 
     def _put_excess_to_sleep(self) -> None:

@@ -127,7 +127,7 @@ class RequestLedger:
         is_lost = was_paused and is_model_contradicted(cut.predicted_read, read_tokens, cut.rewritten)
         return cut.predicted_read - read_tokens if is_lost else 0
 
-    def shadow_slots(self, heap: Heap) -> set[int]:
+    def shadow_victim_slots(self, heap: Heap) -> set[int]:
         """Resident slots that would be evicted if the session were not in shadow."""
         return {slot for slot in self.shadow_victims if heap.state[slot] == RESIDENT}
 

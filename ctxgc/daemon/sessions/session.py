@@ -60,9 +60,9 @@ class Session:
         self._is_stale = False
         self.is_new = False
         """The stash has no row of the session yet."""
-        self._reset(SessionIndex(settings))
+        self._adopt_indexes(SessionIndex(settings))
 
-    def _reset(self, indexes: SessionIndex) -> None:
+    def _adopt_indexes(self, indexes: SessionIndex) -> None:
         self.indexes = indexes
         self.last_collection = 0
         self.calibration = Calibration.from_stored_ratio(self.row.model, self.row.ratio)
@@ -239,7 +239,7 @@ class Session:
         assert indexes is not None
         # From here nothing waits: who reads without the lock sees the old memory or the new one, never half of one.
         self._is_stale = False
-        self._reset(indexes)
+        self._adopt_indexes(indexes)
         self.last_collection = newest[0].id if newest else 0
 
     async def _restore_indexes(self, settings: SessionSettings) -> SessionIndex:
@@ -252,7 +252,7 @@ class Session:
             await asyncio.to_thread(indexes.restore, columns)
         return indexes
 
-    async def ensure_text_index(self) -> None:
+    async def ensure_word_index(self) -> None:
         """Rebuild the index of words of a session that was asleep; call before an admission."""
         indexes = self.indexes
         with pause_python_gc():
@@ -264,14 +264,14 @@ class Session:
                     some = unknown[at : at + TEXTS_PER_SLICE]
                     headers = {row.seq: row.segment for row in await self._stash.rows(self.key, some)}
                     bodies = await self._stash.contents(self.key, some)
-                    keys |= await asyncio.to_thread(indexes.add_texts, headers, bodies)
+                    keys |= await asyncio.to_thread(indexes.add_words_of_texts, headers, bodies)
                 await asyncio.to_thread(indexes.add_text_keys, keys)
         indexes.has_text = True
 
     def admit(self, tx: Transaction, prepared: PreparedSegment, *, is_pinned: bool = False) -> bool:
         """Admit a segment, or complete the pending segment of its id. False for a known segment.
 
-        Call `ensure_text_index` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
+        Call `ensure_word_index` first. References and proofs are derived here; unknown `refs` raise `NotFound`.
         """
         segment = prepared.segment
         references = (self.slot(name) for name in segment.refs)
@@ -281,7 +281,7 @@ class Session:
         if admitted is None:
             return False
         tx.add(Put(admitted.row))
-        self._note_recalls(tx, admitted.row.seq, segment.born_turn, recalled_slots(admitted.refs))
+        self._note_command_recalls(tx, admitted.row.seq, segment.born_turn, recalled_slots(admitted.refs))
         if admitted.reread_slot >= 0 and self.row.rendered_by is not Renderer.AGENT:
             self._note_reread(tx, admitted.reread_slot, segment.born_turn)
         if admitted.proofs:
@@ -306,7 +306,7 @@ class Session:
         except NotFound:
             return -1
 
-    def _note_recalls(self, tx: Transaction, slot: int, turn: int, recalled: Sequence[int]) -> None:
+    def _note_command_recalls(self, tx: Transaction, slot: int, turn: int, recalled: Sequence[int]) -> None:
         """Note each recalled segment as a page fault, unless the daemon noted the fault in its answer to the recall."""
         heap = self.heap
         for target in recalled:

@@ -110,7 +110,9 @@ class SessionIndex:
         entry = entry_at(slots, 0)
         hidden = sum(elision.saved_tokens for elision in elisions if not elision.target)
         self.elisions[seq] = elisions
-        self.heap.admit(replace(entry, pointers=self._pointers_of(seq, elisions), hidden_tokens=hidden), slots.refs[0])
+        self.heap.admit(
+            replace(entry, pointers=self._pointer_edges_of_row(seq, elisions), hidden_tokens=hidden), slots.refs[0]
+        )
 
     def _restore_facts(self, run: SegmentColumns) -> SlotColumns:
         """Restore all of a run but the heap's slots, and return these."""
@@ -173,17 +175,17 @@ class SessionIndex:
             ),
             has_evictable_inputs=self._settings.has_evictable_inputs,
             is_pinned=row.is_pinned,
-            pointers=self._pointers_of(row.seq, row.elisions),
+            pointers=self._pointer_edges_of_row(row.seq, row.elisions),
         )
         hidden = sum(elision.saved_tokens for elision in row.elisions if not elision.target)
         return replace(entry, hidden_tokens=hidden) if hidden else entry
 
-    def _pointers_of(self, seq: int, elisions: Sequence[Elision]) -> tuple[PointerEdge, ...]:
+    def _pointer_edges_of_row(self, seq: int, elisions: Sequence[Elision]) -> tuple[PointerEdge, ...]:
         """The edges of a row's elisions. A repair may have lost a target: the host's own lines stand then."""
         slots = ((self.heap.slot_of.get(elision.target, seq), elision) for elision in elisions)
         return tuple(PointerEdge(slot, elision.saved_tokens) for slot, elision in slots if slot < seq)
 
-    def add_texts(
+    def add_words_of_texts(
         self, headers: Mapping[int, Segment], bodies: Mapping[int, tuple[bytes, tuple[Piece, ...]]]
     ) -> dict[int, TextKeys]:
         """The keys of texts, and where wanted the words, recorded. Heavy: linear in the texts."""
@@ -220,7 +222,7 @@ class SessionIndex:
             return None
         refs = self.index.derive_references(slot, segment, given, recalled=recalled)
         is_open = segment.status is Status.PENDING
-        reread_slot = -1 if is_open else self._evicted_view(slot, segment)
+        reread_slot = -1 if is_open else self._evicted_view_slot(slot, segment)
         namings = {} if is_open else self.index.paths.record_naming(slot, segment.paths)
         proofs = [] if is_open else self._garbage.prove_garbage(slot, segment)
         row = SegmentRow(
@@ -239,7 +241,7 @@ class SessionIndex:
         )
         if row.elisions:
             self.elisions[slot] = row.elisions
-            targets = {edge.target for edge in self._pointers_of(slot, row.elisions)}
+            targets = {edge.target for edge in self._pointer_edges_of_row(slot, row.elisions)}
             proofs = [(old, proof) for old, proof in proofs if old not in targets]  # The older copy is the one kept.
         if is_known:
             heap.complete(slot, self._heap_entry(row, segment), refs)
@@ -257,12 +259,12 @@ class SessionIndex:
         proven = [(old, proof) for old, proof in proofs if heap.record_proof(old, proof)]
         return Admission(row, refs, proven, reread_slot)
 
-    def _evicted_view(self, slot: int, segment: Segment) -> int:
+    def _evicted_view_slot(self, slot: int, segment: Segment) -> int:
         """The first evicted newest view of what a segment reads; -1: none, or the read failed."""
         if segment.status is Status.ERROR:
             return -1
         reads = (use for use in segment.paths if use.access is Access.READ)
-        views = (self.index.paths.newest_view(use, slot) for use in reads)
+        views = (self.index.paths.newest_slot_with_view(use, slot) for use in reads)
         return next((old for old in views if old >= 0 and self.heap.state[old] == EVICTED), -1)
 
     def set_states(self, slots: Sequence[int], state: int) -> None:

@@ -221,21 +221,25 @@ async def doctor(services: Services, control: Control, params: Doctor) -> Doctor
     skew_s = time.time() - services.clock()
     checks = [
         _check_state_folder(str(services.config.daemon.lock_dir)),
-        _check_reply(
+        _build_check_reply(
             "socket", _is_private_path(control.socket_path), control.socket_path or "inherited", "restart the daemon"
         ),
-        _check_reply("stash", not status.is_read_only, status.read_only_reason or status.path, status.read_only_hint),
-        _check_reply("schema", True, f"version {status.schema_version}", ""),
+        _build_check_reply(
+            "stash", not status.is_read_only, status.read_only_reason or status.path, status.read_only_hint
+        ),
+        _build_check_reply("schema", True, f"version {status.schema_version}", ""),
         await _check_stash_content(services, params),
         await _check_stash_size(services, status),
-        _check_reply(
+        _build_check_reply(
             "upkeep", not status.maintenance_error, status.maintenance_error or "on time", "it is tried again"
         ),
-        _check_reply("erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"),
-        _check_reply(
+        _build_check_reply(
+            "erasures", status.erasures_pending == 0, f"{status.erasures_pending} pending", "wait a moment"
+        ),
+        _build_check_reply(
             "tokens", not counter.is_estimated, "o200k ranks read", "reinstall the package: its ranks are damaged"
         ),
-        _check_reply("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
+        _build_check_reply("clock", abs(skew_s) < 5, f"skew {abs(skew_s):.1f} s", "check the system clock"),
     ]
     return DoctorReply(all(check.ok for check in checks), checks)
 
@@ -244,11 +248,11 @@ def _check_state_folder(path: str) -> CheckReply:
     try:
         mode = f"mode {stat.S_IMODE(os.stat(path).st_mode):04o}"
     except OSError as error:
-        return _check_reply(
+        return _build_check_reply(
             "state folder", False, f"{path}: {error.strerror}", "`ctxgc down`, then `ctxgc up` makes one"
         )
     is_private = _is_private_path(path)
-    return _check_reply(
+    return _build_check_reply(
         "state folder", is_private, f"{mode}, ours" if is_private else f"{path}: {mode}", "chmod 700 it"
     )
 
@@ -261,7 +265,7 @@ async def _check_stash_content(services: Services, params: Doctor) -> CheckReply
         detail = f"{seen.bodies_damaged} of {seen.bodies} bodies read are damaged; {detail}"
     if seen.skipped:
         detail += f"; {seen.skipped}: `ctxgc doctor --deep` reads all"
-    return _check_reply(
+    return _build_check_reply(
         "content", seen.is_sound, detail, "`ctxgc doctor --repair` keeps a copy and saves what can be read"
     )
 
@@ -274,10 +278,10 @@ async def _check_stash_size(services: Services, status: StashStatus) -> CheckRep
     oldest = await services.stash.sessions(limit=1, offset=max(status.sessions - 1, 0)) if is_over else []
     which = f" --session {oldest[0].key}" if oldest else ""
     hint = f"`ctxgc forget --whole-session{which}` erases what was unused longest; or raise the limit"
-    return _check_reply("size", not is_over, detail, hint)
+    return _build_check_reply("size", not is_over, detail, hint)
 
 
-def _check_reply(name: str, ok: bool, detail: str, hint: str) -> CheckReply:
+def _build_check_reply(name: str, ok: bool, detail: str, hint: str) -> CheckReply:
     return CheckReply(name, ok, detail, "" if ok else hint)
 
 

@@ -18,10 +18,18 @@ from ctxgc.adapters.skeletons import short_inputs
 from ctxgc.core.block_texts import texts_in_opaque_blocks
 from ctxgc.core.display_texts import MATCH_END, MATCH_START
 from ctxgc.core.errors import BadParams, CtxgcError, NotFound, OverBudget, ReadOnly, StorageFailed
-from ctxgc.core.excerpts import ChosenLines, ExcerptSource, Frame, Packer, pack_lines, pack_matches, pack_neighbours
+from ctxgc.core.excerpts import (
+    ChosenLines,
+    ExcerptSource,
+    Frame,
+    Packer,
+    pack_lines,
+    pack_matches,
+    pack_segment_and_neighbours,
+)
 from ctxgc.core.frame import render_frame
 from ctxgc.core.heap import FORGOTTEN
-from ctxgc.core.line_ranges import LineRange, query_words, split_lines
+from ctxgc.core.line_ranges import LineRange, query_words, split_pieces_into_lines
 from ctxgc.core.segment import LINE_MAX, Address, Kind, SessionKey, State, legacy_session_number
 from ctxgc.core.tombstone import segment_label
 from ctxgc.daemon.services import Services
@@ -30,12 +38,12 @@ from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.mutation import (
     WindowCost,
+    count_window_tokens,
     mutate,
     over_budget_hint,
     publish_faults,
     require_project,
     session_with_segment,
-    window_cost,
 )
 from ctxgc.protocol.recall import StashRecall
 from ctxgc.protocol.replies.stash import ExcerptReply, RecallReply
@@ -92,10 +100,12 @@ def segment_lines(stored: StoredSegment) -> list[str]:
     says them.
     """
     skeleton, body = stored.content
-    lines = split_lines([*(piece.text for piece in body), *texts_in_opaque_blocks(skeleton)])
+    lines = split_pieces_into_lines([*(piece.text for piece in body), *texts_in_opaque_blocks(skeleton)])
     if stored.row.segment.kind is Kind.TOOL_CALL:
         name = segment_label(stored.row.segment)
-        lines += split_lines(f"{key}: {text}" for key, text in short_inputs(skeleton) if text and text not in name)
+        lines += split_pieces_into_lines(
+            f"{key}: {text}" for key, text in short_inputs(skeleton) if text and text not in name
+        )
     return lines
 
 
@@ -148,7 +158,7 @@ async def readable_contents(services: Services, key: SessionKey, seqs: Sequence[
         return contents
 
 
-async def pack_frame(
+async def fill_frame_beside_loop(
     services: Services, budget_tokens: int, size_bytes: int, fill: Callable[[Packer], int]
 ) -> PackedFrame:
     """Fill a frame; beside the loop where there is much to look at. Raises `OverBudget` where nothing fits."""
@@ -186,11 +196,11 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
             tokens = next((choice.tokens for choice in packed.frame.choices if choice.source.key == slot), 0)
             faults = note_recalls(session, tx, {slot: tokens}, services.pacer.prices)
             tx.on_commit(lambda: publish_faults(services, session, [slot], faults))
-            return tx.answer(_recall_reply(params, packed, stored, session, faults))
+            return tx.answer(_excerpt_recall_reply(params, packed, stored, session, faults))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
         note = f"the stash is read-only, so this is not noted as a page fault: {full}"
-        return _recall_reply(params, packed, stored, session, notes=[note])
+        return _excerpt_recall_reply(params, packed, stored, session, notes=[note])
 
 
 async def _pack_segment_excerpts(
@@ -220,9 +230,11 @@ async def _pack_segment_excerpts(
             for title, seqs in (("before", [s for s in slots if s < slot]), ("after", [s for s in slots if s > slot]))
         )
         before.reverse()
-        return pack_neighbours(packer, excerpt_source(slot, "segment", stored[slot], (slot,)), before, after)
+        return pack_segment_and_neighbours(
+            packer, excerpt_source(slot, "segment", stored[slot], (slot,)), before, after
+        )
 
-    packed = await pack_frame(services, budget, size_bytes, fill)
+    packed = await fill_frame_beside_loop(services, budget, size_bytes, fill)
     if not packed.frame.choices:
         total = len(segment_lines(stored[slot]))
         has = f"the segment has {total} {'line' if total == 1 else 'lines'}" if total else "the segment has no text"
@@ -263,14 +275,14 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
         raise NotFound(f"nothing found for {params.query!r}", hint=hint)
     stored = await _stored_hits(services, result)
     words = query_words(params.query, (word for hit in result.hits for word in _highlighted_words(hit.snippet)))
-    orders = _order_of_use(stored)
+    orders = _order_keys(stored)
     size_bytes = sum(size for one in stored.values() for _, size, _ in one.row.pieces)
 
     def fill(packer: Packer) -> int:
         sources = [excerpt_source(key, "match", one, orders[key]) for key, one in stored.items()]
         return pack_matches(packer, sources, words)
 
-    packed = await pack_frame(services, budget, size_bytes, fill)
+    packed = await fill_frame_beside_loop(services, budget, size_bytes, fill)
     if not packed.frame.choices:
         raise NotFound(f"no text found for {params.query!r}", hint="`ctxgc search` lists what has no text too")
     faults = await _note_faults_in_awake_sessions(services, packed, stored)
@@ -278,7 +290,7 @@ async def _recall_by_query(services: Services, params: StashRecall) -> RecallRep
     if packed.rest:
         notes.append(f"{packed.rest} more hits did not fit into {budget} tokens")
     best = stored[min(choice.source.key for choice in packed.frame.choices)].row.key
-    return _recall_reply(params, packed, stored, services.registry.peek(best), faults, notes)
+    return _excerpt_recall_reply(params, packed, stored, services.registry.peek(best), faults, notes)
 
 
 async def _stored_hits(services: Services, result: SearchResult) -> dict[int, StoredSegment]:
@@ -305,7 +317,7 @@ def _highlighted_words(snippet: str) -> list[str]:
     return [part.partition(MATCH_END)[0] for part in snippet.split(MATCH_START)[1:]]
 
 
-def _order_of_use(stored: Mapping[int, StoredSegment]) -> dict[int, tuple[float, ...]]:
+def _order_keys(stored: Mapping[int, StoredSegment]) -> dict[int, tuple[float, ...]]:
     """The order of use by key: sessions by their newest hit, segments of a session by their place."""
     newest: dict[SessionKey, float] = {}
     for one in stored.values():
@@ -341,7 +353,7 @@ async def _note_faults(services: Services, session: Session, tokens: Mapping[int
         return 0
 
 
-def _recall_reply(
+def _excerpt_recall_reply(
     params: StashRecall,
     packed: PackedFrame,
     stored: Mapping[int, StoredSegment],
@@ -349,7 +361,7 @@ def _recall_reply(
     faults: int = 0,
     notes: Sequence[str] = (),
 ) -> RecallReply:
-    cost = window_cost(session) if session else WindowCost(0, 0)
+    cost = count_window_tokens(session) if session else WindowCost(0, 0)
     key = stored[min(choice.source.key for choice in packed.frame.choices)].row.key
     excerpts = [excerpt_reply(choice, stored.get(choice.source.key), key) for choice in packed.frame.choices]
     next_line = packed.rest if params.id else 0
@@ -368,11 +380,11 @@ def _recall_reply(
         budget_tokens=recall_budget_tokens(params),
         left_out=0 if params.id else packed.rest,
         next_line=next_line,
-        next=_next_step_hint(excerpts, next_line) or (over_budget_hint(session) if session else None),
+        next=_recall_next_step(excerpts, next_line) or (over_budget_hint(session) if session else None),
     )
 
 
-def _next_step_hint(excerpts: Sequence[ExcerptReply], next_line: int) -> str | None:
+def _recall_next_step(excerpts: Sequence[ExcerptReply], next_line: int) -> str | None:
     if next_line:
         return f"`ctxgc recall {excerpts[0].address} --lines {next_line}-` goes on"
     part = next((one for one in excerpts if one.address and one.lines < one.total_lines), None)

@@ -15,10 +15,10 @@ from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.collecting import (
     Conditions,
     carry_out_plan,
-    choose_undo_target,
-    collection_target,
+    choose_collection_to_undo,
+    collection_target_tokens,
     plan_collection,
-    predict_plan_outcome,
+    predict_dry_outcome,
     undo_evictions,
 )
 from ctxgc.daemon.sessions.session import Session
@@ -43,9 +43,9 @@ async def _read_victim_labels(services: Services, session: Session, todo: Plan, 
 async def plan(services: Services, params: HeapPlan) -> PlanReply:
     """`heap.plan`."""
     session = await requested_session(services, params)
-    target = collection_target(session, params.budget_tokens, params.unit)
+    target = collection_target_tokens(session, params.budget_tokens, params.unit)
     todo = await look_at_heap(services, session, plan_collection, session, target)
-    outcome = predict_plan_outcome(session, todo, services.pacer)
+    outcome = predict_dry_outcome(session, todo, services.pacer)
     labels = await _read_victim_labels(services, session, todo, params.limit)
     return plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=True)
 
@@ -55,7 +55,7 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
     if params.dry_run:
         return await plan(services, params)
     async with mutate(services, "heap.collect", params) as (session, tx):
-        target = collection_target(session, params.budget_tokens, params.unit)
+        target = collection_target_tokens(session, params.budget_tokens, params.unit)
         # Nothing else moves the heap while this change holds the session: others are served meanwhile.
         todo = await run_on_worker(services, plan_collection, session, target)
         if params.must_fit:
@@ -81,7 +81,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
         number = params.collection
         named = await services.stash.collection(session.key, number) if number else None
         newest = await services.stash.newest_collection_in_force(session.key)
-        taken_back = choose_undo_target(session, number, named, newest, force=params.force)
+        taken_back = choose_collection_to_undo(session, number, named, newest, force=params.force)
         outcome = undo_evictions(session, tx, taken_back, Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
         return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
@@ -111,12 +111,12 @@ async def refs(services: Services, params: OneSegment) -> RefsReply:
     """`heap.refs`."""
     session = await requested_session(services, params)
     heap, slot = session.heap, session.slot(params.id)
-    outgoing = list(heap.refs_with_kinds(slot))
+    outgoing = list(heap.refs_with_edge_kinds(slot))
     incoming = [
         (other, kind)
         for other in range(slot + 1, len(heap))
         if slot in heap.refs[other]
-        for target, kind in heap.refs_with_kinds(other)
+        for target, kind in heap.refs_with_edge_kinds(other)
         if target == slot
     ]
     labels = await read_labels(services, session, [t for t, _ in outgoing + incoming])

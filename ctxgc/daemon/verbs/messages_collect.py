@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from ctxgc.adapters.builder import as_pending_call
+from ctxgc.adapters.builder import call_before_result
 from ctxgc.adapters.contract import MARKER, ElidedResult, StandIn, WireWindow
 from ctxgc.adapters.facts.segment_facts import add_facts
 from ctxgc.adapters.skeletons import result_texts
@@ -37,7 +37,7 @@ from ctxgc.daemon.sessions.tombstones import tombstone_of
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.sessions.window_update import known_session, set_uneditable_slots, update_window, window_places
 from ctxgc.daemon.verbs.mutation import mutate, refuse_observed_session
-from ctxgc.daemon.verbs.window_enter import elide_new_results
+from ctxgc.daemon.verbs.window_enter import find_new_result_elisions
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     clock_new_segments,
@@ -86,11 +86,11 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
     session = await services.registry.open(_session_row(services, params))
     refuse_observed_session(session)
     async with mutate(services, "messages.collect", params, session) as (session, tx):
-        given_window, window = window, await _with_whole_results(services, session, window)
+        given_window, window = window, await _window_with_whole_results(services, session, window)
         pairs = zip(window.segments, given_window.segments, strict=True)
         came_back = {whole.id for whole, one in pairs if whole is not one}
-        listed = await _identify_segments(services, session, window, params)
-        slots = _update_session(session, tx, listed)
+        listed = await _build_incoming_list(services, session, window, params)
+        slots = _set_window_to_list(session, tx, listed)
         target = session.raw_budget(params.budget_tokens, params.unit)
         ours = max(target - listed.forgotten_tokens, 0)
         todo = plan(session.heap, session.reference_index.paths, ours, session.now(), session.rules)
@@ -130,7 +130,7 @@ def _session_row(services: Services, params: MessagesCollect) -> SessionRow:
     )
 
 
-async def _with_whole_results(services: Services, session: Session, window: WireWindow) -> WireWindow:
+async def _window_with_whole_results(services: Services, session: Session, window: WireWindow) -> WireWindow:
     """The window with the host's own text for each result that an earlier call gave back with pointers."""
     indexes, slot_of = session.indexes, session.heap.slot_of
     shown = {
@@ -150,7 +150,7 @@ async def _with_whole_results(services: Services, session: Session, window: Wire
     return replace(window, segments=tuple(whole.get(segment.id, segment) for segment in window.segments))
 
 
-async def _identify_segments(
+async def _build_incoming_list(
     services: Services, session: Session, window: WireWindow, params: MessagesCollect
 ) -> _IncomingList:
     """Find the session's id of each listed segment, and make new segments ready to be admitted."""
@@ -170,9 +170,9 @@ async def _identify_segments(
     ]
     clocked = clock_new_segments(session, [one.segment.id for one in told], told)
     if clocked:
-        await session.ensure_text_index()
+        await session.ensure_word_index()
     if params.references:
-        clocked = await _with_pointers(services, session, listed, clocked, window)
+        clocked = await _segments_with_pointers(services, session, listed, clocked, window)
     news = await run_on_worker(services, prepare_segments, services.intake, clocked)
     forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
     counted = await run_on_worker(services, services.intake.prepare_segments, forgotten) if forgotten else []
@@ -180,7 +180,7 @@ async def _identify_segments(
     return _IncomingList(told, news, tombstones, forgotten_tokens)
 
 
-async def _with_pointers(
+async def _segments_with_pointers(
     services: Services,
     session: Session,
     listed: Sequence[Segment],
@@ -194,7 +194,7 @@ async def _with_pointers(
     new = {one.segment.id for one in clocked}
     entering = [one for one in calls if one.id in new & can_elide and one.born_turn == max(replies)]
     others = [one.id for one in calls if one not in entering]
-    found = await elide_new_results(services, session, entering, after=others[-1] if others else None)
+    found = await find_new_result_elisions(services, session, entering, after=others[-1] if others else None)
     return [one._replace(elisions=found.get(one.segment.id, ())) for one in clocked]
 
 
@@ -209,7 +209,9 @@ def _stamp_contents(intake: Intake, segments: Sequence[Segment], pending: Set[st
         is_answered = segment.kind is Kind.TOOL_CALL and segment.status is not Status.PENDING
         return is_answered and base_id(segment.id) in pending
 
-    return [Content(one.id, stamp(one), stamp(as_pending_call(one)) if may_complete(one) else None) for one in segments]
+    return [
+        Content(one.id, stamp(one), stamp(call_before_result(one)) if may_complete(one) else None) for one in segments
+    ]
 
 
 def _stored_stamp(session: Session, slot: int) -> Stamp:
@@ -235,7 +237,7 @@ async def _find_tombstones(services: Services, session: Session, window: WireWin
         given.id: row.segment.id
         for row in rows
         for given, text in [stones[row.seq]]
-        if _is_tombstone_for(given, row.segment) and tombstone_of(session, row.seq, row.segment).text == text
+        if _can_tombstone_stand_for(given, row.segment) and tombstone_of(session, row.seq, row.segment).text == text
     }
 
 
@@ -247,7 +249,7 @@ def _text_before_markers(piece: Piece) -> str:
     return Piece(piece.name, piece.data[:end]).text
 
 
-def _is_tombstone_for(given: Segment, ours: Segment) -> bool:
+def _can_tombstone_stand_for(given: Segment, ours: Segment) -> bool:
     """Whether a tombstone may stand for the session's segment here: a call under its own id, a text anywhere."""
     calls = [one.id for one in (given, ours) if one.kind is Kind.TOOL_CALL]
     return not calls or (len(calls) == 2 and base_id(calls[0]) == base_id(calls[1]))
@@ -258,7 +260,7 @@ def _is_forgotten(session: Session, id_: str) -> bool:
     return slot is not None and session.heap.state[slot] == FORGOTTEN
 
 
-def _update_session(session: Session, tx: Transaction, listed: _IncomingList) -> list[int]:
+def _set_window_to_list(session: Session, tx: Transaction, listed: _IncomingList) -> list[int]:
     """Make the session's window the list, and return its slots in order."""
     slot_of = session.heap.slot_of
     fixed = {one.segment.id for one in listed.told if one.is_fixed}

@@ -223,7 +223,7 @@ class WindowCost(NamedTuple):
     billed_tokens: int
 
 
-def window_cost(session: Session) -> WindowCost:
+def count_window_tokens(session: Session) -> WindowCost:
     """The window's tokens now, a part of every mutation's reply."""
     raw = session.heap.resident_tokens
     return WindowCost(raw, session.billed_window_tokens(raw))

@@ -11,7 +11,13 @@ from ctxgc.core.excerpts import Packer, pack_sections
 from ctxgc.core.heap import Heap
 from ctxgc.daemon.services import Services
 from ctxgc.daemon.sessions.departures import count_departed_segments
-from ctxgc.daemon.verbs.excerpts import INLINE_BYTES_MAX, StoredSegment, excerpt_reply, pack_frame, readable_contents
+from ctxgc.daemon.verbs.excerpts import (
+    INLINE_BYTES_MAX,
+    StoredSegment,
+    excerpt_reply,
+    fill_frame_beside_loop,
+    readable_contents,
+)
 from ctxgc.daemon.verbs.mutation import requested_session
 from ctxgc.daemon.verbs.working_set import SectionMaker, choose_working_set
 from ctxgc.protocol.recall import SessionRehydrate
@@ -45,7 +51,7 @@ async def rehydrate(services: Services, params: SessionRehydrate) -> RehydrateRe
         return pack_sections(packer, maker.make_sections(chosen))
 
     # Files are read: never on the loop.
-    frame, _ = await pack_frame(services, params.budget_tokens, INLINE_BYTES_MAX + 1, fill)
+    frame, _ = await fill_frame_beside_loop(services, params.budget_tokens, INLINE_BYTES_MAX + 1, fill)
     return RehydrateReply(
         session=str(session.key),
         text=frame.text,

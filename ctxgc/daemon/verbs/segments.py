@@ -16,19 +16,19 @@ from ctxgc.core.segment import EdgeKind, Kind, Segment
 from ctxgc.daemon.regular_files import open_regular_file
 from ctxgc.daemon.serialize import content_reply, labels_by_seq, plan_reply, segment_header_reply, segment_reply
 from ctxgc.daemon.services import Services, run_on_worker
-from ctxgc.daemon.sessions.client_segments import build_segments, require_same_content, segment_of_file
+from ctxgc.daemon.sessions.client_segments import build_file_segment, build_segments, require_same_content
 from ctxgc.daemon.sessions.collecting import Conditions, evict_by_hand
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import run_pacer
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.verbs.mutation import (
+    count_window_tokens,
     mutate,
     over_budget_hint,
     publish_collection,
     requested_session,
     session_with_segment,
-    window_cost,
     writable_session,
     yield_to_other_calls,
 )
@@ -71,9 +71,9 @@ async def add_file(services: Services, params: SegmentAddFile) -> AddReply:
     item = NewSegment(id=params.id, kind=params.kind, paths=[params.path], tags=params.tags)
 
     def segments(session: Session) -> list[Segment]:
-        return [segment_of_file(session, item, data, services.clock())]
+        return [build_file_segment(session, item, data, services.clock())]
 
-    return await _admit_items(services, "segment.add_file", params, [item], segments)
+    return await _admit_new_segments(services, "segment.add_file", params, [item], segments)
 
 
 def _read_file(path: str, stash: Path) -> bytes:
@@ -95,10 +95,10 @@ async def add_segments(services: Services, verb: str, params: MutatingSession, i
     def segments(session: Session) -> list[Segment]:
         return build_segments(session, items, services.clock())
 
-    return await _admit_items(services, verb, params, items, segments)
+    return await _admit_new_segments(services, verb, params, items, segments)
 
 
-async def _admit_items(
+async def _admit_new_segments(
     services: Services,
     verb: str,
     params: MutatingSession,
@@ -109,12 +109,12 @@ async def _admit_items(
         prepared = await prepare_segments(services, session, segments(session))
         cached = session.heap.resident_tokens
         reply = apply_add(session, tx, items, prepared)
-        return tx.answer(_collect_if_due(services, session, tx, cached, reply))
+        return tx.answer(_collect_if_due_and_reply(services, session, tx, cached, reply))
 
 
 async def prepare_segments(services: Services, session: Session, given: list[Segment]) -> list[PreparedSegment]:
     """A client's segments, ready to be admitted; call inside the session's change. Raises `Conflict`."""
-    await session.ensure_text_index()
+    await session.ensure_word_index()
     intake = services.intake
     if intake.is_quick_to_prepare(given):
         await yield_to_other_calls()
@@ -128,7 +128,7 @@ async def prepare_segments(services: Services, session: Session, given: list[Seg
     return prepared
 
 
-def _collect_if_due(
+def _collect_if_due_and_reply(
     services: Services, session: Session, tx: Transaction, cached_tokens: int, added: AddReply
 ) -> AddReply:
     """Ask the pacer; the reply with the collection, if a collection was due."""
@@ -164,7 +164,7 @@ def apply_add(
         added += session.admit(tx, ready, is_pinned=item.is_pinned)
     if added and session.row.turn == turn and not any(p.segment.kind in REPLY_KINDS for p in prepared):
         session.set_row_fields(tx, turn=turn + 1)
-    cost = window_cost(session)
+    cost = count_window_tokens(session)
     return AddReply(
         session=str(session.key),
         ids=[ready.segment.id for ready in prepared],
@@ -279,7 +279,7 @@ def apply_refs(session: Session, tx: Transaction, params: SegmentRef) -> Segment
         raise BadParams(f"{name!r} is not older than {params.id!r}", hint="references point back", field="refs")
     edges = [Edge(target, EdgeKind.GIVEN) for target in targets]
     tx.add(AddEdges(session.key, slot, edges))
-    session.heap.set_refs(slot, [*session.heap.refs_with_kinds(slot), *edges])
+    session.heap.set_refs(slot, [*session.heap.refs_with_edge_kinds(slot), *edges])
     return _segments_changed_reply(session, [slot], f"{len(targets)} references added")
 
 
@@ -287,7 +287,7 @@ def _segments_changed_reply(
     session: Session, slots: Sequence[int], sentence: str, hint: str | None = None
 ) -> SegmentsChangedReply:
     ids = [session.heap.ids[slot] for slot in slots]
-    return SegmentsChangedReply(str(session.key), ids, *window_cost(session), changed=sentence, next=hint)
+    return SegmentsChangedReply(str(session.key), ids, *count_window_tokens(session), changed=sentence, next=hint)
 
 
 async def pin(services: Services, params: SegmentIds) -> SegmentsChangedReply:

@@ -15,7 +15,7 @@ from ctxgc.core.heap import EVICTED
 from ctxgc.core.recall_commands import original_slot
 from ctxgc.core.segment import Address, Renderer, SessionKey
 from ctxgc.core.tombstone import tombstone_text
-from ctxgc.daemon.serialize import session_reply, show_reply
+from ctxgc.daemon.serialize import session_reply, session_show_reply
 from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.content_cache import Content
 from ctxgc.daemon.sessions.elided_results import tokens_saved_by_pointers
@@ -81,11 +81,11 @@ async def show_session(services: Services, params: OfSession) -> ShowReply:
         if row.parent == session.key.session
     ]
     journal = await services.stash.collections(session.key, limit=JOURNAL_MAX)
-    pacing = await _pacing_of(services, session)
-    return show_reply(session, children, pacing, journal, model_price(services.config, session.row.model))
+    pacing = await _read_pacing_status(services, session)
+    return session_show_reply(session, children, pacing, journal, model_price(services.config, session.row.model))
 
 
-async def _pacing_of(services: Services, session: Session) -> Pacing:
+async def _read_pacing_status(services: Services, session: Session) -> Pacing:
     """The pacing of a session. In shadow the heap counts bodies as out for that long, which no plan beside the loop may
     meet: the session is held."""
     arguments = session, services.config.pacer, services.pacer, services.clock()

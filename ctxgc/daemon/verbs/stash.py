@@ -18,13 +18,13 @@ from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.window_update import conflict_slots
 from ctxgc.daemon.verbs.excerpts import recall_excerpts
 from ctxgc.daemon.verbs.mutation import (
+    count_window_tokens,
     mutate,
     over_budget_hint,
     publish_faults,
     requested_session,
     require_project,
     session_with_segment,
-    window_cost,
 )
 from ctxgc.protocol.messages import Backup, Export, StashForget, StashSearch
 from ctxgc.protocol.params import NoParams
@@ -97,11 +97,11 @@ async def _recall_segments(
             if faults:
                 tx.on_commit(lambda: publish_faults(services, session, slots, faults))
             recalled = _content_replies(session, params, rows, contents)
-            return tx.answer(_recall_reply(session, recalled, faults, notes))
+            return tx.answer(_content_recall_reply(session, recalled, faults, notes))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
         note = f"the stash is read-only, so this is not noted as a page fault: {full}"
-        return _recall_reply(session, _content_replies(session, params, rows, contents), 0, [*notes, note])
+        return _content_recall_reply(session, _content_replies(session, params, rows, contents), 0, [*notes, note])
 
 
 def _content_replies(
@@ -110,8 +110,10 @@ def _content_replies(
     return [content_reply(session, row, contents[row.seq], params.offset, params.limit_bytes) for row in rows]
 
 
-def _recall_reply(session: Session, recalled: list[ContentReply], faults: int, notes: Sequence[str]) -> RecallReply:
-    cost = window_cost(session)
+def _content_recall_reply(
+    session: Session, recalled: list[ContentReply], faults: int, notes: Sequence[str]
+) -> RecallReply:
+    cost = count_window_tokens(session)
     return RecallReply(
         session=str(session.key),
         recalled=recalled,
@@ -164,7 +166,9 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         tx.on_commit(services.has_forgotten.set)
         sentence = _forget_sentence(len(slots), len(named) - len(slots), is_whole=is_whole)
         pending = len(slots) + is_whole
-        return tx.answer(ForgetReply(str(session.key), len(slots), pending, *window_cost(session), changed=sentence))
+        return tx.answer(
+            ForgetReply(str(session.key), len(slots), pending, *count_window_tokens(session), changed=sentence)
+        )
 
 
 def _forget_sentence(segments: int, already: int, *, is_whole: bool) -> str:

@@ -12,7 +12,7 @@ from ctxgc.core.segment import LINE_MAX, NAMING_EDGES, SAID_EDGES, EdgeKind
 from ctxgc.core.standing import Standing, find_standing
 from ctxgc.daemon.serialize import labels_by_seq
 from ctxgc.daemon.services import Services
-from ctxgc.daemon.sessions.elided_results import elided_lines_words
+from ctxgc.daemon.sessions.elided_results import elided_lines_clause
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.mutation import look_at_heap, session_with_segment
 from ctxgc.protocol.messages import HeapWhy
@@ -60,7 +60,7 @@ async def why(services: Services, params: HeapWhy) -> WhyReply:
         )
         labels = await read_labels(services, session, [slot, *_slots_of_standing(standing)])
         answer = _verdict_in_window(session, slot, standing, labels)
-        if words := elided_lines_words(session, slot):
+        if words := elided_lines_clause(session, slot):
             answer = answer._replace(explanation=f"{answer.explanation}; {words}")
     trail = _reference_path(standing, slot)
     return WhyReply(
@@ -111,7 +111,7 @@ def path_steps(session: Session, trail: Sequence[int], labels: dict[int, str]) -
 
 def _edge_name(session: Session, source: int, target: int) -> str:
     """The kind of the reference that joins two slots; of several kinds the kind that liveness follows."""
-    kinds = [kind for slot, kind in session.heap.refs_with_kinds(source) if slot == target]
+    kinds = [kind for slot, kind in session.heap.refs_with_edge_kinds(source) if slot == target]
     followed = [kind for of in (SAID_EDGES, NAMING_EDGES) for kind in kinds if kind in of]
     return next((EdgeKind(kind).name.lower() for kind in (*followed, *kinds)), "")
 

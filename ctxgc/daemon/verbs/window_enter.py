@@ -1,9 +1,9 @@
 """`window.enter`: the elisions of results that no request has carried yet, before their request goes upstream.
 
-    new results ──redact──▶ ──find_elisions──▶ the runs that the window shows, a pointer for each
+    new results ──redact──▶ ──find_pointer_elisions──▶ the runs that the window shows, a pointer for each
                    │              ▲
                    │     the session's resident results
-                   └──shorten_result──▶ the lines that a long result leaves out, if the user has chosen that
+                   └──shortened_result_elisions──▶ the lines that a long result leaves out, if the user has chosen that
 
 The verb changes no session: `window.sync` brings the results, with the pointers that the request went out with. A
 renderer that does not wait for the answer sends the results whole, and nothing is lost but the saving.
@@ -24,16 +24,16 @@ from ctxgc.daemon.sessions.entry_index import (
     NewResult,
     SessionLines,
     add_result,
-    find_elisions,
+    find_pointer_elisions,
     is_target,
 )
 from ctxgc.daemon.sessions.entry_shortening import (
-    birth_of_result,
+    birth_facts_of_result,
     birth_price_of,
     can_elide_result,
     is_excepted_from_entry,
     read_recent_code_words,
-    shorten_result,
+    shortened_result_elisions,
 )
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.verbs.window_sync_intake import decode_new_segments, has_complete_segment
@@ -53,11 +53,13 @@ async def enter(services: Services, params: WindowEnter) -> EnterReply:
         return EnterReply(params.session, {})
     given = decode_new_segments(params)  # Of new results alone, which is quick.
     segments = [one.segment for one in given]
-    found = await elide_new_results(services, session, segments, after=params.after, has_references=entry.references)
+    found = await find_new_result_elisions(
+        services, session, segments, after=params.after, has_references=entry.references
+    )
     return EnterReply(str(session.key), {id_: [list(elision) for elision in found[id_]] for id_ in found})
 
 
-async def elide_new_results(
+async def find_new_result_elisions(
     services: Services,
     session: Session,
     segments: Sequence[Segment],
@@ -80,14 +82,14 @@ async def elide_new_results(
     results = [NewResult(one, of_one) for one, of_one in texts if of_one and one.id not in known]
     if not results:
         return stored
-    lines = await services.entries.bring_up_to_date(session)
+    lines = await services.entries.bring_index_up_to_date(session)
     calls = [one.id for one in segments if one.kind is Kind.TOOL_CALL]
     is_shortened = entry.shorten == "on" and not is_excepted_from_entry(entry, session)
     said = await read_recent_code_words(session, services.contents, segments) if is_shortened else None
     request = _Entry(services, session, lines, _Choice(has_references, said), calls, after)
     if sum(len(result.text) for result in results) <= INLINE_CHARS_MAX:
-        return stored | request.elide_results(results)
-    return stored | await run_on_worker(services, request.elide_results, results)
+        return stored | request.find_result_elisions(results)
+    return stored | await run_on_worker(services, request.find_result_elisions, results)
 
 
 def _elidable_texts(session: Session, segment: Segment) -> tuple[str, ...]:
@@ -134,20 +136,20 @@ class _Entry:
         self._entered: set[str] = set()
         """Results of this request that are looked at already: a later result may point to them."""
 
-    def elide_results(self, results: Sequence[NewResult]) -> dict[str, tuple[Elision, ...]]:
+    def find_result_elisions(self, results: Sequence[NewResult]) -> dict[str, tuple[Elision, ...]]:
         """The pointers of the results, in the request's order. Heavy."""
         found: dict[str, tuple[Elision, ...]] = {}
         for result in results:
             if self._intake.redact(result.segment)[1]:
                 continue  # The stash could not give the host's own lines back.
             id_ = result.segment.id
-            distance = partial(self._calls_above, call=id_)
+            distance = partial(self._count_calls_above, call=id_)
             count = self._intake.counter.count
             elisions: tuple[Elision, ...] = ()
             # A recall counts the lines of large inputs too, and a line tombstone could not name the result's own.
             if self._choice.has_references and len(result.segment.body) == 1:
-                elisions = find_elisions(self._lines, result, self._is_shown, distance, count)
-            elisions = self._shorten(result, elisions)
+                elisions = find_pointer_elisions(self._lines, result, self._is_shown, distance, count)
+            elisions = self._add_shortening_elisions(result, elisions)
             if elisions:
                 found[id_] = elisions
             add_result(self._lines, result.segment, result.text, elisions)
@@ -155,23 +157,25 @@ class _Entry:
             self._entered.add(id_)
         return found
 
-    def _shorten(self, result: NewResult, pointers: tuple[Elision, ...]) -> tuple[Elision, ...]:
+    def _add_shortening_elisions(self, result: NewResult, pointers: tuple[Elision, ...]) -> tuple[Elision, ...]:
         said = self._choice.said
-        birth = birth_of_result(self._session, result.segment, said) if said is not None else None
+        birth = birth_facts_of_result(self._session, result.segment, said) if said is not None else None
         if birth is None or birth.subject in self._lines.shortened:
             return pointers
-        return shorten_result(result, birth, self._price, self._intake, pointers, can_recall=self._can_recall)
+        return shortened_result_elisions(
+            result, birth, self._price, self._intake, pointers, can_recall=self._can_recall
+        )
 
     def _is_shown(self, target: str) -> bool:
         """Whether the window shows a target. No new result is its own target: the session does not have it yet."""
         return target in self._entered or is_target(self._session, target)
 
-    def _calls_above(self, target: str, call: str) -> int:
+    def _count_calls_above(self, target: str, call: str) -> int:
         """How many calls above a new call a target stands; 0 where the session does not know all calls between."""
-        return self._places.get(call, 0) - self._places[target] if target in self._places else 0
+        return self._call_positions.get(call, 0) - self._call_positions[target] if target in self._call_positions else 0
 
     @cached_property
-    def _places(self) -> dict[str, int]:
+    def _call_positions(self) -> dict[str, int]:
         heap = self._session.heap
         known = [heap.ids[slot] for slot in self._window if heap.kind[slot] == _TOOL_CALL]
         is_whole = bool(known) and known[-1] == self._after

@@ -28,7 +28,7 @@ from ctxgc.daemon.sessions.elided_results import elided_lines_by_id
 from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
 from ctxgc.daemon.sessions.intake import PreparedSegment
 from ctxgc.daemon.sessions.pacer_driver import ask_pacer
-from ctxgc.daemon.sessions.pacing_state import encode_pacing, resume_ledger
+from ctxgc.daemon.sessions.pacing_state import decode_pacing, encode_pacing
 from ctxgc.daemon.sessions.request_ledger import (
     Bill,
     ForwardedRequest,
@@ -56,7 +56,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     conflicting_digests,
     decode_new_segments,
     has_complete_segment,
-    prepare_new_segments,
+    prepare_with_true_elisions,
     segment_digests,
     sent_digests,
 )
@@ -110,15 +110,15 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.transaction() as tx:
         if session.ledger is None:
-            session.ledger, session.account = resume_ledger(session.row.pacing)
+            session.ledger, session.account = decode_pacing(session.row.pacing)
         call = _Sync(services, session, params, tx, session.ledger, pacer)
         if params.mode == "off":
             tx.note_time(services.clock())
             _set_mode(call)
             call.ledger.is_off = True
         else:
-            _update_session(call, await _reconcile_and_prepare_segments(call, segments))
-    return await _build_reply(call)
+            _apply_sync(call, await _reconcile_and_prepare_segments(call, segments))
+    return await _build_sync_reply(call)
 
 
 def _new_session_row(services: Services, params: WindowSync) -> SessionRow:
@@ -147,9 +147,9 @@ async def _reconcile_and_prepare_segments(call: _Sync, segments: Sequence[Reques
     call.todo = reconcile(host, known_session(session, call.ledger.uneditable))
     others = [conflict_copy(one, differing[one.segment.id]) for one in known if one.segment.id in call.todo.aside]
     if call.todo.admit or others:
-        await session.ensure_text_index()
+        await session.ensure_word_index()
     clocked = clock_new_segments(session, params.ids, [*segments, *others])
-    ready = await prepare_new_segments(call.services, session, clocked, is_on=call.is_mode_on)
+    ready = await prepare_with_true_elisions(call.services, session, clocked, is_on=call.is_mode_on)
     await count_shadow_shortening(call.services, session, ready)
     return ready
 
@@ -179,7 +179,7 @@ async def _match_digests_with_rows(call: _Sync, host: HostList) -> None:
             call.ledger.digests.note_comparison(row.seq, digests[row.seq], is_stored=True)
 
 
-def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
+def _apply_sync(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
     """Change the session: admit segments, update the window, learn from the bill, collect."""
     session, tx, params, ledger = call.session, call.tx, call.params, call.ledger
     slot_of, is_repeated = session.heap.slot_of, call.is_repeated
@@ -214,7 +214,7 @@ def _update_session(call: _Sync, ready: Sequence[PreparedSegment]) -> None:
         set_uneditable_slots(session, session.indexes.uneditable | _host_edited_slots(call))
     if not is_repeated:
         _collect_if_due(call)
-        ledger.last_request = _note_forwarded_request(call)
+        ledger.last_request = _build_forwarded_request(call)
     if is_of_this:
         _learn_from_bill(call)
     session.set_row_fields(tx, pacing=encode_pacing(ledger, session.account))
@@ -258,7 +258,7 @@ def _collect_if_due(call: _Sync) -> None:
     note_sent_request(session, params, _sent_tombstone_slots(call))
     if ledger.is_account_real is not is_on:  # No account holds the savings of collections in shadow.
         session.account, ledger.is_account_real = RegretAccount(), is_on
-    with simulate_eviction(heap, [] if is_on else ledger.shadow_slots(heap)):
+    with simulate_eviction(heap, [] if is_on else ledger.shadow_victim_slots(heap)):
         view, is_paused = CacheView.from_request(session, params, is_on=is_on), ledger.trust.is_paused(session.row.turn)
         view = view.worst_case() if is_paused else view
         sent_tokens = ledger.last_request.tokens if ledger.last_request else 0
@@ -284,7 +284,7 @@ def _collect_if_due(call: _Sync) -> None:
     call.tx.on_commit(lambda: publish_collection(call.services, session, outcome))
 
 
-def _note_forwarded_request(call: _Sync) -> ForwardedRequest:
+def _build_forwarded_request(call: _Sync) -> ForwardedRequest:
     """The request in the form that the gateway forwarded: with the earlier tombstones, or with those that the gateway
     names.
     """
@@ -317,7 +317,7 @@ def _learn_from_bill(call: _Sync) -> None:
     if not billed:
         return
     ledger.bill = Bill(request, uncached, billed)
-    ledger.provider.note_bill(usage.cache_read_tokens, usage.cache_creation_tokens, usage.input_tokens)
+    ledger.provider.apply_bill(usage.cache_read_tokens, usage.cache_creation_tokens, usage.input_tokens)
     ledger.prompt_tokens += billed
     ledger.cached_tokens += usage.cache_read_tokens
     if before is not None:
@@ -345,7 +345,7 @@ def _charge_misprediction(call: _Sync, cut: UnpricedCollection, read_tokens: int
         session.account = session.account.after_edit((write - read) * lost / session.calibration.ratio)
 
 
-async def _build_reply(call: _Sync) -> SyncReply:
+async def _build_sync_reply(call: _Sync) -> SyncReply:
     session, heap, ledger, unknown = call.session, call.session.heap, call.ledger, call.todo.unknown
     mode = "off" if call.params.mode == "off" else "on" if call.is_mode_on else "shadow"
     window, hint = heap.window(), None
@@ -358,7 +358,7 @@ async def _build_reply(call: _Sync) -> SyncReply:
         segments=len(window),
         resident_tokens=heap.resident_tokens,
         billed_tokens=session.billed_window_tokens(heap.resident_tokens),
-        freed_tokens=heap.freed_tokens(out if mode == "on" else ledger.shadow_slots(heap)),
+        freed_tokens=heap.freed_tokens(out if mode == "on" else ledger.shadow_victim_slots(heap)),
         ratio=round(session.calibration.ratio, 4),
         cache_hit_rate=ledger.cache_hit_rate,
     )

@@ -22,7 +22,7 @@ from ctxgc.daemon.sessions.provider_ledger import (
     SentRequest,
     SentWindow,
     prompt_breakpoints,
-    prompt_units,
+    prompt_units_and_window_start,
 )
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session import Session
@@ -38,7 +38,7 @@ def note_sent_request(session: Session, params: WindowSync, out: Collection[int]
     if sent is None or ledger is None:
         return
     ledger.provider.switch_model(params.model or session.row.model)
-    units, hidden = _prompt_units(session, params, sent, out)
+    units, hidden = _request_prompt_units(session, params, sent, out)
     prompt = Prompt(units, prompt_breakpoints(units, sent))
     window = SentWindow(params.ids, params.digests, sent)
     ledger.provider.note_request(SentRequest(prompt, hidden, ledger.last_request_s, window))
@@ -57,7 +57,7 @@ def amend_last_request(session: Session, was_sent: SentBefore) -> None:
         return
     ids, digests, sent = request.window
     sent = sent.model_copy(update={"marks": was_sent.marks, "own_mark": -1})
-    units, _ = prompt_units(heap, ids, digests, sent, request.hidden.tokens, out)
+    units, _ = prompt_units_and_window_start(heap, ids, digests, sent, request.hidden.tokens, out)
     ledger.provider.request = request._replace(prompt=Prompt(units, prompt_breakpoints(units, sent)))
 
 
@@ -84,7 +84,7 @@ class CacheView(NamedTuple):
             return cls(session, COLD)
         sent, ledger = _sent_cache(params), session.ledger
         if is_on and sent is not None and ledger is not None:
-            units, hidden = _prompt_units(session, params, sent, None)
+            units, hidden = _request_prompt_units(session, params, sent, None)
             foretold = ledger.provider.forecast(sent, units, hidden, ledger.last_request_s)
             if foretold is not None:
                 return cls(session, foretold.cache_state, ledger.provider, foretold)
@@ -125,10 +125,12 @@ def _sent_cache(params: WindowSync) -> SentCache | None:
     return sent if sent is not None and len(sent.blocks) == count == len(params.digests) else None
 
 
-def _prompt_units(
+def _request_prompt_units(
     session: Session, params: WindowSync, sent: SentCache, out: Collection[int] | None
 ) -> tuple[tuple[Unit, ...], PromptPlace]:
-    return prompt_units(session.heap, params.ids, params.digests, sent, _raw_hidden_tokens(session), out)
+    return prompt_units_and_window_start(
+        session.heap, params.ids, params.digests, sent, _raw_hidden_tokens(session), out
+    )
 
 
 def _raw_hidden_tokens(session: Session) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ctxgc.adapters.contract import RESULT_PIECE
 from ctxgc.adapters.skeletons import result_texts
 from ctxgc.adapters.transcripts.segments_json import parse_segments
-from ctxgc.core.entry.elisions import Elision, decode_elisions, is_elision_true, run_places
+from ctxgc.core.entry.elisions import Elision, is_elision_shown_by_target, parse_client_elisions, run_places
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redaction.redact import redact_text
 from ctxgc.core.segment import Kind, Piece, Segment, Status, conflict_id, content_digest
@@ -41,7 +41,7 @@ def decode_new_segments(params: WindowSync | WindowEnter) -> list[RequestSegment
     """The segments of `new`, with the facts that their records hold. Heavy: for the worker thread."""
     segments = parse_segments(params.new, params.project)
     return [
-        RequestSegment(segment, _piece_names(record.get("fixed")), decode_elisions(record.get("elisions")))
+        RequestSegment(segment, _piece_names(record.get("fixed")), parse_client_elisions(record.get("elisions")))
         for segment, record in zip(segments, params.new, strict=True)
     ]
 
@@ -69,10 +69,10 @@ def _piece_names(value: object) -> frozenset[str]:
 
 def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Segments of a request, ready to be admitted. Heavy: for the worker thread."""
-    return [_move_uneditable_to_skeleton(intake.prepare(given.segment), given) for given in segments]
+    return [_count_uneditable_as_skeleton(intake.prepare(given.segment), given) for given in segments]
 
 
-def _move_uneditable_to_skeleton(ready: PreparedSegment, given: RequestSegment) -> PreparedSegment:
+def _count_uneditable_as_skeleton(ready: PreparedSegment, given: RequestSegment) -> PreparedSegment:
     """The segment with its uneditable pieces counted as skeleton; opaque where no piece is left, or a piece was
     redacted.
 
@@ -93,7 +93,7 @@ def _move_uneditable_to_skeleton(ready: PreparedSegment, given: RequestSegment) 
     )
 
 
-async def prepare_new_segments(
+async def prepare_with_true_elisions(
     services: Services, session: Session, given: Sequence[RequestSegment], *, is_on: bool
 ) -> list[PreparedSegment]:
     """Segments of a request, ready to be admitted, each with its true elisions."""
@@ -140,7 +140,7 @@ def _drop_false_elisions(given: Sequence[RequestSegment], targets: Mapping[str, 
             for elision, place in zip(one.elisions, places, strict=True)
             # Lines left out at birth have no target: the stash has them in this very result.
             if place is not None
-            and (not elision.target or is_elision_true(elision, lines, lines_of.get(elision.target, ())))
+            and (not elision.target or is_elision_shown_by_target(elision, lines, lines_of.get(elision.target, ())))
         ]
         checked.append(one._replace(elisions=tuple(true)))
     return checked

@@ -17,7 +17,7 @@ from ctxgc.core.spoken_words import code_words, quotable_lines, spoken_text
 from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.entry_index import NewResult
 from ctxgc.daemon.sessions.entry_shortening import (
-    birth_of_result,
+    birth_facts_of_result,
     birth_price_of,
     can_elide_result,
     find_hidden_runs,
@@ -43,7 +43,7 @@ async def count_shadow_shortening(services: Services, session: Session, ready: S
         if one.segment.kind in REPLY_KINDS:
             words = code_words(spoken_text(one.segment))
             quotes = (line for source in one.segment.edit_sources for line in quotable_lines(source))
-            shadow.count_asked_back(
+            shadow.record_parts_asked_back(
                 words, quotes, lambda word: _ids_with_word(session.reference_index, session.heap, word)
             )
     new = [one for one in ready if _is_elidable_result(session, one) and one.segment.tool not in entry.tools_except]
@@ -52,11 +52,13 @@ async def count_shadow_shortening(services: Services, session: Session, ready: S
     )
     price = birth_price_of(ledger.pacer or services.pacer)
     for one in new:
-        birth = birth_of_result(session, one.segment, said)
+        birth = birth_facts_of_result(session, one.segment, said)
         result = NewResult(one.segment, tuple(result_texts(one.segment)))
         if birth is None:
             continue
-        watched, saved_tokens = await run_on_worker(services, _shadow_shortening, result, birth, price, services.intake)
+        watched, saved_tokens = await run_on_worker(
+            services, _simulate_shortening, result, birth, price, services.intake
+        )
         if watched.parts:
             shadow.add_result(one.segment.id, watched, saved_tokens)
     for name in ("saved_tokens", "asked_back_tokens"):
@@ -67,7 +69,7 @@ def _is_elidable_result(session: Session, one: PreparedSegment) -> bool:
     return not one.redactions and can_elide_result(session, one.segment)
 
 
-def _shadow_shortening(
+def _simulate_shortening(
     result: NewResult, birth: BirthFacts, price: BirthPrice, intake: Intake
 ) -> tuple[WatchedResult, int]:
     """What a result would leave out, and the tokens saved. Heavy."""

@@ -19,7 +19,7 @@ from ctxgc.core.display_texts import compact_tokens_text
 from ctxgc.core.excerpts import ExcerptSource, Section, cut_long_line, data_lines_in_range, lines_of_source
 from ctxgc.core.frame import HEAD
 from ctxgc.core.heap import ERRORED, FORGOTTEN, KINDS, PENDING, PINNED, PLANNING, Heap
-from ctxgc.core.line_ranges import LineRange, ranges_around_lines, split_lines
+from ctxgc.core.line_ranges import LineRange, ranges_around_lines, split_pieces_into_lines
 from ctxgc.core.masks import filter_table
 from ctxgc.core.redaction.redact import redact
 from ctxgc.core.segment import Kind
@@ -55,7 +55,7 @@ def choose_working_set(session: Session) -> WorkingSet:
     """The newest slots of each section. O(slots) at C speed, and O(paths)."""
     heap, chosen = session.heap, WorkingSet()
     for name, slots in chosen.slots.items():
-        newest = (slot for slot in _newest_candidates(heap, name) if _section_of(heap, slot) == name)
+        newest = (slot for slot in _newest_candidates(heap, name) if _section_name_of_slot(heap, slot) == name)
         slots += islice(newest, SEGMENTS_MAX[name])
     # A plan tool's later call replaces the earlier one.
     chosen.slots[PLAN] = list({heap.tool[slot]: slot for slot in reversed(chosen.slots[PLAN])}.values())
@@ -94,7 +94,7 @@ _KINDS_OF = {
 _FLAGS_OF = {PIN: _flag_table(PINNED), PLAN: _flag_table(PLANNING), ERROR: _flag_table(ERRORED)}
 
 
-def _section_of(heap: Heap, slot: int) -> str:
+def _section_name_of_slot(heap: Heap, slot: int) -> str:
     kind, flags = heap.kind_of(slot), heap.flags[slot]
     if heap.state[slot] == FORGOTTEN or flags & PENDING:
         return ""
@@ -153,15 +153,15 @@ class SectionMaker:
             self._add_origin(stored), name, stored, _order_key(name, stored), excerpt_origin_in_session(stored)
         )
         if name == PLAN:
-            source = replace(source, lines=self._plan_items(stored))
+            source = replace(source, lines=self._plan_lines(stored))
         elif name == ERROR:
             # The end of the result tells most, not the call's inputs behind it.
-            source = replace(source, lines=split_lines(piece.text for piece in stored.content[1]))
+            source = replace(source, lines=split_pieces_into_lines(piece.text for piece in stored.content[1]))
         return self._build_section(name, source, share)
 
-    def _plan_items(self, stored: StoredSegment) -> list[str]:
+    def _plan_lines(self, stored: StoredSegment) -> list[str]:
         if stored.row.segment.kind is Kind.PLAN:
-            return split_lines(piece.text for piece in stored.content[1])
+            return split_pieces_into_lines(piece.text for piece in stored.content[1])
         return open_plan_items(call_input(*stored.content))
 
     def _make_instructions_sections(self, stored: Sequence[StoredSegment]) -> list[Section]:
@@ -169,7 +169,7 @@ class SectionMaker:
         for one in stored:
             tokens = sum(tokens for _, _, tokens in one.row.pieces)
             address, _, what = excerpt_origin_in_session(one)
-            texts = split_lines(piece.text for piece in one.content[1])
+            texts = split_pieces_into_lines(piece.text for piece in one.content[1])
             if any(HEAD in text for text in texts):
                 continue  # An earlier working set, which a hook gave: no instruction, and older than this one.
             # An instruction without a file has no name but its first words.
@@ -193,7 +193,7 @@ class SectionMaker:
             lines, state = added, f"as turn {turn} wrote it; the file may have changed since"
         else:
             text = (redact(data)[0] if self._redacts else data).decode("utf-8", "replace")
-            lines, state = split_lines([text]), f"from the disk, unchanged since turn {turn}"
+            lines, state = split_pieces_into_lines([text]), f"from the disk, unchanged since turn {turn}"
         facts = (excerpt_origin_in_session(stored)[0], name, state)
         source = ExcerptSource(
             key=self._add_origin(stored), title=FILE, facts=facts, lines=lines, order=_order_key(FILE, stored)

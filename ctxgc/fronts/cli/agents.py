@@ -204,7 +204,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="mode of a gateway started here; a running gateway must match",
     )
     parser.add_argument(
-        "--window", type=limit.parse_window_size, default=0, metavar="SIZE",
+        "--window", type=limit.parse_window_tokens, default=0, metavar="SIZE",
         help=f"hold the window of this run to so many tokens, 60000 or 60k; for {', '.join(limit.AGENTS)}",
     )  # fmt: skip
     _add_agent_arguments(parser)

@@ -201,7 +201,7 @@ def _help_sentence(name: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def parse_kind(text: str) -> str:
+def current_kind_name(text: str) -> str:
     """The kind of this name. `exchange`, the older name of a tool call, is taken for one more version."""
     return "tool_call" if text == "exchange" else text
 

@@ -53,7 +53,7 @@ def demo(shell: Shell, args: argparse.Namespace) -> int:
                 raise CommandRefused(
                     _no_session_message(args.paths, story.failed), hint="give transcripts, or folders of transcripts"
                 )
-            story.collect_sessions(SAMPLE_QUERY if not args.paths else "", weight)
+            story.collect_and_check_sessions(SAMPLE_QUERY if not args.paths else "", weight)
     totals = {**story.sum_reports(), "seconds": round(time.monotonic() - started_s, 3)}
     shell.print_reply(
         {"sessions": story.nest_side_chain_reports(), "totals": totals},

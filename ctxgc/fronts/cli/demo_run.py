@@ -97,16 +97,16 @@ class DemoRun:
             self._parents[key] = imported.parent or self._parents[key]
             self._resident[key] = max(imported.resident_tokens, self._resident[key])
 
-    def collect_sessions(self, query: str, weight: int) -> None:
+    def collect_and_check_sessions(self, query: str, weight: int) -> None:
         """Collect and check every session; the largest also answers a `why` and a search."""
         largest = max(self._resident, key=lambda key: self._resident[key], default="")
         whole = sum(self._resident.values()) or 1
         for key in list(self.reports):
             self._bar.show_note(f"collect {key}")
-            self._collect_session(key, query, is_shown=key == largest)
+            self._collect_and_check_session(key, query, is_shown=key == largest)
             self._bar.advance(weight * self._resident[key] // whole)
 
-    def _collect_session(self, key: str, query: str, *, is_shown: bool) -> None:
+    def _collect_and_check_session(self, key: str, query: str, *, is_shown: bool) -> None:
         report = self.reports[key]
         try:
             before: ShowReply = self.client.call("session.show", {"session": key})

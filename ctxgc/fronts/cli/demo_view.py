@@ -23,8 +23,8 @@ def print_demo(page: terminal.Page, story: DemoRun, totals: dict[str, Any], abou
     page.print_line(f"{sessions}{chains}{f': {about}' if about else ''}", "bold")
     page.print_line("read into a private daemon in a temporary folder; nothing of yours was touched", "dim")
     if len(story.reports) > 1:
-        _print_sessions(page, story)
-    _print_window(page, story, totals)
+        _print_session_reports(page, story)
+    _print_window_before_and_after(page, story, totals)
     if story.victims:
         page.print_title(f"The largest of {pluralize(totals['evicted'], 'segment')} that left, and why")
         page.print_table(VICTIM_HEAD, [victim_row(victim) for victim in story.victims])
@@ -37,7 +37,7 @@ def print_demo(page: terminal.Page, story: DemoRun, totals: dict[str, Any], abou
     _print_proof(page, totals)
 
 
-def _print_sessions(page: terminal.Page, story: DemoRun) -> None:
+def _print_session_reports(page: terminal.Page, story: DemoRun) -> None:
     rows = [
         (
             "  side chain " + report["session"].rpartition("/")[2] if is_child else report["session"],
@@ -58,7 +58,7 @@ def _print_sessions(page: terminal.Page, story: DemoRun) -> None:
     page.print_table(("session", ">before", ">after", ">budget", ">left", ">exact", ">lost", "over budget"), rows)
 
 
-def _print_window(page: terminal.Page, story: DemoRun, totals: dict[str, Any]) -> None:
+def _print_window_before_and_after(page: terminal.Page, story: DemoRun, totals: dict[str, Any]) -> None:
     before, after = totals["tokens_before"], totals["tokens_after"]
     page.print_title("The window, in raw tokens")
     most = max((sums[0] for sums in story.kinds.values()), default=0) or 1
@@ -69,7 +69,7 @@ def _print_window(page: terminal.Page, story: DemoRun, totals: dict[str, Any]) -
         )
     line = f"  {'all':10}  {tokens_text(before):>8}  {tokens_text(after):>8}"
     page.print_line(
-        f"{line}  {terminal.format_percent(before - after, before)} freed; {_budget_in_words(totals)}", "bold"
+        f"{line}  {terminal.format_percent(before - after, before)} freed; {_budget_overrun_in_words(totals)}", "bold"
     )
     over = [report for report in story.reports.values() if report["tokens_after"] > report["budget_tokens"]]
     if over:
@@ -83,7 +83,7 @@ def _sessions_in_words(sessions: int) -> str:
     return "the session" if sessions == 1 else f"each of {format_count(sessions)} sessions"
 
 
-def _budget_in_words(totals: dict[str, Any]) -> str:
+def _budget_overrun_in_words(totals: dict[str, Any]) -> str:
     budget, over = tokens_text(totals["budget_tokens"]), totals["tokens_after"] - totals["budget_tokens"]
     return f"{tokens_text(over)} over the budget of {budget}" if over > 0 else f"the budget was {budget}"
 

@@ -28,7 +28,7 @@ PORT_MAX = 65535
 def gateway(shell: Shell, args: argparse.Namespace) -> int:
     """Serve until interrupted. The daemon is started where allowed; without a daemon, requests pass unedited."""
     if args.stop:
-        return _stop_gateways(shell, args)
+        return _stop_gateways_and_report(shell, args)
     require_aiohttp()
     from ctxgc.config import BadConfig
     from ctxgc.fronts.cli.mcp import serve_message
@@ -57,7 +57,7 @@ def gateway(shell: Shell, args: argparse.Namespace) -> int:
         raise CommandRefused(str(error), kind="busy", hint=hint) from None
 
 
-def _stop_gateways(shell: Shell, args: argparse.Namespace) -> int:
+def _stop_gateways_and_report(shell: Shell, args: argparse.Namespace) -> int:
     """Stop every gateway of the state folder, or the gateway on a port; fine if there is none."""
     from ctxgc.config import BadConfig, load_config
 

@@ -151,7 +151,7 @@ def gateways_as_json(some: list[pidfile.GatewayProcess]) -> list[dict[str, Any]]
     return [{"pid": gateway.pid, "url": gateway.url} for gateway in some]
 
 
-def print_running_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
+def print_still_running_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
     """A sentence: gateways go on without the daemon."""
     for gateway in running:
         page.print_line(f"a gateway still runs at {printable_line(gateway['url'])} (pid {gateway['pid']}): {STILL}")
@@ -173,7 +173,7 @@ def unsynced_reason(running: list[dict[str, Any]], session: str) -> str:
     return ""
 
 
-def print_gateways(page: terminal.Page, running: list[dict[str, Any]]) -> None:
+def print_gateway_statuses(page: terminal.Page, running: list[dict[str, Any]]) -> None:
     """Each gateway's modes, counts, and reasons of unedited calls."""
     for gateway in running:
         page.print_line()

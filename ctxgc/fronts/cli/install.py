@@ -76,7 +76,7 @@ def install(shell: Shell, args: argparse.Namespace) -> int:
         # Planned anew: before the yes there may have been no secret, and none was made.
         work, init_system = _plan_installation(shell, config, host, records, args, makes_secret=True)
         for name in (SERVICES, *args.agents):  # The services first.
-            _apply_installation(work, name, records)
+            _apply_installation_part(work, name, records)
             if name == SERVICES and init_system:
                 services.start_services(host, init_system)
     reply = {"changes": work.changes, "notes": work.notes, "services": init_system, "dry_run": args.dry_run}
@@ -107,7 +107,9 @@ def _plan_installation(
         if status and (warning := gateway_status.other_build_warning(address, status)):
             work.notes.append(warning)
     try:
-        init_system = _add_services(work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway)
+        init_system = _add_service_files(
+            work, host, records, is_wanted=not args.no_service, needs_gateway=needs_gateway
+        )
     except CommandRefused:
         if args.dry_run and not args.json:  # The changes are what was asked for; the refusal comes after them.
             _print_changes(shell.page, work, "")
@@ -115,7 +117,7 @@ def _plan_installation(
     return work, init_system
 
 
-def _apply_installation(work: InstallWork, name: str, records: Records) -> None:
+def _apply_installation_part(work: InstallWork, name: str, records: Records) -> None:
     """The part of the work with this record."""
     part = InstallWork()
     part.records = {name: work.records[name]} if name in work.records else {}
@@ -187,7 +189,7 @@ def _add_new_files(work: InstallWork, new_files: tuple[NewFile, ...], edits: lis
             work.add_change(file.edit.file, "a new file" if present is None else "written anew")
 
 
-def _add_services(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
+def _add_service_files(work: InstallWork, host: Host, records: Records, *, is_wanted: bool, needs_gateway: bool) -> str:
     """Add the services' files; the manager for the services, empty without a manager. Raises `CommandRefused`."""
     from ctxgc.fronts.cli.gateway_processes import require_aiohttp
     from ctxgc.fronts.setup import services

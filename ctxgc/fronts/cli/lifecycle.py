@@ -31,10 +31,10 @@ def up(shell: Shell, args: argparse.Namespace) -> int:
     """Start the daemon unless a daemon runs; print the daemon's place."""
     was_up = _is_daemon_up(shell)
     reply: StatsReply = shell.call("stats", {})
-    return shell.print_reply(reply, lambda page: _print_daemon(page, reply, was_up))
+    return shell.print_reply(reply, lambda page: _print_daemon_place(page, reply, was_up))
 
 
-def _print_daemon(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
+def _print_daemon_place(page: terminal.Page, reply: StatsReply, was_up: bool) -> None:
     page.print_line(f"ctxgcd {reply.version} {'is already running' if was_up else 'is up'}", "bold")
     by = "systemd starts it when something connects (ctxgcd.socket is active)" if _is_systemd_listening() else ""
     page.print_fields(
@@ -101,7 +101,7 @@ def _print_stop_reply(shell: Shell, reply: dict[str, Any], folder: str, text: st
 
     def print_page(page: terminal.Page) -> None:
         page.print_line(text)
-        gateway_status.print_running_gateways(page, running)
+        gateway_status.print_still_running_gateways(page, running)
 
     return shell.print_reply(reply | {"gateways": running}, print_page)
 

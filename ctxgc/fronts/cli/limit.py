@@ -37,7 +37,7 @@ CLAUDE_HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
 OPENCODE_CONFIG = "OPENCODE_CONFIG_CONTENT"
 
 
-def parse_window_size(text: str) -> int:
+def parse_window_tokens(text: str) -> int:
     """A size for a window, as an argument: large enough for any agent at all."""
     size = parse_tokens(text)
     if size < WINDOW_TOKENS_MIN:
@@ -126,7 +126,7 @@ def _print_limit(page: terminal.Page, show: ShowReply) -> None:
 
 
 def _parse_limit(text: str) -> int | str:
-    return text if text in (OFF, UNSET) else parse_window_size(text)
+    return text if text in (OFF, UNSET) else parse_window_tokens(text)
 
 
 def _add_limit_arguments(parser: argparse.ArgumentParser) -> None:

@@ -47,7 +47,7 @@ def mode(shell: Shell, args: argparse.Namespace) -> int:
     if args.agent and (args.session or not AGENT.fullmatch(args.agent)):
         refuse_usage("an agent is named as in `claude_code`, and not together with a session")
     path = Path(args.config) if args.config else config_path(os.environ)
-    name, is_watched = (_agent_source(shell, args.agent), False) if args.agent else _main_session(shell)
+    name, is_watched = (_agent_source(shell, args.agent), False) if args.agent else _main_session_and_is_observed(shell)
     if args.mode:
         _write_mode(path, name, "" if args.mode == UNSET else args.mode)
     reply = _mode_in_force(load_config_or_refuse(path if args.config else None), name)
@@ -84,7 +84,7 @@ def _agent_source(shell: Shell, name: str) -> str:
     raise CommandRefused(f"no agent is called {name!r}", kind="usage", hint=hint)
 
 
-def _main_session(shell: Shell) -> tuple[str, bool]:
+def _main_session_and_is_observed(shell: Shell) -> tuple[str, bool]:
     """The name of the session meant, and whether ctxgc only watches it.
 
     Sub-agents are served as their parent session.

@@ -49,7 +49,7 @@ def opencode_base_urls(environment: Mapping[str, str]) -> Iterator[OwnBaseUrl]:
     texts.append(("OPENCODE_CONFIG_CONTENT", environment.get("OPENCODE_CONFIG_CONTENT", "")))
     for place, text in texts:
         for provider in PROVIDERS:
-            url = _nested_text(_decode_json(text), "provider", provider, "options", "baseURL")
+            url = _nested_text(_decode_json_or_none(text), "provider", provider, "options", "baseURL")
             if url := _VARIABLE.sub(lambda found: environment.get(found[1], ""), url):
                 yield OwnBaseUrl(provider, url, f"provider.{provider}.options.baseURL in {place}")
 
@@ -108,7 +108,7 @@ READERS: dict[str, Callable[[Mapping[str, str]], Iterable[OwnBaseUrl]]] = {
 
 
 def _json_base_urls(place: str, key: str) -> Iterator[OwnBaseUrl]:
-    settings = _decode_json(_read_text(place))
+    settings = _decode_json_or_none(_read_text(place))
     for provider in PROVIDERS:
         if url := _nested_text(settings, "providers", provider, key):
             yield OwnBaseUrl(provider, url, f"providers.{provider}.{key} in {place}")
@@ -142,7 +142,7 @@ def _read_text(place: str) -> str:
         return ""
 
 
-def _decode_json(text: str) -> Any:
+def _decode_json_or_none(text: str) -> Any:
     """The value of a text of JSON, with comments and trailing commas or without; `None` for any other text."""
     if not text.strip():
         return None

@@ -16,9 +16,9 @@ from ctxgc.fronts.cli.commands import (
     KINDS,
     STATES,
     CommandSpec,
+    current_kind_name,
     parse_count,
     parse_frame_tokens,
-    parse_kind,
     parse_positive_number,
 )
 from ctxgc.fronts.cli.context import CommandRefused, Shell, print_change, refuse_usage
@@ -54,7 +54,12 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evicted", action="store_true", help="only what is out of the window: evicted or departed")
     parser.add_argument("--project", default="", metavar="PATH", help="only sessions of this working directory")
     parser.add_argument(
-        "--kind", action="append", default=[], type=parse_kind, choices=KINDS, help="only this kind; may be repeated"
+        "--kind",
+        action="append",
+        default=[],
+        type=current_kind_name,
+        choices=KINDS,
+        help="only this kind; may be repeated",
     )
     parser.add_argument("--tool", action="append", default=[], help="only this tool; may be repeated")
     parser.add_argument(
@@ -142,7 +147,7 @@ def _add_recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lines",
         metavar="A-B",
-        type=_parse_line_range,
+        type=_validate_line_range,
         default="",
         help="of the segment only these lines, numbered: 40-80, 40-, or 40",
     )
@@ -157,7 +162,7 @@ def _add_recall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--piece", default="", metavar="NAME", help="only this piece: text, result, input.KEY, …")
 
 
-def _parse_line_range(text: str) -> str:
+def _validate_line_range(text: str) -> str:
     """A range of lines as the protocol takes it."""
     first, _, last = text.partition("-")
     if text and not (first.isdecimal() and first.isascii() and (last or "0").isdecimal() and (last or "0").isascii()):

@@ -84,7 +84,7 @@ def replay(shell: Shell, args: argparse.Namespace) -> int:
     why = _parse_session_turn(args.why) if args.why else None
     files = _select_transcripts(args)
     if why is not None:
-        return _explain_turn(shell, files, *why, terms)
+        return _print_turn_explanation(shell, files, *why, terms)
     # The tokenizer and the parsers cost 200 ms: not for those who only ask for help.
     from ctxgc.fronts.cli import replay_page
     from ctxgc.replay.study import run_study
@@ -178,7 +178,7 @@ def _require_consent(folders: list[str], files: list[str]) -> None:
         raise CommandRefused("nothing was read")
 
 
-def _explain_turn(shell: Shell, files: list[str], session: str, turn: int, terms: StudyTerms) -> int:
+def _print_turn_explanation(shell: Shell, files: list[str], session: str, turn: int, terms: StudyTerms) -> int:
     from ctxgc.fronts.cli import replay_page
     from ctxgc.replay.why import explain_turn, find_session_episodes
 

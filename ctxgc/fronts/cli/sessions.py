@@ -7,7 +7,7 @@ import sys
 
 from ctxgc.core.display_texts import tokens_text
 from ctxgc.fronts.cli import own_sessions, progress, terminal
-from ctxgc.fronts.cli.commands import KINDS, STATES, CommandSpec, parse_count, parse_kind, parse_positive_number
+from ctxgc.fronts.cli.commands import KINDS, STATES, CommandSpec, current_kind_name, parse_count, parse_positive_number
 from ctxgc.fronts.cli.context import EXIT_REFUSED, Shell, agent_window_tokens, print_change, refuse_usage
 from ctxgc.fronts.cli.terminal import format_count, pluralize, printable_line
 
@@ -200,7 +200,7 @@ def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", action="store_true", help="with --json: the list of segments, of every state")
     parser.add_argument("--state", action="append", default=[], choices=STATES, help="only segments in this state")
     parser.add_argument(
-        "--kind", action="append", default=[], type=parse_kind, choices=KINDS, help="only segments of this kind"
+        "--kind", action="append", default=[], type=current_kind_name, choices=KINDS, help="only segments of this kind"
     )
     parser.add_argument(
         "--limit", type=parse_positive_number, default=30, help="how many segments, the newest; default: 30"
@@ -261,8 +261,8 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
             ),
             (
                 "evictable",
-                f"{tokens_text(billing.billed_part(reply.evictable_tokens))} tokens, "
-                f"{tokens_text(billing.billed_part(reply.garbage_tokens))} proven garbage",
+                f"{tokens_text(billing.billed_part_tokens(reply.evictable_tokens))} tokens, "
+                f"{tokens_text(billing.billed_part_tokens(reply.garbage_tokens))} proven garbage",
             ),
             (
                 "so far",
@@ -276,7 +276,7 @@ def _print_session(page: terminal.Page, reply: ShowReply) -> None:
     for kind in sorted(reply.kinds, key=lambda one: -one.resident_tokens):
         page.print_line(
             f"  {kind.kind:10}  {page.share_bar(kind.resident_tokens / most)}  "
-            f"{tokens_text(billing.billed_part(kind.resident_tokens)):>8} tokens"
+            f"{tokens_text(billing.billed_part_tokens(kind.resident_tokens)):>8} tokens"
             f"  of {pluralize(kind.segments, 'segment')}"
             + (f", {format_count(kind.evicted_segments)} evicted" if kind.evicted_segments else "")
         )
@@ -291,7 +291,7 @@ def _print_segments(page: terminal.Page, reply: SegmentsReply, billing: terminal
         (
             segment.id,
             segment.state + (" pin" if segment.is_pinned else ""),
-            format_count(billing.billed_part(segment.tokens)),
+            format_count(billing.billed_part_tokens(segment.tokens)),
             str(segment.born_turn),
             terminal.segment_label(segment)
             + (f" · {segment.garbage}" if segment.garbage else "")

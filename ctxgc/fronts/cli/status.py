@@ -79,8 +79,8 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
     if args.json:
         shell.print_json(json_members(reply) | {"window": window, "gateways": running})
         return 0
-    _print_daemon(shell.page, reply, has_gateway=bool(running))
-    gateway_status.print_gateways(shell.page, running)
+    _print_daemon_status(shell.page, reply, has_gateway=bool(running))
+    gateway_status.print_gateway_statuses(shell.page, running)
     if window is None:
         shell.page.print_line()
         none = "no session of this directory yet; `ctxgc sessions` lists all"
@@ -88,7 +88,7 @@ def status(shell: Shell, args: argparse.Namespace) -> int:
             none if reply.sessions else "no sessions yet; `ctxgc import PATH` reads a transcript", "dim"
         )
     else:
-        _print_window(shell.page, window, gateway_status.unsynced_reason(running, str(window.session)))
+        _print_session_status(shell.page, window, gateway_status.unsynced_reason(running, str(window.session)))
     return 0
 
 
@@ -119,7 +119,7 @@ def _session_in_json(text: str) -> str:
 def session_status_line(reply: ShowReply) -> str:
     """A session's state as a short line."""
     mode, waits = reply.gateway or reply.rendered_by, reply.next_collection
-    freed = terminal.Billing(reply).billed_part(reply.freed_tokens)
+    freed = terminal.Billing(reply).billed_part_tokens(reply.freed_tokens)
     parts = [f"ctxgc {IN_ONE_WORD.get(mode, mode)}", f"{tokens_text(agent_window_tokens(reply))} tokens"]
     if freed:
         parts.append(f"{tokens_text(freed)} {'freed' if mode in EDITED else 'could go'}")
@@ -143,7 +143,7 @@ def _call_stats(shell: Shell) -> StatsReply:
     return reply
 
 
-def _print_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) -> None:
+def _print_daemon_status(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) -> None:
     page.print_line(f"ctxgcd {reply.version}, pid {reply.pid}, up {terminal.format_duration(reply.uptime_s)}", "bold")
     page.print_fields(
         (
@@ -184,7 +184,7 @@ def _print_daemon(page: terminal.Page, reply: StatsReply, *, has_gateway: bool) 
         page.print_line("  token counts are estimates: the ranks could not be read; `ctxgc doctor` says more", "yellow")
 
 
-def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> None:
+def _print_session_status(page: terminal.Page, reply: ShowReply, not_followed: str) -> None:
     page.print_line()
     page.print_line(printable_line(f"{reply.session}  {reply.title}").rstrip(), "bold")
     limit = reply.budget_tokens or reply.next_collection.limit_tokens
@@ -194,8 +194,11 @@ def _print_window(page: terminal.Page, reply: ShowReply, not_followed: str) -> N
         window = f"{page.share_bar(tokens / limit)} {window} of {tokens_text(limit)}"
     billing = terminal.Billing(reply)
     mode = reply.gateway or reply.rendered_by
-    freed, evictable = billing.billed_part(reply.freed_tokens), billing.billed_part(reply.evictable_tokens)
-    garbage = billing.billed_part(reply.garbage_tokens)
+    freed, evictable = (
+        billing.billed_part_tokens(reply.freed_tokens),
+        billing.billed_part_tokens(reply.evictable_tokens),
+    )
+    garbage = billing.billed_part_tokens(reply.garbage_tokens)
     hits = reply.cache_hit_rate
     page.print_fields(
         (
@@ -257,12 +260,16 @@ def _last_collection_in_words(one: CollectionReply | None, billing: terminal.Bil
     """The last collection: trigger, predicted cost, actual cost."""
     if one is None:
         return "no collection yet"
-    actual = "" if one.actual_cost is None else f", {_cost_in_words(billing.billed_part(one.actual_cost))} by the bill"
+    actual = (
+        ""
+        if one.actual_cost is None
+        else f", {_cost_in_words(billing.billed_part_tokens(one.actual_cost))} by the bill"
+    )
     head = f"#{one.collection}, {terminal.time_ago(one.wall_s)}, {printable_line(one.trigger)}"
     usd = one.predicted_usd if one.actual_usd is None else one.actual_usd
     money = "" if usd is None else f", {terminal.format_dollars(usd)}"
-    costs = f"{_cost_in_words(billing.billed_part(one.predicted_cost))} predicted{actual}"
-    return f"{head}: {terminal.effect_in_words(one, billing)}; {costs}{money}"
+    costs = f"{_cost_in_words(billing.billed_part_tokens(one.predicted_cost))} predicted{actual}"
+    return f"{head}: {terminal.collection_effect_in_words(one, billing)}; {costs}{money}"
 
 
 def _cost_in_words(cost: float) -> str:

@@ -202,13 +202,13 @@ class Billing:
         self.ratio = reply.ratio
         self.system_and_tools_tokens = reply.system_and_tools_tokens
 
-    def billed_part(self, raw_tokens: float) -> int:
+    def billed_part_tokens(self, raw_tokens: float) -> int:
         """Of a part of the window; rounded up, as the daemon does."""
         return -int(-raw_tokens * self.ratio // 1)
 
     def billed_window(self, raw_tokens: float) -> int:
         """Of a window, system prompt and tools included."""
-        return self.billed_part(raw_tokens) + self.system_and_tools_tokens
+        return self.billed_part_tokens(raw_tokens) + self.system_and_tools_tokens
 
 
 def format_bytes(number: float) -> str:
@@ -251,7 +251,7 @@ def protections_in_words(sums: Mapping[str, int]) -> str:
     return ", ".join(f"{PROTECTIONS.get(name, name)} {tokens_text(number)}" for name, number in ranked)
 
 
-def effect_in_words(one: CollectionReply, billing: Billing) -> str:
+def collection_effect_in_words(one: CollectionReply, billing: Billing) -> str:
     """The effect of a journal entry: evicted, would have evicted, or brought back."""
     freed = billing.billed_window(one.before_tokens) - billing.billed_window(one.after_tokens)
     if one.undoes:

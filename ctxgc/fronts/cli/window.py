@@ -11,8 +11,8 @@ from ctxgc.fronts.cli import terminal
 from ctxgc.fronts.cli.commands import (
     KINDS,
     CommandSpec,
+    current_kind_name,
     parse_count,
-    parse_kind,
     parse_positive_number,
     parse_tokens,
 )
@@ -48,7 +48,7 @@ def _add_add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", default="-", metavar="TEXT", help="the text; `-` or absent: standard input")
     parser.add_argument("--file", metavar="PATH", default="", help="this file's text, however large")
     parser.add_argument(
-        "--kind", type=parse_kind, choices=KINDS, default="", help="default: other; attachment for a file"
+        "--kind", type=current_kind_name, choices=KINDS, default="", help="default: other; attachment for a file"
     )
     parser.add_argument("--id", default="", help="the segment's id; default: derived from kind and text")
     parser.add_argument("--tag", action="append", default=[], help="a tag to find the segment by; may be repeated")
@@ -208,7 +208,7 @@ VICTIM_HEAD = (">freed", "why", "segment", "what")
 
 def victim_row(victim: VictimReply, billing: terminal.Billing | None = None) -> tuple[str, ...]:
     """A victim as a row under `VICTIM_HEAD`; with `billing` its raw tokens as the model bills them."""
-    freed = billing.billed_part(victim.freed_tokens) if billing else victim.freed_tokens
+    freed = billing.billed_part_tokens(victim.freed_tokens) if billing else victim.freed_tokens
     reason = victim.reason + (f" by {victim.by}" if victim.by else f", {pluralize(victim.age_turns, 'turn')} old")
     if victim.asked_back_after_turns is not None:
         reason += f", asked back {pluralize(victim.asked_back_after_turns, 'turn')} later"
@@ -309,10 +309,10 @@ def _print_log(page: terminal.Page, reply: LogReply) -> None:
             " → ".join(
                 tokens_text(billing.billed_window(raw)) for raw in (collection.before_tokens, collection.after_tokens)
             ),
-            tokens_text(billing.billed_part(collection.predicted_cost)),
-            "–" if collection.actual_cost is None else tokens_text(billing.billed_part(collection.actual_cost)),
+            tokens_text(billing.billed_part_tokens(collection.predicted_cost)),
+            "–" if collection.actual_cost is None else tokens_text(billing.billed_part_tokens(collection.actual_cost)),
             *((_cost_in_dollars(collection),) if reply.price else ()),
-            terminal.effect_in_words(collection, billing),
+            terminal.collection_effect_in_words(collection, billing),
         )
         for collection in reply.collections
     ]
@@ -323,8 +323,10 @@ def _print_log(page: terminal.Page, reply: LogReply) -> None:
     page.print_table((">#", "when", "trigger", "window", ">predicted cost", ">actual", *money, "what"), rows)
     foreseen = [one for one in reply.collections if one.trigger == SHADOW]
     if foreseen:
-        freed = billing.billed_part(sum(collection.before_tokens - collection.after_tokens for collection in foreseen))
-        cost = billing.billed_part(sum(collection.predicted_cost for collection in foreseen))
+        freed = billing.billed_part_tokens(
+            sum(collection.before_tokens - collection.after_tokens for collection in foreseen)
+        )
+        cost = billing.billed_part_tokens(sum(collection.predicted_cost for collection in foreseen))
         verdict = "saved" if cost <= 0 else "cost"
         usd = sum(one.predicted_usd or 0.0 for one in foreseen)
         page.print_line(

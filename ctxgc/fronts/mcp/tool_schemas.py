@@ -80,7 +80,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 }
 
 
-def arguments_fault(arguments: Any, schema: dict[str, Any]) -> str:
+def arguments_problem(arguments: Any, schema: dict[str, Any]) -> str:
     """The fault of a tool's arguments by the schema, in a sentence; empty for sound arguments."""
     if not isinstance(arguments, dict):
         return "the arguments are an object"
@@ -90,7 +90,7 @@ def arguments_fault(arguments: Any, schema: dict[str, Any]) -> str:
         expected = schema["properties"].get(name)
         if expected is None:
             return f"there is no argument `{name[:50]}`; there are {', '.join(schema['properties'])}"
-        if fault := _value_fault(value, expected):
+        if fault := _value_problem(value, expected):
             return f"`{name}` {fault}"
     return ""
 
@@ -106,7 +106,7 @@ def convert_whole_floats(arguments: Any, schema: dict[str, Any]) -> Any:
     }
 
 
-def _value_fault(value: Any, expected: dict[str, Any]) -> str:
+def _value_problem(value: Any, expected: dict[str, Any]) -> str:
     if expected["type"] == "string":
         if not isinstance(value, str) or not value.strip():
             return "is a text that is not empty"
@@ -117,4 +117,4 @@ def _value_fault(value: Any, expected: dict[str, Any]) -> str:
         return "" if is_number and least <= value <= most else f"is a whole number from {least} to {most}"
     if not isinstance(value, list) or not expected["minItems"] <= len(value) <= expected["maxItems"]:
         return f"is a list of {expected['minItems']} to {expected['maxItems']} texts"
-    return next(filter(None, (_value_fault(item, expected["items"]) for item in value)), "")
+    return next(filter(None, (_value_problem(item, expected["items"]) for item in value)), "")

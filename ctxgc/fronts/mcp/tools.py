@@ -20,7 +20,7 @@ from ctxgc.fronts.mcp.tool_schemas import (
     BUDGET_TOKENS_MIN,
     LIMIT_MAX,
     SCHEMAS,
-    arguments_fault,
+    arguments_problem,
     convert_whole_floats,
 )
 from ctxgc.protocol.blocking_client import CallFailed
@@ -98,7 +98,7 @@ class Tools:
         if not isinstance(name, str) or name not in SCHEMAS:
             raise BadMessage(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
         arguments = {} if arguments is None else convert_whole_floats(arguments, SCHEMAS[name])
-        if fault := arguments_fault(arguments, SCHEMAS[name]):
+        if fault := arguments_problem(arguments, SCHEMAS[name]):
             return _tool_result(fault, is_error=True)
         tool: Callable[..., str] = getattr(self, name)
         try:
@@ -153,7 +153,7 @@ class Tools:
             return self._recall_query(query, session, budget_tokens)
         holder, full = self._scope.locate_segment(id or around, session)
         what = {"id": full, "lines": lines or ALL_LINES} if id else {"around": full}
-        params = {"session": holder, "scope": "session", "budget_tokens": _frame_tokens(budget_tokens), **what}
+        params = {"session": holder, "scope": "session", "budget_tokens": _frame_budget_tokens(budget_tokens), **what}
         try:
             reply: RecallReply = self._call("stash.recall", params)
         except CallFailed as failure:
@@ -167,7 +167,7 @@ class Tools:
     def _recall_query(self, query: str, session: str, budget_tokens: int) -> str:
         texts: list[str] = []
         notes: list[str] = []
-        left = _frame_tokens(budget_tokens)
+        left = _frame_budget_tokens(budget_tokens)
         for where in self._scope_params(session):
             params = {"query": query, "cwd": self._scope.folder, "budget_tokens": left, **where}
             try:
@@ -186,7 +186,7 @@ class Tools:
                 break
         if not texts:
             return f"Nothing found in this project that fits {budget_tokens} tokens."
-        room = left + budget_tokens - _frame_tokens(budget_tokens)
+        room = left + budget_tokens - _frame_budget_tokens(budget_tokens)
         return _append_fitting_remarks(room, "\n".join(texts), list(dict.fromkeys(notes)))
 
     def _scope_params(self, session: str) -> list[dict[str, str]]:
@@ -243,7 +243,7 @@ def _append_remarks(text: str, remarks: Sequence[str]) -> str:
     return "\n".join([text.rstrip("\n"), *filter(None, remarks)])
 
 
-def _frame_tokens(budget_tokens: int) -> int:
+def _frame_budget_tokens(budget_tokens: int) -> int:
     """The part of a budget that is asked of the daemon: the rest is for notes."""
     return budget_tokens - min(NOTES_BYTES_MAX, NOTES_BYTES_MIN + budget_tokens // NOTES_SHARE)
 

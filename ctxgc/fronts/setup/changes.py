@@ -114,7 +114,7 @@ def undo_changes(text: str, edit: FileEdit) -> tuple[str, list[str]]:
             if toml_edit.parse_toml(text).get(name) != change.value:
                 kept.append(name)
                 continue
-            text = toml_edit.restore_line(text, name, change.previous)
+            text = toml_edit.restore_key(text, name, change.previous)
     return text, kept
 
 

@@ -105,12 +105,12 @@ def set_member(text: str, path: tuple[str, ...], value: str) -> str:
     key, *rest = placed.missing
     for inner in reversed(rest):
         value = f"{{ {json.dumps(inner)}: {value} }}"
-    return _insert_element(text, placed.node, placed.depth, f"{json.dumps(key)}: {value}")
+    return _append_element(text, placed.node, placed.depth, f"{json.dumps(key)}: {value}")
 
 
 def append_item(text: str, path: tuple[str, ...], value: str) -> str:
     """The text with this value, itself JSON, behind the items of the list at the path. Raises `Uneditable`."""
-    return _insert_element(text, _list_at(text, path), len(path), value)
+    return _append_element(text, _list_at(text, path), len(path), value)
 
 
 def map_items(text: str, path: tuple[str, ...], edit: Callable[[str], str | None]) -> str:
@@ -131,7 +131,7 @@ def _list_at(text: str, path: tuple[str, ...]) -> JsonNode:
     return placed.node
 
 
-def _insert_element(text: str, node: JsonNode, depth: int, element: str) -> str:
+def _append_element(text: str, node: JsonNode, depth: int, element: str) -> str:
     """The text with a member or an item behind all others of its object or list."""
     unit, newline = _indent_unit(text), "\r\n" if "\r\n" in text else "\n"
     indent, close, spans = unit * (depth + 1), node.end - 1, node.element_spans()

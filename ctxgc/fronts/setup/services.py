@@ -104,7 +104,7 @@ def service_files(host: Host, init_system: str) -> list[tuple[Path, str]]:
 
 def _launchd_plist(host: Host, label: str) -> str:
     program, *arguments = LAUNCHD_AGENTS[label]
-    log = os.path.join(discovery.state_home(host.environment), "ctxgc", f"{label}.log")
+    log = os.path.join(discovery.xdg_state_folder(host.environment), "ctxgc", f"{label}.log")
     values = {
         "Label": label,
         "ProgramArguments": [host.program(program), *arguments],

@@ -84,7 +84,7 @@ def _newline_of(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def restore_line(text: str, key: str, line: str | None) -> str:
+def restore_key(text: str, key: str, line: str | None) -> str:
     """The text with the value of an earlier line of a top-level key, or without the key. Raises `Uneditable`."""
     before = parse_toml(text)
     present = line_of_key(text, key)

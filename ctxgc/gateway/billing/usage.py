@@ -68,7 +68,7 @@ class UsageScanner:
         self._plain_bytes += len(data)
         self.calls += data.count(b'"tool_use"')
         if self._events is not None:
-            self._feed_events(self._events, data)
+            self._read_completed_events(self._events, data)
         else:
             self._body += data
             self._is_lost = len(self._body) > BODY_BYTES_MAX
@@ -84,7 +84,7 @@ class UsageScanner:
             self._body = b""
         return _normalize_usage(self._counts) if self._counts else None
 
-    def _feed_events(self, stream: EventStream, data: bytes) -> None:
+    def _read_completed_events(self, stream: EventStream, data: bytes) -> None:
         events = stream.feed(data)
         if b'"usage"' in events:  # Most reads hold no usage, and are not even split.
             for event in split_events(events):
@@ -109,14 +109,14 @@ class UsageScanner:
             event = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        for holder in _usage_candidates(event):
+        for holder in _possible_usage_holders(event):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict):
                 _merge_counts(self._counts, usage)
         return True
 
 
-def _usage_candidates(event: Any) -> list[Any]:
+def _possible_usage_holders(event: Any) -> list[Any]:
     """Parts of an event that may hold usage: the top, Anthropic's message, Responses' response, Groq's part, Moonshot's
     choices."""
     if not isinstance(event, dict):
@@ -142,20 +142,21 @@ def _merge_counts(counts: dict[str, Any], usage: dict[str, Any]) -> None:
 def _normalize_usage(counts: dict[str, Any]) -> ReplyUsage | None:
     """The bill under common names. OpenAI's dialects count tokens read and written as input too; Anthropic does not."""
     if "prompt_tokens" in counts:
-        return _normalize_whole_prompt(counts, "prompt_tokens", "completion_tokens")
+        return _normalize_whole_prompt_usage(counts, "prompt_tokens", "completion_tokens")
     if "input_tokens" not in counts:
         return None
     if "input_tokens_details" in counts or "cached_tokens" in counts:
-        return _normalize_whole_prompt(counts, "input_tokens", "output_tokens")
+        return _normalize_whole_prompt_usage(counts, "input_tokens", "output_tokens")
     return ReplyUsage(
         _token_count(counts["input_tokens"]),
         _token_count(counts.get("cache_read_input_tokens")),
-        _token_count(counts.get("cache_creation_input_tokens")) or _sum_cache_creation(counts.get("cache_creation")),
+        _token_count(counts.get("cache_creation_input_tokens"))
+        or _sum_cache_creation_tokens(counts.get("cache_creation")),
         _token_count(counts.get("output_tokens")),
     )
 
 
-def _normalize_whole_prompt(counts: dict[str, Any], prompt: str, completion: str) -> ReplyUsage:
+def _normalize_whole_prompt_usage(counts: dict[str, Any], prompt: str, completion: str) -> ReplyUsage:
     """A bill whose prompt counts every token, at any price."""
     details = counts.get(f"{prompt}_details")
     places = [details if isinstance(details, dict) else {}, counts]
@@ -165,7 +166,7 @@ def _normalize_whole_prompt(counts: dict[str, Any], prompt: str, completion: str
     return ReplyUsage(plain, read, written, _token_count(counts.get(completion)))
 
 
-def _sum_cache_creation(creation: Any) -> int:
+def _sum_cache_creation_tokens(creation: Any) -> int:
     """Tokens written for each life of an entry (`ephemeral_5m_input_tokens`); some proxies leave out their sum."""
     return sum(map(_token_count, creation.values())) if isinstance(creation, dict) else 0
 

@@ -1,6 +1,6 @@
 """The provider's cache of a branch, in the gateway's blocks: the place for a breakpoint of our own.
 
-    request ──note──▶ waits ──answered 200──▶ entries ──breakpoint_placer──▶ BreakpointPlacer ──▶ a breakpoint, or none
+    request ──▶ waits ──a reply with 200──▶ entries ──make_breakpoint_placer──▶ a placer ──▶ a breakpoint or none
 
 The daemon keeps the same entries in tokens, for its decisions; the gateway keeps the entries in blocks, because a
 breakpoint is put between a request's arrival and its departure.
@@ -78,7 +78,7 @@ class BranchCache:
         if self._request is not None and self._request[2].is_answer:
             self._entries = entries_after_request(self._provider, self._entries, *self._request[:2])
 
-    def breakpoint_placer(self, now_s: float) -> BreakpointPlacer | None:
+    def make_breakpoint_placer(self, now_s: float) -> BreakpointPlacer | None:
         """The placer for a request that is here now."""
         self._apply_last_request()
         return None if self.is_barred else BreakpointPlacer(self._provider, self._entries, now_s)

@@ -22,12 +22,12 @@ TOKEN_BYTES = 4
 """Bytes of a request for each of its tokens, roughly: enough to tell whether a trigger is near."""
 
 
-def is_known_management(management: Any, allowed: Set[str]) -> bool:
+def can_edit_beside_management(management: Any, allowed: Set[str]) -> bool:
     """Whether ctxgc may edit beside these orders: each is known, or the user's policy allows its type."""
     if not management:
         return True
     edits = management.get("edits") if isinstance(management, dict) else None
-    return bool(edits) and isinstance(edits, list) and all(_is_known_edit(edit, allowed) for edit in edits)
+    return bool(edits) and isinstance(edits, list) and all(_is_known_or_allowed_edit(edit, allowed) for edit in edits)
 
 
 def may_clear_results(body: bytes) -> bool:
@@ -42,12 +42,16 @@ def call_ids_to_clear(
     edits = management.get("edits") if isinstance(management, dict) else None
     cleared: set[str] = set()
     for edit in edits if isinstance(edits, list) else ():
-        if _is_known_edit(edit, allowed) and edit["type"].startswith(CLEAR_TOOL_USES) and edit["type"] not in allowed:
-            cleared |= _ids_cleared_by(edit, segments, body_bytes)
+        if (
+            _is_known_or_allowed_edit(edit, allowed)
+            and edit["type"].startswith(CLEAR_TOOL_USES)
+            and edit["type"] not in allowed
+        ):
+            cleared |= _call_ids_cleared_by_edit(edit, segments, body_bytes)
     return frozenset(cleared)
 
 
-def _is_known_edit(edit: Any, allowed: Set[str]) -> bool:
+def _is_known_or_allowed_edit(edit: Any, allowed: Set[str]) -> bool:
     if not isinstance(edit, dict) or not isinstance(name := edit.get("type"), str):
         return False
     if name in allowed:
@@ -76,7 +80,7 @@ def _amount_value(amount: Any, unit: str, absent: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
-def _ids_cleared_by(edit: dict[str, Any], segments: Sequence[Segment], body_bytes: int) -> set[str]:
+def _call_ids_cleared_by_edit(edit: dict[str, Any], segments: Sequence[Segment], body_bytes: int) -> set[str]:
     calls = [s for s in segments if s.kind is Kind.TOOL_CALL and s.status is not Status.PENDING]
     trigger = edit.get("trigger")
     uses_min = _amount_value(trigger, "tool_uses", -1)

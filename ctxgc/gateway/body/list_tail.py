@@ -93,7 +93,7 @@ class ListHead:
         self.elided = before | dict(elided)
 
 
-def list_head(
+def read_list_head(
     body: bytes, wire: str, window: WireWindow, project: str, digests: Mapping[str, bytes]
 ) -> ListHead | None:
     """The head of a request that was read whole; None where the list has no place to cut. Heavy."""

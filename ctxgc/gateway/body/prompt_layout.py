@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import WireBlock, WireWindow
 from ctxgc.adapters.json_spans import Extent, JsonText
-from ctxgc.adapters.wire.anthropic_messages import breakpoint_lives
+from ctxgc.adapters.wire.anthropic_messages import breakpoint_life_s
 from ctxgc.core.pacing.provider_cache import CacheBreakpoint, Layer, Part, Prompt, Unit, units_of
 
 BYTES_PER_TOKEN = 4
@@ -71,14 +71,16 @@ def read_layout(text: JsonText, fields: Mapping[str, Extent], window: WireWindow
     """The layout of a request; `None` where the provider's cache has no breakpoints."""
     if not window.blocks or "messages" not in fields:
         return None
-    tools = _tool_breakpoints(text, fields.get("tools"))
-    lives = [CacheBreakpoint(at, life_s) for at, tool in enumerate(tools, 1) for life_s in breakpoint_lives(text, tool)]
+    tools = _tool_cache_controls(text, fields.get("tools"))
+    lives = [
+        CacheBreakpoint(at, life_s) for at, tool in enumerate(tools, 1) for life_s in breakpoint_life_s(text, tool)
+    ]
     lives += [
         CacheBreakpoint(len(tools) + at, life_s)
         for at, block in enumerate(window.blocks, 1)
         for life_s in block.lives_s
     ]
-    for life_s in breakpoint_lives(
+    for life_s in breakpoint_life_s(
         text, fields.get("cache_control")
     ):  # The API puts this one on the last block it may.
         last = max((at for at, block in enumerate(window.blocks, 1) if block.may_carry), default=0)
@@ -95,7 +97,7 @@ def read_layout(text: JsonText, fields: Mapping[str, Extent], window: WireWindow
     )
 
 
-def _tool_breakpoints(text: JsonText, tools: Extent | None) -> list[Extent | None]:
+def _tool_cache_controls(text: JsonText, tools: Extent | None) -> list[Extent | None]:
     """The breakpoint of each tool of the prompt, if the tool has a breakpoint. A deferred tool is no part of the
     prompt."""
     if tools is None or text.first_byte(tools) != b"[":
@@ -165,7 +167,7 @@ def sent_cache_fields(
     for segment in window.segments:  # The daemon's number of each segment, or of the one before it.
         count += segment.id in kept
         place.append(count)
-    last = _last_block_of_segments(layout.blocks, len(window.segments))
+    last = _last_block_numbers_by_segment(layout.blocks, len(window.segments))
     blocks = [0] * (len(ids) + 1)
     for block in layout.blocks:
         blocks[place[block.segment] if block.segment >= 0 else 0] += 1
@@ -185,7 +187,7 @@ def sent_cache_fields(
     }
 
 
-def _last_block_of_segments(blocks: Sequence[WireBlock], segments: int) -> list[int]:
+def _last_block_numbers_by_segment(blocks: Sequence[WireBlock], segments: int) -> list[int]:
     """For each segment the number of its last block, counted from 1."""
     last = [0] * segments
     begun = 0

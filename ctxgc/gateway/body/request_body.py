@@ -17,9 +17,9 @@ from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacing.price_profiles import openai_profile
 from ctxgc.core.pacing.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, Role, content_digest
-from ctxgc.gateway.body.host_edits import call_ids_to_clear, is_known_management
+from ctxgc.gateway.body.host_edits import call_ids_to_clear, can_edit_beside_management
 from ctxgc.gateway.body.prompt_layout import PromptLayout, read_layout
-from ctxgc.gateway.body.tool_digest import RECALL_TOOL, find_recall_tool, tool_digest
+from ctxgc.gateway.body.tool_digest import RECALL_TOOL, find_recall_tool_name, tool_digest
 from ctxgc.gateway.metrics import Reason
 
 CACHE_KEY_BYTES_MAX = 512
@@ -109,7 +109,7 @@ def _read_contents(text: JsonText, window: WireWindow, edits_allowed: Set[str]) 
         profile="cache_1h" if layout is not None and layout.last_breakpoint_life_s >= LONG_LIFE_S else "",
         project=working_folder(window.segments),
         can_recall=allows_network(window.segments),
-        recall_tool=find_recall_tool(tools) or (RECALL_TOOL if defers_ctxgc_tools(window.segments) else ""),
+        recall_tool=find_recall_tool_name(tools) or (RECALL_TOOL if defers_ctxgc_tools(window.segments) else ""),
         obstacle=_server_obstacle(text, fields, edits_allowed),
         cleared=call_ids_to_clear(management, window.segments, len(text.data), edits_allowed),
         window=window,
@@ -132,7 +132,7 @@ def _tools_extent(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
 def _server_obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
     """The obstacle of a server that edits the window too, or that alone holds a part of the window."""
     management = fields.get("context_management")
-    if management is not None and not is_known_management(text.value(management), edits_allowed):
+    if management is not None and not can_edit_beside_management(text.value(management), edits_allowed):
         return Reason.CONTEXT_MANAGEMENT
     if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
         return Reason.PREVIOUS_RESPONSE

@@ -70,7 +70,7 @@ class SpliceMemo(NamedTuple):
         at = len(self.head)
         return (
             body.count(_RESULT, at) - self.rest_results < WIDE_CALLS
-            and _breakpoints_behind(body, at) == self.rest_breakpoints
+            and _cache_controls_behind(body, at) == self.rest_breakpoints
         )
 
     def without_breakpoint(self) -> SpliceMemo:
@@ -82,7 +82,7 @@ class SpliceMemo(NamedTuple):
     def with_sent_rest(self, body: bytes) -> SpliceMemo:
         """The memo once this body has gone upstream."""
         at = len(self.head)
-        return self._replace(rest_breakpoints=_breakpoints_behind(body, at), rest_results=body.count(_RESULT, at))
+        return self._replace(rest_breakpoints=_cache_controls_behind(body, at), rest_results=body.count(_RESULT, at))
 
 
 class EvictedBody(NamedTuple):
@@ -123,7 +123,9 @@ def splice_edits(
     ends = {id_: max(span.end for span in spans[id_]) for id_ in applicable}
     spliced = WIRE_FORMATS[wire].splice(body, contents.window, applicable) if applicable else body
     # A pointer stands from its first request on, and no cache loses bytes by it: our breakpoint is for tombstones.
-    own = _choose_own_breakpoint(contents, {id_: end for id_, end in ends.items() if id_ not in elided}, elided, placer)
+    own = _ask_placer_for_breakpoint(
+        contents, {id_: end for id_, end in ends.items() if id_ not in elided}, elided, placer
+    )
     block = contents.layout.block_of_breakpoint(own) if own and contents.layout else None
     start = None if block is None else _breakpoint_offset(body, wire, contents, applicable, block, len(spliced))
     placed = OwnBreakpoint(own, start) if own and start is not None else None
@@ -158,7 +160,7 @@ def splice_from_memo(memo: SpliceMemo | None, body: bytes) -> tuple[bytes, OwnBr
     return edited, memo.own
 
 
-def _choose_own_breakpoint(
+def _ask_placer_for_breakpoint(
     contents: BodyContents, ends: Mapping[str, int], elided: frozenset[str], placer: BreakpointPlacer | None
 ) -> CacheBreakpoint | None:
     layout = contents.layout
@@ -190,7 +192,7 @@ def _breakpoint_offset(
     return edited_bytes - (len(body) - block.end) - 1
 
 
-def _breakpoints_behind(body: bytes, start: int) -> tuple[bytes, ...]:
+def _cache_controls_behind(body: bytes, start: int) -> tuple[bytes, ...]:
     """The members that look like a `cache_control`, from this byte on, in their own bytes. Members inside texts have
     escapes."""
     found = []

@@ -47,7 +47,7 @@ def tool_digest(tools: bytes) -> bytes:
     return blake2b("\n".join(names).encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def find_recall_tool(tools: bytes) -> str:
+def find_recall_tool_name(tools: bytes) -> str:
     """The name of the model's own recall tool in a list of tools as JSON; empty where the list has none.
 
     A tool that is loaded on demand comes and goes between requests, and a tombstone must not change with it (I14).

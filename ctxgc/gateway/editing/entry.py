@@ -23,7 +23,7 @@ from ctxgc.adapters.json_values import encode_json
 from ctxgc.adapters.transcripts.segments_json import segment_fields
 from ctxgc.core.entry.elisions import ShownLines
 from ctxgc.core.segment import Kind, Segment
-from ctxgc.gateway.body.list_tail import Tail, elided_spans, entering_calls, list_head, read_tail
+from ctxgc.gateway.body.list_tail import Tail, elided_spans, entering_calls, read_list_head, read_tail
 from ctxgc.gateway.body.request_body import BodyContents
 from ctxgc.gateway.body.splice_memo import SpliceMemo
 from ctxgc.gateway.daemon_client import VerbCaller
@@ -78,7 +78,7 @@ class EntryEditor:
         self._heads: dict[Branch, int] = {}
         """Bytes of each branch's last list, the branch that asked last at the end."""
 
-    async def enter_tail(
+    async def edit_tail_at_entry(
         self, call: ModelCall, branch: Branch, cut: int, memo: SpliceMemo | None
     ) -> EnteredRequest | None:
         """The call's body with its branch's tombstones and pointers, the new results' among them.
@@ -111,7 +111,7 @@ class EntryEditor:
         self._limit_kept_heads(branch)
         return _splice_elided_results(branch, body, memo)
 
-    async def enter_contents(self, call: ModelCall, branch: Branch, contents: BodyContents) -> None:
+    async def fetch_pointers_of_contents(self, call: ModelCall, branch: Branch, contents: BodyContents) -> None:
         """Ask for the pointers of the new results of a request that was read whole."""
         all_calls = [one.id for one in contents.window.segments if one.kind is Kind.TOOL_CALL]
         digests = contents.shown_digests
@@ -134,7 +134,7 @@ class EntryEditor:
             return
         loop = asyncio.get_running_loop()
         head = await loop.run_in_executor(
-            self._parser, list_head, call.body, call.wire, contents.window, contents.project, contents.digests
+            self._parser, read_list_head, call.body, call.wire, contents.window, contents.project, contents.digests
         )
         if head is None or branch.is_barred:
             return

@@ -22,15 +22,15 @@ from ctxgc.gateway.body.request_body import EDITED_BYTES_MAX, edit_obstacle, fin
 from ctxgc.gateway.body.splice_memo import OwnBreakpoint, SpliceMemo, splice_edits, splice_from_memo
 from ctxgc.gateway.editing.entry import EntryEditor
 from ctxgc.gateway.editing.request_state import ForwardedEdit, ModelCall, Placement
-from ctxgc.gateway.editing.stand_ins import stand_ins_of
+from ctxgc.gateway.editing.stand_ins import stand_ins_of_contents
 from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.identity.agent_session import AgentSession, Branch
 from ctxgc.gateway.identity.headers import (
     identity_from_cache_key,
-    identity_in_headers,
-    parent_session_of,
-    sub_agent_of,
-    window_limit_of,
+    identity_in_headers_or_path,
+    parent_session_in_headers,
+    sub_agent_in_headers,
+    window_limit_tokens_in_headers,
 )
 from ctxgc.gateway.metrics import Counters, Reason
 from ctxgc.gateway.settings import Settings
@@ -91,30 +91,30 @@ class RequestEditor:
     def triage(self, wire: str, headers: Mapping[str, str], length: int, path_session: str = "") -> Triage:
         """Judge a call by its headers, the session in its path, and the length of its body, 0 if unknown."""
         try:
-            return self._triage(wire, headers, length, path_session)
+            return self._triage_by_headers(wire, headers, length, path_session)
         except Exception:
             _log.exception("a request could not be judged; it passes as it came")
             return Triage(wire, None, "", Reason.OWN_FAULT, holds_body=False)
 
-    def _triage(self, wire: str, headers: Mapping[str, str], length: int, path_session: str) -> Triage:
+    def _triage_by_headers(self, wire: str, headers: Mapping[str, str], length: int, path_session: str) -> Triage:
         coding = body_coding(headers.get("content-encoding", ""))
         if coding is None:
             return Triage(wire, None, "", Reason.ENCODED, holds_body=False)
         if length > EDITED_BYTES_MAX:
             return Triage(wire, None, "", Reason.TOO_LARGE, holds_body=False)
-        identity = identity_in_headers(headers, path_session)
+        identity = identity_in_headers_or_path(headers, path_session)
         if identity is None:
             is_in_body = wire == "openai_responses"
             reason = None if is_in_body else Reason.NO_IDENTITY
             return Triage(wire, None, "", reason, holds_body=is_in_body, coding=coding)
         session = self._syncer.find_or_open_session(identity)
-        session.window_max_tokens = window_limit_of(headers)
-        session.parent = parent_session_of(identity, headers) or session.parent
+        session.window_max_tokens = window_limit_tokens_in_headers(headers)
+        session.parent = parent_session_in_headers(identity, headers) or session.parent
         triage = self._triage_session(wire, session)
-        return triage._replace(sub_agent=sub_agent_of(identity, headers), coding=coding)
+        return triage._replace(sub_agent=sub_agent_in_headers(identity, headers), coding=coding)
 
     def _triage_session(self, wire: str, session: AgentSession) -> Triage:
-        mode = self._settings().mode_of(*session.identity)
+        mode = self._settings().mode_of_session(*session.identity)
         if mode == "off":
             return Triage(wire, session, mode, Reason.MODE_OFF, holds_body=False)
         is_new = session.known_ids is None
@@ -130,13 +130,13 @@ class RequestEditor:
     def sync_streamed_request(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
         """The call whose body has streamed upstream; None for a body too long to be kept."""
         try:
-            return self._sync_streamed_request(triage, parts)
+            return self._sync_unedited_request(triage, parts)
         except Exception:
             _log.exception("a request that passed as it came was not recorded for the daemon")
             self._counters.count_unedited_call(Reason.OWN_FAULT)
             return None
 
-    def _sync_streamed_request(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
+    def _sync_unedited_request(self, triage: Triage, parts: Sequence[bytes] | None) -> ModelCall | None:
         if triage.pass_reason is not None or parts is None or triage.session is None:
             self._counters.count_unedited_call(
                 triage.pass_reason or (Reason.TOO_LARGE if parts is None else Reason.NO_IDENTITY)
@@ -144,7 +144,7 @@ class RequestEditor:
             return None
         call = self._new_call(triage, triage.session, parts, is_held_back=False)
         trouble = self._syncer.trouble if triage.mode == "on" else None
-        self._count_unedited_call(trouble)
+        self._count_untouched_or_unedited_call(trouble)
         call.is_untouched = trouble is None
         call.is_sent.set(ForwardedEdit())
         self._syncer.start_sync(call)
@@ -156,13 +156,13 @@ class RequestEditor:
         try:
             triage = triage if triage.session is not None else self._triage_by_cache_key(triage, body)
             if triage.session is None or triage.pass_reason or not triage.holds_body:
-                return UpstreamRequest(body, self._sync_streamed_request(triage, [body]))
+                return UpstreamRequest(body, self._sync_unedited_request(triage, [body]))
             # What the server will clear is told by the whole body alone.
             clears = may_clear_results(body)
             entry = None if clears else self._match_list(triage.session, body)
             obstacle = edit_obstacle(body, self._settings().context_edits_allowed, entry[1] if entry else 0)
             match = self._match_memo(triage.session, body, obstacle)
-            entry = entry if entry and self._can_enter_tail(entry[0], match, obstacle) else None
+            entry = entry if entry and self._can_edit_tail_alone(entry[0], match, obstacle) else None
             call = self._new_call(triage, triage.session, [body], is_held_back=False)
             entered = await self._edit_at_entry(call, entry, match) if entry else None
             # A memo without every elided result would send one whole that went upstream with pointers before.
@@ -226,7 +226,7 @@ class RequestEditor:
         references = self._settings().can_edit_at_entry(session.identity.agent)
         return session.find_list_match(body) if references else None
 
-    def _can_enter_tail(self, branch: Branch, match: MemoMatch | None, obstacle: Reason | None) -> bool:
+    def _can_edit_tail_alone(self, branch: Branch, match: MemoMatch | None, obstacle: Reason | None) -> bool:
         """Whether the tail of a body that continues a branch's last list is all there is to look at."""
         # Where the host may miss its own cache, a breakpoint of ours is due, and its place is found in the whole
         # request.
@@ -241,14 +241,14 @@ class RequestEditor:
         """The call with the pointers of its new results, beside what stands in it already; None: read it whole."""
         branch, cut = entry
         try:
-            entered = await self._entry.enter_tail(call, branch, cut, match.memo if match else None)
+            entered = await self._entry.edit_tail_at_entry(call, branch, cut, match.memo if match else None)
         except Exception:
             _log.exception("the tail of a request could not be read alone; the request is read whole")
             return None
         if entered is None:
             return None
         if entered.body is call.body:
-            self._count_unedited_call(None)
+            self._count_untouched_or_unedited_call(None)
             return UpstreamRequest(call.body, call), entered.edit
         self._counters.edited_from_prefix += match is not None
         return self._finish_edited_request(call, entered.body, entered.edit)
@@ -275,21 +275,21 @@ class RequestEditor:
             reason = contents.obstacle or reason
             branch = placement.branch
             has_breakpoint = placement.mode == "on" and not contents.obstacle
-            placer = branch.cache.breakpoint_placer(time.monotonic()) if has_breakpoint else None
+            placer = branch.cache.make_breakpoint_placer(time.monotonic()) if has_breakpoint else None
             if placement.mode == "on" and not contents.obstacle and self._settings().can_edit_at_entry(branch.agent):
-                await self._entry.enter_contents(call, branch, contents)
-            stand_ins = stand_ins_of(branch, contents, branch.tombstones)
+                await self._entry.fetch_pointers_of_contents(call, branch, contents)
+            stand_ins = stand_ins_of_contents(branch, contents, branch.tombstones)
             body, memo, own, elided = splice_edits(call.body, call.wire, contents, stand_ins, placer)
             if memo is not None or elided:
                 branch.store_memo(memo)
                 ids = memo.ids if memo else frozenset[str]()
                 return self._finish_edited_request(call, body, ForwardedEdit(ids, branch, own, elided))
             if own is not None:
-                self._count_unedited_call(reason)
+                self._count_untouched_or_unedited_call(reason)
                 return UpstreamRequest(body, call, call.body, own), ForwardedEdit(frozenset(), branch, own)
         if reason is Reason.DAEMON_LATE and contents is not None and not contents.has_replies:
             reason = None  # The first request of a conversation: no body can have left it yet.
-        self._count_unedited_call(reason)
+        self._count_untouched_or_unedited_call(reason)
         return UpstreamRequest(call.body, call), ForwardedEdit()
 
     def _finish_edited_request(
@@ -299,7 +299,7 @@ class RequestEditor:
         self._counters.kept_out_bytes += len(call.body) - len(body)
         return UpstreamRequest(body, call, call.body, edit.own), edit
 
-    def _count_unedited_call(self, reason: Reason | None) -> None:
+    def _count_untouched_or_unedited_call(self, reason: Reason | None) -> None:
         """Count a call that passes unedited."""
         if reason is not None:
             self._counters.count_unedited_call(reason)

@@ -1,7 +1,7 @@
 """What stands in force in a request in the place of bodies and lines: tombstones, and results with pointers.
 
 window.sync's answer ──apply_elided_results──▶ the branch's elided results
-branch, segments of a list ──elided_results──▶ stand-ins of results ──with tombstones: stand_ins_of──▶ all in force
+branch, segments of a list ──elided_results──▶ stand-ins of results ──stand_ins_of_contents──▶ all in force
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def elided_results(
     return found
 
 
-def stand_ins_of(
+def stand_ins_of_contents(
     branch: Branch, contents: BodyContents, tombstones: Mapping[str, EvictedBody]
 ) -> dict[str, EvictedBody]:
     """Every stand-in in force in a request that was read whole: these tombstones, and elided results."""

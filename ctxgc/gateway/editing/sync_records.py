@@ -2,7 +2,7 @@
 
 window ──sendable_segments──▶ segments ──record_batches──▶ [[record, …], …, [record, …]]
                                  │                              ahead         with all ids
-                                 └──window_params──▶ ids, digests, bill, breakpoints
+                                 └──window_sync_params──▶ ids, digests, bill, breakpoints
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _segment_json(segment: Segment, window: WireWindow, elisions: Sequence[Any] 
     return record
 
 
-def window_params(
+def window_sync_params(
     branch: Branch, call: ModelCall, placement: Placement, sendable: Sequence[Segment], edited: Sequence[str] | None
 ) -> dict[str, Any]:
     """The parameters of a call's sync but for its new segments and the way back. `edited` None: not decided yet."""
@@ -107,7 +107,7 @@ def window_params(
     if edited is not None:
         params["edited"] = edited
     if contents.layout is not None:
-        params["cache"] = sync_cache_fields(branch, call, contents.layout, ids)
+        params["cache"] = cache_param_of_sync(branch, call, contents.layout, ids)
         params["was_answered"] = branch.reply is not None and branch.reply.is_answer
         if (was_sent := late_edit_fields(branch)) is not None:
             params["was_sent"] = was_sent
@@ -157,7 +157,7 @@ def late_edit_fields(branch: Branch) -> dict[str, Any] | None:
     return None if late.synced == (late.ids, breakpoints) else {"edited": late.ids, "marks": breakpoints}
 
 
-def sync_cache_fields(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:
+def cache_param_of_sync(branch: Branch, call: ModelCall, layout: PromptLayout, ids: Sequence[str]) -> dict[str, Any]:
     """How the provider's cache sees the request that went upstream."""
     contents = call.contents
     assert contents is not None

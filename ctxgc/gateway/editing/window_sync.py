@@ -27,13 +27,13 @@ from ctxgc.gateway.byte_budget import BudgetShare, ByteBudget
 from ctxgc.gateway.daemon_client import VerbCaller
 from ctxgc.gateway.editing.entry import EntryEditor, adopt_origin_elisions
 from ctxgc.gateway.editing.request_state import ModelCall, Placement
-from ctxgc.gateway.editing.stand_ins import apply_elided_results, stand_ins_of
+from ctxgc.gateway.editing.stand_ins import apply_elided_results, stand_ins_of_contents
 from ctxgc.gateway.editing.sync_records import (
     late_edit_of_call,
     record_batches,
     sendable_segments,
     tombstones_of_answer,
-    window_params,
+    window_sync_params,
 )
 from ctxgc.gateway.identity.agent_session import SESSIONS_MAX, AgentSession, Branch, is_side_call
 from ctxgc.gateway.identity.headers import Identity
@@ -116,16 +116,16 @@ class WindowSyncer:
             return
         self._waiting += 1
         self._workers.spawn(_release_share_after_sync(call, share))
-        self._workers.spawn(self._sync_call(call, share))
+        self._workers.spawn(self._queue_call_for_sync(call, share))
 
     def report_off_sessions(self) -> None:
         """Tell the daemon the sessions in mode `off`: no request of these is synced any more."""
         for session in self._sessions.values():
             for branch in session.branches.values():
-                self._report_if_off(branch)
+                self._report_branch_if_off(branch)
 
-    def _report_if_off(self, branch: Branch) -> None:
-        is_off = self._settings().mode_of(branch.agent, branch.name) == "off"
+    def _report_branch_if_off(self, branch: Branch) -> None:
+        is_off = self._settings().mode_of_session(branch.agent, branch.name) == "off"
         # A sync under way still carries the mode before; `_drain_branch` looks again at its end.
         if is_off and branch not in self._busy and branch.synced_mode not in ("", "off"):
             branch.synced_mode = "off"
@@ -138,11 +138,11 @@ class WindowSyncer:
         except CallFailed:
             self._counters.sync_failures += 1  # The session's next request carries the mode again.
 
-    async def _sync_call(self, call: ModelCall, share: BudgetShare) -> None:
+    async def _queue_call_for_sync(self, call: ModelCall, share: BudgetShare) -> None:
         try:
             if not call.is_held_back:
                 await call.reply.wait_until_begun(HEAD_START_S)
-            await self._place_on_branch(call, share)
+            await self._place_call_on_branch(call, share)
         except BacklogFull:
             self._fail_unsynced_call(call, Reason.OWN_LATE)
         except BodyTooLong:
@@ -162,16 +162,16 @@ class WindowSyncer:
     def _fail_unsynced_call(self, call: ModelCall, reason: Reason) -> None:
         """End a call that the daemon does not get, counted under its reason even if its body streamed by before."""
         call.fail(reason)
-        self._recount_untouched_call(call, reason)
+        self._recount_call_if_untouched(call, reason)
         if reason is not Reason.SIDE_CALL:
-            self._record_sync_outcome(call, reason)
+            self._record_outcome_of_call(call, reason)
 
-    def _record_sync_outcome(self, call: ModelCall, reason: Reason | None) -> None:
+    def _record_outcome_of_call(self, call: ModelCall, reason: Reason | None) -> None:
         branch = call.branch
         name = branch.session_name if branch else "{}:{}".format(*call.session.identity)
         self._counters.record_sync_outcome(name, reason)
 
-    def _recount_untouched_call(self, call: ModelCall, reason: Reason) -> None:
+    def _recount_call_if_untouched(self, call: ModelCall, reason: Reason) -> None:
         """Count a call under this reason, if the call was counted as having nothing to edit."""
         if call.is_untouched:
             call.is_untouched = False
@@ -183,11 +183,11 @@ class WindowSyncer:
         obstacle = await loop.run_in_executor(self._workers.parser, edit_obstacle, call.body, allowed)
         return obstacle or Reason.NOT_UNDERSTOOD
 
-    async def _place_on_branch(self, call: ModelCall, share: BudgetShare) -> None:
+    async def _place_call_on_branch(self, call: ModelCall, share: BudgetShare) -> None:
         """Find the call's branch, and let the branch's task go on with the call."""
         # Both at once: a request that is held back waits for the slower of the two.
         for failure in await asyncio.gather(
-            self._read_body(call, share), self._fetch_session_state(call.session), return_exceptions=True
+            self._read_body_in_worker(call, share), self._fetch_session_state(call.session), return_exceptions=True
         ):
             if failure is not None:
                 raise failure
@@ -206,7 +206,7 @@ class WindowSyncer:
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
         mode = "shadow" if branch.is_barred else call.mode
         if contents.obstacle:
-            self._recount_untouched_call(call, contents.obstacle)
+            self._recount_call_if_untouched(call, contents.obstacle)
         # A request that is held back goes on now, unless the daemon's answer may change this very request.
         waits = call.is_held_back and (is_cold or not branch.synced_ids)
         call.is_placed.set(Placement(branch, mode, is_cold, waits))
@@ -218,7 +218,7 @@ class WindowSyncer:
             self._busy.add(branch)
             self._workers.spawn(self._drain_branch(branch))
 
-    async def _read_body(self, call: ModelCall, share: BudgetShare) -> None:
+    async def _read_body_in_worker(self, call: ModelCall, share: BudgetShare) -> None:
         allowed = self._settings().context_edits_allowed
         worker = self._workers.urgent if call.is_held_back else self._workers.parser
         contents = await asyncio.get_running_loop().run_in_executor(worker, _read_call_body, call, allowed)
@@ -260,7 +260,7 @@ class WindowSyncer:
                     call.fail(Reason.OWN_FAULT)
         finally:
             self._busy.discard(branch)
-        self._report_if_off(branch)
+        self._report_branch_if_off(branch)
 
     async def _sync_branch(self, branch: Branch, call: ModelCall) -> None:
         contents, placement = call.contents, call.is_placed.value
@@ -273,9 +273,9 @@ class WindowSyncer:
         edited = None if placement.waits else sorted(await call.wait_for_edited_ids(HEAD_START_S))
         branch.carried.update(ids)
         if not placement.waits:  # Before the daemon answers, which may take longer than the agent.
-            await self._store_list_head(branch, call, contents)
+            await self._store_list_head_for_entry(branch, call, contents)
         branch.update_charges_writes()
-        params = window_params(branch, call, placement, sendable, edited) | {
+        params = window_sync_params(branch, call, placement, sendable, edited) | {
             "can_recall": contents.can_recall or bool(contents.recall_tool)
         }
         self._counters.syncs += 1
@@ -307,9 +307,9 @@ class WindowSyncer:
         branch.synced_ids = tuple(ids)
         branch.known_digests = contents.digests
         await self._store_tombstones_and_memo(branch, call, tombstones, has_new=has_new or has_new_lines)
-        await self._store_list_head(branch, call, contents)
+        await self._store_list_head_for_entry(branch, call, contents)
         call.session.is_resumed &= bool(branch.parent)
-        self._record_sync_outcome(call, None)
+        self._record_outcome_of_call(call, None)
         call.is_synced.set(None)
 
     async def _send_window(
@@ -359,7 +359,7 @@ class WindowSyncer:
         if not has_new and (not tombstones or (placer is None and branch.memo is not None)):
             return
         loop = asyncio.get_running_loop()
-        memo, stand_ins = branch.memo, stand_ins_of(branch, contents, tombstones)
+        memo, stand_ins = branch.memo, stand_ins_of_contents(branch, contents, tombstones)
         spliced: SplicedRequest = await loop.run_in_executor(
             self._workers.parser, splice_edits, call.body, call.wire, contents, stand_ins, placer
         )
@@ -367,7 +367,7 @@ class WindowSyncer:
             branch.tombstones = tombstones
             branch.store_memo(spliced.memo)
 
-    async def _store_list_head(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
+    async def _store_list_head_for_entry(self, branch: Branch, call: ModelCall, contents: BodyContents) -> None:
         if call.mode == "on" and self._settings().can_edit_at_entry(branch.agent):
             await self._entry.store_list_head(branch, call, contents)
 
@@ -375,7 +375,7 @@ class WindowSyncer:
         self._counters.sync_failures += 1
         self.trouble = _failure_reason(failure)
         call.fail(self.trouble)
-        self._record_sync_outcome(call, self.trouble)
+        self._record_outcome_of_call(call, self.trouble)
 
 
 async def _release_share_after_sync(call: ModelCall, share: BudgetShare) -> None:

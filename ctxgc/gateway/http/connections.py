@@ -63,7 +63,7 @@ class Connections:
         self.unproven: dict[GuardedConnection, None] = {}
         """Connections of peers that have not shown whose they are, the oldest first."""
 
-    def guard_protocol(self, server: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
+    def guarded_protocol_factory(self, server: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """The server's protocol behind a guard."""
         return lambda: GuardedConnection(self, server)
 

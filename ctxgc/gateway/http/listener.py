@@ -34,7 +34,9 @@ async def open_http_server(
     )
     await runner.setup()
     assert runner.server is not None
-    guarded = (connections or Connections(connection_bounds(raise_open_files_limit()))).guard_protocol(runner.server)
+    guarded = (connections or Connections(connection_bounds(raise_open_files_limit()))).guarded_protocol_factory(
+        runner.server
+    )
     server = await asyncio.get_running_loop().create_server(guarded, sock=listener)
     try:
         yield

@@ -29,10 +29,10 @@ class RequestPath(NamedTuple):
 
 def split_path(target: str) -> RequestPath:
     """The parts of a target (path and query, unchanged)."""
-    secret, target = _split_prefix(PATH_PREFIX, target)
-    session, target = _split_prefix(SESSION_PREFIX, target)
+    secret, target = _split_word_behind_prefix(PATH_PREFIX, target)
+    session, target = _split_word_behind_prefix(SESSION_PREFIX, target)
     if session and not secret:
-        secret, target = _split_prefix(PATH_PREFIX, target)
+        secret, target = _split_word_behind_prefix(PATH_PREFIX, target)
     return RequestPath(secret, unquote(session), target)  # Some clients escape the colon of `AGENT:NAME`.
 
 
@@ -42,7 +42,7 @@ def leaks_secret(path: RequestPath, secret: str) -> bool:
     return bool(secret) and (secret in rest or secret in unquote(rest))
 
 
-def _split_prefix(prefix: str, target: str) -> tuple[str, str]:
+def _split_word_behind_prefix(prefix: str, target: str) -> tuple[str, str]:
     path, question, query = target.partition("?")
     if not path.startswith(prefix):
         return "", target

@@ -114,7 +114,7 @@ class Proxy:
         if request.method in ("GET", "HEAD") and path.target.partition("?")[0] == STATUS_PATH:
             return self._status_response()
         if self._tools.is_tools_path(path.target):
-            return await self._tools.serve_request(request, path.target)
+            return await self._tools.serve_tools_request(request, path.target)
         way = find_route(request.method, path.target, request.headers, self._settings().upstreams)
         if not way.url:
             return error_response(400, "api_error", way.why)
@@ -140,7 +140,7 @@ class Proxy:
         if not (triage.holds_body and await body.read_whole()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
             return _OutgoingRequest(
-                body.chunks(), length, sent_call=lambda: self._sync_streamed_request(triage, body), accepts=accepts
+                body.chunks(), length, sent_call=lambda: self._sync_streamed_body(triage, body), accepts=accepts
             )
         return await self._prepare_whole_body(triage, body)
 
@@ -176,7 +176,7 @@ class Proxy:
             self._counters.count_unedited_call(Reason.ENCODED)
         return None
 
-    def _sync_streamed_request(self, triage: Triage, body: AgentBody) -> ModelCall | None:
+    def _sync_streamed_body(self, triage: Triage, body: AgentBody) -> ModelCall | None:
         return self._editor.sync_streamed_request(triage, body.parts if body.is_whole else None)
 
     async def _forward_request(self, request: web.Request, way: Route, out: _OutgoingRequest) -> web.StreamResponse:

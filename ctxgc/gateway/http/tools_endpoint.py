@@ -38,7 +38,7 @@ class ToolsEndpoint:
         """Whether a request to this path is for the tools."""
         return self._serve is not None and target.startswith(TOOLS_PREFIX)
 
-    async def serve_request(self, request: web.Request, target: str) -> web.Response:
+    async def serve_tools_request(self, request: web.Request, target: str) -> web.Response:
         """The reply to a client's request."""
         word, slash, rest = target.partition("?")[0].removeprefix(TOOLS_PREFIX).partition("/")
         folder = unquote(slash + rest)

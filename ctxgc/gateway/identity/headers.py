@@ -36,7 +36,7 @@ class Identity(NamedTuple):
     session: str
 
 
-def identity_in_headers(headers: Mapping[str, str], path_session: str = "") -> Identity | None:
+def identity_in_headers_or_path(headers: Mapping[str, str], path_session: str = "") -> Identity | None:
     """The session that a request names; `None` without a name. `headers` finds names in any case.
 
     The user's own words come first, the header's before the path's: an agent's header may look like another agent's.
@@ -51,19 +51,19 @@ def identity_in_headers(headers: Mapping[str, str], path_session: str = "") -> I
     return None
 
 
-def window_limit_of(headers: Mapping[str, str]) -> int:
+def window_limit_tokens_in_headers(headers: Mapping[str, str]) -> int:
     """The run's limit of the window, in billed tokens; 0 without a limit in the headers."""
     size = headers.get(WINDOW_HEADER, "")
     return int(size) if _SIZE.fullmatch(size) else 0
 
 
-def parent_session_of(identity: Identity, headers: Mapping[str, str]) -> str:
+def parent_session_in_headers(identity: Identity, headers: Mapping[str, str]) -> str:
     """The session of the same agent that started this session, if the headers name the parent; empty else."""
     parent = _valid_identity(identity.agent, headers.get(_PARENTS.get(identity.agent, ""), ""))
     return parent.session if parent and parent != identity else ""
 
 
-def sub_agent_of(identity: Identity, headers: Mapping[str, str]) -> str:
+def sub_agent_in_headers(identity: Identity, headers: Mapping[str, str]) -> str:
     """The sub-agent that asks under its session's id, named as in Claude Code's transcripts; empty: no sub-agent."""
     sub_agent = _valid_identity(CLAUDE_CODE, headers.get("x-claude-code-agent-id", ""))
     return sub_agent.session if sub_agent and identity.agent == CLAUDE_CODE else ""

@@ -15,7 +15,7 @@ from ctxgc.fronts.mcp.handlers import method_handlers
 from ctxgc.fronts.mcp.rpc import BATCH_MAX, LINE_BYTES_MAX, VERSIONS, encode_line
 from ctxgc.fronts.mcp.scope import Scope, folder_of_uri
 from ctxgc.fronts.mcp.server import WAITING_MAX, McpServer
-from ctxgc.fronts.mcp.tool_schemas import LIMIT_MAX, SCHEMAS, arguments_fault
+from ctxgc.fronts.mcp.tool_schemas import LIMIT_MAX, SCHEMAS, arguments_problem
 from ctxgc.fronts.mcp.tools import Tools
 from ctxgc.protocol.blocking_client import Unreachable
 
@@ -255,7 +255,7 @@ def test_more_requests_than_may_wait_are_refused_at_once():
     ],
 )
 def test_an_argument_that_the_schema_forbids_is_named(tool, arguments, fault):
-    assert fault in arguments_fault(arguments, SCHEMAS[tool])
+    assert fault in arguments_problem(arguments, SCHEMAS[tool])
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_lines_that_are_no_range_are_refused_in_words_for_a_model(lines):
     )
 )
 def test_arguments_without_a_fault_have_the_schemas_names_alone(arguments):
-    if not arguments_fault(arguments, SCHEMAS["recall"]):
+    if not arguments_problem(arguments, SCHEMAS["recall"]):
         assert arguments.keys() <= SCHEMAS["recall"]["properties"].keys()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctxgc.fronts.setup.json_edit import Uneditable, decode_json, drop_member, set_member, value_text_at
-from ctxgc.fronts.setup.toml_edit import add_table, drop_table, restore_line, set_key
+from ctxgc.fronts.setup.toml_edit import add_table, drop_table, restore_key, set_key
 from tests.effort import effort
 
 KEYS = st.sampled_from(["env", "a", "b", "model", 'quo"te', "ü"])
@@ -95,7 +95,7 @@ def test_a_top_level_key_is_set_whatever_follows_and_taking_it_out_gives_the_ver
     fresh = set_key(text, KEY, "http://x")
 
     assert toml(fresh) == toml(text) | {KEY: "http://x"}
-    assert restore_line(fresh, KEY, None) == text
+    assert restore_key(fresh, KEY, None) == text
 
 
 @pytest.mark.parametrize("text", TOMLS)
@@ -139,10 +139,10 @@ def test_of_a_key_that_is_set_the_value_alone_changes_and_comes_back(line, end, 
     assert line[:start] in fresh
     assert fresh.count(end) == text.count(end)
     assert (line.rpartition("#")[2] in fresh) or "#" not in line
-    assert restore_line(fresh, KEY, line + end) == text
+    assert restore_key(fresh, KEY, line + end) == text
 
 
 def test_a_comment_that_the_user_wrote_meanwhile_stays_beside_the_old_value():
     fresh = set_key(f"{KEY} = 'http://old'\n", KEY, "http://new").rstrip("\n") + " # mine now\n"
 
-    assert restore_line(fresh, KEY, f"{KEY} = 'http://old'\n") == f"{KEY} = 'http://old' # mine now\n"
+    assert restore_key(fresh, KEY, f"{KEY} = 'http://old'\n") == f"{KEY} = 'http://old' # mine now\n"
