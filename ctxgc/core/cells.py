@@ -146,7 +146,7 @@ class Cells:
         """Cells after the last merge."""
         self._claims = [True]
 
-    def claim(self) -> bool:
+    def try_claim(self) -> bool:
         """Whether the caller alone may look at the cells, until `release`; never waits, and any thread may ask."""
         try:
             return self._claims.pop()  # Atomic: of two threads one finds the list empty.
@@ -160,7 +160,7 @@ class Cells:
     def __len__(self) -> int:
         return len(self._cells)
 
-    def drop(self, slot: int) -> None:
+    def drop_slot(self, slot: int) -> None:
         """Take a slot out of its cell, if the slot stands in one; call before its key changes. O(log CELL_MAX)."""
         number = self._cell_of[slot] if slot < len(self._cell_of) else -1
         if number < 0:
@@ -184,7 +184,7 @@ class Cells:
         are_few = both.count(1) * 16 < len(both)
         return list(mask_positions(both) if are_few else compress(range(len(both)), both))
 
-    def add(self, slots: Iterable[int], turn: int, *, are_garbage: bool = False) -> None:
+    def add_slots(self, slots: Iterable[int], turn: int, *, are_garbage: bool = False) -> None:
         """Let slots from outside stand in cells. O(slots), and the merge of a cell now and then."""
         born, touched = self._columns.born, self._columns.touched
         blocks: dict[Block, list[int]] = {}
@@ -279,7 +279,7 @@ class Cells:
             tokens -= gone[-1] if gone else 0
             del waiting[:ready]
         for slot in aside:
-            self.drop(slot)
+            self.drop_slot(slot)
         ranked.freed.extend([freed[slot] for slot in ranked.slots])
         return ranked
 

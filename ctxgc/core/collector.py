@@ -80,7 +80,7 @@ def plan(heap: Heap, paths: PathIndex, target_tokens: int, now: Now, rules: Rule
     roots = find_roots(heap, paths, now, rules)
     among = find_evictable_bodies(heap, paths, roots)
     # Another plan of the same heap may be under way on a worker thread: then all is sorted, and comes to the same.
-    is_kept = is_kept_order_faster(heap, among.rest, before - target_tokens) and heap.cells.claim()
+    is_kept = is_kept_order_faster(heap, among.rest, before - target_tokens) and heap.cells.try_claim()
     try:
         victims = _choose_victims(heap, among, now, rules, before - target_tokens, is_kept=is_kept)
     finally:

@@ -254,7 +254,7 @@ class Heap:
     def _score_slot(self, slot: int) -> None:
         logit = fixed_logit(self.weights, self.fixed_reuse_facts(slot), self.importance[slot])
         self.logit[slot] = logit
-        self.cells.drop(slot)
+        self.cells.drop_slot(slot)
         self.key[slot] = logit - log(max(self.freed[slot], 1))
 
     def fixed_reuse_facts(self, slot: int) -> FixedFacts:
@@ -300,7 +300,7 @@ class Heap:
 
     def set_state(self, slot: int, state: int) -> None:
         """Move a slot to a state; the sums follow. O(1)."""
-        self.cells.drop(slot)
+        self.cells.drop_slot(slot)
         self._add_to_sums(slot, -1)
         was_inside, is_inside = self.state[slot] <= EVICTED, state <= EVICTED
         self.state[slot] = state
@@ -340,14 +340,14 @@ class Heap:
 
     def touch(self, slot: int, turn: int) -> None:
         """An observed use; a turn counts once, as in the stash. O(1)."""
-        self.cells.drop(slot)
+        self.cells.drop_slot(slot)
         self.touches[slot] += turn > self.touched[slot]
         self.touched[slot] = max(self.touched[slot], turn)
         self.last_turn = max(self.last_turn, turn)
 
     def record_proof(self, slot: int, proof: Proof) -> bool:
         """Remember a proof; the first one stands. True if it is new."""
-        self.cells.drop(slot)
+        self.cells.drop_slot(slot)
         return self.proofs.setdefault(slot, proof) is proof
 
     def window(self) -> WindowSlots:

@@ -85,6 +85,6 @@ def _fill_cells(heap: Heap, candidates: bytes | bytearray, now: Now, rules: Rule
             cold.append(slot)
         else:
             (garbage if garbage_proof(heap, slot, now, rules) else loose).append(slot)
-    heap.cells.add(cold, now.turn)
-    heap.cells.add(garbage, now.turn, are_garbage=True)
+    heap.cells.add_slots(cold, now.turn)
+    heap.cells.add_slots(garbage, now.turn, are_garbage=True)
     return heap.cells, loose

@@ -25,7 +25,7 @@ class ModelPrice(NamedTuple):
     as_of: str = AS_OF
     """The month of the price; empty for a price of the user's own."""
 
-    def dollars(self, input_tokens: float) -> float:
+    def input_dollars(self, input_tokens: float) -> float:
         """The price of so many input tokens, to a hundredth of a cent."""
         return round(input_tokens * self.input / TOKENS_PER_PRICE, 4)
 

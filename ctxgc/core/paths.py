@@ -338,7 +338,7 @@ class PathIndex:
         found = [path for path in known if path.endswith(end_lower if is_windows_path(path) else end)]
         return found[0] if len(found) == 1 else ""
 
-    def readers(self, path: str) -> Iterator[int]:
+    def reader_slots(self, path: str) -> Iterator[int]:
         """Slots that read the path, the newest first."""
         history = self.histories.get(path)
         for use in reversed(history.uses) if history else ():

@@ -162,13 +162,13 @@ def ln_turns(turns: int) -> float:
     return LOGS[min(max(turns, 1), LOGS_LAST)]
 
 
-def probability(logit: float) -> float:
+def probability_of_logit(logit: float) -> float:
     """The logistic function; safe for any logit."""
     return 1.0 / (1.0 + exp(-logit)) if logit > LOGIT_MIN else 0.0
 
 
 def probabilities(logits: Sequence[float]) -> list[float]:
-    """`probability` of each, without a call for each."""
+    """`probability_of_logit` of each, without a call for each."""
     if min(logits, default=0.0) <= LOGIT_MIN:
-        return list(map(probability, logits))
+        return list(map(probability_of_logit, logits))
     return [1.0 / (1.0 + exp(-logit)) for logit in logits]

@@ -137,7 +137,7 @@ def _set_file_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots:
     for path, history in paths.histories.items():
         is_open = path in rules.open_paths
         if is_open or history.touched_turn >= now.turn - rules.file_turns:
-            newest = next((slot for slot in paths.readers(path) if heap.state[slot] <= EVICTED), -1)
+            newest = next((slot for slot in paths.reader_slots(path) if heap.state[slot] <= EVICTED), -1)
             if newest >= 0:
                 roots[newest] = roots[newest] or (OPEN if is_open else FILE)
         if any(_is_glob_match(path, glob) for glob in rules.protect_paths):
@@ -145,7 +145,7 @@ def _set_file_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules, roots:
                 roots[use.slot] = roots[use.slot] or PROTECTED
 
 
-def is_protected(segment: Segment, rules: Rules) -> bool:
+def is_protected_by_rules(segment: Segment, rules: Rules) -> bool:
     """Whether the user's rules protect a tool call, by its tool or by a file of it."""
     if segment.tool in rules.protect_tools:
         return True

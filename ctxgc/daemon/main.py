@@ -266,8 +266,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_REFUSED
 
 
+def _exit_in_order(number: int, frame: object) -> None:
+    raise SystemExit(0)
+
+
 def _lock_and_serve(config: Config, config_file: Path | None, flag: str) -> int:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the loop heeds it, it would end us.
+    # Until the loop has handlers of its own: a reload waits, and a stop ends the process in order.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _exit_in_order)
     inherited = inherited_sockets(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
     # The state folder has one daemon, whatever socket it is reached by.

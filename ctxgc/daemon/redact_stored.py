@@ -29,7 +29,7 @@ def row_redactor(counter: TokenCounter) -> Callable[[SegmentRow], tuple[SegmentR
     """A function that redacts a segment's row as intake would, and counts its secrets."""
     intake = Intake(counter, redacts=True)
 
-    def clean_row(row: SegmentRow) -> tuple[SegmentRow, int]:
+    def redact_row(row: SegmentRow) -> tuple[SegmentRow, int]:
         if redact_segment(row.segment)[0] is row.segment:
             return row, 0
         prepared = intake.prepare(row.segment)
@@ -44,7 +44,7 @@ def row_redactor(counter: TokenCounter) -> Callable[[SegmentRow], tuple[SegmentR
         )
         return clean, prepared.redactions
 
-    return clean_row
+    return redact_row
 
 
 def _print_progress(done: int, total: int) -> None:

@@ -177,6 +177,6 @@ class Slowlog:
         else:
             heapq.heappushpop(self._heap, call)
 
-    def slowest(self) -> list[SlowCall]:
+    def slowest_calls(self) -> list[SlowCall]:
         """The calls in the log, slowest first."""
         return sorted(self._heap, reverse=True)

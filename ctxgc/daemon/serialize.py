@@ -317,7 +317,7 @@ def price_reply(session: Session, price: ModelPrice | None) -> PriceReply | None
 
 def cost_in_dollars(session: Session, raw_cost: float | None, price: ModelPrice | None) -> float | None:
     """A cost in raw input-token equivalents as dollars; `None` where cost or price is unknown."""
-    return None if raw_cost is None or price is None else price.dollars(raw_cost * session.calibration.ratio)
+    return None if raw_cost is None or price is None else price.input_dollars(raw_cost * session.calibration.ratio)
 
 
 def collection_reply(

@@ -87,7 +87,7 @@ class Counters:
         self.untouched -= 1
         self.count_unedited_call(reason)
 
-    def report(self) -> dict[str, Any]:
+    def status_fields(self) -> dict[str, Any]:
         """Every number, in JSON's form."""
         numbers = {
             name: getattr(self, name) for name in self.__slots__ if name not in ("passed_unedited", "not_followed")

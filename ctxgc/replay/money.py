@@ -24,7 +24,7 @@ def bill_in_dollars(results: Sequence[TrialResult], scope: str = "all") -> dict[
             continue
         sessions += 1
         for policy in usd:
-            usd[policy] += price.dollars(result.sums[scope, policy].cost * prior_ratio(result.model))
+            usd[policy] += price.input_dollars(result.sums[scope, policy].cost * prior_ratio(result.model))
     if not sessions:
         return None
     before, after = (round(usd[policy], 2) for policy in (NONE, SHIPPED))

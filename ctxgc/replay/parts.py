@@ -35,7 +35,7 @@ class HiddenPart:
     """Lines that an edit may quote."""
     is_back: bool = False
 
-    def holds(self, want: Want) -> bool:
+    def has_want_text(self, want: Want) -> bool:
         """Whether the want's text stands here."""
         return want.text in (self.quotes if want.weight == LINE_WEIGHT else self.words)
 
@@ -81,16 +81,18 @@ class ShortenedResults:
         words, quotes = self._shown[slot]
         if want.text in (quotes if want.weight == LINE_WEIGHT else words):
             return []
-        return [part for part in parts if part.holds(want)]
+        return [part for part in parts if part.has_want_text(want)]
 
     def missing_parts(self, slot: int, wants: Sequence[Want]) -> list[HiddenPart]:
         """The fewest parts, greedily, that these wants miss of a slot."""
         missing = [want for want in wants if self.parts_with_want(slot, want)]
         picked: list[HiddenPart] = []
         while missing:
-            best = max(self.parts[slot], key=lambda part: sum(want.weight for want in missing if part.holds(want)))
+            best = max(
+                self.parts[slot], key=lambda part: sum(want.weight for want in missing if part.has_want_text(want))
+            )
             picked.append(best)
-            missing = [want for want in missing if not best.holds(want)]
+            missing = [want for want in missing if not best.has_want_text(want)]
         return picked
 
     def has_hidden_lines_of_read(self, paths: PathIndex, uses: Iterable[PathUse]) -> bool:

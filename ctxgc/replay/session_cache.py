@@ -70,7 +70,7 @@ class Layout(Sequence[bool]):
         self.tombstone_blocks = 0
         """Blocks up to the last tombstone, its own included; 0: none."""
 
-    def append(self, tokens: int, blocks: int, window_tokens: int, *, is_tombstone: bool = False) -> None:
+    def append_piece(self, tokens: int, blocks: int, window_tokens: int, *, is_tombstone: bool = False) -> None:
         """Add a piece. `window_tokens`: the heap's count of the piece, which may be less than the prompt's."""
         last = self.ends[-1]
         self.ends.append(PromptPlace(last.blocks + blocks, last.tokens + tokens))

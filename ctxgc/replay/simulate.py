@@ -121,13 +121,13 @@ class Simulation:
         parts = {place for place, _, _ in self._parts}
         for place, slot, left_tokens in sorted(pieces) if self._left or parts else pieces:
             if left_tokens >= 0:
-                layout.append(left_tokens, self._block_count(slot), 0, is_tombstone=place not in parts)
+                layout.append_piece(left_tokens, self._block_count(slot), 0, is_tombstone=place not in parts)
                 continue
             cost = heap.cost_of(slot)
             # The heap counts a recalled body's skeleton here; it renders at the slot's first place.
             shown = cost - heap.skeleton[slot] * (slot in self._left)
             is_tombstone = heap.state[slot] == EVICTED and self._gone[slot][0] != HOST
-            layout.append(shown, self._block_count(slot), cost, is_tombstone=is_tombstone)
+            layout.append_piece(shown, self._block_count(slot), cost, is_tombstone=is_tombstone)
 
     def _block_count(self, slot: int) -> int:
         """Blocks of a slot: two for a call and its result, else a single block."""
@@ -145,7 +145,7 @@ class Simulation:
         self.heap.set_place(slot, self._place)
         if self._layout is not None and self.cache.is_placed:
             cost = self.heap.cost_of(slot)
-            self._layout.append(cost, self._block_count(slot), cost)
+            self._layout.append_piece(cost, self._block_count(slot), cost)
         for old, proof in proofs:
             self.heap.record_proof(old, proof)
         is_read_again = self.entry is not None and self.entry.shortened.has_hidden_lines_of_read(

@@ -58,7 +58,7 @@ def tick_step(span: float, ticks: int) -> float:
     return next(power * step for step in (1.0, 2.0, 5.0, 10.0) if power * step >= raw)
 
 
-def fit_panel(left: float, right: float, values: Sequence[float], *, from_zero: bool, high_max: float = 1e18) -> Panel:
+def fit_scale(left: float, right: float, values: Sequence[float], *, from_zero: bool, high_max: float = 1e18) -> Panel:
     """A scale with round ends around the values."""
     low = 0.0 if from_zero else min(values, default=0.0)
     high = min(max(*values, 0.1, low + 0.1), high_max)
@@ -81,8 +81,8 @@ def dot_plot(rows: Sequence[Row], label: str, bound: float | None = None) -> str
     costs = [value for row in rows for value in (row.cost.low, row.cost.high)]
     costs += [bound] if bound is not None else []
     faults = [value for row in rows for value in (row.faults.high, row.faults.placebo or 0.0)]
-    cost_panel = fit_panel(left, 500, costs, from_zero=False, high_max=180)
-    fault_panel = fit_panel(590, 850, faults, from_zero=True)
+    cost_panel = fit_scale(left, 500, costs, from_zero=False, high_max=180)
+    fault_panel = fit_scale(590, 850, faults, from_zero=True)
     bottom = top + ROW * len(rows)
     parts = [
         _grid_svg(cost_panel, top, bottom, "cost, % of no collection", lambda value: f"{value:g}", strong=100.0),

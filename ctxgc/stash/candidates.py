@@ -321,7 +321,7 @@ def _break_ties(lookup: PostingsLookup, out: Candidates, rough: dict[int, float]
 
 def _rough_scores(out: Candidates) -> dict[int, float]:
     """The sum of the worth of each candidate's terms."""
-    rough: dict[int, float] = dict.fromkeys(out.whole, out.weights.total)
+    rough: dict[int, float] = dict.fromkeys(out.whole, out.weights.total_weight)
     for term, rids in out.postings.items():
         weight = out.weights.terms[term]
         for rid in rids:
@@ -335,7 +335,7 @@ def _rough_scores(out: Candidates) -> dict[int, float]:
     for term, rids in out.whole_words.items():
         for rid in rids:
             rough[rid] = rough.get(rid, 0.0) + out.weights.whole_word_bonus(term)
-    bonus = out.weights.total * PHRASE_BONUS
+    bonus = out.weights.total_weight * PHRASE_BONUS
     for rid in out.phrase | out.may_hold_phrase:
         rough[rid] = rough.get(rid, 0.0) + bonus
     return rough

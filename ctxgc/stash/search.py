@@ -308,7 +308,7 @@ def _literal_bonus(run: _Search, out: Candidates, readable: index_text.Searchabl
         fields = [" ".join(field.split()) for field in fields]
     has_it = any(literal in field for field in fields)
     bonus = SIGNS_BONUS if run.wanted.phrase and run.wanted.has_outer_signs else LITERAL_BONUS
-    return bonus * out.weights.total if has_it else 0.0
+    return bonus * out.weights.total_weight if has_it else 0.0
 
 
 def _read_content_starts(run: _Search, rids: set[int]) -> dict[int, body_codec.ContentStart]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ctxgc.adapters.contract import ReplyBilled, SegmentAdmitted, SessionOpened, WindowReplaced
-from ctxgc.adapters.facts.codex_results import is_failure
+from ctxgc.adapters.facts.codex_results import is_failed_codex_output
 from ctxgc.adapters.host_texts.codex import CodexTexts
 from ctxgc.adapters.transcripts.codex import Codex
 from ctxgc.adapters.transcripts.formats import detect_format
@@ -266,7 +266,7 @@ def test_searches_without_an_id_are_calls_with_their_queries_and_alike_in_a_requ
     ],
 )
 def test_a_failure_is_the_hosts_word_not_the_programs(output, failed):
-    assert is_failure(output) is failed
+    assert is_failed_codex_output(output) is failed
 
 
 def test_a_rollout_of_bare_items_from_before_september_2025_is_read():

@@ -19,7 +19,7 @@ BODIES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, len(NAMES) - 1)), ma
 def test_faults_only_raise_the_chances_and_keep_the_order_of_a_tools_bodies(lessons, bodies):
     chances, tools = [chance for chance, _ in bodies], [tool for _, tool in bodies]
 
-    corrected = lessons.correct(chances, tools, NAMES)
+    corrected = lessons.correct_chances(chances, tools, NAMES)
 
     assert all(chance <= found + 1e-12 and 0 <= found <= 1 for chance, found in zip(chances, corrected, strict=True))
     for tool in range(len(NAMES)):
@@ -31,7 +31,7 @@ def test_faults_only_raise_the_chances_and_keep_the_order_of_a_tools_bodies(less
 def test_a_session_that_faults_as_expected_or_less_is_judged_as_before(expected, less):
     counts = FaultCounts(expected, min(less, expected))
 
-    assert FaultLessons(counts, {"Read": counts}).correct([0.1, 0.5], [0, 1], NAMES) == [0.1, 0.5]
+    assert FaultLessons(counts, {"Read": counts}).correct_chances([0.1, 0.5], [0, 1], NAMES) == [0.1, 0.5]
 
 
 @given(SUMS)
@@ -47,7 +47,7 @@ def test_a_fault_weighs_most_on_the_bodies_of_its_tool():
     lessons = FaultLessons().after_fault("Read")
 
     assert (lessons.tool_odds_factor("Read"), lessons.tool_odds_factor("Bash")) == (4.0, 2.0)
-    assert lessons.correct([0.5, 0.5], [1, 2], NAMES) == [pytest.approx(0.8), pytest.approx(2 / 3)]
+    assert lessons.correct_chances([0.5, 0.5], [1, 2], NAMES) == [pytest.approx(0.8), pytest.approx(2 / 3)]
     assert lessons.strongest_lesson == ("Read", 4.0)
 
 
@@ -58,7 +58,9 @@ def test_faults_of_further_tools_teach_the_session_alone_I12():
 
     assert len(lessons.by_tool) == TOOLS_MAX
     assert lessons.session.observed == TOOLS_MAX + 9
-    assert lessons.tool_odds_factor("tool0") > lessons.tool_odds_factor(f"tool{TOOLS_MAX}") == lessons.session.factor
+    assert (
+        lessons.tool_odds_factor("tool0") > lessons.tool_odds_factor(f"tool{TOOLS_MAX}") == lessons.session.odds_factor
+    )
 
 
 @given(SUMS, st.integers(0, 300), st.integers(0, 300))

@@ -161,7 +161,7 @@ def test_a_plan_that_finds_the_cells_claimed_sorts_all_and_a_failing_plan_claims
     heap.touch(30, 39)
     stand = len(heap.cells)
 
-    assert heap.cells.claim()
+    assert heap.cells.try_claim()
     assert plan_by(heap, paths, target, Now(40), Rules(), is_kept=True).victims
     assert len(heap.cells) == stand
     heap.cells.release()
@@ -170,7 +170,7 @@ def test_a_plan_that_finds_the_cells_claimed_sorts_all_and_a_failing_plan_claims
     with suppress(ZeroDivisionError):
         plan_by(heap, paths, target, Now(40), Rules(), is_kept=True)
     assert expected.victims
-    assert heap.cells.claim()
+    assert heap.cells.try_claim()
 
 
 def test_a_body_that_joins_a_cell_widens_the_turns_that_bound_it():
@@ -178,9 +178,9 @@ def test_a_body_that_joins_a_cell_widens_the_turns_that_bound_it():
     columns = cells.BodyColumns([float(slot) for slot in range(41)], born, born, [100] * 41)
     kept = cells.Cells(columns)
     kept.slots_outside(bytes([1] * 41))
-    kept.add(range(40), 150)
+    kept.add_slots(range(40), 150)
 
-    kept.add([40], 150)
+    kept.add_slots([40], 150)
 
     assert len(kept) == 1
     kept.check_invariants()

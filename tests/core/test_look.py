@@ -25,7 +25,7 @@ from ctxgc.core.pacing.pacer import (
 )
 from ctxgc.core.pacing.prompt_cache import COLD, CacheState
 from ctxgc.core.pacing.regret_law import Slack
-from ctxgc.core.reuse import ln_turns, probability
+from ctxgc.core.reuse import ln_turns, probability_of_logit
 from ctxgc.core.roots import find_roots
 from perf.heaps import session_like
 from tests.core.strategies import NOW, heaps
@@ -111,7 +111,7 @@ def slow_chances(heap, slots, now, liveness, garbage):
     linked = (0.0, weights.current, weights.named, weights.current + weights.named)
     proof = weights.garbage
     return [
-        probability(
+        probability_of_logit(
             logit[slot] + ages[born[slot]] + idles[touched[slot]] + linked[liveness[slot]] + proof * (slot in garbage)
         )
         for slot in slots

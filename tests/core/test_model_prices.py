@@ -35,4 +35,4 @@ def test_a_price_of_the_users_own_comes_before_the_list():
 
 
 def test_dollars_are_those_of_a_million_tokens():
-    assert ModelPrice(5.0, 25.0).dollars(200_000) == 1.0
+    assert ModelPrice(5.0, 25.0).input_dollars(200_000) == 1.0

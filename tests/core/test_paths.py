@@ -70,7 +70,7 @@ def test_reads_come_newest_first(history):
 
     newest_first = [slot for slot, use in reversed(list(enumerate(history))) if use.access is Access.READ]
 
-    assert list(index.readers("/a.py")) == newest_first
+    assert list(index.reader_slots("/a.py")) == newest_first
 
 
 def test_after_a_change_half_of_the_lines_shown_again_are_enough_and_fewer_are_not():

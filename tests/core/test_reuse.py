@@ -20,7 +20,7 @@ from ctxgc.core.reuse import (
     fixed_factors,
     fixed_logit,
     ln_turns,
-    probability,
+    probability_of_logit,
     trait_bits,
 )
 from ctxgc.core.segment import Access, Kind, PathUse, Role, Segment
@@ -61,7 +61,7 @@ def test_the_heap_keeps_every_slot_as_the_formula_says(made):
 
 @given(st.floats(-1e4, 1e4))
 def test_a_probability_is_one_for_any_log_odds(logit):
-    assert 0.0 <= probability(logit) <= 1.0
+    assert 0.0 <= probability_of_logit(logit) <= 1.0
 
 
 def test_turns_beyond_the_table_count_as_the_longest():

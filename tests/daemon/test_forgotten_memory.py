@@ -149,4 +149,5 @@ def test_filling_free_blocks_ends_where_nobody_says_how_large_the_process_is(mon
 
 
 def test_a_daemon_that_waits_for_a_forget_still_stops(running_daemon):
+    running_daemon.call("ping")
     assert running_daemon.stop() == 0

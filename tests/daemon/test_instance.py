@@ -243,3 +243,17 @@ def test_a_daemon_whose_lock_files_are_removed_is_neither_joined_nor_cut_off(run
         time.sleep(0.05)
     assert running_daemon.run()[0] == 75
     running_daemon.call("ping")
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_a_daemon_that_is_told_to_stop_as_soon_as_its_socket_is_there_ends_in_order(running_daemon, turn):
+    """A connection is accepted before the loop runs, so whoever connects may stop the daemon before that, too."""
+    assert running_daemon.stop() == 0
+    running_daemon.spawn()
+    until = time.monotonic() + 20
+    while not os.path.exists(running_daemon.socket):
+        assert time.monotonic() < until
+
+    assert running_daemon.stop() == 0
+    assert running_daemon.log == ""
+    assert running_daemon.start().call("ping")

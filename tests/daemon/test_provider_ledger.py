@@ -42,7 +42,7 @@ class Session:
 
     def cache(self):
         units, hidden = prompt_units_and_window_start(self.heap, self.ids, self.ids, self.sent(), 3000, None)
-        return self.ledger.forecast(self.sent(), units, hidden, self.now_s).cache_state
+        return self.ledger.forecast_cache(self.sent(), units, hidden, self.now_s).cache_state
 
 
 def asked(turns, **more):
@@ -91,7 +91,7 @@ def test_the_billed_tokens_of_a_place_come_from_the_nearest_prefix_with_a_bill()
     session.grow()
     session.ask()
     units, hidden = prompt_units_and_window_start(session.heap, session.ids, session.ids, session.sent(), 3000, None)
-    foretold = session.ledger.forecast(session.sent(), units, hidden, session.now_s)
+    foretold = session.ledger.forecast_cache(session.sent(), units, hidden, session.now_s)
 
     assert session.ledger.billed_tokens_at(foretold, units[3].end) == 9000
     assert session.ledger.billed_tokens_at(foretold, units[4].end) > 9000 + BODY

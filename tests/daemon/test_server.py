@@ -478,4 +478,4 @@ def test_the_slow_log_keeps_the_slowest():
     for number, seconds in enumerate([5.0, 1.0, 4.0, 2.0, 3.0, 1.0]):
         log.note_call(SlowCall(seconds, number, "x", 1, 0.0))
 
-    assert [slow.seconds for slow in log.slowest()] == [5.0, 4.0, 3.0]
+    assert [slow.seconds for slow in log.slowest_calls()] == [5.0, 4.0, 3.0]

@@ -15,7 +15,7 @@ from ctxgc.gateway.metrics import Counters, Reason
 from tests.fronts import replies
 
 COUNTED = {"calls": 81, "others": 12, "edited": 58, "untouched": 3, "kept_out_bytes": 1_200_000}
-REPORT = Counters(**COUNTED, pointers=37, late_entries=2).report() | {
+REPORT = Counters(**COUNTED, pointers=37, late_entries=2).status_fields() | {
     "passed_unedited": {"daemon_late": 8, "no_identity": 12}, "mode": "shadow", "modes": {"codex": "on"},
 }  # fmt: skip
 SERVES = """

@@ -218,15 +218,15 @@ def test_a_session_whose_request_is_not_read_is_named_with_the_reason_until_one_
     with Stage(ScriptedDaemon(), mode="shadow") as stage:
         agent = ClaudeAgent().run(2)
         stage.ask(MESSAGES, agent.body())
-        assert stage.counters.report()["not_followed"] == {}
+        assert stage.counters.status_fields()["not_followed"] == {}
 
         stage.send(MESSAGES, b'{"messages": 1}', CLAUDE | {"x-test": "limited"})
         stage.settle()
-        assert stage.counters.report()["not_followed"] == {f"claude_code:{SESSION}": "not_understood"}
+        assert stage.counters.status_fields()["not_followed"] == {f"claude_code:{SESSION}": "not_understood"}
         assert (stage.counters.untouched, stage.passed) == (1, {"not_understood": 1})
 
         stage.ask(MESSAGES, agent.run(1, start=2).body())
-        assert stage.counters.report()["not_followed"] == {}
+        assert stage.counters.status_fields()["not_followed"] == {}
 
 
 def test_a_client_that_names_its_session_itself_may_ask_without_tools():

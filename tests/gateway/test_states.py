@@ -227,7 +227,7 @@ def test_contents_that_came_under_known_ids_are_counted_once_each(stage):
             stage.ask(MESSAGES, agent.body())
 
     assert stage.counters.conflicts == 2
-    assert stage.counters.report()["conflicts"] == 2
+    assert stage.counters.status_fields()["conflicts"] == 2
 
 
 def test_a_session_that_the_daemon_knows_is_told_of_without_its_content_after_a_restart(stage):

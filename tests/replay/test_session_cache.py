@@ -110,7 +110,7 @@ def test_entries_die_with_their_life_though_the_session_stays_warm():
     cache = session_cache(TRUE, PRICES)
     layout = simulate.Layout(HIDDEN)
     for gap_s in (0.0, 200.0, 200.0):
-        layout.append(1000, 30, 1000)
+        layout.append_piece(1000, 30, 1000)
         cache.advance_clock(gap_s, is_cold=False)
         cache.bill_prompt(layout, layout.ends[-1].tokens)
 

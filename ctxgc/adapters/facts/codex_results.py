@@ -39,7 +39,7 @@ def _parse_arguments(arguments: str) -> tuple[object, bool]:
     return (value, False) if isinstance(value, dict) else (arguments, True)
 
 
-def is_failure(output: object) -> bool:
+def is_failed_codex_output(output: object) -> bool:
     """Whether an output says that its call failed: by exit code, or in the host's own first words."""
     if isinstance(output, dict):
         return output.get("success") is False

@@ -20,7 +20,7 @@ import msgspec
 
 from ctxgc.adapters.builder import Birth
 from ctxgc.adapters.contract import ReplyBilled, SessionOpened
-from ctxgc.adapters.facts.codex_results import is_failure, parse_call_input
+from ctxgc.adapters.facts.codex_results import is_failed_codex_output, parse_call_input
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import CodexTexts, kind_and_facts_of_agent_message
 from ctxgc.adapters.host_texts.wrappers import TextReading
@@ -271,7 +271,9 @@ class Codex(SingleSessionLines):
     def _take_output(self, payload: dict[str, Any], wall_s: float) -> None:
         output = payload.get("output", payload.get("tools"))
         call_id = as_text(payload.get("call_id"))
-        self._ensure_builder().join_call_result(call_id, output, True if is_failure(output) else None, wall_s)
+        self._ensure_builder().join_call_result(
+            call_id, output, True if is_failed_codex_output(output) else None, wall_s
+        )
 
     def _take_event(self, payload: dict[str, Any], wall_s: float) -> None:
         kind = as_text(payload.get("type"))

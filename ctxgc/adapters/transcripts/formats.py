@@ -42,7 +42,7 @@ from ctxgc.adapters.transcripts.wire_documents import (
     ResponsesDocument,
     is_anthropic,
     is_openai_chat,
-    is_responses,
+    is_openai_responses,
 )
 from ctxgc.core.errors import BadTranscript
 
@@ -82,7 +82,7 @@ FORMATS: tuple[TranscriptFormat, ...] = (
     TranscriptFormat("mini_swe_agent", is_mini_swe_agent, MiniSweAgent),
     TranscriptFormat("swe_agent", is_swe_agent, SweAgent),
     TranscriptFormat("anthropic", is_anthropic, AnthropicDocument),
-    TranscriptFormat("openai_responses", is_responses, ResponsesDocument),
+    TranscriptFormat("openai_responses", is_openai_responses, ResponsesDocument),
     TranscriptFormat("openai_chat", is_openai_chat, OpenAiChatDocument, is_guess=True),
 )
 

@@ -22,7 +22,7 @@ from ctxgc.adapters.transcripts.resync import (
     Salvage,
     decode_stretch,
     incomplete_utf8_tail,
-    is_blank,
+    is_blank_stretch,
     salvage_records,
 )
 
@@ -175,7 +175,7 @@ class LineTranscript:
         found = salvage_records(text, self._is_record, is_final=False, nest=self.nest)
         is_open = found.open_at >= 0 and self._mends < MENDS_MAX
         rest = text[found.end : found.open_at] if is_open else text[found.end :]
-        if not found.records and is_blank(text):
+        if not found.records and is_blank_stretch(text):
             self.records += 1
             self._skip_record("malformed")  # NULs alone: something stood there.
         self._take_salvaged_records(found, rest)
@@ -217,7 +217,7 @@ class LineTranscript:
             self.records += 1
             if not self._read_record(json.dumps(record).encode()):
                 self._skip_record("malformed")
-        torn = found.torn + (not is_blank(rest))
+        torn = found.torn + (not is_blank_stretch(rest))
         self.records += torn
         for _ in range(torn):
             self._skip_record("malformed")
@@ -234,7 +234,7 @@ class LineTranscript:
             self._take_salvaged_records(found, "")
             for line in self._lines.feed(rest.encode() + cut):
                 self._take_line(line)
-        if not (found.records and is_blank(rest) and not cut):
+        if not (found.records and is_blank_stretch(rest) and not cut):
             self.skipped["truncated"] = 1
 
     def _is_record(self, value: dict[str, Any]) -> bool:

@@ -93,9 +93,9 @@ def salvage_records(
             at = end
             continue
         gap = text[torn_from : start.start()]
-        is_whole_line = is_blank(gap) or text[start.start() - 1] == "\n"
+        is_whole_line = is_blank_stretch(gap) or text[start.start() - 1] == "\n"
         if is_whole_line or is_record(value):
-            found.torn += not is_blank(gap)
+            found.torn += not is_blank_stretch(gap)
             found.records.append(value)
             found.end = torn_from = end
             open_at, is_nested = -1, False
@@ -106,10 +106,12 @@ def salvage_records(
 
 def _is_nested_copy(text: str, start: int, end: int, *, is_cut: bool) -> bool:
     """Whether this object is an element of a list in a torn record."""
-    return text[max(start - END_CHARS, 0) : start].rstrip()[-1:] in ("[", ",") and (is_cut or not is_blank(text[end:]))
+    return text[max(start - END_CHARS, 0) : start].rstrip()[-1:] in ("[", ",") and (
+        is_cut or not is_blank_stretch(text[end:])
+    )
 
 
-def is_blank(text: str) -> bool:
+def is_blank_stretch(text: str) -> bool:
     """Whether the stretch holds no part of a record."""
     return not text.strip(NO_TEXT)
 

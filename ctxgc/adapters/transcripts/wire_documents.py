@@ -29,7 +29,7 @@ from ctxgc.adapters.foreign_blocks import foreign_block_names
 from ctxgc.adapters.json_values import as_dict, as_list, as_text, clean_name, encode_json
 from ctxgc.adapters.transcripts.json_document import DocumentTranscript, decode_document, document_digest
 from ctxgc.adapters.transcripts.jsonl import parse_json_object
-from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank, salvage_records
+from ctxgc.adapters.transcripts.resync import NO_TEXT, decode_stretch, is_blank_stretch, salvage_records
 from ctxgc.adapters.transcripts.xml_calls import convert_xml_calls, has_xml_result
 from ctxgc.adapters.wire.anthropic_messages import AnthropicMessages
 from ctxgc.adapters.wire.openai_chat import OpenAiChat
@@ -69,7 +69,7 @@ def is_anthropic(head: bytes) -> bool:
     ) or (any(map(has_xml_result, messages)) and roles.isdisjoint(CHAT_ONLY_ROLES))
 
 
-def is_responses(head: bytes) -> bool:
+def is_openai_responses(head: bytes) -> bool:
     """An item of a Responses list, in a request, in a bare list or on a line; or a request with its `input`."""
     return any(
         as_text(value.get("type")) in RESPONSES_ITEMS
@@ -170,9 +170,9 @@ def read_requests(data: bytes, list_key: str) -> LoggedRequests:
     )
     rest = text[found.end :]
     named_holders = _name_sessions(_join_answers_to_requests(found.records, list_key), list_key)
-    is_cut = not is_blank(rest) and "\n" not in rest.strip("\n")
+    is_cut = not is_blank_stretch(rest) and "\n" not in rest.strip("\n")
     return LoggedRequests(
-        named_holders, is_log=True, torn=found.torn + (not is_blank(rest) and not is_cut), is_cut=is_cut
+        named_holders, is_log=True, torn=found.torn + (not is_blank_stretch(rest) and not is_cut), is_cut=is_cut
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ctxgc.adapters.contract import Slot, StandIn, WireWindow
-from ctxgc.adapters.facts.codex_results import is_failure
+from ctxgc.adapters.facts.codex_results import is_failed_codex_output
 from ctxgc.adapters.facts.tool_facts import NO_CALL_FACTS, Facts
 from ctxgc.adapters.host_texts.codex import ResponsesTexts, kind_and_facts_of_agent_message
 from ctxgc.adapters.host_texts.dialects import make_host_texts
@@ -187,7 +187,7 @@ def _parse_item(text: JsonText, extent: Extent, fields: Members, run: _ItemReade
         run.begin_item(False)
         output = fields.get("output", fields.get("tools"))
         result = read_folded_result(text, output, can_fold=run.builder.can_fold)
-        is_error = True if is_failure(result.content) else None
+        is_error = True if is_failed_codex_output(result.content) else None
         run.builder.join_folded_result(text.string(fields.get("call_id")), result, is_error)
     elif kind in _SETTINGS or kind == _TRIGGER:
         run.builder.skipped[kind] += 1

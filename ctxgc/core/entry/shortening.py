@@ -30,7 +30,7 @@ from ctxgc.core.frame import HEAD
 from ctxgc.core.numbered_lines import line_content
 from ctxgc.core.pacing.pacer import FAULT_CALL_TOKENS, FAULT_FIXED_TOKENS, TUNED
 from ctxgc.core.pacing.price_profiles import Prices
-from ctxgc.core.reuse import probability
+from ctxgc.core.reuse import probability_of_logit
 from ctxgc.core.segment import LINE_MAX, Access, Segment
 from ctxgc.core.spoken_words import code_words, spoken_text
 
@@ -137,15 +137,15 @@ class BirthPrice(NamedTuple):
     horizon_turns: float
 
     @property
-    def saving(self) -> float:
+    def saving_per_token(self) -> float:
         """Of a token left out: a write, and a cached read a turn of the horizon."""
         return self.prices.write + self.prices.read * self.horizon_turns
 
-    def gain(self, tokens: int, chance: float) -> float:
+    def page_gain(self, tokens: int, chance: float) -> float:
         """The equation at the top of this file."""
         read, write, _ = self.prices
         fault = read * PROMPT_TYPICAL_TOKENS + FAULT_FIXED_TOKENS + self.fault_price_tokens
-        return tokens * self.saving - chance * (fault + write * (tokens + FAULT_CALL_TOKENS))
+        return tokens * self.saving_per_token - chance * (fault + write * (tokens + FAULT_CALL_TOKENS))
 
 
 PART_FAULT_PRICE_TOKENS = 4_000.0
@@ -243,7 +243,7 @@ def page_factors(facts: BirthFacts, result_lines: int, page_text: str) -> tuple[
 
 def page_fault_chance(terms: Sequence[float], weights: PageWeights = FITTED) -> float:
     """The chance that the model asks for a page."""
-    return probability(sum(map(mul, _WEIGHTS(weights), terms)))
+    return probability_of_logit(sum(map(mul, _WEIGHTS(weights), terms)))
 
 
 def hidden_runs(
@@ -263,7 +263,7 @@ def hidden_runs(
     for page in hideable_pages(lines, is_read=facts.is_read, taken=taken):
         page_text = "\n".join(lines[page.first : page.first + page.lines])
         tokens = count(page_text)
-        if price.gain(tokens, page_fault_chance(page_factors(facts, len(lines), page_text), weights)) <= 0:
+        if price.page_gain(tokens, page_fault_chance(page_factors(facts, len(lines), page_text), weights)) <= 0:
             continue
         last = runs[-1] if runs else None
         if last is not None and last.first + last.lines == page.first:

@@ -31,11 +31,11 @@ class FaultCounts(NamedTuple):
     observed: float = 0.0
 
     @property
-    def factor(self) -> float:
+    def odds_factor(self) -> float:
         """What the odds of reuse are multiplied by, at least 1."""
         return max((self.observed + TRUSTED) / (self.expected + TRUSTED), 1.0)
 
-    def add(self, expected: float, observed: float) -> FaultCounts:
+    def with_faults(self, expected: float, observed: float) -> FaultCounts:
         """The counts with more of each."""
         return FaultCounts(self.expected + expected, self.observed + observed)
 
@@ -73,9 +73,9 @@ class FaultLessons(NamedTuple):
     def _with_faults_by_tool(self, more: Mapping[str, FaultCounts]) -> FaultLessons:
         session, by_tool = self.session, dict(self.by_tool)
         for tool, counts in more.items():
-            session = session.add(*counts)
+            session = session.with_faults(*counts)
             if tool in by_tool or len(by_tool) < TOOLS_MAX:
-                by_tool[tool] = by_tool.get(tool, NO_COUNTS).add(*counts)
+                by_tool[tool] = by_tool.get(tool, NO_COUNTS).with_faults(*counts)
         return FaultLessons(session, by_tool)
 
     @property
@@ -86,9 +86,9 @@ class FaultLessons(NamedTuple):
 
     def tool_odds_factor(self, tool: str) -> float:
         """What the odds of reuse of this tool's bodies are multiplied by, at least 1."""
-        return self.session.factor * self.by_tool.get(tool, NO_COUNTS).factor
+        return self.session.odds_factor * self.by_tool.get(tool, NO_COUNTS).odds_factor
 
-    def correct(self, chances: Sequence[float], tools: Iterable[int], names: Sequence[str]) -> Sequence[float]:
+    def correct_chances(self, chances: Sequence[float], tools: Iterable[int], names: Sequence[str]) -> Sequence[float]:
         """The chances of reuse by the session's own odds; `tools` gives of each body the place of its tool in
         `names`. O(chances), and O(names) where no fault has taught.
         """

@@ -194,7 +194,7 @@ def decide_collection(
     def needed(slots: Sequence[int]) -> Needed:
         chances = pacer.chances(heap, slots, now, liveness, garbage)
         tools = map(heap.tool.__getitem__, slots)
-        return Needed(chances, allowance.lessons.correct(chances, tools, heap.tools))
+        return Needed(chances, allowance.lessons.correct_chances(chances, tools, heap.tools))
 
     cut = profitable_bodies(heap, candidates, needed, weights, cache)
     if not cache.is_cold:
@@ -226,10 +226,10 @@ def expected_faults_by_tool(heap: Heap, slots: Sequence[int], chances: Sequence[
 
 def is_look_due(heap: Heap, grown_tokens: int) -> bool:
     """Whether a warm window has grown enough since the last look."""
-    return grown_tokens >= due_tokens(heap)
+    return grown_tokens >= look_due_tokens(heap)
 
 
-def due_tokens(heap: Heap) -> int:
+def look_due_tokens(heap: Heap) -> int:
     """How many evictable tokens must come before a warm window is looked at again."""
     return max(FREED_TOKENS_MIN, heap.evictable_tokens // LOOK_PART_MIN)
 

@@ -24,7 +24,7 @@ def redact_segment(segment: Segment) -> tuple[Segment, int]:
         name = redact_text(piece.name)  # The skeleton, which names the piece too, is redacted alike.
         body.append(Piece(name, data) if found or name is not piece.name else piece)
         count += found
-    cleaned = redact_names(segment)
+    cleaned = redact_segment_names(segment)
     # Names repeat what skeleton and body hold, so what is found in them is not counted again.
     if not count and cleaned is segment:
         return segment, 0
@@ -35,7 +35,7 @@ def redact_segment(segment: Segment) -> tuple[Segment, int]:
     return replace(cleaned, skeleton=skeleton, body=tuple(body), facts=facts), count
 
 
-def redact_names(segment: Segment) -> Segment:
+def redact_segment_names(segment: Segment) -> Segment:
     """A segment whose id, tool, task, tags, paths, references and command hold no secret; its content is as it was."""
     names = [segment.id, segment.tool, segment.reply, segment.task, segment.command, *segment.facts[:2]]
     texts = [*names, *segment.tags, *segment.refs, *(use.path for use in segment.paths), *segment.edit_sources]

@@ -64,7 +64,7 @@ class TermWeights:
     speakers: frozenset[str] = frozenset()
 
     @cached_property
-    def total(self) -> float:
+    def total_weight(self) -> float:
         """The worth of all terms."""
         return sum(self.terms.values())
 
@@ -145,11 +145,11 @@ def score_candidate(weights: TermWeights, fields: Fields, known: IndexFacts) -> 
         total += weight * value
     total += PAIR_BONUS * _count_near_pairs(text, weights.bigrams)
     if has_all:
-        total += ALL_BONUS * weights.total
+        total += ALL_BONUS * weights.total_weight
     if known.has_phrase:
-        total += PHRASE_BONUS * weights.total
+        total += PHRASE_BONUS * weights.total_weight
     elif has_all and weights.query.phrase and _has_chain(text, weights.query.phrase):
-        total += CHAIN_BONUS * weights.total
+        total += CHAIN_BONUS * weights.total_weight
     total += sum(map(weights.whole_word_bonus, known.whole_words))
     if weights.speakers and not weights.speakers.isdisjoint(fields.label):
         total *= SPEAKER_FACTOR

@@ -54,7 +54,7 @@ class Server:
 
     def slowest_calls(self) -> list[SlowCall]:
         """The slowest requests since the start, slowest first."""
-        return self._hub.slowlog.slowest()
+        return self._hub.slowlog.slowest_calls()
 
     async def start(self, listener: socket) -> None:
         """Accept connections on a bound socket; may be called once for each of several."""

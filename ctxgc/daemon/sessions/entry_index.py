@@ -95,7 +95,7 @@ class EntryIndexes:
         due = sorted({*range(lines.seen, len(heap)), *lines.waiting})
         lines.waiting = {slot for slot in due if heap.has_flag(slot, PENDING)}
         lines.seen = len(heap)
-        due = [slot for slot in due if slot not in lines.waiting and is_target(session, heap.ids[slot])]
+        due = [slot for slot in due if slot not in lines.waiting and can_be_target(session, heap.ids[slot])]
         for id_ in lines.expected.intersection(heap.ids[slot] for slot in due):
             lines.expected.discard(id_)
             lines.index.remove_target(id_)
@@ -121,7 +121,7 @@ class EntryIndexes:
         return sum(one.lines for one in indexes) > LINES_MAX or sum(one.chars for one in indexes) > CHARS_MAX
 
 
-def is_target(session: Session, id_: str) -> bool:
+def can_be_target(session: Session, id_: str) -> bool:
     """Whether the window shows a result that pointers may lead to."""
     heap = session.heap
     slot = heap.slot_of.get(id_)

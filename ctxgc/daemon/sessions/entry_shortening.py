@@ -29,7 +29,7 @@ from ctxgc.core.entry.shortening import (
 )
 from ctxgc.core.line_ranges import split_pieces_into_lines
 from ctxgc.core.pacing.pacer import PacerRules
-from ctxgc.core.roots import is_protected
+from ctxgc.core.roots import is_protected_by_rules
 from ctxgc.core.segment import Kind, Role, Segment
 from ctxgc.daemon.sessions.content_cache import ContentCache
 from ctxgc.daemon.sessions.entry_index import NewResult
@@ -112,4 +112,4 @@ def is_excepted_from_entry(entry: EntryConfig, session: Session) -> bool:
 
 def can_elide_result(session: Session, segment: Segment) -> bool:
     """Whether something else may stand in the place of lines of a call's result, and the user does not protect it."""
-    return is_elidable(segment) and not is_protected(segment, session.rules)
+    return is_elidable(segment) and not is_protected_by_rules(segment, session.rules)

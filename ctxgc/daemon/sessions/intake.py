@@ -15,7 +15,7 @@ from functools import cached_property
 from ctxgc.adapters.skeletons import count_further_texts
 from ctxgc.core.entry.elisions import Elision
 from ctxgc.core.heap import FORGOTTEN, HeapEntry
-from ctxgc.core.redaction.redact_segment import redact_names, redact_segment
+from ctxgc.core.redaction.redact_segment import redact_segment, redact_segment_names
 from ctxgc.core.segment import Address, Kind, Segment, content_digest
 from ctxgc.core.tombstone import tombstone_affixes, tombstone_words
 from ctxgc.tokens.counter import TokenCounter
@@ -60,7 +60,7 @@ class Intake:
 
     def redact(self, segment: Segment) -> tuple[Segment, int]:
         """A segment in the stash's form, and the number of redacted places; the setting is of the content alone."""
-        return redact_segment(segment) if self.redacts else (redact_names(segment), 0)
+        return redact_segment(segment) if self.redacts else (redact_segment_names(segment), 0)
 
     def prepare(self, segment: Segment) -> PreparedSegment:
         """Redact, digest and count a segment. Linear in its text; raises no error."""

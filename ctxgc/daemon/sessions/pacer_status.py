@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ctxgc.config_sections import PacerConfig
 from ctxgc.core.display_texts import tokens_text
-from ctxgc.core.pacing.pacer import PacerRules, due_tokens
+from ctxgc.core.pacing.pacer import PacerRules, look_due_tokens
 from ctxgc.core.segment import Renderer
 from ctxgc.daemon.sessions.eviction_simulation import simulate_eviction
 from ctxgc.daemon.sessions.pacer_driver import hard_limit_tokens
@@ -32,7 +32,7 @@ class NextCollection(NamedTuple):
     words: str
     grown_tokens: int = 0
     """Evictable tokens that have come since the pacer last looked."""
-    due_tokens: int = 0
+    look_due_tokens: int = 0
     """Evictable tokens that must have come before the pacer looks at a warm window."""
     cold_in_s: float | None = None
     """Seconds until the prompt cache counts as cold, 0 where the cache is cold; `None` where no request is known."""
@@ -100,7 +100,7 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
     heap, ledger = session.heap, session.ledger
     prices = (ledger.pacer if ledger and ledger.pacer else pacer).prices
     heard_s = (ledger.last_request_s if ledger else 0.0) or session.row.updated_s
-    grown, due = max(heap.evictable_tokens - session.account.asked_tokens, 0), due_tokens(heap)
+    grown, due = max(heap.evictable_tokens - session.account.asked_tokens, 0), look_due_tokens(heap)
     left_s = max(heard_s + prices.ttl_s - wall_s, 0.0)
     lesson = _lesson_text(session)
     if not left_s:
@@ -127,7 +127,7 @@ def _lesson_text(session: Session) -> str:
     tool, factor = lessons.strongest_lesson
     if factor < FACTOR_SHOWN_MIN:
         return ""
-    whose = f"bodies of {tool}" if tool and factor > lessons.session.factor else "bodies"
+    whose = f"bodies of {tool}" if tool and factor > lessons.session.odds_factor else "bodies"
     return f"; {whose} are asked back {factor:.1f} times as often as expected, so fewer leave"
 
 

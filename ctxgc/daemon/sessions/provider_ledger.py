@@ -165,7 +165,7 @@ class ProviderLedger:
     def _entries_after(self, request: SentRequest) -> dict[Hashable, CacheEntry]:
         return entries_after_request(self.provider, self.entries, request.prompt, request.sent_s)
 
-    def forecast(
+    def forecast_cache(
         self, sent: SentCache, units: Sequence[Unit], hidden: PromptPlace, now_s: float
     ) -> CacheForecast | None:
         """The prefixes that the next request finds of a prompt with these units, if the last request is answered."""

@@ -32,7 +32,7 @@ class Transaction:
         """Note the moment of a record or call."""
         self.latest_s = max(self.latest_s, wall_s)
 
-    def answer(self, reply: T) -> T:
+    def keep_reply(self, reply: T) -> T:
         """Note the verb's reply and return the reply; the last line of a change."""
         self.reply = reply
         return reply

@@ -196,7 +196,7 @@ async def recall_excerpts(services: Services, params: StashRecall) -> RecallRepl
             tokens = next((choice.tokens for choice in packed.frame.choices if choice.source.key == slot), 0)
             faults = note_recalls(session, tx, {slot: tokens}, services.pacer.prices)
             tx.on_commit(lambda: publish_faults(services, session, [slot], faults))
-            return tx.answer(_excerpt_recall_reply(params, packed, stored, session, faults))
+            return tx.keep_reply(_excerpt_recall_reply(params, packed, stored, session, faults))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
         note = f"the stash is read-only, so this is not noted as a page fault: {full}"

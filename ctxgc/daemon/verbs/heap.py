@@ -63,7 +63,7 @@ async def collect_now(services: Services, params: HeapCollect) -> PlanReply:
         labels = await _read_victim_labels(services, session, todo, params.limit)
         outcome = carry_out_plan(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
-        return tx.answer(plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False))
+        return tx.keep_reply(plan_reply(session, outcome, labels, unit=params.unit, limit=params.limit, is_dry=False))
 
 
 def _require_fit(todo: Plan) -> None:
@@ -84,7 +84,7 @@ async def undo_collection(services: Services, params: HeapUndo) -> PlanReply:
         taken_back = choose_collection_to_undo(session, number, named, newest, force=params.force)
         outcome = undo_evictions(session, tx, taken_back, Conditions(services.pacer, services.clock()))
         tx.on_commit(lambda: publish_collection(services, session, outcome))
-        return tx.answer(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
+        return tx.keep_reply(plan_reply(session, outcome, {}, unit="billed", limit=0, is_dry=False))
 
 
 async def log(services: Services, params: HeapLog) -> LogReply:

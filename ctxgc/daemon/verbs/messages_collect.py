@@ -42,7 +42,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     clock_new_segments,
     has_complete_segment,
-    prepare_segments,
+    prepare_request_segments,
 )
 from ctxgc.protocol.messages import MessagesCollect
 from ctxgc.protocol.replies.sessions import RenderReply
@@ -116,7 +116,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
             plan=plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
             changed=f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
         )
-        return tx.answer(reply)
+        return tx.keep_reply(reply)
 
 
 def _session_row(services: Services, params: MessagesCollect) -> SessionRow:
@@ -173,7 +173,7 @@ async def _build_incoming_list(
         await session.ensure_word_index()
     if params.references:
         clocked = await _segments_with_pointers(services, session, listed, clocked, window)
-    news = await run_on_worker(services, prepare_segments, services.intake, clocked)
+    news = await run_on_worker(services, prepare_request_segments, services.intake, clocked)
     forgotten = [one.segment for one in told if _is_forgotten(session, one.segment.id)]
     counted = await run_on_worker(services, services.intake.prepare_segments, forgotten) if forgotten else []
     forgotten_tokens = sum(one.skeleton_tokens + sum(n for _, _, n in one.pieces) for one in counted)

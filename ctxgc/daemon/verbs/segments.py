@@ -106,13 +106,13 @@ async def _admit_new_segments(
     segments: Callable[[Session], list[Segment]],
 ) -> AddReply:
     async with mutate(services, verb, params, await writable_session(services, params)) as (session, tx):
-        prepared = await prepare_segments(services, session, segments(session))
+        prepared = await prepare_client_segments(services, session, segments(session))
         cached = session.heap.resident_tokens
         reply = apply_add(session, tx, items, prepared)
-        return tx.answer(_collect_if_due_and_reply(services, session, tx, cached, reply))
+        return tx.keep_reply(_collect_if_due_and_reply(services, session, tx, cached, reply))
 
 
-async def prepare_segments(services: Services, session: Session, given: list[Segment]) -> list[PreparedSegment]:
+async def prepare_client_segments(services: Services, session: Session, given: list[Segment]) -> list[PreparedSegment]:
     """A client's segments, ready to be admitted; call inside the session's change. Raises `Conflict`."""
     await session.ensure_word_index()
     intake = services.intake
@@ -293,31 +293,31 @@ def _segments_changed_reply(
 async def pin(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.pin`."""
     async with mutate(services, "segment.pin", params) as (session, tx):
-        return tx.answer(apply_pins(session, tx, params.ids, is_pinned=True))
+        return tx.keep_reply(apply_pins(session, tx, params.ids, is_pinned=True))
 
 
 async def unpin(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.unpin`."""
     async with mutate(services, "segment.unpin", params) as (session, tx):
-        return tx.answer(apply_pins(session, tx, params.ids, is_pinned=False))
+        return tx.keep_reply(apply_pins(session, tx, params.ids, is_pinned=False))
 
 
 async def touch(services: Services, params: SegmentIds) -> SegmentsChangedReply:
     """`segment.touch`."""
     async with mutate(services, "segment.touch", params) as (session, tx):
-        return tx.answer(apply_touch(session, tx, params))
+        return tx.keep_reply(apply_touch(session, tx, params))
 
 
 async def tag(services: Services, params: SegmentTag) -> SegmentsChangedReply:
     """`segment.tag`."""
     async with mutate(services, "segment.tag", params) as (session, tx):
-        return tx.answer(apply_tags(session, tx, params))
+        return tx.keep_reply(apply_tags(session, tx, params))
 
 
 async def ref(services: Services, params: SegmentRef) -> SegmentsChangedReply:
     """`segment.ref`."""
     async with mutate(services, "segment.ref", params) as (session, tx):
-        return tx.answer(apply_refs(session, tx, params))
+        return tx.keep_reply(apply_refs(session, tx, params))
 
 
 async def evict(services: Services, params: SegmentIds) -> PlanReply:
@@ -327,4 +327,4 @@ async def evict(services: Services, params: SegmentIds) -> PlanReply:
     async with mutate(services, "segment.evict", params, session) as (session, tx):
         slots = session.slots(params.ids)
         outcome = evict_by_hand(session, tx, slots, Conditions(services.pacer, services.clock()))
-        return tx.answer(plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False))
+        return tx.keep_reply(plan_reply(session, outcome, labels, unit="billed", limit=len(slots), is_dry=False))

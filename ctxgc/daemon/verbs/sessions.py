@@ -57,7 +57,7 @@ async def open_session(services: Services, params: SessionOpen) -> SessionReply:
 
     async with mutate(services, "session.open", params, session) as (session, tx):
         verb = "opened" if was_new else "was open already"
-        reply = tx.answer(session_reply(session.row, changed=f"session {session.key} {verb}"))
+        reply = tx.keep_reply(session_reply(session.row, changed=f"session {session.key} {verb}"))
     if was_new:
         services.events.publish("session", {"session": str(session.key), "what": "opened"})
     return reply
@@ -118,7 +118,7 @@ def apply_settings(session: Session, tx: Transaction, params: SessionSet) -> Ses
 async def set_session(services: Services, params: SessionSet) -> SessionReply:
     """`session.set`."""
     async with mutate(services, "session.set", params) as (session, tx):
-        return tx.answer(apply_settings(session, tx, params))
+        return tx.keep_reply(apply_settings(session, tx, params))
 
 
 async def close_session(services: Services, params: MutatingSession) -> SessionReply:
@@ -126,7 +126,7 @@ async def close_session(services: Services, params: MutatingSession) -> SessionR
     async with mutate(services, "session.close", params) as (session, tx):
         session.set_row_fields(tx, closed=True)
         sentence = f"session {session.key} closed; everything in it stays"
-        return tx.answer(session_reply(session.row, changed=sentence))
+        return tx.keep_reply(session_reply(session.row, changed=sentence))
 
 
 async def read_window_slots(services: Services, session: Session) -> list[Slot]:

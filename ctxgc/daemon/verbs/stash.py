@@ -97,7 +97,7 @@ async def _recall_segments(
             if faults:
                 tx.on_commit(lambda: publish_faults(services, session, slots, faults))
             recalled = _content_replies(session, params, rows, contents)
-            return tx.answer(_content_recall_reply(session, recalled, faults, notes))
+            return tx.keep_reply(_content_recall_reply(session, recalled, faults, notes))
     except ReadOnly as full:  # Reading goes on when nothing can be noted down.
         await session.ensure_current()
         note = f"the stash is read-only, so this is not noted as a page fault: {full}"
@@ -166,7 +166,7 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
         tx.on_commit(services.has_forgotten.set)
         sentence = _forget_sentence(len(slots), len(named) - len(slots), is_whole=is_whole)
         pending = len(slots) + is_whole
-        return tx.answer(
+        return tx.keep_reply(
             ForgetReply(str(session.key), len(slots), pending, *count_window_tokens(session), changed=sentence)
         )
 

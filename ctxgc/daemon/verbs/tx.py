@@ -15,7 +15,14 @@ from ctxgc.daemon.sessions.client_segments import build_segments
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.transaction import Transaction
 from ctxgc.daemon.verbs.mutation import mutate, writable_session
-from ctxgc.daemon.verbs.segments import apply_add, apply_pins, apply_refs, apply_tags, apply_touch, prepare_segments
+from ctxgc.daemon.verbs.segments import (
+    apply_add,
+    apply_pins,
+    apply_refs,
+    apply_tags,
+    apply_touch,
+    prepare_client_segments,
+)
 from ctxgc.daemon.verbs.sessions import apply_settings
 from ctxgc.protocol.messages import VERBS, NewSegment, SegmentAdd, Tx
 from ctxgc.protocol.params import MutatingSession, Params
@@ -43,7 +50,7 @@ async def transact(services: Services, params: Tx) -> TxReply:
     async with mutate(services, "tx", params, written) as (session, tx):
         # Ids given twice in one tx would be numbered alike if each call were named by itself.
         items = [item for method, sub in calls if method in ADDING for item in _segments_to_add(sub)]
-        ready = iter(await prepare_segments(services, session, build_segments(session, items, services.clock())))
+        ready = iter(await prepare_client_segments(services, session, build_segments(session, items, services.clock())))
         replies: list[Reply] = []
         for method, sub in calls:
             if method in ADDING:
@@ -51,7 +58,7 @@ async def transact(services: Services, params: Tx) -> TxReply:
                 replies.append(apply_add(session, tx, added, list(islice(ready, len(added)))))
             else:
                 replies.append(SIMPLE[method](session, tx, sub))
-        return tx.answer(TxReply(str(session.key), replies, changed=f"{len(replies)} calls applied as one"))
+        return tx.keep_reply(TxReply(str(session.key), replies, changed=f"{len(replies)} calls applied as one"))
 
 
 def _segments_to_add(sub: Any) -> list[NewSegment]:

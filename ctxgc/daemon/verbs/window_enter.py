@@ -24,8 +24,8 @@ from ctxgc.daemon.sessions.entry_index import (
     NewResult,
     SessionLines,
     add_result,
+    can_be_target,
     find_pointer_elisions,
-    is_target,
 )
 from ctxgc.daemon.sessions.entry_shortening import (
     birth_facts_of_result,
@@ -168,7 +168,7 @@ class _Entry:
 
     def _is_shown(self, target: str) -> bool:
         """Whether the window shows a target. No new result is its own target: the session does not have it yet."""
-        return target in self._entered or is_target(self._session, target)
+        return target in self._entered or can_be_target(self._session, target)
 
     def _count_calls_above(self, target: str, call: str) -> int:
         """How many calls above a new call a target stands; 0 where the session does not know all calls between."""

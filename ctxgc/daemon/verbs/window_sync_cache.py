@@ -85,7 +85,7 @@ class CacheView(NamedTuple):
         sent, ledger = _sent_cache(params), session.ledger
         if is_on and sent is not None and ledger is not None:
             units, hidden = _request_prompt_units(session, params, sent, None)
-            foretold = ledger.provider.forecast(sent, units, hidden, ledger.last_request_s)
+            foretold = ledger.provider.forecast_cache(sent, units, hidden, ledger.last_request_s)
             if foretold is not None:
                 return cls(session, foretold.cache_state, ledger.provider, foretold)
         steps = 1 if params.format == BREAKPOINT_WIRE else STEP_TOKENS

@@ -1,6 +1,6 @@
 """The new segments of a request, made ready for their session: its clock, and the pieces that no request can edit.
 
-records ──decode_new_segments──▶ ──clock_new_segments──▶ ──prepare_segments──▶ to be admitted
+records ──decode_new_segments──▶ ──clock_new_segments──▶ ──prepare_request_segments──▶ to be admitted
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _piece_names(value: object) -> frozenset[str]:
     return frozenset(name for name in value if isinstance(name, str)) if isinstance(value, list) else frozenset()
 
 
-def prepare_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
+def prepare_request_segments(intake: Intake, segments: Sequence[RequestSegment]) -> list[PreparedSegment]:
     """Segments of a request, ready to be admitted. Heavy: for the worker thread."""
     return [_count_uneditable_as_skeleton(intake.prepare(given.segment), given) for given in segments]
 
@@ -98,7 +98,7 @@ async def prepare_with_true_elisions(
 ) -> list[PreparedSegment]:
     """Segments of a request, ready to be admitted, each with its true elisions."""
     true = await _keep_true_elisions(services, session, given, is_on=is_on)
-    return await run_on_worker(services, prepare_segments, services.intake, true)
+    return await run_on_worker(services, prepare_request_segments, services.intake, true)
 
 
 async def _keep_true_elisions(

@@ -64,7 +64,7 @@ def is_only_observed(show: ShowReply) -> bool:
 def agent_window_tokens(reply: ShowReply) -> int:
     """Billed tokens of the agent's requests: a collection of a watched session takes no body out."""
     if is_only_observed(reply):
-        return terminal.Billing(reply).billed_window(reply.resident_tokens + reply.freed_tokens)
+        return terminal.Billing(reply).billed_window_tokens(reply.resident_tokens + reply.freed_tokens)
     return reply.billed_tokens
 
 

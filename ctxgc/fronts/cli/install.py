@@ -51,7 +51,7 @@ class InstallWork:
 
         for name, edits in self.records.items():
             if edits:
-                records.save_with_folders(name, edits)
+                records.save_with_made_folders(name, edits)
         for file, text in self.texts.items():
             if text is None:
                 Path(file).resolve().unlink(missing_ok=True)  # A link of the user's stays.

@@ -206,7 +206,7 @@ class Billing:
         """Of a part of the window; rounded up, as the daemon does."""
         return -int(-raw_tokens * self.ratio // 1)
 
-    def billed_window(self, raw_tokens: float) -> int:
+    def billed_window_tokens(self, raw_tokens: float) -> int:
         """Of a window, system prompt and tools included."""
         return self.billed_part_tokens(raw_tokens) + self.system_and_tools_tokens
 
@@ -253,7 +253,7 @@ def protections_in_words(sums: Mapping[str, int]) -> str:
 
 def collection_effect_in_words(one: CollectionReply, billing: Billing) -> str:
     """The effect of a journal entry: evicted, would have evicted, or brought back."""
-    freed = billing.billed_window(one.before_tokens) - billing.billed_window(one.after_tokens)
+    freed = billing.billed_window_tokens(one.before_tokens) - billing.billed_window_tokens(one.after_tokens)
     if one.undoes:
         return f"{tokens_text(-freed)} came back"
     verb = "would have evicted" if one.trigger == SHADOW else "evicted"

@@ -307,7 +307,8 @@ def _print_log(page: terminal.Page, reply: LogReply) -> None:
             terminal.time_ago(collection.wall_s),
             collection.trigger + (f" undoes {collection.undoes}" if collection.undoes else ""),
             " → ".join(
-                tokens_text(billing.billed_window(raw)) for raw in (collection.before_tokens, collection.after_tokens)
+                tokens_text(billing.billed_window_tokens(raw))
+                for raw in (collection.before_tokens, collection.after_tokens)
             ),
             tokens_text(billing.billed_part_tokens(collection.predicted_cost)),
             "–" if collection.actual_cost is None else tokens_text(billing.billed_part_tokens(collection.actual_cost)),

@@ -96,7 +96,7 @@ class Scope:
         return distinct
 
     @property
-    def folder(self) -> str:
+    def first_project_folder(self) -> str:
         """The folder whose project comes first where all projects are open."""
         return self._projects[0]
 

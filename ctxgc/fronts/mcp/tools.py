@@ -128,7 +128,7 @@ class Tools:
         # Several projects are read from their first hits: pages of each would skip what one page left over.
         start = offset if len(places) == 1 else 0
         params = {"query": query, "limit": min(offset - start + limit, LIMIT_MAX), "offset": start}
-        params["here"] = self._scope.folder
+        params["here"] = self._scope.first_project_folder
         replies: list[SearchReply] = [self._call("stash.search", params | where) for where in places]
         hits = [hit for reply in replies for hit in reply.hits]
         if len(places) > 1:  # One reply has its own order: this project's hits first.
@@ -169,7 +169,7 @@ class Tools:
         notes: list[str] = []
         left = _frame_budget_tokens(budget_tokens)
         for where in self._scope_params(session):
-            params = {"query": query, "cwd": self._scope.folder, "budget_tokens": left, **where}
+            params = {"query": query, "cwd": self._scope.first_project_folder, "budget_tokens": left, **where}
             try:
                 reply: RecallReply = self._call("stash.recall", params)
             except CallFailed as failure:

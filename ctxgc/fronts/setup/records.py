@@ -67,7 +67,7 @@ class Records:
         else:
             path.unlink(missing_ok=True)
 
-    def save_with_folders(self, name: str, edits: list[FileEdit]) -> None:
+    def save_with_made_folders(self, name: str, edits: list[FileEdit]) -> None:
         """Keep edits whose files are written next, with the folders that the writing makes or an earlier one made."""
         made = {edit.file: edit.made_folders for edit in self.load(name)}
         folders = {edit.file: missing_folders(edit.file) + made.get(edit.file, ()) for edit in edits}

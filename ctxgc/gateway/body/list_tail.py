@@ -82,7 +82,7 @@ class ListHead:
         """The calls whose results end before a cut: they stand in every list that begins with the bytes up to there."""
         return {id_: place for id_, place in self.calls.items() if place.end <= cut}
 
-    def advance(self, body: bytes, tail: Tail, elided: Mapping[str, tuple[ElidedSpan, ...]]) -> None:
+    def advance_to_request(self, body: bytes, tail: Tail, elided: Mapping[str, tuple[ElidedSpan, ...]]) -> None:
         """Take a request that begins as this list does for the last request; `elided` are those of its tail."""
         kept = [cut for cut in self.cuts if cut <= tail.start]
         self.body, self.cuts = body, (*kept, *tail.cuts)[-CUTS_MAX:]

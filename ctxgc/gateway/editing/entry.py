@@ -106,7 +106,7 @@ class EntryEditor:
             return None  # Another request or answer has changed the list meanwhile: its places are not this body's.
         results = elided_results(branch, tail.window.segments, calls)
         elided = {id_: elided_spans(tail.window, id_, result) for id_, result in results.items()}
-        head.advance(body, tail, elided)
+        head.advance_to_request(body, tail, elided)
         branch.carried.update(tail.calls)
         self._limit_kept_heads(branch)
         return _splice_elided_results(branch, body, memo)

@@ -88,7 +88,7 @@ class RequestEditor:
         self._counters = counters
         self._settings = settings
 
-    def triage(self, wire: str, headers: Mapping[str, str], length: int, path_session: str = "") -> Triage:
+    def triage_call(self, wire: str, headers: Mapping[str, str], length: int, path_session: str = "") -> Triage:
         """Judge a call by its headers, the session in its path, and the length of its body, 0 if unknown."""
         try:
             return self._triage_by_headers(wire, headers, length, path_session)
@@ -219,7 +219,7 @@ class RequestEditor:
         if even_if_cold:
             return MemoMatch(branch, memo)
         keeps_breakpoint = obstacle is not None or memo.keeps_breakpoint(body)
-        return MemoMatch(branch, memo) if keeps_breakpoint and not branch.is_cold(time.monotonic()) else None
+        return MemoMatch(branch, memo) if keeps_breakpoint and not branch.is_cache_cold(time.monotonic()) else None
 
     def _match_list(self, session: AgentSession, body: bytes) -> tuple[Branch, int] | None:
         """The branch whose last list the body continues, and from where on; None where no result may be shortened."""
@@ -230,7 +230,7 @@ class RequestEditor:
         """Whether the tail of a body that continues a branch's last list is all there is to look at."""
         # Where the host may miss its own cache, a breakpoint of ours is due, and its place is found in the whole
         # request.
-        if obstacle or branch.is_barred or branch.may_need_bridge or branch.is_cold(time.monotonic()):
+        if obstacle or branch.is_barred or branch.may_miss_host_cache or branch.is_cache_cold(time.monotonic()):
             return False
         # Tombstones in force that no memo carries need the whole body to be read.
         return match.branch is branch if match else not branch.tombstones

@@ -202,7 +202,7 @@ class WindowSyncer:
         ttl_s = self._settings().cache_life_s(contents.profile)
         # The request before this one wrote the cache; its time to live, if another gateway served it, was the same.
         branch.cache_ttl_s = ttl_s if branch.cache_ttl_s is None else branch.cache_ttl_s
-        is_cold = branch.is_cold(now_s)
+        is_cold = branch.is_cache_cold(now_s)
         branch.last_request_s, branch.cache_ttl_s = now_s, ttl_s
         mode = "shadow" if branch.is_barred else call.mode
         if contents.obstacle:

@@ -79,7 +79,7 @@ class Connections:
             next(iter(self.unproven)).abort()
         return True
 
-    def prove_owner(self, connection: GuardedConnection) -> None:
+    def move_to_owned(self, connection: GuardedConnection) -> None:
         """Count a connection, whose request brought the secret, among the user's own."""
         if connection in self.unproven and len(self.owned) < self.bounds.owned:
             del self.unproven[connection]
@@ -140,7 +140,7 @@ class GuardedConnection(asyncio.Protocol):
 
     def prove_owner(self) -> None:
         """The request brought the secret."""
-        self._connections.prove_owner(self)
+        self._connections.move_to_owned(self)
 
     def abort(self) -> None:
         """End the connection at once."""

@@ -107,7 +107,7 @@ class Proxy:
     def _status_response(self) -> web.StreamResponse:
         settings = self._settings()
         modes = {"mode": settings.mode, "modes": dict(settings.modes)}
-        return web.json_response(self._counters.report() | modes | {"build": build_id()})
+        return web.json_response(self._counters.status_fields() | modes | {"build": build_id()})
 
     async def _serve_request(self, request: web.Request) -> web.StreamResponse:
         path = request[PATH]
@@ -136,7 +136,7 @@ class Proxy:
     async def _prepare_request(self, request: web.Request, way: Route, body: AgentBody) -> _OutgoingRequest:
         """The request that goes upstream for a call to a model."""
         length = _body_length(request)
-        triage = self._editor.triage(way.format, request.headers, length or 0, request[PATH].session)
+        triage = self._editor.triage_call(way.format, request.headers, length or 0, request[PATH].session)
         if not (triage.holds_body and await body.read_whole()):
             accepts = Accepts.READABLE if triage.session is not None and triage.pass_reason is None else Accepts.ANY
             return _OutgoingRequest(

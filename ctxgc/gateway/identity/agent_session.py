@@ -132,7 +132,7 @@ class Branch:
     cache_ttl_s: float | None = None
     """Seconds for which the provider keeps the cache that the last request wrote."""
 
-    def is_cold(self, now_s: float) -> bool:
+    def is_cache_cold(self, now_s: float) -> bool:
         """Whether the provider's cache of this branch is gone."""
         return (
             self.cache_ttl_s is not None
@@ -156,7 +156,7 @@ class Branch:
         self.store_memo(self.memo)
 
     @property
-    def may_need_bridge(self) -> bool:
+    def may_miss_host_cache(self) -> bool:
         """Whether the last reply asks for many calls at once, or the last turn did."""
         calls = self.reply.calls if self.reply is not None else 0
         is_wide = calls >= WIDE_CALLS or self.cache.added_blocks >= 2 * WIDE_CALLS
@@ -199,7 +199,7 @@ class AgentSession:
     @property
     def may_miss_host_cache(self) -> bool:
         """Whether the session asks for so many calls at once that the host may miss the cache."""
-        return any(branch.may_need_bridge for branch in self.branches.values())
+        return any(branch.may_miss_host_cache for branch in self.branches.values())
 
     def find_memo_branch(self, body: bytes) -> Branch | None:
         """The branch whose memo this body begins with; of several the branch with the longest memo."""
@@ -219,9 +219,9 @@ class AgentSession:
     def is_cold(self, now_s: float) -> bool:
         """Whether the provider's cache of the main branch, or of every branch, is gone."""
         main = self.branches.get(self.identity.session)
-        if main is not None and main.is_cold(now_s):
+        if main is not None and main.is_cache_cold(now_s):
             return True
-        return bool(self.branches) and all(branch.is_cold(now_s) for branch in self.branches.values())
+        return bool(self.branches) and all(branch.is_cache_cold(now_s) for branch in self.branches.values())
 
     def find_or_open_branch(self, contents: BodyContents, sub_agent: str = "") -> Branch:
         """The branch that the request continues; else a new branch.
