@@ -23,9 +23,12 @@ class GracePeriods:
     _order: SortedList[tuple[int, int]] = field(default_factory=SortedList)
 
     def grant(self, slot: int, last_turn: int) -> None:
-        """Let a slot stay up to and with this turn; a later grant replaces the slot's earlier one."""
-        if slot in self._last_turn:
-            self._order.remove((self._last_turn[slot], slot))
+        """Let a slot stay up to and with this turn; a grant shortens no period, as in the stash."""
+        before = self.last_turn(slot)
+        if last_turn <= before:
+            return
+        if before != NEVER:
+            self._order.remove((before, slot))
         self._last_turn[slot] = last_turn
         self._order.add((last_turn, slot))
 

@@ -36,7 +36,9 @@ class WindowSlots:
         return (len(self._blocks) - 1) * BLOCK_SLOTS + len(self._blocks[-1]) if self._blocks else 0
 
     def __getitem__(self, at: int) -> int:
-        """The slot at a place of the order, from 0."""
+        """The slot at a place of the order, from 0; a place from the end is no place."""
+        if at < 0:
+            raise IndexError(at)
         return self._blocks[at // BLOCK_SLOTS][at % BLOCK_SLOTS]
 
     def append(self, slot: int) -> None:

@@ -51,16 +51,15 @@ def test_a_fault_weighs_most_on_the_bodies_of_its_tool():
     assert lessons.strongest_lesson == ("Read", 4.0)
 
 
-def test_faults_of_further_tools_teach_the_session_alone_I12():
-    lessons = FaultLessons()
+def test_the_tool_with_the_fewest_faults_makes_room_for_a_new_one_I12():
+    lessons = FaultLessons().after_fault("often").after_fault("often")
     for number in range(TOOLS_MAX + 9):
-        lessons = lessons.after_fault(f"tool{number}")
+        lessons = lessons.after_fault(f"tool{number}").after_turns(1)
 
     assert len(lessons.by_tool) == TOOLS_MAX
-    assert lessons.session.observed == TOOLS_MAX + 9
-    assert (
-        lessons.tool_odds_factor("tool0") > lessons.tool_odds_factor(f"tool{TOOLS_MAX}") == lessons.session.odds_factor
-    )
+    assert {"often", f"tool{TOOLS_MAX + 8}"} <= lessons.by_tool.keys()
+    assert "tool0" not in lessons.by_tool
+    assert lessons.of_tools(["often"]).by_tool == {"often": lessons.by_tool["often"]}
 
 
 @given(SUMS, st.integers(0, 300), st.integers(0, 300))

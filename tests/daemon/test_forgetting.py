@@ -3,6 +3,8 @@
 import json
 
 from ctxgc.core.segment import SessionKey
+from ctxgc.daemon.sessions.pacing_state import decode_pacing, encode_pacing
+from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.stash.contract import FORGOTTEN_OF_SESSION
 from tests.daemon.transcripts import worked
 from tests.stash.samples import erase_now
@@ -95,3 +97,22 @@ async def test_what_was_forgotten_already_is_said_to_be_and_no_erasure_is_claime
     assert whole["changed"].startswith("the session is gone from every query, its 1 segment with it")
     assert whole_again["changed"] == "nothing changed: forgotten already"
     assert [reply["erasures_pending"] for reply in (first, again, mixed, whole, whole_again)] == [1, 0, 1, 2, 0]
+
+
+async def test_the_tool_of_a_forgotten_segment_is_in_no_lesson_of_the_row(bench):
+    await bench.call("session.open", session="s")
+    call = {"id": "c", "kind": "tool_call", "tool": TITLE, "input": {"q": "x"}, "text": "the tide\n" * 80}
+    await bench.call("segment.add", session="s", segment=call)
+    await bench.call("segment.evict", session="s", ids=["c"])
+    await bench.call("stash.recall", session="s", id="c")
+    known = await bench.services.registry.get(SessionKey("client", "s"))
+    async with known.transaction() as tx:  # As a request through the gateway does.
+        known.set_row_fields(tx, pacing=encode_pacing(RequestLedger(), known.account))
+    before = (await bench.stash.session(known.key)).pacing
+
+    await bench.call("stash.forget", session="s", ids=["c"])
+
+    after = (await bench.stash.session(known.key)).pacing
+    assert TITLE in before
+    assert TITLE not in after
+    assert decode_pacing(after)[1].lessons.session == decode_pacing(before)[1].lessons.session

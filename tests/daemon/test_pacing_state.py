@@ -133,3 +133,12 @@ def test_a_state_that_no_daemon_wrote_is_an_empty_one(change):
 
 def test_a_state_nested_without_end_is_an_empty_one():
     assert decode_pacing("[" * 100_000) == (RequestLedger(), RegretAccount())
+
+
+def test_a_tools_name_that_no_text_may_hold_costs_no_state():
+    account = RegretAccount(5000.0, -40.0, 300, 7).after_reread("\ud800x")
+
+    resumed, again = decode_pacing(encode_pacing(RequestLedger(trust=Trust(3, 16, 40)), account))
+
+    assert resumed.trust == Trust(3, 16, 40)
+    assert again.lessons.session == account.lessons.session

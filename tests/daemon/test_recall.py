@@ -293,3 +293,40 @@ async def test_what_an_undo_brought_back_nobody_asked_back(bench):
 async def newest_entry(bench, session):
     newest = (await bench.call("heap.log", **session))["collections"][0]["collection"]
     return (await bench.call("heap.log", **session, collection=newest))["collections"][0]
+
+
+async def test_a_recall_and_a_read_in_one_turn_are_told_alike_by_a_session_that_woke(bench):
+    session = await a_session(bench)
+    await bench.call("segment.add", **session, segment=read_of("/a.py", 20))
+    await bench.call("segment.evict", **session, ids=["call20"])
+    await bench.call("session.set", **session, rendered_by="gateway")
+    command = {
+        "kind": "tool_call",
+        "id": "r",
+        "tool": "Bash",
+        "input": {"command": "ctxgc recall call20"},
+        "text": "a\n" * 9,
+    }
+    both = [{"kind": "assistant", "text": "both"}, command, read_of("/a.py", 31)]
+    await bench.call("segment.add_many", **session, segments=both)
+    known = await bench.services.registry.get(SessionKey(*session["session"].split(":")))
+    slot = known.slot("call20")
+    awake = known.indexes.recalled_turn(slot)
+
+    known.invalidate()
+    await known.ensure_current()
+
+    assert awake == known.indexes.recalled_turn(slot) >= 0
+
+
+@pytest.mark.parametrize("grace", [0, 3])
+async def test_a_recall_before_a_collection_of_the_same_turn_is_not_of_that_collection(grace):
+    config = Config(collect=CollectConfig(recall_grace_turns=grace))
+    async with bench_on(SqliteStash(MEMORY), config=config) as bench:
+        session = await a_session(bench)
+        await bench.call("segment.evict", **session, ids=["call0"])
+        await bench.call("stash.recall", **session, id="call0")
+
+        await bench.call("segment.evict", **session, ids=["call0"])
+
+        assert (await newest_entry(bench, session))["asked_back"] == 0

@@ -1,14 +1,20 @@
 """A session that wakes is the one that fell asleep, whatever was done to it: one truth, in rows and in memory."""
 
+import asyncio
+import threading
 from contextlib import suppress
+from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctxgc.core.errors import CtxgcError
 from ctxgc.core.segment import Kind, Piece, Role, Segment
+from ctxgc.daemon.sessions import session as session_module
+from ctxgc.stash import waking
 from ctxgc.stash.sqlite import MEMORY, SqliteStash
 from tests.daemon.harness import bench_over, open_stash
+from tests.daemon.test_laws import reading
 
 SESSION = {"session": "client:s"}
 IDS = [f"call{n}" for n in range(3)]
@@ -94,3 +100,59 @@ async def test_whatever_was_done_to_a_session_it_wakes_as_it_fell_asleep(mutatio
 
         async with bench_over(stash) as restarted:
             assert await memory(restarted) == before
+
+
+async def test_a_change_that_is_cancelled_in_its_commit_ends_before_memory_is_read_again(monkeypatch, tmp_path):
+    """A wake reads rows in batches: a commit between two of them would be in one half of memory alone."""
+    monkeypatch.setattr(waking, "ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(session_module, "ROWS_PER_BATCH", 4)
+    stash = SqliteStash(tmp_path / "stash.sqlite", reserve_bytes=0)
+    async with open_stash(stash), bench_over(stash) as bench:
+        await bench.call("session.open", session="s")
+        for number in range(7):
+            await bench.call("segment.add", **SESSION, segment=reading(number, "text\n" * 200))
+        session, is_due = await bench.services.registry.get_by_name(SESSION["session"]), threading.Event()
+        write, read = stash._writer._apply_in_transaction, stash.segment_columns
+
+        def write_when_due(batches):
+            is_due.wait(10)
+            return write(batches)
+
+        async def read_slowly(key, seq):
+            columns = await read(key, seq)
+            is_due.set()
+            await asyncio.sleep(0.1)
+            return columns
+
+        monkeypatch.setattr(stash._writer, "_apply_in_transaction", write_when_due)
+        monkeypatch.setattr(stash, "segment_columns", read_slowly)
+        changing = asyncio.create_task(bench.call("segment.evict", **SESSION, ids=["call0", "call6"]))
+        await asyncio.sleep(0.1)
+        changing.cancel()
+        asyncio.get_running_loop().call_later(0.3, is_due.set)
+
+        with suppress(asyncio.CancelledError):
+            await changing
+        await session.ensure_current()
+
+        rows = [row.state.value for row in await stash.rows(session.key)]
+        assert [session.heap.state_of(slot).value for slot in range(7)] == rows
+        assert rows.count("evicted") == 2
+
+
+async def test_settings_that_change_while_a_session_wakes_reach_the_session(monkeypatch):
+    async with open_stash(SqliteStash(MEMORY)) as stash:
+        async with bench_over(stash) as bench:
+            await bench.call("session.open", session="s")
+            await bench.call("segment.add", **SESSION, segment=reading(0, "text"))
+        async with bench_over(stash) as restarted:
+            registry, read = restarted.services.registry, stash.segment_columns
+            changed = replace(registry.settings, recall_grace_turns=77)
+
+            async def change_meanwhile(key, seq):
+                registry.adopt_settings(changed)
+                return await read(key, seq)
+
+            monkeypatch.setattr(stash, "segment_columns", change_meanwhile)
+
+            assert (await registry.get_by_name(SESSION["session"])).settings is changed

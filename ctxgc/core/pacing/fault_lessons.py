@@ -12,7 +12,7 @@ Source: a Poisson rate with a gamma prior; measured against a bound on what may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ TRUSTED = 1.0
 FADE_TURNS = 120
 """Turns after which half of a fault counts no more."""
 TOOLS_MAX = 64
-"""Tools of a session with lessons of their own; the faults of further tools teach the session alone."""
+"""Tools of a session with lessons of their own: the tool with the fewest faults, as they still count, makes room."""
 
 
 class FaultCounts(NamedTuple):
@@ -74,9 +74,14 @@ class FaultLessons(NamedTuple):
         session, by_tool = self.session, dict(self.by_tool)
         for tool, counts in more.items():
             session = session.with_faults(*counts)
-            if tool in by_tool or len(by_tool) < TOOLS_MAX:
-                by_tool[tool] = by_tool.get(tool, NO_COUNTS).with_faults(*counts)
+            by_tool[tool] = by_tool.get(tool, NO_COUNTS).with_faults(*counts)
+            if len(by_tool) > TOOLS_MAX:
+                del by_tool[min((other for other in by_tool if other != tool), key=lambda other: sum(by_tool[other]))]
         return FaultLessons(session, by_tool)
+
+    def of_tools(self, tools: Collection[str]) -> FaultLessons:
+        """The lessons without what other tools' bodies taught of those tools."""
+        return FaultLessons(self.session, {tool: self.by_tool[tool] for tool in self.by_tool if tool in tools})
 
     @property
     def strongest_lesson(self) -> tuple[str, float]:

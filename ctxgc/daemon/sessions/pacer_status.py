@@ -121,13 +121,16 @@ def _next_paced_collection(session: Session, pacer: PacerRules, wall_s: float) -
     return NextCollection("looking", words, grown, due, round(left_s, 1))
 
 
+TOOL_CHARS_SHOWN_MAX = 60
+
+
 def _lesson_text(session: Session) -> str:
     """What the session's faults change, as a clause; empty for a session that faults about as expected."""
     lessons = session.account.lessons
     tool, factor = lessons.strongest_lesson
     if factor < FACTOR_SHOWN_MIN:
         return ""
-    whose = f"bodies of {tool}" if tool and factor > lessons.session.odds_factor else "bodies"
+    whose = f"bodies of {tool[:TOOL_CHARS_SHOWN_MAX]}" if tool and factor > lessons.session.odds_factor else "bodies"
     return f"; {whose} are asked back {factor:.1f} times as often as expected, so fewer leave"
 
 

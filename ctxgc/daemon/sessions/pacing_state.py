@@ -9,7 +9,7 @@ and the newest entries. An unreadable or older state is an empty one: the sessio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import astuple, replace
 from itertools import chain, islice
 from typing import Annotated
@@ -73,7 +73,9 @@ def encode_pacing(ledger: RequestLedger, account: RegretAccount) -> str:
         [prefix, entry.life_s, round(entry.used_s, 1), provider.anchors.get(prefix, NO_BILL)]
         for prefix, entry in reversed(newest)
     ]
-    tools = sorted(account.lessons.by_tool.items(), key=lambda pair: -sum(pair[1]))
+    lessons = sorted(account.lessons.by_tool.items(), key=lambda pair: -sum(pair[1]))
+    # Half a surrogate in a name, which JSON can spell and no reader of JSON takes, would cost the whole state.
+    tools = [(tool.encode("utf-8", "replace").decode(), counts) for tool, counts in lessons]
     state = {
         "format": FORMAT,
         "trust": ledger.trust,
@@ -95,6 +97,15 @@ def decode_pacing(pacing: str) -> tuple[RequestLedger, RegretAccount]:
     """A ledger and an account that go on from the state of `encode_pacing`."""
     state = _decode_state(pacing)
     return (RequestLedger(), RegretAccount()) if state is None else _restore_ledger_and_account(state)
+
+
+def pacing_of_tools(pacing: str, tools: Collection[str]) -> str:
+    """The stored state without the lessons of all other tools; as it is where it has none or cannot be read."""
+    state = _decode_state(pacing)
+    if state is None or state.account.lessons.by_tool.keys() <= set(tools):
+        return pacing
+    ledger, account = _restore_ledger_and_account(state)
+    return encode_pacing(ledger, account._replace(lessons=account.lessons.of_tools(tools)))
 
 
 def is_readable_pacing(pacing: str) -> bool:

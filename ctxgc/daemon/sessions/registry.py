@@ -147,6 +147,8 @@ class Registry:
             return None
         known = row or replace(new or SessionRow(key=key), number=draw_session_number())
         session = await Session.wake(known, self._stash, self.settings, self._clock, is_new=row is None)
+        if session.settings is not self.settings:
+            session.adopt_settings(self.settings)  # They changed while the session woke.
         self._living[key] = session
         self.frozen_objects.count_and_freeze_new_segments(len(session.heap))
         return session

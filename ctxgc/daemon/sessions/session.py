@@ -13,8 +13,8 @@ no lock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from ctxgc.core.rules import Rules
 from ctxgc.core.segment import Renderer, Segment, SessionKey, legacy_session_number, parse_address
 from ctxgc.daemon.sessions.frozen_objects import pause_python_gc
 from ctxgc.daemon.sessions.intake import PreparedSegment
-from ctxgc.daemon.sessions.pacing_state import stored_trust
+from ctxgc.daemon.sessions.pacing_state import pacing_of_tools, stored_trust
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session_index import SessionIndex, SessionSettings
 from ctxgc.daemon.sessions.transaction import Transaction
@@ -189,7 +189,7 @@ class Session:
                 # Not before: until here the pacer asks how long the session was silent.
                 self.set_row_fields(tx, updated_s=max(self.row.updated_s, min(tx.latest_s, self._clock())))
                 if tx.mutations or tx.is_row_changed or self.is_new:
-                    await self._stash.apply([PutSession(self.row), *tx.mutations])
+                    await _see_through(self._stash.apply([PutSession(self.row), *tx.mutations]))
                     self.is_new = False
             except BaseException:
                 self._is_stale |= bool(tx.mutations or tx.is_row_changed)
@@ -295,8 +295,15 @@ class Session:
     def _note_reread(self, tx: Transaction, slot: int, turn: int) -> None:
         """Note that the host read again what an evicted body shows: a lesson, and a line in the journal's favour."""
         self.account = self.account.after_reread(self.heap.tool_name(slot))
-        tx.add(SetRecalled(self.key, [slot], turn))
-        self.indexes.grant_grace(slot, turn)
+        tx.add(SetRecalled(self.key, [slot], turn + 1))
+        self.indexes.grant_grace(slot, turn + 1)
+
+    def drop_lessons_of_forgotten_tools(self, tx: Transaction) -> None:
+        """Drop what names a tool of no segment any more, from memory and from the row. O(slots)."""
+        heap = self.heap
+        tools = {heap.tool_name(slot) for slot in range(len(heap)) if heap.state[slot] != FORGOTTEN}
+        self.account = self.account._replace(lessons=self.account.lessons.of_tools(tools))
+        self.set_row_fields(tx, pacing=pacing_of_tools(self.row.pacing, tools))
 
     def _recalled_slot(self, segment: Segment) -> int:
         """The slot recalled by a command, -1 for any other command and for a segment of another session."""
@@ -325,3 +332,18 @@ class Session:
         if any(getattr(self.row, name) != value for name, value in fields.items()):
             self.row = replace(self.row, **fields)
             tx.is_row_changed = True
+
+
+async def _see_through(commit: Awaitable[object]) -> None:
+    """Wait for a commit's outcome, whoever cancels the wait: a batch that is under way commits all the same, and until
+    its outcome nobody else may read the rows for memory.
+    """
+    under_way = asyncio.ensure_future(commit)
+    try:
+        await asyncio.shield(under_way)
+    except asyncio.CancelledError:
+        while not under_way.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([under_way])
+        under_way.cancelled() or under_way.exception()
+        raise

@@ -159,6 +159,8 @@ async def forget(services: Services, params: StashForget) -> ForgetReply:
             heap.set_state(slot, FORGOTTEN)
             heap.set_refs(slot, ())
             heap.proofs.pop(slot, None)
+        if slots and not is_whole:
+            session.drop_lessons_of_forgotten_tools(tx)
         services.contents.drop(session.key, slots)
         tx.on_commit(lambda: services.contents.drop(session.key, slots))
         # Word index, sizes, tags: memory must hold no more of it than the row does.
