@@ -46,7 +46,7 @@ class Unaware(ShippedPolicy):
         self._recalls = len(run.tally.worst)
         sent = run.tally.window[-1] if run.tally.window else 0
         prefix = CacheState(sent + sum(fault.size_tokens for fault in recalled))
-        cache = COLD if run.cache.is_cold else prefix.without_prefix(run.prompt_tokens - run.heap.resident_tokens)
+        cache = COLD if run.cache.is_cold else prefix.for_window_behind(run.prompt_tokens - run.heap.resident_tokens)
         request = PacerRequest(cache, run.absent_tokens)
         decision, self.account = decide_within_allowance(
             run.heap, run.paths, run.now, self._dials, self.account, request

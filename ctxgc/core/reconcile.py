@@ -117,7 +117,7 @@ def reconcile(host: HostList, session: KnownSession) -> Transitions:
     if unknown and is_whole:
         return Transitions(admit=admit, aside=aside, unknown=tuple(unknown))
     listed_conflicts = tuple(slot for slot in places if slot in conflicts)
-    evicted, resident = _state_changes(host, session, places, conflicts)
+    evicted, resident = _evicted_and_resident_slots(host, session, places, conflicts)
     return Transitions(
         admit=admit,
         aside=aside,
@@ -154,7 +154,7 @@ def uncompared_slots(digests: Mapping[int, str], session: KnownSession) -> set[i
     }
 
 
-def _state_changes(
+def _evicted_and_resident_slots(
     host: HostList, session: KnownSession, places: Mapping[int, int], conflicts: Set[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Slots to be evicted, and slots to be resident."""

@@ -34,7 +34,7 @@ TOOL_CALL_BEFORE = "exchange"
 
 DIGEST_BYTES = 16
 ASIDE_DIGITS = 12
-"""Of a digest, in an `conflict_id`: it has to be another than those of the same id alone."""
+"""Of a digest, in a `conflict_id`: it has to be another than those of the same id alone."""
 _ASIDE = re.compile(rf"(.*)~[0-9a-f]{{{ASIDE_DIGITS}}}~1", re.DOTALL)
 
 

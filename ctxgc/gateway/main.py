@@ -149,13 +149,13 @@ async def _watch_config_until_stop(
     stop: asyncio.Event, gateway: RunningGateway, path: Path, settings: Callable[[], Settings]
 ) -> None:
     """Return at the signal to stop; meanwhile look at the configuration file."""
-    seen = _file_version(path)
+    seen = _file_stamp(path)
     while not stop.is_set():
         try:
             async with asyncio.timeout(RELOAD_S):
                 await stop.wait()
         except TimeoutError:
-            if (now := _file_version(path)) != seen:
+            if (now := _file_stamp(path)) != seen:
                 seen = now
                 _reload_settings(gateway, settings)
 
@@ -213,7 +213,7 @@ async def open_gateway(
                 daemon.close()
 
 
-def _file_version(path: Path) -> tuple[int, int]:
+def _file_stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:

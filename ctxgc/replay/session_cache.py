@@ -157,7 +157,7 @@ class PrefixCache:
         if self.is_cold:
             return COLD
         cached = CacheState(self._prefix_tokens, step_tokens=self._provider.step_tokens)
-        return cached.without_prefix(prompt_tokens - window_tokens)
+        return cached.for_window_behind(prompt_tokens - window_tokens)
 
     def bill_prompt(self, layout: Layout, prompt_tokens: int) -> PromptBill:
         """Read the shared prefix; write the rest."""

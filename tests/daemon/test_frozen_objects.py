@@ -28,10 +28,10 @@ def is_seen(thing):
 def test_many_segments_that_came_to_memory_are_out_of_the_collectors_sight_and_few_are_not():
     frozen, heap = FrozenObjects(), [[]]
 
-    frozen.count_and_freeze_new_segments(FREEZE_SEGMENTS - 1)
+    frozen.note_new_segments(FREEZE_SEGMENTS - 1)
     assert is_seen(heap)
 
-    frozen.count_and_freeze_new_segments(1)
+    frozen.note_new_segments(1)
     assert not is_seen(heap)
 
 

@@ -219,7 +219,7 @@ def _answer_messages(value: Any) -> list[Any] | None:
     return [value] if as_text(value.get("type")) else None
 
 
-def session_id_of_holder(holder: dict[str, Any], digest: str) -> str:
+def _session_id_of_request(holder: dict[str, Any], digest: str) -> str:
     """The session that an object with a list belongs to, by the names that loggers use."""
     names = (as_text(holder.get(key)) for key in (*SESSION_KEYS, "id"))
     return clean_name(next(filter(None, names), "")) or digest
@@ -277,7 +277,7 @@ class _WireDocument(DocumentTranscript):
             self.records = max(self.records, len(holder[self.list_key]))
             if holder.get(UNREAD):
                 self.skipped["answer"] += holder[UNREAD]
-            session = session_id_of_holder(holder, digest)
+            session = _session_id_of_request(holder, digest)
             if session not in self._opened:
                 self._opened.add(session)
                 yield SessionOpened(session, model=clean_name(as_text(holder.get("model"))))

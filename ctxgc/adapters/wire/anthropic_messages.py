@@ -136,13 +136,13 @@ def _typed_blocks(text: JsonText, content: Extent, builder: ListBuilder) -> list
 def _parse_user_or_system_content(text: JsonText, said: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     """The user's or the system's content: texts, results of calls, and blocks that are not text."""
     if text.first_byte(said) == b'"':
-        _add_text_of_speaker(text, kind, role, said, builder)
+        _add_text_by_speaker(text, kind, role, said, builder)
         builder.end_block(said)
     for block, extent, fields in _typed_blocks(text, said, builder):
         if block == "text":
             if kind is Kind.SYSTEM and text.string(fields.get("text")).startswith(BILLING_LINE):
                 continue
-            _add_text_of_speaker(text, kind, role, fields.get("text"), builder)
+            _add_text_by_speaker(text, kind, role, fields.get("text"), builder)
         elif block == "tool_result" and "tool_use_id" in fields:
             is_error = text.value(fields["is_error"]) is True if "is_error" in fields else None
             result = read_folded_result(text, fields.get("content"), can_fold=builder.can_fold)
@@ -152,7 +152,7 @@ def _parse_user_or_system_content(text: JsonText, said: Extent, builder: ListBui
         _end_block_with_breakpoints(text, block, extent, fields, builder)
 
 
-def _add_text_of_speaker(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: ListBuilder) -> None:
+def _add_text_by_speaker(text: JsonText, kind: Kind, role: Role, extent: Extent | None, builder: ListBuilder) -> None:
     said = text.string(extent)
     if kind is Kind.USER:
         builder.add_user_text(said, extent)

@@ -141,16 +141,16 @@ def _parse_message(
 
 def _parse_content(text: JsonText, content: Extent, builder: ListBuilder, kind: Kind, role: Role) -> None:
     if text.first_byte(content) == b'"':
-        _add_text_of_speaker(text, content, builder, kind, role)
+        _add_text_by_speaker(text, content, builder, kind, role)
     for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
         fields = text.members(extent) if text.first_byte(extent) == b"{" else {}
         if text.string(fields.get("type")) == "text":
-            _add_text_of_speaker(text, fields.get("text"), builder, kind, role)
+            _add_text_by_speaker(text, fields.get("text"), builder, kind, role)
         else:
             builder.add_opaque_block(kind, role, text.value(extent))
 
 
-def _add_text_of_speaker(text: JsonText, extent: Extent | None, builder: ListBuilder, kind: Kind, role: Role) -> None:
+def _add_text_by_speaker(text: JsonText, extent: Extent | None, builder: ListBuilder, kind: Kind, role: Role) -> None:
     if kind is Kind.USER:
         builder.add_user_text(text.string(extent), extent)
     else:

@@ -229,17 +229,17 @@ def _parse_content(text: JsonText, fields: Members, run: _ItemReader, speaker: _
     if content is None:
         return
     if text.first_byte(content) == b'"':
-        _add_text_of_speaker(text, content, run, speaker)
+        _add_text_by_speaker(text, content, run, speaker)
         return
     for extent in text.elements(content) if text.first_byte(content) == b"[" else ():
         part = text.members(extent) if text.first_byte(extent) == b"{" else {}
         if block_text({"type": text.string(part.get("type")), "text": ""}) is not None and "text" in part:
-            _add_text_of_speaker(text, part["text"], run, speaker)
+            _add_text_by_speaker(text, part["text"], run, speaker)
         else:
             run.builder.add_opaque_block(speaker.kind, speaker.role, text.value(extent))
 
 
-def _add_text_of_speaker(text: JsonText, extent: Extent, run: _ItemReader, speaker: _ItemSpeaker) -> None:
+def _add_text_by_speaker(text: JsonText, extent: Extent, run: _ItemReader, speaker: _ItemSpeaker) -> None:
     said, editable = text.string(extent), None if run.is_sealed else extent
     if speaker is _THE_USER:
         run.builder.add_user_text(said, editable)

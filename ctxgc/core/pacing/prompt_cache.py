@@ -70,7 +70,7 @@ class CacheState(NamedTuple):
             return self
         return self._replace(ends=(-hidden_tokens, max(self.read_tokens(window_tokens), -hidden_tokens)))
 
-    def without_prefix(self, prefix_tokens: int) -> CacheState:
+    def for_window_behind(self, prefix_tokens: int) -> CacheState:
         """The same cache for a window that begins so many cached tokens later."""
         ends = self.ends
         if ends is not None:

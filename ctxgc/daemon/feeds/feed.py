@@ -218,7 +218,7 @@ class Feed:
                     await reading.session.ensure_word_index()
                 prepared = await run_on_worker(self._services, self._services.intake.prepare_segments, segments)
                 self._apply_events(reading, tx, batch, iter(prepared))
-            self._services.registry.frozen_objects.count_and_freeze_new_segments(len(segments))
+            self._services.registry.frozen_objects.note_new_segments(len(segments))
 
     async def _open_reading(self, name: str) -> FileReading:
         reading = self.readings.get(name)

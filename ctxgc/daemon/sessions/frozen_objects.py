@@ -52,7 +52,7 @@ class FrozenObjects:
         self._made = 0
         self._has_dropped = asyncio.Event()
 
-    def count_and_freeze_new_segments(self, segments: int) -> None:
+    def note_new_segments(self, segments: int) -> None:
         """So many segments came to memory. O(1), a freeze included."""
         self._made += segments
         if self._made >= FREEZE_SEGMENTS:

@@ -150,7 +150,7 @@ class Registry:
         if session.settings is not self.settings:
             session.adopt_settings(self.settings)  # They changed while the session woke.
         self._living[key] = session
-        self.frozen_objects.count_and_freeze_new_segments(len(session.heap))
+        self.frozen_objects.note_new_segments(len(session.heap))
         return session
 
     def _put_excess_to_sleep(self) -> None:

@@ -1,7 +1,7 @@
 """The way of each agent through the gateway: variables and arguments.
 
     http://127.0.0.1:8787/k/SECRET/anthropic                                     claude, codex and opencode
-    http://127.0.0.1:8787/k/SECRET/s/pi:pi-20261130-0931-3fa2/anthropic          all others
+    http://127.0.0.1:8787/k/SECRET/s/pi:pi-20261130-093112-3fa2/anthropic          all others
 
 Claude Code, Codex and OpenCode name their session in each request; of any other agent the path names the session. The
 variables and arguments of those, and their source:
@@ -25,9 +25,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Iterable, Mapping
-from secrets import token_hex
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
 
     from ctxgc.config_sections import GatewayConfig
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BEFORE_ROUTE = re.compile(r"(?:/k/[^/]*)?(?:/s/[^/]*)?/?")
 """Secret and session, which stand before the provider's name in a path of the gateway."""
 PI_EXTENSION = os.path.join(os.path.dirname(__file__), "pi_gateway.js")
@@ -65,12 +62,6 @@ class AgentSetup(NamedTuple):
     """Variables of the agent's process, over the command's own."""
     words: tuple[str, ...] = ()
     """Before its own arguments."""
-
-
-def fresh_session_name(program: str) -> str:
-    """The name of a session that begins now."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "-", program).strip("._-")[:64] or "session"
-    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
 
 
 def claude_setup(url: str, gateway: GatewayConfig, environment: Mapping[str, str]) -> AgentSetup:

@@ -10,9 +10,12 @@ upstream, so that no request with the agent's key can go to another upstream.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping
+from secrets import token_hex
 from typing import NamedTuple
 
 from ctxgc.fronts.cli import agent_setups, gateway_status, limit, own_base_urls
@@ -37,6 +40,7 @@ from ctxgc.protocol.agents import (
     QWEN_CODE,
 )
 
+_SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -167,18 +171,24 @@ def _gateway_warning(start: AgentStart) -> str:
     return f"no gateway serves at {start.url}, {missing}: until then {start.program} reaches no model this way"
 
 
+def _fresh_session_name(program: str) -> str:
+    """The name of a session that begins now."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", program).strip("._-")[:64] or "session"
+    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
+
+
 def _prepare_start(agent: str, name: str) -> AgentStart:
     """The gateway's address, and the agent's way to it; a session named `name`, or a fresh one."""
     source, way = AGENTS.get(agent, (CLIENT, agent_setups.provider_variables_setup))
     if name and source in SELF_NAMED:
         refuse_usage(f"{agent} names its sessions itself: --name is for other agents")
-    if name and not agent_setups.NAME.fullmatch(name):
+    if name and not _SESSION_NAME.fullmatch(name):
         refuse_usage(f"{name!r} is no name of a session: letters, digits, `.`, `_`, `-`, at most 128")
     config = load_config_or_refuse()
     base = prepare_gateway_base_url(config)
     secret = base.rpartition(PATH_PREFIX)[2]
     if source not in SELF_NAMED:
-        session = name or agent_setups.fresh_session_name(os.path.basename(agent))
+        session = name or _fresh_session_name(os.path.basename(agent))
         base += f"/s/{session}" if source == CLIENT else f"/s/{source}:{session}"
     _refuse_conflicting_base_urls(agent, base, config.gateway, os.environ)
     return AgentStart(agent, source, gateway_address(config.gateway), secret, way(base, config.gateway, os.environ))

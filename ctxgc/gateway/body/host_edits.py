@@ -22,7 +22,7 @@ TOKEN_BYTES = 4
 """Bytes of a request for each of its tokens, roughly: enough to tell whether a trigger is near."""
 
 
-def can_edit_beside_management(management: Any, allowed: Set[str]) -> bool:
+def can_edit_beside_host_edits(management: Any, allowed: Set[str]) -> bool:
     """Whether ctxgc may edit beside these orders: each is known, or the user's policy allows its type."""
     if not management:
         return True

@@ -17,7 +17,7 @@ from ctxgc.core.errors import BadTranscript
 from ctxgc.core.pacing.price_profiles import openai_profile
 from ctxgc.core.pacing.provider_cache import LONG_LIFE_S
 from ctxgc.core.segment import Kind, Role, content_digest
-from ctxgc.gateway.body.host_edits import call_ids_to_clear, can_edit_beside_management
+from ctxgc.gateway.body.host_edits import call_ids_to_clear, can_edit_beside_host_edits
 from ctxgc.gateway.body.prompt_layout import PromptLayout, read_layout
 from ctxgc.gateway.body.tool_digest import RECALL_TOOL, find_recall_tool_name, tool_digest
 from ctxgc.gateway.metrics import Reason
@@ -132,7 +132,7 @@ def _tools_extent(text: JsonText, fields: dict[str, Extent]) -> Extent | None:
 def _server_obstacle(text: JsonText, fields: dict[str, Extent], edits_allowed: Set[str]) -> Reason | None:
     """The obstacle of a server that edits the window too, or that alone holds a part of the window."""
     management = fields.get("context_management")
-    if management is not None and not can_edit_beside_management(text.value(management), edits_allowed):
+    if management is not None and not can_edit_beside_host_edits(text.value(management), edits_allowed):
         return Reason.CONTEXT_MANAGEMENT
     if (previous := fields.get("previous_response_id")) is not None and text.value(previous) is not None:
         return Reason.PREVIOUS_RESPONSE
