@@ -162,6 +162,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
 
     def _reload_on_signal(self) -> None:
@@ -266,14 +267,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_REFUSED
 
 
-def _exit_in_order(number: int, frame: object) -> None:
-    raise SystemExit(0)
-
-
 def _lock_and_serve(config: Config, config_file: Path | None, flag: str) -> int:
-    # Until the loop has handlers of its own: a reload waits, and a stop ends the process in order.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _exit_in_order)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the loop heeds it, it would end us.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # A stop waits until the loop heeds it.
     inherited = inherited_sockets(os.environ)
     path = "" if inherited else socket_path(flag or str(config.daemon.socket or ""), os.environ)
     # The state folder has one daemon, whatever socket it is reached by.
