@@ -42,7 +42,9 @@ class Unaware(ShippedPolicy):
         """What the core's pacer decides about a cache that holds every beginning of the last request."""
         recalled = run.tally.worst[self._recalls :]
         for fault in recalled:
-            self.account = self.account.after_recall(self._dials.prices, run.prompt_tokens, fault.size_tokens)
+            tool = run.heap.tool_name(run.heap.slot_of[fault.segment])
+            size = fault.size_tokens
+            self.account = self.account.after_recall(self._dials.prices, run.prompt_tokens, size, tool)
         self._recalls = len(run.tally.worst)
         sent = run.tally.window[-1] if run.tally.window else 0
         prefix = CacheState(sent + sum(fault.size_tokens for fault in recalled))

@@ -297,7 +297,7 @@ def _limits(evidence: Evidence) -> str:
 
 - **Waking** is what a large session feels first: {each_us:.0f} µs of CPU a segment,
   {_time(evidence, "wake_s", wake, 1e3)} at
-  {_size_text(wake)}, linear. Rows become objects, and the texts are read for the index of words. The loop's longest
+  {_size_text(wake)}, linear. Rows are read as columns, and keys of the texts stand for the texts. The loop's longest
   gap was
   {gap:.0f} ms on the clock of the wall, with other work on the same cores.
 - **A look** of the pacer weighs every body: linear, {_time(evidence, "look_ms", 100_000)} at 100 k. The pacer looks
