@@ -189,7 +189,7 @@ class Session:
                 # Not before: until here the pacer asks how long the session was silent.
                 self.set_row_fields(tx, updated_s=max(self.row.updated_s, min(tx.latest_s, self._clock())))
                 if tx.mutations or tx.is_row_changed or self.is_new:
-                    await _see_through(self._stash.apply([PutSession(self.row), *tx.mutations]))
+                    await _await_outcome(self._stash.apply([PutSession(self.row), *tx.mutations]))
                     self.is_new = False
             except BaseException:
                 self._is_stale |= bool(tx.mutations or tx.is_row_changed)
@@ -293,7 +293,7 @@ class Session:
         return True
 
     def _note_reread(self, tx: Transaction, slot: int, turn: int) -> None:
-        """Note that the host read again what an evicted body shows: a lesson, and a line in the journal's favour."""
+        """Note a read of what an evicted body shows: a lesson for the pacer, and a recall for the journal."""
         self.account = self.account.after_reread(self.heap.tool_name(slot))
         tx.add(SetRecalled(self.key, [slot], turn + 1))
         self.indexes.grant_grace(slot, turn + 1)
@@ -334,9 +334,10 @@ class Session:
             tx.is_row_changed = True
 
 
-async def _see_through(commit: Awaitable[object]) -> None:
-    """Wait for a commit's outcome, whoever cancels the wait: a batch that is under way commits all the same, and until
-    its outcome nobody else may read the rows for memory.
+async def _await_outcome(commit: Awaitable[object]) -> None:
+    """Wait for a commit's outcome, whoever cancels the wait.
+
+    A batch that is under way commits all the same: until then the session stays held, so that no wake reads the rows.
     """
     under_way = asyncio.ensure_future(commit)
     try:
@@ -345,5 +346,6 @@ async def _see_through(commit: Awaitable[object]) -> None:
         while not under_way.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([under_way])
-        under_way.cancelled() or under_way.exception()
+        if not under_way.cancelled():
+            under_way.exception()  # Looked at, or asyncio would log the error of the commit as nobody's.
         raise
