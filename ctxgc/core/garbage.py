@@ -18,9 +18,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import compress, filterfalse
+from operator import and_, attrgetter
 
 from ctxgc.core.heap import EVICTED, PENDING, Heap, Now, Proof
+from ctxgc.core.masks import filter_table
 from ctxgc.core.paths import PathIndex
+from ctxgc.core.roots import slots_born_since
 from ctxgc.core.rules import Rules
 from ctxgc.core.segment import (
     Access,
@@ -49,6 +53,9 @@ _CALL_ID = re.compile(rb'^\{"call_id":"(?:[^"\\]|\\.)*"')
 
 FAILED_KEPT_MAX = 64
 """Failures of one attempt that wait for a success (I12)."""
+
+_IS_INSIDE = filter_table(lambda state: state <= EVICTED)
+_PROVING_SLOT = attrgetter("by")
 
 SlotProofs = list[tuple[int, Proof]]
 
@@ -184,11 +191,13 @@ def garbage_slots(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) 
 def iter_garbage(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) -> Iterator[int]:
     """The same slots in the order of their proofs.
 
-    A plan asks for thousands at once: the rule of `garbage_proof`, without a call for each.
+    A plan asks for a hundred thousand at once: the rule of `garbage_proof` by columns, at C speed. O(proofs).
     """
-    state, born, late = heap.state, heap.born, now.turn - rules.error_turns
-    return (
-        slot
-        for slot, (reason, by) in heap.proofs.items()
-        if among[slot] and (by < 0 or state[by] <= EVICTED) and (reason != "failed_then_succeeded" or born[slot] < late)
-    )
+    proofs = heap.proofs
+    # The proving slot -1 reads the last of this column: what proves itself never falls.
+    is_inside = heap.state.translate(_IS_INSIDE) + b"\1"
+    stands = map(is_inside.__getitem__, map(_PROVING_SLOT, proofs.values()))
+    proven = compress(proofs, map(and_, map(among.__getitem__, proofs), stands))
+    young = slots_born_since(heap, now.turn - rules.error_turns)
+    waiting = {slot for slot in young if slot in proofs and proofs[slot].reason == "failed_then_succeeded"}
+    return filterfalse(waiting.__contains__, proven) if waiting else proven

@@ -43,9 +43,12 @@ def find_liveness(heap: Heap, paths: PathIndex, roots: bytes | bytearray) -> byt
     liveness = bytearray(len(heap))
     for slot in paths.current:
         liveness[slot] = CURRENT
+    # Rows of edge kinds are few, and most roots are a user's words, which name nothing.
+    naming_rows = {row for row in heap.shared_kinds if 1 in row.translate(_IS_NAMING)}
     for slot in compress(range(len(heap)), roots):
-        for target in named_targets(heap, slot):
-            liveness[target] |= NAMED
+        if heap.ref_kinds[slot] in naming_rows:
+            for target in named_targets(heap, slot):
+                liveness[target] |= NAMED
     for slot in mask_positions(live_mask(heap, roots)):
         liveness[slot] |= LIVE
     return liveness

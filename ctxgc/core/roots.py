@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from fnmatch import translate
 from functools import lru_cache
 
@@ -64,12 +65,8 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
     """
     roots = bytearray(heap.kind.translate(_BY_KIND))
     # The results of the last reply have not been seen by the model yet: they stay whatever the rules say.
-    oldest_recent = now.turn - max(rules.recent_turns, UNSEEN_TURNS)
-    for slot in range(len(heap) - 1, -1, -1):
-        if heap.born_peak[slot] < oldest_recent:
-            break  # Nothing before it is younger, even where a host rewound or an import came in late.
-        if heap.born[slot] >= oldest_recent:
-            roots[slot] = roots[slot] or RECENT
+    for slot in slots_born_since(heap, now.turn - max(rules.recent_turns, UNSEEN_TURNS)):
+        roots[slot] = roots[slot] or RECENT
     _set_flagged_roots(heap, roots)
     _set_kind_task_and_tool_roots(heap, roots, rules)
     _set_file_roots(heap, paths, now, rules, roots)
@@ -79,6 +76,15 @@ def find_roots(heap: Heap, paths: PathIndex, now: Now, rules: Rules) -> bytearra
     for slot in mask_positions(heap.state.translate(_IS_OUTSIDE)):
         roots[slot] = 0
     return roots
+
+
+def slots_born_since(heap: Heap, turn: int) -> Iterator[int]:
+    """The slots born in this turn or later, the newest first. O(those slots), and what came in between."""
+    for slot in range(len(heap) - 1, -1, -1):
+        if heap.born_peak[slot] < turn:
+            break  # No slot before is younger, even where a host rewound or an import came in late.
+        if heap.born[slot] >= turn:
+            yield slot
 
 
 def _set_pointed_roots(heap: Heap, roots: bytearray) -> None:
