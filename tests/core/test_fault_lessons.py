@@ -51,6 +51,11 @@ def test_a_fault_weighs_most_on_the_bodies_of_its_tool():
     assert lessons.strongest_lesson == ("Read", 4.0)
 
 
+def test_a_read_again_teaches_half_of_a_recall_since_agents_also_read_again_what_they_see():
+    assert FaultLessons().after_reread("Read").session.observed == 0.5
+    assert FaultLessons().after_reread("Read").after_reread("Read") == FaultLessons().after_fault("Read")
+
+
 def test_the_tool_with_the_fewest_faults_makes_room_for_a_new_one_I12():
     lessons = FaultLessons().after_fault("often").after_fault("often")
     for number in range(TOOLS_MAX + 9):

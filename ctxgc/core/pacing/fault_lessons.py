@@ -20,6 +20,8 @@ TRUSTED = 1.0
 """The weight of the estimate, in faults: with none expected, so many observed double the odds."""
 FADE_TURNS = 120
 """Turns after which half of a fault counts no more."""
+REREAD_WEIGHT = 0.5
+"""What a read again weighs beside a recall: agents also read again what they still see."""
 TOOLS_MAX = 64
 """Tools of a session with lessons of their own: the tool with the fewest faults, as they still count, makes room."""
 
@@ -69,6 +71,10 @@ class FaultLessons(NamedTuple):
     def after_fault(self, tool: str) -> FaultLessons:
         """The lessons once a body of this tool was asked back."""
         return self._with_faults_by_tool({tool: FaultCounts(0.0, 1.0)})
+
+    def after_reread(self, tool: str) -> FaultLessons:
+        """The lessons once a host read again what an evicted body of this tool shows."""
+        return self._with_faults_by_tool({tool: FaultCounts(0.0, REREAD_WEIGHT)})
 
     def _with_faults_by_tool(self, more: Mapping[str, FaultCounts]) -> FaultLessons:
         session, by_tool = self.session, dict(self.by_tool)

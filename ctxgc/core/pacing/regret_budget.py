@@ -3,7 +3,7 @@
     a request is due   ──▶ after_request: absent tokens are not paid for ──▶ slack ──▶ the pacer decides
     the pacer collects ──▶ after_edit:    the rewrite is paid, the first saving comes in
     a body returns     ──▶ after_recall:  a round trip is paid, and the session's faults are more than before
-    an evicted view is read again ──▶ after_reread: the same, and nothing is paid beyond the read
+    an evicted view is read again ──▶ after_reread: half the lesson, and nothing is paid beyond the read
 
 A warm cut pays now and earns later, and a session may end before the cut has earned. So no cut is made that would leave
 the session, should the session end with the next request, further behind never having collected than the regret law
@@ -80,11 +80,15 @@ class RegretAccount(NamedTuple):
         """The account once a body is back: the whole prompt read once more, a call, and the body written."""
         read, write, _ = prices
         cost = read * prompt_tokens + FAULT_FIXED_TOKENS + write * (body_tokens + FAULT_CALL_TOKENS)
-        return self.after_reread(tool)._replace(saved_cost=self.saved_cost - cost)
+        return self.after_command_recall(tool)._replace(saved_cost=self.saved_cost - cost)
+
+    def after_command_recall(self, tool: str) -> RegretAccount:
+        """The account once the agent's own command brought a body back: the command has paid the round trip."""
+        return self._replace(lessons=self.lessons.after_fault(tool))
 
     def after_reread(self, tool: str) -> RegretAccount:
         """The account once a host read again what an evicted body of this tool shows: the request would have come."""
-        return self._replace(lessons=self.lessons.after_fault(tool))
+        return self._replace(lessons=self.lessons.after_reread(tool))
 
 
 class PacerRequest(NamedTuple):

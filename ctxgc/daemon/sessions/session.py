@@ -320,8 +320,7 @@ class Session:
             is_noted = heap.grace.last_turn(target) >= turn
             if heap.state[target] == EVICTED and not is_noted:
                 self.set_row_fields(tx, faults=self.row.faults + 1)
-                # The agent's own command has paid the round trip.
-                self.account = self.account.after_reread(heap.tool_name(target))
+                self.account = self.account.after_command_recall(heap.tool_name(target))
             heap.touch(target, turn)
             tx.add(Touch(self.key, [(target, turn)]), SetRecalled(self.key, [slot, target], turn + 1))
             self.indexes.grant_grace(target, turn + 1)
