@@ -14,8 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +25,8 @@ import uvloop
 from ctxgc.config import BadConfig, Config, config_path, load_config
 from ctxgc.gateway import pidfile
 from ctxgc.gateway.daemon_client import DaemonClient, VerbCaller
-from ctxgc.gateway.editing.entry import EntryEditor
-from ctxgc.gateway.editing.request_editor import RequestEditor
-from ctxgc.gateway.editing.window_sync import WindowSyncer, Workers
+from ctxgc.gateway.editing.pipeline import open_pipeline
+from ctxgc.gateway.editing.window_sync import WindowSyncer
 from ctxgc.gateway.http.listener import open_http_server
 from ctxgc.gateway.http.server import Proxy
 from ctxgc.gateway.http.tools_endpoint import Serve
@@ -180,7 +178,6 @@ async def open_gateway(
     settings: Settings, daemon: VerbCaller, serve_tools: Serve | None = None
 ) -> AsyncIterator[RunningGateway]:
     """A gateway on this loop for the life of the context; port 0 takes a free port."""
-    background: set[asyncio.Task[None]] = set()
     # Before the task group, which would wrap the error of an address in use.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -188,29 +185,15 @@ async def open_gateway(
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise CannotListen(f"the gateway cannot listen on {where}: {error.strerror}") from error
-    with ThreadPoolExecutor(1, "parse") as parser, ThreadPoolExecutor(1, "urgent") as urgent:
-        async with asyncio.TaskGroup() as tasks, client_session() as session:
-
-            def spawn(work: Coroutine[Any, Any, None]) -> None:
-                task = tasks.create_task(work)
-                background.add(task)
-                task.add_done_callback(background.discard)
-
-            counters = Counters()
-            workers = Workers(parser, urgent, spawn)
-            entry = EntryEditor(daemon, counters, lambda: gateway.settings, parser, urgent)
-            syncer = WindowSyncer(daemon, counters, lambda: gateway.settings, workers, entry)
-            gateway = RunningGateway(daemon, counters, syncer, settings)
-            editor = RequestEditor(syncer, entry, counters, lambda: gateway.settings)
-            proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session), serve_tools)
-            gateway.port = int(listener.getsockname()[1])
-            try:
-                async with open_http_server(proxy.create_app(), listener):
-                    yield gateway
-            finally:
-                for task in background:
-                    task.cancel()
-                daemon.close()
+    counters = Counters()
+    async with (
+        open_pipeline(daemon, counters, lambda: gateway.settings) as (editor, syncer),
+        client_session() as session,
+    ):
+        gateway = RunningGateway(daemon, counters, syncer, settings, int(listener.getsockname()[1]))
+        proxy = Proxy(editor, counters, lambda: gateway.settings, Upstreams(session), serve_tools)
+        async with open_http_server(proxy.create_app(), listener):
+            yield gateway
 
 
 def _file_stamp(path: Path) -> tuple[int, int]:
