@@ -1,27 +1,50 @@
 """ctxgc: a garbage collector for the context of LLM sessions.
 
-For programs: `async with await ctxgc.connect() as client: await client.call("session.list")`.
+For programs: `session = ctxgc.Client().session("my-agent")`, then `session.collect(messages).messages` before each call
+of the model; `AsyncClient` for asyncio. `ctxgc.connect()` speaks the daemon's protocol itself.
 """
 
 from __future__ import annotations
 
 __version__ = "0.1.0"
-__all__ = ["CallFailed", "Client", "__version__", "connect"]
+__all__ = [
+    "AsyncClient",
+    "AsyncSession",
+    "CallFailed",
+    "Client",
+    "Collected",
+    "Connection",
+    "Evicted",
+    "Session",
+    "__version__",
+    "connect",
+]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ctxgc.client.async_client import AsyncClient, AsyncSession
+    from ctxgc.client.client import Client, Session
+    from ctxgc.client.collected import Collected, Evicted
     from ctxgc.protocol.blocking_client import CallFailed
-    from ctxgc.protocol.client import Client, connect
+    from ctxgc.protocol.connection import Connection, connect
+
+_HOMES = {
+    "AsyncClient": "ctxgc.client.async_client",
+    "AsyncSession": "ctxgc.client.async_client",
+    "CallFailed": "ctxgc.protocol.blocking_client",
+    "Client": "ctxgc.client.client",
+    "Collected": "ctxgc.client.collected",
+    "Connection": "ctxgc.protocol.connection",
+    "Evicted": "ctxgc.client.collected",
+    "Session": "ctxgc.client.client",
+    "connect": "ctxgc.protocol.connection",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Load the clients at their first use: a command that only talks to the daemon must not pay for asyncio."""
-    if name in ("Client", "connect"):
-        from ctxgc.protocol import client
+    """Load a public name at its first use: a command that only talks to the daemon must not pay for the clients."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(client, name)
-    if name == "CallFailed":
-        from ctxgc.protocol import blocking_client
-
-        return blocking_client.CallFailed
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

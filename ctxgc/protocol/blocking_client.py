@@ -3,7 +3,7 @@
     candidate_sockets (`discovery`) ──▶ LineClient ──▶ call, call_many ──▶ result | CallFailed
 
 Standard library only, and little of that: every `ctxgc` command imports this module. The asyncio client is
-`protocol/client.py`; `protocol/spawn.py` starts a daemon where none listens.
+`protocol/connection.py`; `protocol/spawn.py` starts a daemon where none listens.
 """
 
 from __future__ import annotations

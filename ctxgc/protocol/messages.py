@@ -39,7 +39,7 @@ from ctxgc.protocol.params import (
 from ctxgc.protocol.recall import SessionRehydrate, StashRecall
 from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
 from ctxgc.protocol.replies.reply import Reply
-from ctxgc.protocol.wire import EnterReply, SyncReply, WindowEnter, WindowSync
+from ctxgc.protocol.wire import EnterReply, SyncReply, Usage, WindowEnter, WindowSync
 
 PROTOCOL = 1
 CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files", "wire", "entry")
@@ -273,6 +273,10 @@ class MessagesCollect(MutatingSession):
     unit: Unit = "billed"
     references: bool = False
     """Whether the results after the model's last reply show by pointers what the list shows already, for good."""
+    usage: Usage | None = None
+    """The bill of the list before: the budget then counts system prompt and tools."""
+    only_edited: bool = False
+    """Whether the reply leaves out `messages` where the list is to be sent as it is."""
 
 
 class Import(Mutating):

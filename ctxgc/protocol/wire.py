@@ -161,6 +161,14 @@ class EvictedReply(Reply, frozen=True):
     marker: str
 
 
+class SyncVictimReply(Reply, frozen=True):
+    """A body that left in a collection, and why."""
+
+    id: str
+    reason: str
+    freed_tokens: int
+
+
 class SyncPlanReply(Reply, frozen=True):
     """A collection decided now; in shadow a collection that would have run. Tokens are raw."""
 
@@ -172,6 +180,7 @@ class SyncPlanReply(Reply, frozen=True):
     freed_tokens: int
     predicted_cost: float
     cache_rewrite_tokens: int
+    victims: list[SyncVictimReply]
     predicted_read_tokens: int
     """Billed tokens that the request in which the collection takes hold is predicted to read from the cache."""
 

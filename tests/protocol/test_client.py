@@ -8,7 +8,7 @@ import pytest
 
 import ctxgc
 from ctxgc.protocol.blocking_client import CallFailed, TimedOut, Unreachable
-from ctxgc.protocol.client import EVENTS_WAITING_MAX
+from ctxgc.protocol.connection import EVENTS_WAITING_MAX
 from ctxgc.protocol.limits import FRAME_BYTES_DEFAULT
 from tests.daemon.echo import serving
 

@@ -46,8 +46,11 @@ from ctxgc.daemon.verbs.window_sync_intake import (
 )
 from ctxgc.protocol.messages import MessagesCollect
 from ctxgc.protocol.replies.sessions import RenderReply
+from ctxgc.protocol.wire import Usage
 from ctxgc.stash.contract import SessionRow
 
+VICTIMS_MAX = 1000
+"""Victims that a reply lists, the largest first."""
 TOMBSTONE_BYTES_MAX = 512
 """The longest tombstone: at most 60 tokens, of which a label has few bytes."""
 
@@ -86,6 +89,7 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
     session = await services.registry.open(_session_row(services, params))
     refuse_observed_session(session)
     async with mutate(services, "messages.collect", params, session) as (session, tx):
+        _learn_from_bill(session, tx, params.usage)
         given_window, window = window, await _window_with_whole_results(services, session, window)
         pairs = zip(window.segments, given_window.segments, strict=True)
         came_back = {whole.id for whole, one in pairs if whole is not one}
@@ -106,17 +110,28 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
             runs = [] if slot in out else elided_lines(session, slot, gone=out)
             if runs or (given.id in came_back and slot not in out):
                 stand_ins[given.id] = ElidedResult(elided_texts(result_texts(given), runs))
+        edited = wire.splice(params.messages, window, stand_ins)
         reply = RenderReply(
             session=str(session.key),
             format=params.format,
-            messages=msgspec.Raw(wire.splice(params.messages, window, stand_ins)),
+            messages=None if params.only_edited and edited == params.messages else msgspec.Raw(edited),
             tokens=whole.remaining_tokens,
             billed_tokens=session.billed_window_tokens(whole.remaining_tokens),
             evicted=len(out),
-            plan=plan_reply(session, replace(outcome, plan=whole), {}, unit=params.unit, limit=10, is_dry=False),
+            plan=plan_reply(
+                session, replace(outcome, plan=whole), {}, unit=params.unit, limit=VICTIMS_MAX, is_dry=False
+            ),
             changed=f"{len(todo.victims)} bodies left the list; {len(out)} are out in all",
         )
         return tx.keep_reply(reply)
+
+
+def _learn_from_bill(session: Session, tx: Transaction, usage: Usage | None) -> None:
+    """Learn from the bill of the list before, which is still the window, what the list does not show."""
+    if usage is not None and len(session.heap):
+        billed = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
+        hidden = session.calibration.unexplained_tokens(billed, session.heap.resident_tokens)
+        session.set_row_fields(tx, hidden_tokens=hidden)
 
 
 def _session_row(services: Services, params: MessagesCollect) -> SessionRow:

@@ -372,7 +372,7 @@ async def _build_sync_reply(call: _Sync) -> SyncReply:
         evicted={ids[slot]: EvictedReply(*texts[slot]) for slot in out},
         unknown=list(unknown),
         conflicts=conflicts,
-        plan=sync_plan_reply(call.outcome, call.trigger, call.predicted_read) if call.outcome else None,
+        plan=sync_plan_reply(session, call.outcome, call.trigger, call.predicted_read) if call.outcome else None,
         window=summary,
         changed=_sync_sentence(call),
         elided=elided or None,

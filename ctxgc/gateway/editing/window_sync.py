@@ -222,6 +222,7 @@ class WindowSyncer:
         allowed = self._settings().context_edits_allowed
         worker = self._workers.urgent if call.is_held_back else self._workers.parser
         contents = await asyncio.get_running_loop().run_in_executor(worker, _read_call_body, call, allowed)
+        contents = contents._replace(project=contents.project or call.session.project)
         if not share.reserve(call.size - share.size):  # The plain body has taken the place of a compressed one.
             call.drop_body()
             raise BacklogFull

@@ -181,6 +181,8 @@ class AgentSession:
         self.branches: dict[str, Branch] = {}
         self.window_max_tokens = 0
         """The size that the session's run holds its window to; 0: none."""
+        self.project = ""
+        """The folder that relative paths belong to, where a client names the folder."""
         self.parent = ""
         """The session that started this one, if the agent's headers name it."""
         self.known_ids: frozenset[str] | None = None

@@ -1,0 +1,104 @@
+"""Lists of messages as a program has them: dicts, or objects of the providers' libraries.
+
+messages ──encode_list──▶ JSON ──detect_format──▶ a wire format ──request_body──▶ the body of a request
+edited body ──merge_edited──▶ a list: the caller's own object in each place that no edit changed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ctxgc.adapters.transcripts.wire_documents import is_anthropic, is_openai_chat, is_openai_responses
+
+ANTHROPIC, CHAT, RESPONSES = "anthropic_messages", "openai_chat", "openai_responses"
+FORMATS = (ANTHROPIC, CHAT, RESPONSES)
+LIST_KEYS = {ANTHROPIC: "messages", CHAT: "messages", RESPONSES: "input"}
+"""The member of a request that holds the list."""
+SYSTEM_KEYS = {ANTHROPIC: "system", CHAT: "", RESPONSES: "instructions"}
+"""The member of a request that holds the system prompt; empty where the list holds it."""
+HEAD_BYTES = 2**20
+"""Bytes of a list that its format is told by."""
+
+
+def require_list(messages: Any) -> Sequence[Any]:
+    """The list itself. Raises `TypeError` for what is no list of messages."""
+    if isinstance(messages, list | tuple):
+        return messages
+    raise TypeError(f"messages is a list of messages, not {type(messages).__name__}")
+
+
+def encode_json_value(value: Any) -> bytes:
+    """A value as JSON; objects of the providers' libraries as these libraries would send the objects.
+
+    Raises `TypeError` for a value that has no JSON. Linear in the value.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except UnicodeEncodeError:  # Half a character, which JSON can only escape.
+        import json
+
+        return json.dumps(value, default=plain_value, separators=(",", ":")).encode()
+
+
+def plain_value(value: Any) -> Any:
+    """An object of a provider's library as plain values: members that the object was never given are left out."""
+    dump = getattr(value, "model_dump", None)  # pydantic, on which these libraries are built.
+    if callable(dump):
+        return dump(mode="json", by_alias=True, exclude_unset=True)
+    raise TypeError(f"a message holds {type(value).__name__}, which has no JSON")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=plain_value)
+
+
+def detect_format(list_json: bytes, model: str = "", *, has_system: bool = False) -> str:
+    """The wire format of a list, told by its content; of plain words by the model's name. Raises `ValueError`.
+
+    `has_system`: the program gives the system prompt beside the list, as Anthropic's API wants it.
+    """
+    head = list_json[:HEAD_BYTES]
+    if is_openai_responses(head):
+        return RESPONSES
+    if is_anthropic(head):
+        return ANTHROPIC
+    if b'"tool_calls"' in head or b'"tool_call_id"' in head:
+        return CHAT
+    if has_system or "claude" in model.lower():
+        return ANTHROPIC
+    if is_openai_chat(head) or list_json == b"[]":
+        return CHAT
+    raise ValueError(f"no model API is known by this list; name one by `format`: {', '.join(FORMATS)}")
+
+
+def request_body(format: str, list_json: bytes, *, model: str = "", system: Any = None, tools: Any = None) -> bytes:
+    """The body of a request with this list at its end, so that a longer list begins with the same bytes."""
+    members: dict[str, Any] = {"model": model} if model else {}
+    if system is not None and SYSTEM_KEYS[format]:
+        members[SYSTEM_KEYS[format]] = system
+    if tools:
+        members["tools"] = tools
+    head = encode_json_value(members)[:-1] + (b"," if members else b"")
+    return b'%b"%b":%b}' % (head, LIST_KEYS[format].encode(), list_json)
+
+
+def merge_edited(messages: Sequence[Any], before: Sequence[Any], edited: Sequence[Any]) -> list[Any]:
+    """The edited list, with the caller's own message wherever the edit changed nothing.
+
+    `before` is the caller's list as JSON has it; all three are of equal length.
+    """
+    rows = zip(messages, before, edited, strict=True)
+    return [own if plain == after else after for own, plain, after in rows]
+
+
+def changed_positions(before: Sequence[Any], edited: Sequence[Any]) -> list[int]:
+    """Where an edited list differs from the list as it was."""
+    return [at for at, (old, new) in enumerate(zip(before, edited, strict=True)) if old != new]
+
+
+def decode_list(body: bytes, format: str) -> list[Any]:
+    """The list of a request's body."""
+    decoded: list[Any] = msgspec.json.decode(body)[LIST_KEYS[format]]
+    return decoded

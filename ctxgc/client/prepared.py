@@ -1,0 +1,39 @@
+"""A session's lists, made ready on the program's own thread: encoded once, their format told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ctxgc.client.lists import FORMATS, detect_format, encode_json_value, request_body, require_list
+from ctxgc.client.recall_tool import recall_tool
+from ctxgc.client.session_work import ListRequest, SessionWork
+
+
+class SessionLists:
+    """A session's name and ways, and its work on the engine."""
+
+    def __init__(self, name: str, model: str, project: str, format: str, deadline_s: float) -> None:
+        if format and format not in FORMATS:
+            raise ValueError(f"no list format {format!r}; one of: {', '.join(FORMATS)}")
+        self.work = SessionWork(name, project, deadline_s)
+        self._model = model
+        self._format = format
+        self._told_format = ""
+
+    def prepare_list(self, messages: Sequence[Any], system: Any, tools: Any) -> ListRequest:
+        """A list ready to be collected. Raises `TypeError` and `ValueError` for what is no list of a model API."""
+        list_json = encode_json_value(require_list(messages))
+        format = self._format or detect_format(list_json, self._model, has_system=system is not None)
+        self._told_format = format
+        body = request_body(format, list_json, model=self._model, system=system, tools=tools)
+        return ListRequest(messages, format, list_json, body)
+
+    def recall_tool(self, format: str) -> dict[str, Any]:
+        """The recall tool in a format: the named one, the session's, or the last list's. Raises `ValueError`."""
+        named = format or self._format or self._told_format
+        if not named and "claude" in self._model.lower():
+            named = FORMATS[0]
+        if named not in FORMATS:
+            raise ValueError(f"name the model API by `format`: {', '.join(FORMATS)}")
+        return recall_tool(named)
