@@ -9,34 +9,34 @@ from __future__ import annotations
 __version__ = "0.1.0"
 __all__ = [
     "AsyncClient",
-    "AsyncSession",
+    "AsyncClientSession",
     "CallFailed",
     "Client",
+    "ClientSession",
     "Collected",
-    "Connection",
+    "DaemonConnection",
     "Evicted",
-    "Session",
     "__version__",
     "connect",
 ]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ctxgc.client.async_client import AsyncClient, AsyncSession
-    from ctxgc.client.client import Client, Session
+    from ctxgc.client.async_client import AsyncClient, AsyncClientSession
+    from ctxgc.client.client import Client, ClientSession
     from ctxgc.client.collected import Collected, Evicted
     from ctxgc.protocol.blocking_client import CallFailed
-    from ctxgc.protocol.connection import Connection, connect
+    from ctxgc.protocol.connection import DaemonConnection, connect
 
 _HOMES = {
     "AsyncClient": "ctxgc.client.async_client",
-    "AsyncSession": "ctxgc.client.async_client",
+    "AsyncClientSession": "ctxgc.client.async_client",
     "CallFailed": "ctxgc.protocol.blocking_client",
     "Client": "ctxgc.client.client",
     "Collected": "ctxgc.client.collected",
-    "Connection": "ctxgc.protocol.connection",
+    "DaemonConnection": "ctxgc.protocol.connection",
     "Evicted": "ctxgc.client.collected",
-    "Session": "ctxgc.client.client",
+    "ClientSession": "ctxgc.client.client",
     "connect": "ctxgc.protocol.connection",
 }
 

@@ -23,6 +23,7 @@ OURS = {
     "replay": {"core", "adapters", "tokens"},
     "daemon": {"core", "tokens", "adapters", "stash", "config", "config_sections", "protocol"},
     "gateway": {"protocol", "config", "adapters", "core"},
+    "client": {"protocol", "config", "adapters", "core", "gateway"},
     "report": {"replay"},
     "fronts": {"protocol", "config", "config_sections", "adapters", "core", "replay", "report", "gateway"},
 }
@@ -37,6 +38,7 @@ THIRD_PARTY = {
     "replay": set(),
     "daemon": {"uvloop", "watchfiles", "cachetools", "msgspec", "pydantic"},
     "report": set(),
+    "client": {"msgspec"},
     "gateway": {"msgspec", "zstandard"},
     "fronts": {"msgspec", "zstandard"},
 }

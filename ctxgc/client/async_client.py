@@ -38,11 +38,11 @@ class AsyncClient:
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    def session(self, name: str, *, model: str = "", project: str = "", format: str = "") -> AsyncSession:
+    def session(self, name: str, *, model: str = "", project: str = "", format: str = "") -> AsyncClientSession:
         """See `Client.session`."""
         lists = SessionLists(name, model, project, format, self._deadline_s)
         self._sessions.append(lists)
-        return AsyncSession(self._engine, lists)
+        return AsyncClientSession(self._engine, lists)
 
     async def search(self, query: str, *, session: str = "", limit: int = 10) -> list[HitReply]:
         """See `Client.search`."""
@@ -62,8 +62,8 @@ class AsyncClient:
         await asyncio.to_thread(self._engine.close)
 
 
-class AsyncSession:
-    """See `ctxgc.client.client.Session`."""
+class AsyncClientSession:
+    """See `ctxgc.client.client.ClientSession`."""
 
     def __init__(self, engine: Engine, lists: SessionLists) -> None:
         self._engine = engine
@@ -83,31 +83,31 @@ class AsyncSession:
         tools: Any = None,
         unit: Literal["billed", "raw"] = "billed",
     ) -> Collected:
-        """See `Session.collect`."""
+        """See `ClientSession.collect`."""
         request = self._lists.prepare_list(messages, system, tools)
         return await _run(self._engine, lambda running: self._lists.work.collect(running, request, budget, unit))
 
     async def usage(self, usage: Any) -> None:
-        """See `Session.usage`."""
+        """See `ClientSession.usage`."""
         await _run(self._engine, lambda running: self._lists.work.note_usage(running, usage))
 
     async def recall(self, id: str) -> str:
-        """See `Session.recall`."""
+        """See `ClientSession.recall`."""
         return await _run(self._engine, lambda running: self._lists.work.recall(running, id))
 
     async def pin(self, *ids: str) -> list[str]:
-        """See `Session.pin`."""
+        """See `ClientSession.pin`."""
         return await _run(self._engine, lambda running: self._lists.work.set_pins(running, ids, "segment.pin"))
 
     async def unpin(self, *ids: str) -> list[str]:
-        """See `Session.unpin`."""
+        """See `ClientSession.unpin`."""
         return await _run(self._engine, lambda running: self._lists.work.set_pins(running, ids, "segment.unpin"))
 
     def tool(self, format: str = "") -> dict[str, Any]:
-        """See `Session.tool`."""
+        """See `ClientSession.tool`."""
         return self._lists.recall_tool(format)
 
     async def answer(self, call: Any) -> dict[str, Any] | None:
-        """See `Session.answer`."""
+        """See `ClientSession.answer`."""
         recall = read_call(call)
         return None if recall is None else await _run(self._engine, lambda run: self._lists.work.answer(run, recall))

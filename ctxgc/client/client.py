@@ -42,7 +42,7 @@ class Client:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def session(self, name: str, *, model: str = "", project: str = "", format: str = "") -> Session:
+    def session(self, name: str, *, model: str = "", project: str = "", format: str = "") -> ClientSession:
         """A session by its name, new or known: letters, digits, `.`, `_`, `-`; `AGENT:NAME` for another agent's.
 
         `model` names prices and ratio; `project` is the folder that relative paths belong to; `format` is the model
@@ -50,7 +50,7 @@ class Client:
         """
         lists = SessionLists(name, model, project, format, self._deadline_s)
         self._sessions.append(lists)
-        return Session(self._engine, lists)
+        return ClientSession(self._engine, lists)
 
     def search(self, query: str, *, session: str = "", limit: int = 10) -> list[HitReply]:
         """Segments that hold the words, best first, of every session unless one is named. Raises `CallFailed`."""
@@ -70,7 +70,7 @@ class Client:
         self._engine.close()
 
 
-class Session:
+class ClientSession:
     """One conversation of an agent. Its calls belong to one thread at a time."""
 
     def __init__(self, engine: Engine, lists: SessionLists) -> None:

@@ -1,11 +1,12 @@
 """Lists of messages as a program has them: dicts, or objects of the providers' libraries.
 
-messages ──encode_list──▶ JSON ──detect_format──▶ a wire format ──request_body──▶ the body of a request
+messages ──encode_json_value──▶ JSON ──detect_format──▶ a wire format ──request_body──▶ the body of a request
 edited body ──merge_edited──▶ a list: the caller's own object in each place that no edit changed
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,8 +39,6 @@ def encode_json_value(value: Any) -> bytes:
     try:
         return _ENCODER.encode(value)
     except UnicodeEncodeError:  # Half a character, which JSON can only escape.
-        import json
-
         return json.dumps(value, default=plain_value, separators=(",", ":")).encode()
 
 

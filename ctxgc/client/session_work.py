@@ -1,4 +1,4 @@
-"""A session's work on the engine's loop: each method is what a method of `Session` and `AsyncSession` does.
+"""A session's work on the engine's loop: each method is what a method of `ClientSession` and `AsyncClientSession` does.
 
     collect ──budget──▶ messages.collect ─────────────────────────────▶ Collected
             └─pacer──▶ the pipeline: tombstones in force, own breakpoint ──▶ Collected

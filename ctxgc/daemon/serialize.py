@@ -28,7 +28,6 @@ from ctxgc.protocol.replies.heap import CollectionReply, PlanReply, PriceReply, 
 from ctxgc.protocol.replies.segments import ContentReply, PathUseReply, PieceReply, SegmentReply
 from ctxgc.protocol.replies.sessions import KindTokens, SessionReply, ShorteningReply, ShowReply
 from ctxgc.protocol.replies.stash import HitReply
-from ctxgc.protocol.wire import SyncPlanReply, SyncVictimReply
 from ctxgc.stash.contract import Collection, Eviction, Hit, SegmentRow, SessionRow
 
 EFFECTS = {
@@ -384,21 +383,4 @@ def hit_reply(hit: Hit) -> HitReply:
         turn=row.segment.born_turn,
         first_line=hit.lines[0],
         last_line=hit.lines[1],
-    )
-
-
-def sync_plan_reply(session: Session, outcome: Outcome, trigger: str, predicted_read: int) -> SyncPlanReply:
-    """A collection as `window.sync` reports it; `predicted_read`: billed tokens that the next request should read."""
-    return SyncPlanReply(
-        collection=outcome.collection,
-        trigger=trigger,
-        evicted=len(outcome.plan.victims),
-        freed_tokens=outcome.plan.before_tokens - outcome.plan.remaining_tokens,
-        predicted_cost=outcome.predicted_cost,
-        cache_rewrite_tokens=outcome.cache_rewrite_tokens,
-        victims=[
-            SyncVictimReply(session.heap.ids[victim.slot], victim.reason, victim.freed_tokens)
-            for victim in outcome.plan.victims
-        ],
-        predicted_read_tokens=predicted_read,
     )

@@ -13,7 +13,7 @@ import time
 from typing import Any, Protocol
 
 from ctxgc.protocol.blocking_client import CallFailed, Unreachable
-from ctxgc.protocol.connection import Connection, connect
+from ctxgc.protocol.connection import DaemonConnection, connect
 
 CONNECT_S = 1.0
 RETRY_S = 0.5
@@ -37,7 +37,7 @@ class DaemonClient:
 
     def __init__(self, socket: str = "") -> None:
         self._socket = socket
-        self._client: Connection | None = None
+        self._client: DaemonConnection | None = None
         self._failed_at_s = -RETRY_S
         self._failure: CallFailed | None = None
         self._connecting = asyncio.Lock()
@@ -52,7 +52,7 @@ class DaemonClient:
             self._client.close()
             self._client = None
 
-    async def _ensure_connection(self) -> Connection:
+    async def _ensure_connection(self) -> DaemonConnection:
         async with self._connecting:
             if self._client is not None and not self._client.is_closed:
                 return self._client

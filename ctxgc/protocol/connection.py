@@ -35,7 +35,7 @@ class ReceivedEvent(NamedTuple):
     params: dict[str, Any]
 
 
-class Connection(asyncio.Protocol):
+class DaemonConnection(asyncio.Protocol):
     """A connection to the daemon. Made by `connect`; belongs to its event loop."""
 
     def __init__(self, timeout_s: float) -> None:
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._failure: CallFailed | None = None
         self._last_id = 0
 
-    async def __aenter__(self) -> Connection:
+    async def __aenter__(self) -> DaemonConnection:
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -190,7 +190,7 @@ def _failure_of_answer(message: Message) -> CallFailed:
     return CallFailed(kind, error.code, error.message, hint)
 
 
-async def connect(socket: str = "", *, timeout_s: float = 30.0) -> Connection:
+async def connect(socket: str = "", *, timeout_s: float = 30.0) -> DaemonConnection:
     """Connect to the daemon at `socket`, or where `ctxgc` finds the daemon. Starts none. Raises Unreachable."""
     missing: Unreachable | None = None
     for path in candidate_sockets(socket, os.environ):
@@ -202,11 +202,11 @@ async def connect(socket: str = "", *, timeout_s: float = 30.0) -> Connection:
     raise missing
 
 
-async def _open_client(path: str, timeout_s: float) -> Connection:
+async def _open_client(path: str, timeout_s: float) -> DaemonConnection:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            _, client = await loop.create_unix_connection(lambda: Connection(timeout_s), path)
+            _, client = await loop.create_unix_connection(lambda: DaemonConnection(timeout_s), path)
     except OSError as error:
         raise Unreachable(f"no daemon at {path}: {error.strerror or error}") from error
     server_uid = peer_uid(client._transport.get_extra_info("socket"))

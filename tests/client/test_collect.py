@@ -409,7 +409,7 @@ def test_the_async_client_has_the_words_of_the_blocking_one(daemon):
             assert client.failures == {}
 
     asyncio.run(run())
-    for blocking, awaited in ((ctxgc.Client, ctxgc.AsyncClient), (ctxgc.Session, ctxgc.AsyncSession)):
+    for blocking, awaited in ((ctxgc.Client, ctxgc.AsyncClient), (ctxgc.ClientSession, ctxgc.AsyncClientSession)):
         words = {name for name in vars(blocking) if not name.startswith("_")}
         assert words == {name for name in vars(awaited) if not name.startswith("_")}
 

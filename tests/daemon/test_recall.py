@@ -214,11 +214,11 @@ async def test_a_recall_and_a_read_of_an_evicted_view_are_lessons_for_the_pacer(
     await bench.call("segment.add", **session, segment=read_of("/c.py", 22))
     assert (await lessons_of(bench, session)).session.observed == 0
     await bench.call("segment.add", **session, segment=read_of("/a.py", 23))
-    assert (await lessons_of(bench, session)).session.observed == 1
+    assert (await lessons_of(bench, session)).session.observed == 0.5
     await bench.call("segment.add", **session, segment=read_of("/a.py", 24))
-    assert (await lessons_of(bench, session)).session.observed == 1, "the view of before is in the window"
+    assert (await lessons_of(bench, session)).session.observed == 0.5, "the view of before is in the window"
     await bench.call("stash.recall", **session, id="call0")
-    assert (await lessons_of(bench, session)).session.odds_factor == 3.0
+    assert (await lessons_of(bench, session)).session.odds_factor == 2.5
 
 
 async def test_a_failed_read_is_no_lesson(bench):

@@ -124,6 +124,6 @@ async def test_a_gap_is_an_event_of_its_own(daemon, client):
 
 
 def test_importing_the_package_loads_no_client_until_it_is_used():
-    code = "import ctxgc, sys; early = 'asyncio' in sys.modules; ctxgc.Client; print(early, 'pydantic' in sys.modules)"
+    code = "import ctxgc, sys; early = 'asyncio' in sys.modules; ctxgc.connect; print(early, 'pydantic' in sys.modules)"
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "False"]

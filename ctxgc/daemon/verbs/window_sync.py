@@ -21,7 +21,6 @@ from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
 from ctxgc.core.segment import Renderer, SessionKey, conflict_base_id
-from ctxgc.daemon.serialize import sync_plan_reply
 from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_shadow_plan
 from ctxgc.daemon.sessions.elided_results import elided_lines_by_id
@@ -48,7 +47,13 @@ from ctxgc.daemon.sessions.window_update import (
 )
 from ctxgc.daemon.settings import pacer_rules
 from ctxgc.daemon.verbs.mutation import publish_collection
-from ctxgc.daemon.verbs.window_sync_cache import CacheView, amend_last_request, is_prompt_uncached, note_sent_request
+from ctxgc.daemon.verbs.window_sync_cache import (
+    CacheView,
+    amend_last_request,
+    is_prompt_uncached,
+    note_sent_request,
+    sync_plan_reply,
+)
 from ctxgc.daemon.verbs.window_sync_intake import (
     RequestSegment,
     clock_new_segments,

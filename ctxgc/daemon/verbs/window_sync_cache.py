@@ -16,6 +16,7 @@ from ctxgc.core.collector import Plan
 from ctxgc.core.heap import EVICTED, Heap
 from ctxgc.core.pacing.prompt_cache import COLD, CacheState
 from ctxgc.core.pacing.provider_cache import STEP_TOKENS, Prompt, PromptPlace, Unit
+from ctxgc.daemon.sessions.collecting import Outcome
 from ctxgc.daemon.sessions.provider_ledger import (
     CacheForecast,
     ProviderLedger,
@@ -26,7 +27,7 @@ from ctxgc.daemon.sessions.provider_ledger import (
 )
 from ctxgc.daemon.sessions.request_ledger import RequestLedger
 from ctxgc.daemon.sessions.session import Session
-from ctxgc.protocol.wire import SentBefore, SentCache, WindowSync
+from ctxgc.protocol.wire import SentBefore, SentCache, SyncPlanReply, SyncVictimReply, WindowSync
 
 BREAKPOINT_WIRE = "anthropic_messages"
 """The wire format whose cache has breakpoints; the others' caches share a prefix in steps."""
@@ -135,3 +136,18 @@ def _request_prompt_units(
 
 def _raw_hidden_tokens(session: Session) -> int:
     return int(session.row.hidden_tokens / session.calibration.ratio)
+
+
+def sync_plan_reply(session: Session, outcome: Outcome, trigger: str, predicted_read: int) -> SyncPlanReply:
+    """A collection as `window.sync` reports it; `predicted_read`: billed tokens that the next request should read."""
+    todo, ids = outcome.plan, session.heap.ids
+    return SyncPlanReply(
+        collection=outcome.collection,
+        trigger=trigger,
+        evicted=len(todo.victims),
+        freed_tokens=todo.before_tokens - todo.remaining_tokens,
+        predicted_cost=outcome.predicted_cost,
+        cache_rewrite_tokens=outcome.cache_rewrite_tokens,
+        victims=[SyncVictimReply(ids[victim.slot], victim.reason, victim.freed_tokens) for victim in todo.victims],
+        predicted_read_tokens=predicted_read,
+    )
