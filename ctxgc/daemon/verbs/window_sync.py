@@ -20,7 +20,7 @@ from ctxgc.core.heap import EVICTED, RESIDENT
 from ctxgc.core.pacing.pacer import PacerRules
 from ctxgc.core.pacing.regret_budget import PacerRequest, RegretAccount
 from ctxgc.core.reconcile import HostList, Transitions, call_digests, reconcile, uncompared_slots
-from ctxgc.core.segment import Renderer, SessionKey, conflict_base_id
+from ctxgc.core.segment import Renderer, conflict_base_id
 from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.collecting import Conditions, Outcome, carry_out_plan, journal_shadow_plan
 from ctxgc.daemon.sessions.elided_results import elided_lines_by_id
@@ -61,13 +61,14 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     conflicting_digests,
     decode_new_segments,
     has_complete_segment,
+    new_session_row,
     prepare_with_true_elisions,
     segment_digests,
     sent_digests,
 )
 from ctxgc.daemon.verbs.window_sync_shadow import count_shadow_shortening
 from ctxgc.protocol.wire import EvictedReply, SyncReply, WindowReply, WindowSync
-from ctxgc.stash.contract import ActualCost, SessionRow
+from ctxgc.stash.contract import ActualCost
 from ctxgc.tokens.calibration import Calibration
 
 
@@ -111,7 +112,7 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
     if params.digests and len(params.digests) != len(params.ids):
         raise BadParams("digests stand beside ids: one for each", field="digests")
     segments = await run_on_worker(services, decode_new_segments, params)
-    session = await services.registry.open(_new_session_row(services, params))
+    session = await services.registry.open(new_session_row(services, params))
     pacer = pacer_rules(services.config, params.profile) if params.profile else services.pacer
     async with session.transaction() as tx:
         if session.ledger is None:
@@ -124,12 +125,6 @@ async def sync(services: Services, params: WindowSync) -> SyncReply:
         else:
             _apply_sync(call, await _reconcile_and_prepare_segments(call, segments))
     return await _build_sync_reply(call)
-
-
-def _new_session_row(services: Services, params: WindowSync) -> SessionRow:
-    source, _, name = params.session.partition(":")
-    renderer = Renderer.GATEWAY if params.mode == "on" else Renderer.AGENT
-    return SessionRow(key=SessionKey(source, name), rendered_by=renderer, created_s=services.clock())
 
 
 # The request against the session

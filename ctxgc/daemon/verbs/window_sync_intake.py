@@ -15,12 +15,13 @@ from ctxgc.adapters.transcripts.segments_json import parse_segments
 from ctxgc.core.entry.elisions import Elision, is_elision_shown_by_target, parse_client_elisions, run_places
 from ctxgc.core.heap import DEPARTED, PENDING, REPLY_KINDS
 from ctxgc.core.redaction.redact import redact_text
-from ctxgc.core.segment import Kind, Piece, Segment, Status, conflict_id, content_digest
+from ctxgc.core.segment import Kind, Piece, Renderer, Segment, SessionKey, Status, conflict_id, content_digest
 from ctxgc.daemon.services import Services, run_on_worker
 from ctxgc.daemon.sessions.intake import PIECE_MARKER_TOKENS, Intake, PreparedSegment
 from ctxgc.daemon.sessions.session import Session
 from ctxgc.daemon.sessions.window_update import PLACE_STEP
 from ctxgc.protocol.wire import DIGEST_CHARS_MAX, WindowEnter, WindowSync
+from ctxgc.stash.contract import SessionRow
 
 
 class RequestSegment(NamedTuple):
@@ -217,3 +218,10 @@ def conflict_copy(given: RequestSegment, stamp: bytes) -> RequestSegment:
     of a secret.
     """
     return given._replace(segment=replace(given.segment, id=conflict_id(given.segment.id, stamp)))
+
+
+def new_session_row(services: Services, params: WindowSync) -> SessionRow:
+    """The row of a session that the request is the first of."""
+    source, _, name = params.session.partition(":")
+    renderer = Renderer.GATEWAY if params.mode == "on" else Renderer.AGENT
+    return SessionRow(key=SessionKey(source, name), rendered_by=renderer, created_s=services.clock())
