@@ -31,6 +31,8 @@ class ClientDaemon:
         self._daemon = DaemonClient(socket)
         self._starting: asyncio.Task[None] | None = None
         self._failed_at_s = -START_AGAIN_S
+        self.background: set[asyncio.Task[Any]] = set()
+        """Lists on their way to the daemon that no program waits for."""
         self.sync_answers: dict[str, dict[str, Any]] = {}
         """The last answer to a sync that named a window, by session."""
 

@@ -117,5 +117,5 @@ def _client_settings(deadline_s: float) -> Settings:
 
 async def wait_until_synced(running: Running) -> None:
     """Wait until the daemon has every list that was collected."""
-    while not running.pipeline.syncer.is_idle:  # noqa: ASYNC110 - no request of the gateway waits for this
+    while running.daemon.background or not running.pipeline.syncer.is_idle:  # noqa: ASYNC110 - no request of the gateway waits for this
         await asyncio.sleep(IDLE_LOOK_S)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ctxgc.adapters.transcripts.wire_documents import is_anthropic, is_openai_chat, is_openai_responses
+from ctxgc.adapters.transcripts.wire_documents import is_openai_chat
 
 ANTHROPIC, CHAT, RESPONSES = "anthropic_messages", "openai_chat", "openai_responses"
 FORMATS = (ANTHROPIC, CHAT, RESPONSES)
@@ -20,8 +20,8 @@ LIST_KEYS = {ANTHROPIC: "messages", CHAT: "messages", RESPONSES: "input"}
 """The member of a request that holds the list."""
 SYSTEM_KEYS = {ANTHROPIC: "system", CHAT: "", RESPONSES: "instructions"}
 """The member of a request that holds the system prompt; empty where the list holds it."""
-HEAD_BYTES = 2**20
-"""Bytes of a list that its format is told by."""
+HEAD_BYTES = 2**16
+"""Bytes of a list of plain words that are looked at."""
 
 
 def require_list(messages: Any) -> Sequence[Any]:
@@ -54,22 +54,28 @@ _ENCODER = msgspec.json.Encoder(enc_hook=plain_value)
 
 
 def detect_format(list_json: bytes, model: str = "", *, has_system: bool = False) -> str:
-    """The wire format of a list, told by its content; of plain words by the model's name. Raises `ValueError`.
+    """The wire format of a list, told by its calls and blocks; of plain words by the model's name. Raises `ValueError`.
 
     `has_system`: the program gives the system prompt beside the list, as Anthropic's API wants it.
     """
-    head = list_json[:HEAD_BYTES]
-    if is_openai_responses(head):
-        return RESPONSES
-    if is_anthropic(head):
-        return ANTHROPIC
-    if b'"tool_calls"' in head or b'"tool_call_id"' in head:
-        return CHAT
+    for format, signs in _SIGNS.items():
+        if any(sign in list_json for sign in signs):
+            return format
     if has_system or "claude" in model.lower():
         return ANTHROPIC
-    if is_openai_chat(head) or list_json == b"[]":
+    if is_openai_chat(list_json[:HEAD_BYTES]) or list_json == b"[]":
         return CHAT
     raise ValueError(f"no model API is known by this list; name one by `format`: {', '.join(FORMATS)}")
+
+
+_TYPES = {
+    RESPONSES: ("function_call", "function_call_output", "input_text", "output_text", "reasoning", "custom_tool_call"),
+    ANTHROPIC: ("tool_use", "tool_result", "thinking"),
+}
+_SIGNS = {format: [b'"type":"%b"' % name.encode() for name in names] for format, names in _TYPES.items()} | {
+    CHAT: [b'"tool_calls":', b'"tool_call_id":']
+}
+"""Members in the encoder's own spelling: in a text of a message each quotation mark has a backslash before it."""
 
 
 def request_body(format: str, list_json: bytes, *, model: str = "", system: Any = None, tools: Any = None) -> bytes:

@@ -32,6 +32,10 @@ from ctxgc.protocol.replies.stash import HitReply, SearchReply
 
 REASONS_MAX = 10_000
 LATE = "deadline"
+TOKENS_PER_BYTE_MAX = 2
+FRAME_TOKENS = 256
+HEAD_START_S = 0.02
+"""Seconds that the program has for itself before its list is read beside it."""
 
 
 class ListRequest(NamedTuple):
@@ -42,6 +46,13 @@ class ListRequest(NamedTuple):
     list_json: bytes
     body: bytes
     """The list in a request with model, system prompt and tools, for the pacer."""
+
+
+class _ListBefore(NamedTuple):
+    """The last list by a budget, and the most that it may count, in billed tokens."""
+
+    list_json: bytes = b""
+    tokens: int = 0
 
 
 class SessionWork:
@@ -59,6 +70,9 @@ class SessionWork:
         """Lists that came back as they were because the daemon failed, by kind."""
         self._call: ModelCall | None = None
         """The last list by the pacer."""
+        self._before = _ListBefore()
+        self._sending: asyncio.Task[None] | None = None
+        """The list before, on its way to the daemon, where no program waited for the answer."""
         self._usage: dict[str, int] | None = None
         """The bill of the last list by a budget, for the next."""
         self._way = ""
@@ -88,6 +102,41 @@ class SessionWork:
         return Collected(request.messages, request.format, failure=failure)
 
     async def _collect_by_budget(self, running: Running, request: ListRequest, budget: int, unit: str) -> Collected:
+        await self._wait_for_list_before()
+        if unit == "billed" and self._fits_for_sure(request, budget):
+            self._before = self._before._replace(list_json=request.list_json)
+            sending = asyncio.create_task(self._send_list_beside(running, request, budget, unit))
+            running.daemon.background.add(sending)
+            sending.add_done_callback(running.daemon.background.discard)
+            self._sending = sending
+            return Collected(request.messages, request.format, tokens=self._before.tokens)
+        return await self._send_list(running, request, budget, unit)
+
+    def _fits_for_sure(self, request: ListRequest, budget: int) -> bool:
+        """Whether a list that goes on from the list before, of which all is there, fits whatever its new part counts.
+
+        A token is a byte or more; the factor leaves room for the model's ratio and for what frames a message.
+        """
+        before = self._before
+        head = before.list_json[:-1]
+        if not head or self._out or not request.list_json.startswith(head):
+            return False
+        return before.tokens + FRAME_TOKENS + TOKENS_PER_BYTE_MAX * (len(request.list_json) - len(head)) <= budget
+
+    async def _wait_for_list_before(self) -> None:
+        if self._sending is not None:
+            sending, self._sending = self._sending, None
+            await asyncio.wait([sending])
+
+    async def _send_list_beside(self, running: Running, request: ListRequest, budget: int, unit: str) -> None:
+        """Send a list that no program waits for. After a failure the next list is waited for."""
+        try:
+            await self._send_list(running, request, budget, unit)
+        except CallFailed as failure:
+            self.failures[failure.kind] += 1
+            self._before = _ListBefore()
+
+    async def _send_list(self, running: Running, request: ListRequest, budget: int, unit: str) -> Collected:
         params = {
             "session": self.name,
             "format": request.format,
@@ -114,6 +163,7 @@ class SessionWork:
         collected = self._merge(request, edited) if edited is not None else Collected(request.messages, request.format)
         if edited is None:
             self._out = frozenset()
+        self._before = _ListBefore(request.list_json, reply["billed_tokens"])
         tokens = reply["billed_tokens"] if unit == "billed" else reply["tokens"]
         return replace(self._with_numbers(collected, tokens, 0), plan=self._plan)
 
@@ -130,7 +180,7 @@ class SessionWork:
             call, body = editor.sync_streamed_request(triage, [request.body]), request.body
         self._call = call
         if call is not None:
-            call.reply.began.set()  # The daemon gets the list at once: no reply streams through here.
+            asyncio.get_running_loop().call_later(HEAD_START_S, call.reply.began.set)
         answer = running.daemon.sync_answers.get(call.branch.session_name if call and call.branch else self.name)
         if answer is not None and (plan := answer["plan"]) is not None:
             self._note_plan(plan)
@@ -193,7 +243,10 @@ class SessionWork:
         """Note the bill of the last list, or of the model's whole response: pacer and calibration learn from it."""
         if self._way == "budget":
             bill = reply_usage(usage)
-            self._usage = None if bill is None else dict(bill._asdict())
+            if bill is not None:
+                self._usage = dict(bill._asdict())
+                billed = bill.input_tokens + bill.cache_read_tokens + bill.cache_creation_tokens
+                self._before = self._before._replace(tokens=max(self._before.tokens, billed))
         else:
             self._end_call(usage)
 

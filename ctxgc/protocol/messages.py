@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from ctxgc.protocol.limits import BATCH_MAX, FRAME_BYTES_DEFAULT, FRAME_BYTES_MAX
+from ctxgc.protocol.lists import MessagesCollect
 from ctxgc.protocol.params import (
     PATH_CHARS_MAX,
     AbsolutePath,
@@ -32,14 +33,13 @@ from ctxgc.protocol.params import (
     StateName,
     Tokens,
     Unit,
-    VerbatimObjects,
     WallSeconds,
     WireFormatName,
 )
 from ctxgc.protocol.recall import SessionRehydrate, StashRecall
 from ctxgc.protocol.replies import daemon, heap, segments, sessions, stash
 from ctxgc.protocol.replies.reply import Reply
-from ctxgc.protocol.wire import EnterReply, SyncReply, Usage, WindowEnter, WindowSync
+from ctxgc.protocol.wire import EnterReply, SyncReply, WindowEnter, WindowSync
 
 PROTOCOL = 1
 CAPABILITIES = ("segments", "heap", "stash", "transcripts", "watch", "events", "tx", "op_id", "files", "wire", "entry")
@@ -261,22 +261,6 @@ class StashForget(MutatingSession):
 
     ids: Annotated[list[Name], Field(max_length=10_000)] = []
     whole_session: bool = False
-
-
-class MessagesCollect(MutatingSession):
-    """Collect a list of a model API: the caller sends its list and gets back one that fits the budget."""
-
-    verbatim: ClassVar[frozenset[str]] = frozenset({"messages"})
-    format: WireFormatName
-    messages: VerbatimObjects
-    budget_tokens: Tokens
-    unit: Unit = "billed"
-    references: bool = False
-    """Whether the results after the model's last reply show by pointers what the list shows already, for good."""
-    usage: Usage | None = None
-    """The bill of the list before: the budget then counts system prompt and tools."""
-    only_edited: bool = False
-    """Whether the reply leaves out `messages` where the list is to be sent as it is."""
 
 
 class Import(Mutating):

@@ -7,6 +7,8 @@ import threading
 from itertools import pairwise
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import ctxgc
 from ctxgc.client.recall_tool import RECALL_TOOL
@@ -272,6 +274,34 @@ def test_names_formats_and_ways_that_cannot_be_are_refused(client):
     session.collect(prompt(CHAT), budget=5)
     with pytest.raises(ValueError, match="another session"):
         session.collect(prompt(CHAT))
+
+
+@pytest.mark.parametrize("api", FORMATS)
+@given(turns=st.lists(st.lists(st.integers(0, 400), max_size=4), max_size=9), budgets=st.lists(st.integers(0, 20_000)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_collected_down_to_whatever_budget_the_list_is_valid(client, api, turns, budgets):
+    session, messages = open_session(client, api), prompt(api)
+    for turn, (sizes, budget) in enumerate(zip(turns, [*budgets, *[9000] * len(turns)], strict=False)):
+        calls = [(f"c{turn}_{n}", n, result_text(turn, n, size)) for n, size in enumerate(sizes)]
+        messages = [*messages, *(turn_of(api, calls) if calls else prompt(api))]
+        collected = session.collect(messages, budget=budget)
+        check_against(api, messages, collected)
+        assert collected.tokens <= budget or collected.plan.protected_by
+
+
+def test_a_list_that_surely_fits_is_not_waited_for_and_reaches_the_daemon_all_the_same(client, daemon):
+    session, lists = open_session(client, CHAT), list(story(CHAT, 6))
+    session.collect(lists[3], budget=ENOUGH)
+    os.kill(daemon.child.pid, signal.SIGSTOP)
+    try:
+        assert session.collect(lists[4], budget=ENOUGH).messages is lists[4]
+    finally:
+        os.kill(daemon.child.pid, signal.SIGCONT)
+
+    assert session.collect(lists[5], budget=3000).is_edited
+    client.flush()
+    assert "call_4_0" in {segment["id"] for segment in daemon.call("segment.list", session=session.name)["segments"]}
+    assert client.failures == {}
 
 
 # When the daemon fails

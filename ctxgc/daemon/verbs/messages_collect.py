@@ -44,7 +44,7 @@ from ctxgc.daemon.verbs.window_sync_intake import (
     has_complete_segment,
     prepare_request_segments,
 )
-from ctxgc.protocol.messages import MessagesCollect
+from ctxgc.protocol.lists import MessagesCollect
 from ctxgc.protocol.replies.sessions import RenderReply
 from ctxgc.protocol.wire import Usage
 from ctxgc.stash.contract import SessionRow
