@@ -206,6 +206,25 @@ def test_a_pinned_result_stays_and_an_unpinned_one_goes(client):
     assert "call_0_0" in {body.id for body in session.collect(messages, budget=2000).evicted}
 
 
+@pytest.mark.parametrize("api", FORMATS)
+def test_a_tombstone_is_the_same_whenever_its_body_leaves_and_is_known_in_a_list_that_goes_on(client, api):
+    messages, tombstones = list(story(api, 8))[-1], []
+    for first in (ENOUGH, 3000):
+        session = open_session(client, api)
+        session.collect(messages, budget=first)
+        collected = session.collect(messages, budget=3000)
+        body = next(body for body in collected.evicted if body.id == "call_0_0")
+        tombstones.append(results_of(collected.messages)[body.id].replace(body.address, "ADDRESS"))
+        longer = [*collected.messages, *turn_of(api, [("more", 1, result_text(9, 9))])]
+        again = session.collect(longer, budget=3000)
+        assert again.messages[: len(messages)][:2] == collected.messages[:2]
+        assert body.address in {known.address for known in again.evicted} or body.address in str(again.messages)
+        assert session.recall(body.address) == results_of(messages)[body.id]
+
+    assert "Read /src/0.py" in tombstones[0]
+    assert tombstones[0] == tombstones[1]
+
+
 def test_what_was_collected_is_found_by_words(client):
     session = open_session(client, RESPONSES)
     session.collect(

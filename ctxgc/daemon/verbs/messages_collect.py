@@ -9,7 +9,7 @@ not by its id in the list, so no tombstone ever stands for another content.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -101,10 +101,14 @@ async def collect_list(services: Services, params: MessagesCollect) -> RenderRep
         outcome = carry_out_plan(session, tx, todo, "asked", Conditions(services.pacer, services.clock()))
         whole = listed.plan_with_forgotten(todo, target)
         out = {slot for slot in slots if session.heap.state[slot] == EVICTED} | {v.slot for v in todo.victims}
-        stand_ins: dict[str, StandIn] = {
-            given.id: tombstone_of(session, slot, one.segment)
-            for given, one, slot in zip(window.segments, listed.told, slots, strict=True)
+        leaving = {
+            slot: given.id
+            for given, slot in zip(window.segments, slots, strict=True)
             if slot in out and given.id not in listed.tombstones
+        }
+        stored = await _stored_segments(services, session, leaving.keys(), listed.news)
+        stand_ins: dict[str, StandIn] = {
+            id_: tombstone_of(session, slot, stored[slot]) for slot, id_ in leaving.items()
         }
         for given, slot in zip(window.segments, slots, strict=True):
             runs = [] if slot in out else elided_lines(session, slot, gone=out)
@@ -231,6 +235,17 @@ def _stamp_contents(intake: Intake, segments: Sequence[Segment], pending: Set[st
 
 def _stored_stamp(session: Session, slot: int) -> Stamp:
     return Stamp(session.indexes.digest_of(slot), slot in session.indexes.redacted)
+
+
+async def _stored_segments(
+    services: Services, session: Session, slots: Collection[int], news: Sequence[PreparedSegment]
+) -> dict[int, Segment]:
+    """The segments of these slots with the facts that they were admitted with: a list does not say these again."""
+    slot_of = session.heap.slot_of
+    fresh = {slot_of[one.segment.id]: one.segment for one in news if one.segment.id in slot_of}
+    known = [slot for slot in slots if slot not in fresh]
+    rows = await services.stash.rows(session.key, known) if known else ()
+    return fresh | {row.seq: row.segment for row in rows}
 
 
 def _pending_base_ids(session: Session) -> set[str]:
