@@ -24,9 +24,14 @@ OURS = {
     "daemon": {"core", "tokens", "adapters", "stash", "config", "config_sections", "protocol"},
     "gateway": {"protocol", "config", "adapters", "core"},
     "client": {"protocol", "config", "adapters", "core", "gateway"},
+    "integrations": {"client"},
     "report": {"replay"},
     "fronts": {"protocol", "config", "config_sections", "adapters", "core", "replay", "report", "gateway"},
 }
+FRAMEWORKS = {
+    *("langchain", "langchain_core", "langgraph", "pydantic_ai", "agents", "litellm", "anthropic", "openai"),
+}
+"""Optional extras, a module of `integrations` each."""
 THIRD_PARTY = {
     "core": {"sortedcontainers", "Stemmer"},
     "tokens": {"tiktoken", "cachetools"},
@@ -39,6 +44,7 @@ THIRD_PARTY = {
     "daemon": {"uvloop", "watchfiles", "cachetools", "msgspec", "pydantic"},
     "report": set(),
     "client": {"msgspec"},
+    "integrations": {*FRAMEWORKS},
     "gateway": {"msgspec", "zstandard"},
     "fronts": {"msgspec", "zstandard"},
 }

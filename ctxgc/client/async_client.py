@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from ctxgc.client.client import DEADLINE_S
 from ctxgc.client.collected import Collected
 from ctxgc.client.engine import Engine, Running, wait_until_synced
-from ctxgc.client.prepared import SessionLists
+from ctxgc.client.prepared import SessionLists, SessionOptions
 from ctxgc.client.recall_tool import read_call
 from ctxgc.client.session_work import search
 from ctxgc.protocol.replies.stash import HitReply
@@ -38,9 +38,11 @@ class AsyncClient:
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    def session(self, name: str, *, model: str = "", project: str = "", format: str = "") -> AsyncClientSession:
+    def session(
+        self, name: str, *, model: str = "", project: str = "", format: str = "", own_breakpoint: bool = True
+    ) -> AsyncClientSession:
         """See `Client.session`."""
-        lists = SessionLists(name, model, project, format, self._deadline_s)
+        lists = SessionLists(name, SessionOptions(model, project, format, own_breakpoint), self._deadline_s)
         self._sessions.append(lists)
         return AsyncClientSession(self._engine, lists)
 

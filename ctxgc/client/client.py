@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ctxgc.client.collected import Collected
 from ctxgc.client.engine import Engine, wait_until_synced
-from ctxgc.client.prepared import SessionLists
+from ctxgc.client.prepared import SessionLists, SessionOptions
 from ctxgc.client.recall_tool import read_call
 from ctxgc.client.session_work import search
 from ctxgc.protocol.replies.stash import HitReply
@@ -42,13 +42,16 @@ class Client:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def session(self, name: str, *, model: str = "", project: str = "", format: str = "") -> ClientSession:
+    def session(
+        self, name: str, *, model: str = "", project: str = "", format: str = "", own_breakpoint: bool = True
+    ) -> ClientSession:
         """A session by its name, new or known: letters, digits, `.`, `_`, `-`; `AGENT:NAME` for another agent's.
 
         `model` names prices and ratio; `project` is the folder that relative paths belong to; `format` is the model
-        API, by default told by each list. Raises `ValueError` for a name or a format that cannot be.
+        API, by default told by each list. `own_breakpoint`: whether an Anthropic list may get a breakpoint of ours.
+        Raises `ValueError` for a name or a format that cannot be.
         """
-        lists = SessionLists(name, model, project, format, self._deadline_s)
+        lists = SessionLists(name, SessionOptions(model, project, format, own_breakpoint), self._deadline_s)
         self._sessions.append(lists)
         return ClientSession(self._engine, lists)
 

@@ -44,6 +44,8 @@ def encode_json_value(value: Any) -> bytes:
 
 def plain_value(value: Any) -> Any:
     """An object of a provider's library as plain values: members that the object was never given are left out."""
+    if isinstance(value, str):  # A library's own kind of text.
+        return str.__str__(value)
     dump = getattr(value, "model_dump", None)  # pydantic, on which these libraries are built.
     if callable(dump):
         return dump(mode="json", by_alias=True, exclude_unset=True)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctxgc.client.lists import FORMATS, detect_format, encode_json_value, request_body, require_list
 from ctxgc.client.recall_tool import recall_tool
 from ctxgc.client.session_work import ListRequest, SessionWork
 
 
+class SessionOptions(NamedTuple):
+    """How a session's lists are read and paced; see `Client.session`."""
+
+    model: str = ""
+    project: str = ""
+    format: str = ""
+    own_breakpoint: bool = True
+
+
 class SessionLists:
     """A session's name and ways, and its work on the engine."""
 
-    def __init__(self, name: str, model: str, project: str, format: str, deadline_s: float) -> None:
+    def __init__(self, name: str, options: SessionOptions, deadline_s: float) -> None:
+        model, project, format, can_mark = options
         if format and format not in FORMATS:
             raise ValueError(f"no list format {format!r}; one of: {', '.join(FORMATS)}")
-        self.work = SessionWork(name, project, deadline_s)
+        self.work = SessionWork(name, project, deadline_s, can_mark=can_mark)
         self._model = model
         self._format = format
         self._told_format = ""

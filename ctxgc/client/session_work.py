@@ -58,13 +58,14 @@ class _ListBefore(NamedTuple):
 class SessionWork:
     """A session of the client. Belongs to the engine's loop."""
 
-    def __init__(self, name: str, project: str, deadline_s: float) -> None:
+    def __init__(self, name: str, project: str, deadline_s: float, *, can_mark: bool) -> None:
         identity = identity_in_headers_or_path({SESSION_HEADER: name})
         if identity is None:
             raise ValueError(f"a session's name is letters, digits, `.`, `_` and `-`, at most 128: not {name!r}")
         self.name = "{}:{}".format(*identity)
         self._identity = identity
         self._project = project
+        self._can_mark = can_mark
         self._deadline_s = deadline_s
         self.failures: Counter[str] = Counter()
         """Lists that came back as they were because the daemon failed, by kind."""
@@ -172,7 +173,7 @@ class SessionWork:
         self._end_call(None)
         triage = editor.triage_call(request.format, {SESSION_HEADER: self.name}, len(request.body))
         if triage.session is not None:
-            triage.session.project = self._project
+            triage.session.project, triage.session.bars_breakpoints = self._project, not self._can_mark
         if triage.holds_body:
             outgoing = await editor.edit_request(triage, request.body)
             call, body = outgoing.call, outgoing.body

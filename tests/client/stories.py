@@ -1,6 +1,7 @@
 """Scripted agents: conversations in the shapes of three model APIs, and the laws that the APIs hold lists to."""
 
 import json
+import re
 from random import Random
 
 ANTHROPIC, CHAT, RESPONSES = "anthropic_messages", "openai_chat", "openai_responses"
@@ -98,6 +99,12 @@ def results_of(messages):
 
 def text_of(content):
     return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
+
+
+def address_in(content):
+    """The address in a result that left; empty for a result that is there."""
+    found = re.match(r"\[evicted by ctxgc: .*get it back: ctxgc.recall ([0-9-]+)\]", text_of(content))
+    return found[1] if found else ""
 
 
 def call_of(api, name, arguments, call_id="recall_1"):

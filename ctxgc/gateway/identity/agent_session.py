@@ -183,6 +183,8 @@ class AgentSession:
         """The size that the session's run holds its window to; 0: none."""
         self.project = ""
         """The folder that relative paths belong to, where a client names the folder."""
+        self.bars_breakpoints = False
+        """Whether no request of the session carries a breakpoint of ours, because a client cannot place one."""
         self.parent = ""
         """The session that started this one, if the agent's headers name it."""
         self.known_ids: frozenset[str] | None = None
@@ -255,6 +257,7 @@ class AgentSession:
             branch = Branch(identity.agent, name, last_request_s=self.last_sync_s)
         else:
             branch = Branch(identity.agent, name, parent=identity.session)
+        branch.cache.is_barred = self.bars_breakpoints
         self.branches[name] = branch
         for gone in drop_oldest_entries(self.branches, BRANCHES_MAX):
             kept = {at: tuple(t for t in twins if t.name != gone) for at, twins in self._by_fingerprint.items()}

@@ -1,0 +1,99 @@
+"""A provider's call with its list collected first, and the bill of its reply handed back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ctxgc.client.lists import ANTHROPIC, CHAT, RESPONSES
+from ctxgc.client.recall_tool import RECALL_TOOL, recall_tool
+
+
+class CollectedCalls:
+    """How the calls of a resource are collected: the session, and where the list and the system prompt stand."""
+
+    def __init__(self, session: Any, budget: int | None, list_key: str, system_key: str, *, recall_tool: bool) -> None:
+        self.session = session
+        self._budget = budget
+        self._list_key = list_key
+        self._system_key = system_key
+        self._offers_recall = recall_tool
+
+    def prepare_call(self, call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """(the call with the recall tool where asked for, the arguments of `collect`); `None`: the call passes."""
+        messages = call.get(self._list_key)
+        if not isinstance(messages, list | tuple) or call.get("previous_response_id"):
+            return None
+        if self._offers_recall:
+            tools = call.get("tools")
+            listed = list(tools) if isinstance(tools, list | tuple) else []
+            if not any(RECALL_TOOL in str(tool) for tool in listed):
+                call = call | {"tools": [*listed, recall_tool(self._format)]}
+        plain = {name: _given(call.get(key)) for name, key in (("system", self._system_key), ("tools", "tools")) if key}
+        return call, {"messages": messages, "budget": self._budget, **plain}
+
+    @property
+    def _format(self) -> str:
+        if self._system_key == "system":
+            return ANTHROPIC
+        return RESPONSES if self._list_key == "input" else CHAT
+
+    def with_list(self, call: dict[str, Any], messages: Any) -> dict[str, Any]:
+        """The call with the collected list."""
+        return call | {self._list_key: messages}
+
+    def wrap_async_stream(self, stream: Callable[..., Any]) -> Callable[..., Any]:
+        """An asynchronous `stream`, which is a context: the list is collected as it is entered."""
+
+        @asynccontextmanager
+        async def collected_stream(**call: Any) -> Any:
+            call = await _collect_async(self, call)
+            async with stream(**call) as events:
+                yield events
+
+        return collected_stream
+
+
+def wrap_call(create: Callable[..., Any], calls: CollectedCalls) -> Callable[..., Any]:
+    """A blocking call, collected."""
+
+    @functools.wraps(create)
+    def collected_create(**call: Any) -> Any:
+        prepared = calls.prepare_call(call)
+        if prepared is None:
+            return create(**call)
+        call, arguments = prepared
+        reply = create(**calls.with_list(call, calls.session.collect(**arguments).messages))
+        if (usage := getattr(reply, "usage", None)) is not None:
+            calls.session.usage(usage)
+        return reply
+
+    return collected_create
+
+
+def wrap_async_call(create: Callable[..., Awaitable[Any]], calls: CollectedCalls) -> Callable[..., Awaitable[Any]]:
+    """An asynchronous call, collected."""
+
+    @functools.wraps(create)
+    async def collected_create(**call: Any) -> Any:
+        reply = await create(**await _collect_async(calls, call))
+        if (usage := getattr(reply, "usage", None)) is not None:
+            await calls.session.usage(usage)
+        return reply
+
+    return collected_create
+
+
+async def _collect_async(calls: CollectedCalls, call: dict[str, Any]) -> dict[str, Any]:
+    prepared = calls.prepare_call(call)
+    if prepared is None:
+        return call
+    call, arguments = prepared
+    return calls.with_list(call, (await calls.session.collect(**arguments)).messages)
+
+
+def _given(value: Any) -> Any:
+    """A member as the program gave it; `None` for the libraries' words for nothing."""
+    return None if type(value).__name__ in ("NotGiven", "Omit") else value
