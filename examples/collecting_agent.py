@@ -1,4 +1,6 @@
-"""An agent that reads its log files, and never sends a model what the model needs no more. Run: python examples/collecting_agent.py
+"""An agent that reads its log files, and sends its model nothing that the model needs no more.
+
+Run: python examples/collecting_agent.py
 
 `ask_model` stands for your provider's call; here a script answers, so that the example runs without a key.
 """

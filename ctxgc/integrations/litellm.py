@@ -69,7 +69,9 @@ class CtxgcLogger(CustomLogger):  # type: ignore[misc, unused-ignore]  # Where L
         """The recall tool for a call's `tools`; `session_of_call(call).answer(tool_call)` answers the model."""
         return recall_tool(CHAT)
 
-    async def async_log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start: Any, end: Any) -> None:
+    async def async_log_success_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
         """Learn from the bill of a completion."""
         params = kwargs.get("litellm_params") or {}
         session = self.session_of_call({"metadata": params.get("metadata"), "model": kwargs.get("model")})

@@ -1,6 +1,7 @@
 """A daemon for the hooks of frameworks, and names that no test uses twice."""
 
 import itertools
+import os
 
 import pytest
 
@@ -8,6 +9,7 @@ import ctxgc
 from tests.daemon.harness import DaemonProcess
 
 DEADLINE_S = 20.0
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # Else LiteLLM fetches its prices as it is imported.
 
 
 @pytest.fixture(scope="module")

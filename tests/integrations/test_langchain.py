@@ -17,6 +17,7 @@ import ctxgc
 from ctxgc.client.recall_tool import RECALL_TOOL
 from ctxgc.integrations.langchain import CtxgcMiddleware
 from tests.client.stories import address_in, result_text
+from tests.integrations.pages import run_page
 
 pytestmark = pytest.mark.frameworks
 TURNS = 40
@@ -170,3 +171,14 @@ def test_by_the_pacer_a_long_thread_is_cut_when_it_pays(client, name):
     agent.invoke(START, run_of(name))
 
     assert any(address_in(m.content) for m in model.seen[-1])
+
+
+def test_the_program_of_the_page_runs(daemon, monkeypatch):
+    monkeypatch.setenv("CTXGC_SOCKET", daemon.socket)
+    model = Scripted(seen=[], turns=3)
+
+    names = asyncio.run(run_page("use-it-with-langchain.md", model=model, tools=[read]))
+
+    assert len(model.seen) == 4
+    assert names["agent"]
+    assert daemon.call("segment.list", session="client:build-7")["segments"]
