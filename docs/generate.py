@@ -260,7 +260,8 @@ def _default(schema: dict[str, Any], field: Any) -> str:
 def error_classes() -> list[type[CtxgcError]]:
     """Every error of the package, each module imported first, by number and kind."""
     for module in pkgutil.walk_packages(ctxgc.__path__, "ctxgc."):
-        importlib.import_module(module.name)
+        if not module.name.startswith("ctxgc.integrations."):  # Each needs its framework, and has no error of its own.
+            importlib.import_module(module.name)
     found, waiting = set(), [CtxgcError]
     while waiting:
         waiting += (known := waiting.pop()).__subclasses__()

@@ -37,8 +37,8 @@ def wrap(
     """
     is_async = isinstance(client, AsyncAnthropic)
     ours = ctxgc_client or (AsyncClient() if is_async else Client())
-    held: Any = ours.session(session, model=model, format=ANTHROPIC)
-    calls = CollectedCalls(held, budget, "messages", "system", recall_tool=recall_tool)
+    session_of_client: Any = ours.session(session, model=model, format=ANTHROPIC)
+    calls = CollectedCalls(session_of_client, budget, "messages", "system", recall_tool=recall_tool)
     wrapped: Any = client
     for resource in (wrapped.messages, wrapped.beta.messages):
         resource.create = (wrap_async_call if is_async else wrap_call)(resource.create, calls)
@@ -46,5 +46,5 @@ def wrap(
             resource.stream = calls.wrap_async_stream(resource.stream)
         else:
             resource.stream = wrap_call(resource.stream, calls)
-    wrapped.ctxgc = held
+    wrapped.ctxgc = session_of_client
     return client

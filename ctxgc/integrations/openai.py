@@ -39,11 +39,11 @@ def wrap(
     """
     is_async = isinstance(client, AsyncOpenAI)
     ours = ctxgc_client or (AsyncClient() if is_async else Client())
-    held: Any = ours.session(session, model=model)
+    session_of_client: Any = ours.session(session, model=model)
     wrapped: Any = client
     resources = ((wrapped.chat.completions, "messages", ""), (wrapped.responses, "input", "instructions"))
     for resource, list_key, system_key in resources:
-        calls = CollectedCalls(held, budget, list_key, system_key, recall_tool=recall_tool)
+        calls = CollectedCalls(session_of_client, budget, list_key, system_key, recall_tool=recall_tool)
         resource.create = (wrap_async_call if is_async else wrap_call)(resource.create, calls)
-    wrapped.ctxgc = held
+    wrapped.ctxgc = session_of_client
     return client
