@@ -31,7 +31,11 @@ class CollectedCalls:
             listed = list(tools) if isinstance(tools, list | tuple) else []
             if not any(RECALL_TOOL in str(tool) for tool in listed):
                 call = call | {"tools": [*listed, recall_tool(self._format)]}
-        plain = {name: _given(call.get(key)) for name, key in (("system", self._system_key), ("tools", "tools")) if key}
+        plain = {
+            name: _member_or_none(call.get(key))
+            for name, key in (("system", self._system_key), ("tools", "tools"))
+            if key
+        }
         return call, {"messages": messages, "budget": self._budget, **plain}
 
     @property
@@ -94,6 +98,6 @@ async def _collect_async(calls: CollectedCalls, call: dict[str, Any]) -> dict[st
     return calls.with_list(call, (await calls.session.collect(**arguments)).messages)
 
 
-def _given(value: Any) -> Any:
+def _member_or_none(value: Any) -> Any:
     """A member as the program gave it; `None` for the libraries' words for nothing."""
     return None if type(value).__name__ in ("NotGiven", "Omit") else value

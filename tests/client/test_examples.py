@@ -22,7 +22,7 @@ def test_the_collecting_agent_does_what_its_page_says():
     finally:
         daemon.close()
     page = (ROOT / "docs" / "howto" / "collecting-agent.md").read_text()
-    shown = re.search(r"^```\n(.*?)^```", page, re.M | re.S)[1].splitlines()
+    shown = re.search(r"^```sh\n[^`]*```\n\n```\n(.*?)^```", page, re.M | re.S)[1].splitlines()
 
     assert done.returncode == 0, done.stderr
     printed = done.stdout.splitlines()
