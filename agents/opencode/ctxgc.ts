@@ -41,6 +41,7 @@ const DIGEST_CHARS = 32
 /** A string of a tool's input is a piece of the body from this length on. */
 const INPUT_PIECE_CHARS_MIN = 400
 
+// The connection of clients/typescript, verbatim.
 /** Where a daemon may listen, as the `ctxgc` command has it: the usual place, then what one wrote into its lock. */
 function placesIn(env) {
   if (env.CTXGC_SOCKET) return [env.CTXGC_SOCKET].filter(isOurs)
@@ -78,24 +79,37 @@ class Link {
     this.waiting = new Map()
     this.lastId = 0
     this.failedMs = -RETRY_MS
+    /** Takes each event; null: the connection ended. */
+    this.hears = null
   }
 
-  /** The result of one verb; rejects if there is none. */
-  call(method, params) {
+  /** The result of one verb; rejects if there is none. Without a deadline of its own, a silent daemon is hung up on. */
+  call(method, params, deadlineMs = 0) {
     return new Promise((resolve, reject) => {
       const socket = this.open()
       const id = ++this.lastId
-      const timer = setTimeout(() => this.drop(new Error("the daemon does not answer"), socket), CALL_MS)
-      timer.unref?.()
+      const late = () => (deadlineMs ? this.giveUp(id) : this.drop(new Error("the daemon does not answer"), socket))
+      const timer = setTimeout(late, deadlineMs || CALL_MS)
+      if (!deadlineMs) timer.unref?.()
       this.waiting.set(id, { resolve, reject, timer })
-      socket.write(JSON.stringify({ id, method, params }) + "\n")
+      socket.write(JSON.stringify({ id, method, params, ...(deadlineMs && { deadline_ms: deadlineMs }) }) + "\n")
     })
+  }
+
+  /** One call's answer is not wanted any more; the others go on. */
+  giveUp(id, error = Object.assign(new Error("the daemon is late"), { kind: "deadline" })) {
+    const call = this.waiting.get(id)
+    if (!call) return
+    this.waiting.delete(id)
+    clearTimeout(call.timer)
+    this.socket?.write(JSON.stringify({ method: "$/cancel", params: { id } }) + "\n")
+    call.reject(error)
   }
 
   open() {
     if (this.socket) return this.socket
     const places = performance.now() - this.failedMs < RETRY_MS ? [] : placesIn(this.env)
-    if (!places.length) throw new Error("no daemon")
+    if (!places.length) throw Object.assign(new Error("no daemon"), { kind: "unreachable" })
     // At the usual place a daemon may have left its socket when it died: the next try is for the other one.
     const socket = connect(places[this.drops % places.length])
     let rest = ""
@@ -118,12 +132,13 @@ class Link {
   }
 
   take(answer) {
+    if (answer.method) return this.hears?.(answer)
     const call = this.waiting.get(answer.id)
     if (!call) return
     this.waiting.delete(answer.id)
     clearTimeout(call.timer)
     if ("result" in answer) call.resolve(answer.result)
-    else call.reject(new Error(answer.error?.message ?? "refused"))
+    else call.reject(Object.assign(new Error(answer.error?.message ?? "refused"), answer.error?.data))
   }
 
   drop(error, socket) {
@@ -134,12 +149,16 @@ class Link {
     socket.destroy()
     const calls = [...this.waiting.values()]
     this.waiting.clear()
+    error.kind ??= "unreachable"
     for (const call of calls) {
       clearTimeout(call.timer)
       call.reject(error)
     }
+    this.hears?.(null)
   }
 }
+
+// The end of the connection.
 
 /** What a list holds: records as `window.sync` takes them, ids that cannot be edited, and where each part stands. */
 function windowOf(messages) {
