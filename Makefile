@@ -30,6 +30,7 @@ bench: $(READY)         ## Every benchmark; counted work is held against perf/li
 
 docs: $(READY)          ## The reference pages that are made from the code.
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m clients.generate
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -30,7 +30,7 @@ class AsyncClient:
     def __init__(self, socket: str = "", *, start_daemon: bool = True, deadline_s: float = DEADLINE_S) -> None:
         self._engine = Engine(socket, can_start=start_daemon, deadline_s=deadline_s)
         self._deadline_s = deadline_s
-        self._sessions: list[SessionLists] = []
+        self._failures = Counter[str]()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -42,8 +42,9 @@ class AsyncClient:
         self, name: str, *, model: str = "", project: str = "", format: str = "", own_breakpoint: bool = True
     ) -> AsyncClientSession:
         """See `Client.session`."""
-        lists = SessionLists(name, SessionOptions(model, project, format, own_breakpoint), self._deadline_s)
-        self._sessions.append(lists)
+        lists = SessionLists(
+            name, SessionOptions(model, project, format, own_breakpoint), self._deadline_s, self._failures
+        )
         return AsyncClientSession(self._engine, lists)
 
     async def search(self, query: str, *, session: str = "", limit: int = 10) -> list[HitReply]:
@@ -53,7 +54,7 @@ class AsyncClient:
     @property
     def failures(self) -> Counter[str]:
         """See `Client.failures`."""
-        return sum((lists.work.failures for lists in self._sessions), Counter[str]())
+        return self._failures
 
     async def flush(self) -> None:
         """See `Client.flush`."""

@@ -34,7 +34,7 @@ class Client:
     def __init__(self, socket: str = "", *, start_daemon: bool = True, deadline_s: float = DEADLINE_S) -> None:
         self._engine = Engine(socket, can_start=start_daemon, deadline_s=deadline_s)
         self._deadline_s = deadline_s
-        self._sessions: list[SessionLists] = []
+        self._failures = Counter[str]()
 
     def __enter__(self) -> Client:
         return self
@@ -51,8 +51,9 @@ class Client:
         API, by default told by each list. `own_breakpoint`: whether an Anthropic list may get a breakpoint of ours.
         Raises `ValueError` for a name or a format that cannot be.
         """
-        lists = SessionLists(name, SessionOptions(model, project, format, own_breakpoint), self._deadline_s)
-        self._sessions.append(lists)
+        lists = SessionLists(
+            name, SessionOptions(model, project, format, own_breakpoint), self._deadline_s, self._failures
+        )
         return ClientSession(self._engine, lists)
 
     def search(self, query: str, *, session: str = "", limit: int = 10) -> list[HitReply]:
@@ -62,7 +63,7 @@ class Client:
     @property
     def failures(self) -> Counter[str]:
         """Lists of all sessions that came back as they were because the daemon failed, by kind."""
-        return sum((lists.work.failures for lists in self._sessions), Counter[str]())
+        return self._failures
 
     def flush(self) -> None:
         """Wait until the daemon has every list that was collected by the pacer."""

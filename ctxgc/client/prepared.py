@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,11 +23,11 @@ class SessionOptions(NamedTuple):
 class SessionLists:
     """A session's name and ways, and its work on the engine."""
 
-    def __init__(self, name: str, options: SessionOptions, deadline_s: float) -> None:
+    def __init__(self, name: str, options: SessionOptions, deadline_s: float, failures: Counter[str]) -> None:
         model, project, format, can_mark = options
         if format and format not in FORMATS:
             raise ValueError(f"no list format {format!r}; one of: {', '.join(FORMATS)}")
-        self.work = SessionWork(name, project, deadline_s, can_mark=can_mark)
+        self.work = SessionWork(name, project, deadline_s, failures, can_mark=can_mark)
         self._model = model
         self._format = format
         self._told_format = ""

@@ -58,7 +58,7 @@ class _ListBefore(NamedTuple):
 class SessionWork:
     """A session of the client. Belongs to the engine's loop."""
 
-    def __init__(self, name: str, project: str, deadline_s: float, *, can_mark: bool) -> None:
+    def __init__(self, name: str, project: str, deadline_s: float, failures: Counter[str], *, can_mark: bool) -> None:
         identity = identity_in_headers_or_path({SESSION_HEADER: name})
         if identity is None:
             raise ValueError(f"a session's name is letters, digits, `.`, `_` and `-`, at most 128: not {name!r}")
@@ -67,8 +67,8 @@ class SessionWork:
         self._project = project
         self._can_mark = can_mark
         self._deadline_s = deadline_s
-        self.failures: Counter[str] = Counter()
-        """Lists that came back as they were because the daemon failed, by kind."""
+        self.failures = failures
+        """Lists of all the client's sessions that came back as they were because the daemon failed, by kind."""
         self._call: ModelCall | None = None
         """The last list by the pacer."""
         self._before = _ListBefore()

@@ -4,8 +4,9 @@
     reply = client.messages.create(model="…", messages=messages, …)      # the whole list, every time
     answer = client.ctxgc.answer(block)                                  # for a call of the recall tool
 
-`client.ctxgc` is the session. Calls through `with_raw_response`, `with_options` and batches are not collected. The bill
-of a streamed reply comes to the program alone: `client.ctxgc.usage(stream.get_final_message().usage)`.
+`client.ctxgc` is the session. The bill of a reply is handed over, of `create(stream=True)` at the end of its events;
+after `messages.stream` call `client.ctxgc.usage(stream.get_final_message().usage)`. Batches and `with_options` are not
+collected.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from anthropic import AsyncAnthropic
 from ctxgc.client.async_client import AsyncClient
 from ctxgc.client.client import Client
 from ctxgc.client.lists import ANTHROPIC
-from ctxgc.integrations.wrapped_calls import CollectedCalls, wrap_async_call, wrap_call
+from ctxgc.integrations.wrapped_calls import CollectedCalls, refuse_wrapped_client, wrap_async_call, wrap_call
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ def wrap(
 
     `recall_tool`: whether every call offers the model the recall tool, whose calls the program answers.
     """
+    refuse_wrapped_client(client)
     is_async = isinstance(client, AsyncAnthropic)
     ours = ctxgc_client or (AsyncClient() if is_async else Client())
     session_of_client: Any = ours.session(session, model=model, format=ANTHROPIC)

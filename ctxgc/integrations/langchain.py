@@ -22,7 +22,13 @@ from langgraph.config import get_config
 from ctxgc.client.client import Client, ClientSession
 from ctxgc.client.lists import ANTHROPIC, CHAT
 from ctxgc.client.recall_tool import RECALL_TOOL, recall_tool
-from ctxgc.integrations.result_edits import anthropic_list, edited_results, session_name
+from ctxgc.integrations.result_edits import (
+    UNREADABLE,
+    anthropic_list,
+    edited_results,
+    keep_unreadable_list,
+    session_name,
+)
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
 
@@ -80,8 +86,11 @@ class CtxgcMiddleware(AgentMiddleware):  # type: ignore[misc, unused-ignore]  # 
         elif system is not None:
             listed = [{"role": "system", "content": system}, *listed]
         tools = [recall_tool(CHAT)] if self.tools else None
-        collected = session.collect(listed, budget=self._budget, system=system, tools=tools)
-        edits = edited_results(listed, collected.messages)
+        try:
+            sent = session.collect(listed, budget=self._budget, system=system, tools=tools).messages
+        except UNREADABLE as error:
+            sent = keep_unreadable_list(listed, error)
+        edits = edited_results(listed, sent)
         return [_with_content(message, edits) for message in request.messages]
 
 

@@ -16,11 +16,12 @@ from litellm.integrations.custom_logger import CustomLogger
 from ctxgc.client.async_client import AsyncClient, AsyncClientSession
 from ctxgc.client.lists import CHAT
 from ctxgc.client.recall_tool import recall_tool
-from ctxgc.integrations.result_edits import session_name
+from ctxgc.integrations.result_edits import UNREADABLE, keep_unreadable_list, session_name
 
 COMPLETIONS = frozenset({"completion", "acompletion"})
 COLLECTED = "ctxgc_collected"
 """Marks the metadata of a call whose list is collected: the proxy asks twice."""
+SESSIONS_MAX = 1000
 
 
 class CtxgcLogger(CustomLogger):  # type: ignore[misc, unused-ignore]  # Where LiteLLM is not installed.
@@ -53,8 +54,11 @@ class CtxgcLogger(CustomLogger):  # type: ignore[misc, unused-ignore]  # Where L
             or not isinstance(call.get("messages"), list)
         ):
             return call
-        collected = await session.collect(call["messages"], budget=self._budget, tools=call.get("tools"))
-        return call | {"messages": list(collected.messages), "metadata": metadata | {COLLECTED: True}}
+        try:
+            messages = (await session.collect(call["messages"], budget=self._budget, tools=call.get("tools"))).messages
+        except UNREADABLE as error:
+            messages = keep_unreadable_list(call["messages"], error)
+        return call | {"messages": list(messages), "metadata": metadata | {COLLECTED: True}}
 
     def session_of_call(self, call: dict[str, Any]) -> AsyncClientSession | None:
         """The session that a call names by `metadata.session_id` or `litellm_session_id`; `None` without a name."""
@@ -63,6 +67,8 @@ class CtxgcLogger(CustomLogger):  # type: ignore[misc, unused-ignore]  # Where L
         if name and name not in self._sessions:
             model = str(call.get("model") or "")
             self._sessions[name] = self.client.session(name, model=model, format=CHAT, own_breakpoint=False)
+            if len(self._sessions) > SESSIONS_MAX:  # A proxy lives long.
+                del self._sessions[next(iter(self._sessions))]
         return self._sessions.get(name)
 
     def tool(self) -> dict[str, Any]:
@@ -74,7 +80,8 @@ class CtxgcLogger(CustomLogger):  # type: ignore[misc, unused-ignore]  # Where L
     ) -> None:
         """Learn from the bill of a completion."""
         params = kwargs.get("litellm_params") or {}
-        session = self.session_of_call({"metadata": params.get("metadata"), "model": kwargs.get("model")})
+        named = kwargs.get("litellm_session_id") or params.get("litellm_session_id") or params.get("litellm_trace_id")
+        session = self.session_of_call({"metadata": params.get("metadata"), "litellm_session_id": named})
         usage = getattr(response_obj, "usage", None)
         if session is not None and usage is not None:
             await session.usage(usage)

@@ -5,9 +5,9 @@
     reply = client.chat.completions.create(model="…", messages=messages)   # or this API: one of them in a session
     answer = client.ctxgc.answer(call)                                     # for a call of the recall tool
 
-`client.ctxgc` is the session. Calls through `with_raw_response`, `with_options` and `parse` are not collected, nor is a
-call of `responses` with `previous_response_id`, whose list the server holds. The bill of a streamed reply comes to the
-program alone: `client.ctxgc.usage(usage)`.
+`client.ctxgc` is the session. The bill of a reply is handed over, of `stream=True` at the end of its events if these
+tell of one (Chat Completions: `stream_options={"include_usage": True}`). Not collected: `with_options`, `parse`, and a
+call of `responses` with `previous_response_id`, whose list the server holds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from openai import AsyncOpenAI
 
 from ctxgc.client.async_client import AsyncClient
 from ctxgc.client.client import Client
-from ctxgc.integrations.wrapped_calls import CollectedCalls, wrap_async_call, wrap_call
+from ctxgc.integrations.wrapped_calls import CollectedCalls, refuse_wrapped_client, wrap_async_call, wrap_call
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ def wrap(
 
     `recall_tool`: whether every call offers the model the recall tool, whose calls the program answers.
     """
+    refuse_wrapped_client(client)
     is_async = isinstance(client, AsyncOpenAI)
     ours = ctxgc_client or (AsyncClient() if is_async else Client())
     session_of_client: Any = ours.session(session, model=model)

@@ -18,6 +18,7 @@ from agents.tool import FunctionTool
 from ctxgc.client.async_client import AsyncClient, AsyncClientSession
 from ctxgc.client.lists import RESPONSES
 from ctxgc.client.recall_tool import RECALL_TOOL, recall_tool
+from ctxgc.integrations.result_edits import UNREADABLE, keep_unreadable_list
 
 
 class CtxgcContext:
@@ -36,8 +37,12 @@ class CtxgcContext:
         """The input that fits; for `RunConfig.call_model_input_filter`."""
         given = data.model_data
         tools = [recall_tool(RESPONSES)] if any(tool.name == RECALL_TOOL for tool in data.agent.tools) else None
-        collected = await self.session.collect(given.input, budget=self._budget, system=given.instructions, tools=tools)
-        return ModelInputData(input=list(collected.messages), instructions=given.instructions)
+        try:
+            arguments = {"budget": self._budget, "system": given.instructions, "tools": tools}
+            items = (await self.session.collect(given.input, **arguments)).messages
+        except UNREADABLE as error:
+            items = keep_unreadable_list(given.input, error)
+        return ModelInputData(input=list(items), instructions=given.instructions)
 
 
 class _UsageHooks(RunHooks[Any]):  # type: ignore[misc, unused-ignore]  # Where the SDK is not installed.

@@ -30,7 +30,13 @@ from pydantic_ai.toolsets import FunctionToolset
 from ctxgc.client.async_client import AsyncClient, AsyncClientSession
 from ctxgc.client.lists import ANTHROPIC, CHAT
 from ctxgc.client.recall_tool import RECALL_TOOL, recall_tool
-from ctxgc.integrations.result_edits import anthropic_list, edited_results, session_name
+from ctxgc.integrations.result_edits import (
+    UNREADABLE,
+    anthropic_list,
+    edited_results,
+    keep_unreadable_list,
+    session_name,
+)
 
 
 class Ctxgc(AbstractCapability[Any]):  # type: ignore[misc, unused-ignore]  # Where Pydantic AI is not installed.
@@ -61,8 +67,11 @@ class Ctxgc(AbstractCapability[Any]):  # type: ignore[misc, unused-ignore]  # Wh
             is_cached = any(settings.get(name) for name in ("anthropic_cache", "anthropic_cache_messages"))
             listed = anthropic_list([each for each in listed if each["role"] != "system"], is_cached=is_cached)
         tools = [recall_tool(CHAT)] if self._recall else None
-        collected = await session.collect(listed, budget=self._budget, tools=tools)
-        edits = edited_results(listed, collected.messages)
+        try:
+            sent = (await session.collect(listed, budget=self._budget, tools=tools)).messages
+        except UNREADABLE as error:
+            sent = keep_unreadable_list(listed, error)
+        edits = edited_results(listed, sent)
         if not edits:
             return request_context
         return dataclasses.replace(

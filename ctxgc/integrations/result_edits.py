@@ -6,13 +6,24 @@ framework ──chat list──▶ collect ──edited_results──▶ call id
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from string import ascii_letters, digits
 from typing import Any
 
+_log = logging.getLogger("ctxgc")
+
 NAME_CHARS = frozenset(ascii_letters + digits + "._-")
 NAME_CHARS_MAX = 128
+UNREADABLE = (TypeError, ValueError)
+"""What a collection raises for a list that ctxgc cannot read, though the framework may."""
 EPHEMERAL = {"cache_control": {"type": "ephemeral"}}
+
+
+def keep_unreadable_list(messages: Sequence[Any], error: Exception) -> Sequence[Any]:
+    """The list as it is: a hook never stops its framework's call. A program that collects by hand gets the error."""
+    _log.warning("a list goes to the model as it is: %s", error)
+    return messages
 
 
 def edited_results(before: Sequence[Any], after: Sequence[Any]) -> dict[str, Any]:

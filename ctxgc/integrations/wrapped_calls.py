@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from ctxgc.client.lists import ANTHROPIC, CHAT, RESPONSES
 from ctxgc.client.recall_tool import RECALL_TOOL, recall_tool
+from ctxgc.client.usage import StreamUsage
+from ctxgc.integrations.result_edits import UNREADABLE, keep_unreadable_list
+
+EVENTS = "_iterator"
+"""Where a stream of either library has its events; a library without gives no bill."""
 
 
 class CollectedCalls:
@@ -69,9 +74,15 @@ def wrap_call(create: Callable[..., Any], calls: CollectedCalls) -> Callable[...
         if prepared is None:
             return create(**call)
         call, arguments = prepared
-        reply = create(**calls.with_list(call, calls.session.collect(**arguments).messages))
+        try:
+            messages = calls.session.collect(**arguments).messages
+        except UNREADABLE as error:
+            messages = keep_unreadable_list(arguments["messages"], error)
+        reply = create(**calls.with_list(call, messages))
         if (usage := getattr(reply, "usage", None)) is not None:
             calls.session.usage(usage)
+        elif call.get("stream") is True and hasattr(reply, EVENTS):
+            setattr(reply, EVENTS, _watched_events(getattr(reply, EVENTS), calls.session))
         return reply
 
     return collected_create
@@ -85,6 +96,8 @@ def wrap_async_call(create: Callable[..., Awaitable[Any]], calls: CollectedCalls
         reply = await create(**await _collect_async(calls, call))
         if (usage := getattr(reply, "usage", None)) is not None:
             await calls.session.usage(usage)
+        elif call.get("stream") is True and hasattr(reply, EVENTS):
+            setattr(reply, EVENTS, _watched_async_events(getattr(reply, EVENTS), calls.session))
         return reply
 
     return collected_create
@@ -95,7 +108,36 @@ async def _collect_async(calls: CollectedCalls, call: dict[str, Any]) -> dict[st
     if prepared is None:
         return call
     call, arguments = prepared
-    return calls.with_list(call, (await calls.session.collect(**arguments)).messages)
+    try:
+        messages = (await calls.session.collect(**arguments)).messages
+    except UNREADABLE as error:
+        messages = keep_unreadable_list(arguments["messages"], error)
+    return calls.with_list(call, messages)
+
+
+def _watched_events(events: Iterator[Any], session: Any) -> Iterator[Any]:
+    """The events of a streamed reply; its bill is handed over at its end."""
+    usage = StreamUsage()
+    for event in events:
+        usage.feed(event)
+        yield event
+    if (bill := usage.take_usage()) is not None:
+        session.usage(bill)
+
+
+async def _watched_async_events(events: AsyncIterator[Any], session: Any) -> AsyncIterator[Any]:
+    usage = StreamUsage()
+    async for event in events:
+        usage.feed(event)
+        yield event
+    if (bill := usage.take_usage()) is not None:
+        await session.usage(bill)
+
+
+def refuse_wrapped_client(client: Any) -> None:
+    """Raise `ValueError` for a client that a session has already: each of its calls would be collected twice."""
+    if hasattr(client, "ctxgc"):
+        raise ValueError("this client is wrapped already: one client for each session")
 
 
 def _member_or_none(value: Any) -> Any:

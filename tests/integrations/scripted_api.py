@@ -91,14 +91,15 @@ def _chat(calls, asked):
     )
     choice = {"index": 0, "finish_reason": "tool_calls" if calls else "stop", "message": message, "logprobs": None}
     usage = {"prompt_tokens": 2000, "completion_tokens": 9, "total_tokens": 2009}
-    return {
-        "id": "r",
-        "object": "chat.completion",
-        "created": 1,
-        "model": asked["model"],
-        "choices": [choice],
-        "usage": usage,
-    }
+    base = {"id": "r", "created": 1, "model": asked["model"]}
+    if not asked.get("stream"):
+        return base | {"object": "chat.completion", "choices": [choice], "usage": usage}
+    delta = message | {"tool_calls": [call | {"index": at} for at, call in enumerate(asked_calls)]}
+    parts = [{"index": 0, "delta": delta, "finish_reason": None}]
+    parts.append({"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]})
+    chunks = [base | {"object": "chat.completion.chunk", "choices": [part]} for part in parts]
+    chunks.append(base | {"object": "chat.completion.chunk", "choices": [], "usage": usage})
+    return [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks] + ["data: [DONE]\n\n"]
 
 
 def _responses(calls, asked):
@@ -113,7 +114,7 @@ def _responses(calls, asked):
     usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
     more = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "status": "completed", "error": None}
     more |= {"incomplete_details": None, "instructions": None, "metadata": {}, "temperature": 1.0, "top_p": 1.0}
-    return {
+    whole = {
         "id": "r",
         "object": "response",
         "created_at": 1,
@@ -121,6 +122,11 @@ def _responses(calls, asked):
         "output": output,
         "usage": usage,
     } | more
+    if not asked.get("stream"):
+        return whole
+    events = [{"type": "response.created", "response": whole | {"output": [], "usage": None}, "sequence_number": 0}]
+    events.append({"type": "response.completed", "response": whole, "sequence_number": 1})
+    return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events]
 
 
 RENDER = {ANTHROPIC: _anthropic, CHAT: _chat, RESPONSES: _responses}

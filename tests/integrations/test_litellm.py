@@ -8,8 +8,8 @@ import pytest
 litellm = pytest.importorskip("litellm", reason="NO LiteLLM here: `.ci/run` runs these tests with every framework")
 
 import ctxgc
-from ctxgc.integrations.litellm import CtxgcLogger
-from tests.client.stories import CHAT, address_in, pairs_problem, result_text, results_of
+from ctxgc.integrations.litellm import SESSIONS_MAX, CtxgcLogger
+from tests.client.stories import CHAT, address_in, pairs_problem, result_text, results_of, story
 from tests.integrations.pages import run_page
 from tests.integrations.scripted_api import ScriptedApi
 
@@ -73,6 +73,32 @@ def test_an_agent_of_forty_turns_is_sent_what_fits_and_recalls_exactly(api, call
     assert async_client.failures == {}
 
 
+@pytest.mark.parametrize("named", ["metadata", "litellm_session_id"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_bill_reaches_the_session_however_the_call_names_it(named, stream, api, callback, name, monkeypatch):
+    bills = []
+
+    async def note(session, usage):
+        bills.append(session.name)
+
+    monkeypatch.setattr(ctxgc.AsyncClientSession, "usage", note)
+    naming = {"metadata": {"session_id": name}} if named == "metadata" else {"litellm_session_id": name}
+
+    async def ask():
+        reply = await litellm.acompletion(
+            model="openai/gpt-5", api_base=f"{api.url}/v1", api_key="k", messages=list(story(CHAT, 13))[-1],
+            tools=[READ], stream=stream, **naming,
+        )  # fmt: skip
+        if stream:
+            assert [part async for part in reply]
+        while not bills:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
+    assert bills == [f"client:{name}"]
+    assert any(map(address_in, results_of(api.seen[0]["messages"]).values()))
+
+
 def test_the_bill_of_each_reply_is_handed_over(api, callback, name, monkeypatch):
     bills = []
 
@@ -99,12 +125,21 @@ def test_two_sessions_at_once(api, callback, name):
     assert not [problem for asked in api.seen if (problem := pairs_problem(CHAT, asked["messages"]))]
 
 
+def test_a_list_that_ctxgc_cannot_read_passes_and_sessions_are_bounded(callback, name):
+    odd = {"model": "gpt-5", "messages": [{"role": "user", "content": object()}], "metadata": {"session_id": name}}
+
+    assert asyncio.run(callback.async_pre_call_hook(None, None, odd, "completion"))["messages"] == odd["messages"]
+    for number in range(SESSIONS_MAX + 9):
+        callback.session_of_call({"metadata": {"session_id": f"s{number}"}})
+    assert len(callback._sessions) == SESSIONS_MAX
+
+
 def test_a_call_without_a_session_passes(api, callback):
     assert check(api, asyncio.run(run(api, callback, "", 12)))[1] == []
 
 
 def test_the_proxys_hook_edits_once_and_only_completions(callback, name):
-    messages = [{"role": "user", "content": "x"}]
+    messages = list(story(CHAT, 13))[-1]
     data = {"model": "gpt-5", "messages": messages, "metadata": {"session_id": name}}
 
     async def asked():
@@ -114,7 +149,7 @@ def test_the_proxys_hook_edits_once_and_only_completions(callback, name):
         return first, again, other
 
     first, again, other = asyncio.run(asked())
-    assert first["messages"] == messages
+    assert any(map(address_in, results_of(first["messages"]).values()))
     assert again is first
     assert other is data
 

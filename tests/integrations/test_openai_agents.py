@@ -93,6 +93,18 @@ def test_a_run_of_forty_turns_is_sent_what_fits_and_recalls_exactly(async_client
     assert async_client.failures == {}
 
 
+def test_the_bill_of_each_reply_is_handed_over(async_client, name, monkeypatch):
+    bills, script = [], Script(turns=5)
+
+    async def note(session, usage):
+        bills.append((session.name, usage["input_tokens"]))
+
+    monkeypatch.setattr(ctxgc.AsyncClientSession, "usage", note)
+    asyncio.run(run(async_client, name, script))
+
+    assert bills == [(f"client:{name}", 2000)] * len(script.seen)
+
+
 def test_two_sessions_at_once_and_a_cancelled_run(async_client, name):
     scripts = [Script(), Script(), Script()]
 

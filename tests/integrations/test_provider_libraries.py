@@ -11,7 +11,8 @@ import ctxgc
 from ctxgc.client.recall_tool import RECALL_TOOL
 from ctxgc.integrations.anthropic import wrap as wrap_anthropic
 from ctxgc.integrations.openai import wrap as wrap_openai
-from tests.client.stories import ANTHROPIC, CHAT, RESPONSES, address_in, pairs_problem, result_text, results_of
+from tests.client.stories import ANTHROPIC, CHAT, RESPONSES, address_in, pairs_problem, result_text, results_of, story
+from tests.daemon.harness import DaemonProcess
 from tests.integrations.pages import run_page
 from tests.integrations.scripted_api import ScriptedApi
 
@@ -93,7 +94,7 @@ def check(form, api):
     results = results_of(lists[-1])
     out = [id_ for id_, text in results.items() if address_in(text)]
     for id_, text in results.items():
-        turn, _, file = id_[1:].partition("_")
+        turn, _, file = id_.removeprefix("call_").removeprefix("c").partition("_")
         assert id_ in out or id_ == "back" or text == result_text(int(turn), int(file))
     return results, out
 
@@ -159,6 +160,116 @@ def test_without_a_daemon_every_call_goes_as_it_is(form, api, away, name):
 
         assert check(form, api)[1] == []
         assert client.failures["unreachable"] == 4
+
+
+def stream_of(library, form, messages):
+    more = {"tools": [tool_of(form)], "stream": True}
+    if form == ANTHROPIC:
+        return library.messages.create(model="claude-sonnet-5", max_tokens=99, messages=messages, **more)
+    if form == CHAT:
+        return library.chat.completions.create(model="gpt-5", messages=messages, **more)
+    return library.responses.create(model="gpt-5", input=messages, **more)
+
+
+BILLS = {
+    ANTHROPIC: {
+        "input_tokens": 10,
+        "cache_read_input_tokens": 900,
+        "cache_creation_input_tokens": 100,
+        "output_tokens": 9,
+    },
+    CHAT: {"input_tokens": 2000, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0, "output_tokens": 9},
+    RESPONSES: {
+        "input_tokens": 2000,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 0,
+        "output_tokens": 9,
+    },
+}
+
+
+@pytest.mark.parametrize("form", [ANTHROPIC, CHAT, RESPONSES])
+def test_the_bill_of_each_reply_is_handed_over_streamed_or_not(form, api, client, name, monkeypatch):
+    bills = []
+    monkeypatch.setattr(ctxgc.ClientSession, "usage", lambda session, usage: bills.append(usage))
+    library, messages = wrapped(form, api, client, name), list(story(form, 13))[-1]
+
+    create(library, form, messages)
+    events = list(stream_of(library, form, messages))
+
+    assert len(bills) == 2
+    assert bills[1] == BILLS[form]
+    assert events
+    assert check(form, api)[1]
+
+
+@pytest.mark.parametrize("form", [ANTHROPIC, CHAT, RESPONSES])
+def test_the_bill_of_each_asynchronous_reply_is_handed_over(form, api, async_client, name, monkeypatch):
+    bills = []
+
+    async def note(session, usage):
+        bills.append(usage)
+
+    monkeypatch.setattr(ctxgc.AsyncClientSession, "usage", note)
+    library = wrapped(form, api, async_client, name, is_async=True)
+
+    async def run():
+        await create(library, form, list(story(form, 13))[-1])
+        return [event async for event in await stream_of(library, form, list(story(form, 13))[-1])]
+
+    assert asyncio.run(run())
+    assert len(bills) == 2
+    assert bills[1] == BILLS[form]
+
+
+def test_anthropics_asynchronous_stream_and_its_beta_are_collected(api, async_client, name):
+    library, messages = wrapped(ANTHROPIC, api, async_client, name, is_async=True), list(story(ANTHROPIC, 13))[-1]
+    more = {"model": "claude-sonnet-5", "max_tokens": 99, "messages": messages, "tools": [tool_of(ANTHROPIC)]}
+
+    async def run():
+        async with library.messages.stream(**more) as stream:
+            await stream.get_final_message()
+        await library.beta.messages.create(**more)
+
+    asyncio.run(run())
+    assert [any(map(address_in, results_of(asked["messages"]).values())) for asked in api.seen] == [True, True]
+
+
+@pytest.mark.parametrize("form", [ANTHROPIC, CHAT, RESPONSES])
+def test_a_daemon_killed_in_the_middle_costs_no_call(form, api, name):
+    daemon = DaemonProcess().start()
+    try:
+        with ctxgc.Client(daemon.socket, start_daemon=False, deadline_s=2.0) as client:
+            library, messages = wrapped(form, api, client, name), [{"role": "user", "content": "Read on."}]
+            for turn in range(20):
+                if turn == 14:
+                    daemon.kill()
+                messages = [*messages, *next_messages(form, create(library, form, messages), lambda call: None)]
+            assert client.failures["unreachable"] == 6
+    finally:
+        daemon.close()
+    lists = [asked["input" if form == RESPONSES else "messages"] for asked in api.seen]
+    assert not [problem for items in lists if (problem := pairs_problem(form, items))]
+    assert any(map(address_in, results_of(lists[13]).values()))
+
+
+def test_a_list_that_the_library_reads_and_ctxgc_does_not_goes_as_it_is(api, client, name, tmp_path):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"\x89PNG")
+    source = {"type": "base64", "media_type": "image/png", "data": picture}
+    library = wrapped(ANTHROPIC, api, client, name)
+
+    create(library, ANTHROPIC, [{"role": "user", "content": [{"type": "image", "source": source}]}])
+
+    assert api.seen[0]["messages"][0]["content"][0]["source"]["data"] == "iVBORw=="
+
+
+def test_a_client_has_one_session(api, client, name):
+    library = openai.OpenAI(api_key="k", base_url=f"{api.url}/v1")
+    wrap_openai(library, session=name, ctxgc_client=client)
+
+    with pytest.raises(ValueError, match="wrapped already"):
+        wrap_openai(library, session=f"{name}-2", ctxgc_client=client)
 
 
 def test_a_call_whose_list_the_server_holds_passes(api, client, name):
