@@ -14,7 +14,15 @@ from agents.items import ModelResponse
 from agents.models.interface import Model
 from agents.run import RunConfig
 from agents.usage import Usage
-from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+from openai.types.responses import (
+    Response,
+    ResponseCompletedEvent,
+    ResponseFunctionToolCall,
+    ResponseOutputMessage,
+    ResponseOutputText,
+    ResponseUsage,
+)
+from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
 import ctxgc
 from ctxgc.client.recall_tool import RECALL_TOOL
@@ -52,8 +60,20 @@ class Script(Model):
         usage = Usage(requests=1, input_tokens=2000, output_tokens=9, total_tokens=2009)
         return ModelResponse(output=output, usage=usage, response_id=None)
 
-    def stream_response(self, *more, **options):
-        raise NotImplementedError
+    async def stream_response(self, system_instructions, input, *more, **options):
+        reply = await self.get_response(system_instructions, input)
+        usage = ResponseUsage.model_construct(
+            input_tokens=2000,
+            output_tokens=9,
+            total_tokens=2009,
+            input_tokens_details=InputTokensDetails.model_construct(cached_tokens=5, cache_write_tokens=0),
+            output_tokens_details=OutputTokensDetails.model_construct(reasoning_tokens=0),
+        )
+        response = Response.model_construct(
+            id="r", created_at=1, model="gpt-5", object="response", output=reply.output, tool_choice="auto", tools=[],
+            parallel_tool_calls=True, usage=usage,
+        )  # fmt: skip
+        yield ResponseCompletedEvent.model_construct(type="response.completed", response=response, sequence_number=1)
 
 
 def call(name, arguments, id_):
@@ -103,6 +123,28 @@ def test_the_bill_of_each_reply_is_handed_over(async_client, name, monkeypatch):
     asyncio.run(run(async_client, name, script))
 
     assert bills == [(f"client:{name}", 2000)] * len(script.seen)
+
+
+def test_a_streamed_run_is_sent_what_fits_and_hands_over_its_bills(async_client, name, monkeypatch):
+    bills, script = [], Script()
+
+    async def note(session, usage):
+        bills.append(usage["input_tokens_details"]["cached_tokens"])
+
+    async def streamed():
+        context = CtxgcContext(async_client, session=name, model="gpt-5", budget=20_000)
+        agent = Agent("reader", instructions="Read.", model=script, tools=[read, context.recall_tool])
+        config = RunConfig(call_model_input_filter=context.filter)
+        result = Runner.run_streamed(agent, "Read on.", run_config=config, hooks=context.hooks, max_turns=100)
+        assert [event async for event in result.stream_events()]
+        return result
+
+    monkeypatch.setattr(ctxgc.AsyncClientSession, "usage", note)
+    whole, out = check(script, asyncio.run(streamed()))
+
+    assert len(out) > TURNS
+    assert "back" in whole
+    assert bills == [5] * len(script.seen)
 
 
 def test_two_sessions_at_once_and_a_cancelled_run(async_client, name):
