@@ -34,6 +34,8 @@ TURNS = 14
 DEADLINE_S = 20.0
 """Long: only what is late by design may be late on a busy machine."""
 ENOUGH = 10**6
+ONE_FAST = [ANTHROPIC, *(pytest.param(api, marks=pytest.mark.slow) for api in (CHAT, RESPONSES))]
+"""The long stories: one API in the fast ring."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def play(client, session, api, turns, **shape):
         client.flush()
 
 
-@pytest.mark.parametrize("api", FORMATS)
+@pytest.mark.parametrize("api", ONE_FAST)
 def test_the_pacer_decides_when_and_says_what_left_why_and_at_what_cost(client, api):
     session, seen = open_session(client, api), []
     for sent, collected in play(client, session, api, 60 if api != ANTHROPIC else 40):
@@ -148,7 +150,7 @@ def test_a_list_without_breakpoints_is_paced_as_uncached_and_sooner(client):
     assert first_edit(lambda messages: messages) < first_edit(with_breakpoint) < 99
 
 
-@pytest.mark.parametrize("api", FORMATS)
+@pytest.mark.parametrize("api", ONE_FAST)
 def test_a_model_brings_a_body_back_by_the_tool_that_the_tombstone_names(client, api):
     session = open_session(client, api)
     sent, collected = list(play(client, session, api, 60 if api != ANTHROPIC else 40))[-1]
@@ -295,7 +297,7 @@ def test_names_formats_and_ways_that_cannot_be_are_refused(client):
         session.collect(prompt(CHAT))
 
 
-@pytest.mark.parametrize("api", FORMATS)
+@pytest.mark.parametrize("api", ONE_FAST)
 @given(turns=st.lists(st.lists(st.integers(0, 400), max_size=4), max_size=9), budgets=st.lists(st.integers(0, 20_000)))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_collected_down_to_whatever_budget_the_list_is_valid(client, api, turns, budgets):

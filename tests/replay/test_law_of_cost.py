@@ -125,6 +125,7 @@ def test_a_session_that_compacts_keeps_its_account_and_the_next_session_opens_it
     assert policy.account == RegretAccount()
 
 
+@pytest.mark.slow
 def test_a_session_that_asks_back_everything_is_soon_left_alone(monkeypatch):
     told, prices = reading_session(150, seed=3), PROFILES["uncached"]
     nothing = simulate_policy(told, NoCollection(), prices)
