@@ -126,6 +126,7 @@ export class Client {
       try {
         await link.call("subscribe", { topics, ...(next !== undefined && { from_seq: next }) }, DEADLINE_MS)
         waitMs = LOOK_MS
+        link.socket?.ref() // Who waits for an event keeps the process alive; the link alone would not.
         while (!signal?.aborted) {
           if (!queue.length) await new Promise((resolve) => (wake = resolve))
           const event = queue.shift()
