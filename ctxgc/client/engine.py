@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
@@ -33,6 +34,9 @@ EDIT_PART = 0.8
 """The part of the deadline that the pipeline may wait: then tombstones in force stand in the list all the same."""
 
 
+_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
 class Running(NamedTuple):
     """An engine at work. Belongs to the engine's loop."""
 
@@ -49,6 +53,7 @@ class Engine:
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
         self._pid = 0
+        _ENGINES.add(self)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -77,6 +82,10 @@ class Engine:
             with suppress(RuntimeError):  # The loop has ended by itself.
                 loop.call_soon_threadsafe(stop.set)
             thread.join(STOP_S)
+
+    def renew_lock(self) -> None:
+        """Give a forked process a lock of its own: the thread that held the lock at the fork is not in this process."""
+        self._lock = threading.Lock()
 
     def _open(self) -> None:
         is_ready: Future[None] = Future()
@@ -119,3 +128,12 @@ async def wait_until_synced(running: Running) -> None:
     """Wait until the daemon has every list that was collected."""
     while running.daemon.background or not running.pipeline.syncer.is_idle:  # noqa: ASYNC110 - no request of the gateway waits for this
         await asyncio.sleep(IDLE_LOOK_S)
+
+
+def _renew_locks() -> None:
+    for engine in list(_ENGINES):
+        engine.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

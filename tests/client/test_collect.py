@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 
@@ -382,9 +384,6 @@ def test_a_daemon_is_started_where_none_listens():
         "    print(repr(collected.failure), collected.tokens > 0)\n"
     )
     try:
-        import subprocess
-        import sys
-
         done = subprocess.run(
             [sys.executable, "-c", script], env=daemon.env, capture_output=True, text=True, timeout=60
         )
@@ -483,6 +482,24 @@ def test_a_forked_process_has_an_engine_of_its_own(client):
     os.close(reader)
     assert whole.messages is messages
     assert session.collect(messages, budget=3000).is_edited
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_is_inside_the_client_does_not_hang(tmp_path):
+    script = (
+        "import os, signal, sys, ctxgc\n"
+        f"client = ctxgc.Client({str(tmp_path / 'none')!r}, start_daemon=False, deadline_s=1)\n"
+        "session, messages = client.session('a'), [{'role': 'user', 'content': 'x'}]\n"
+        "session.collect(messages)\n"
+        "with client._engine._lock:  # As a thread that is not in the fork.\n"
+        "    pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    signal.alarm(20)\n"
+        "    os._exit(0 if session.collect(messages).messages is messages else 1)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 
 def test_what_is_collected_is_handed_over_before_the_client_closes(daemon):
