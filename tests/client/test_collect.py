@@ -493,9 +493,9 @@ def test_a_fork_while_another_thread_is_inside_the_client_does_not_hang(tmp_path
         "session.collect(messages)\n"
         "with client._engine._lock:  # As a thread that is not in the fork.\n"
         "    pid = os.fork()\n"
-        "if pid == 0:\n"
-        "    signal.alarm(20)\n"
-        "    os._exit(0 if session.collect(messages).messages is messages else 1)\n"
+        "    if pid == 0:\n"
+        "        signal.alarm(20)\n"
+        "        os._exit(0 if session.collect(messages).messages is messages else 1)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
 
