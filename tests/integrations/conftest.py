@@ -6,10 +6,23 @@ import os
 import pytest
 
 import ctxgc
+from ctxgc.protocol.blocking_client import Unreachable
 from tests.daemon.harness import DaemonProcess
 
 DEADLINE_S = 20.0
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # Else LiteLLM fetches its prices as it is imported.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _starts_no_daemon():
+    """A client of a page is closed by nobody, and would start a daemon anew once the test's own is gone."""
+
+    def refuse(*arguments, **options):
+        raise Unreachable("a test starts no daemon")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctxgc.client.daemon.ensure_daemon", refuse)
+        yield
 
 
 @pytest.fixture(scope="module")
