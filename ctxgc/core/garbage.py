@@ -21,8 +21,7 @@ from collections.abc import Iterator
 from itertools import compress, filterfalse
 from operator import and_, attrgetter
 
-from ctxgc.core.heap import EVICTED, PENDING, Heap, Now, Proof
-from ctxgc.core.masks import filter_table
+from ctxgc.core.heap import EVICTED, IS_INSIDE, PENDING, Heap, Now, Proof
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.roots import slots_born_since
 from ctxgc.core.rules import Rules
@@ -54,7 +53,6 @@ _CALL_ID = re.compile(rb'^\{"call_id":"(?:[^"\\]|\\.)*"')
 FAILED_KEPT_MAX = 64
 """Failures of one attempt that wait for a success (I12)."""
 
-_IS_INSIDE = filter_table(lambda state: state <= EVICTED)
 _PROVING_SLOT = attrgetter("by")
 
 SlotProofs = list[tuple[int, Proof]]
@@ -195,7 +193,7 @@ def iter_garbage(heap: Heap, among: bytes | bytearray, now: Now, rules: Rules) -
     """
     proofs = heap.proofs
     # The proving slot -1 reads the last of this column: what proves itself never falls.
-    is_inside = heap.state.translate(_IS_INSIDE) + b"\1"
+    is_inside = heap.state.translate(IS_INSIDE) + b"\1"
     stands = map(is_inside.__getitem__, map(_PROVING_SLOT, proofs.values()))
     proven = compress(proofs, map(and_, map(among.__getitem__, proofs), stands))
     young = slots_born_since(heap, now.turn - rules.error_turns)

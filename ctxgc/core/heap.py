@@ -42,7 +42,7 @@ NAMES_MAX = 0xFFFF
 """Tools, and tasks, that a heap tells apart; further references are dropped (I12)."""
 
 
-_IS_INSIDE = filter_table(lambda state: state <= EVICTED)
+IS_INSIDE = filter_table(lambda state: state <= EVICTED)
 
 
 class Now(NamedTuple):
@@ -156,7 +156,7 @@ class Heap:
         self.grace = GracePeriods()
         self.last_turn = 0
         self.resident_tokens = self.evictable_tokens = self.absent_tokens = 0
-        self.window_order = WindowOrder(self.place, self.state, _IS_INSIDE)
+        self.window_order = WindowOrder(self.place, self.state, IS_INSIDE)
         self.cells = Cells(BodyColumns(self.key, self.born, self.touched, self.freed))
         """The order of eviction, where plans want it kept. A slot drops out before what ranks it changes."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fnmatch import translate
 from functools import lru_cache
 
-from ctxgc.core.heap import ERRORED, EVICTED, KINDS, PENDING, PINNED, PLANNING, RESIDENT, WORDED, Heap, Now
+from ctxgc.core.heap import ERRORED, EVICTED, IS_INSIDE, KINDS, PENDING, PINNED, PLANNING, RESIDENT, WORDED, Heap, Now
 from ctxgc.core.masks import and_masks, filter_table, mask_positions
 from ctxgc.core.paths import PathIndex
 from ctxgc.core.rules import Rules
@@ -54,7 +54,6 @@ _IS_PINNED = filter_table(lambda flags: bool(flags & PINNED))
 _IS_PLAN_CALL = filter_table(lambda flags: bool(flags & PLANNING) and not flags & (PENDING | ERRORED))
 _IS_WORDED = filter_table(lambda flags: bool(flags & WORDED))
 _IS_PENDING = filter_table(lambda flags: bool(flags & PENDING))
-_IS_INSIDE = filter_table(lambda state: state <= EVICTED)
 _IS_OUTSIDE = filter_table(lambda state: state > EVICTED)
 
 
@@ -115,7 +114,7 @@ def _set_flagged_roots(heap: Heap, roots: bytearray) -> None:
 
 
 def _set_kind_task_and_tool_roots(heap: Heap, roots: bytearray, rules: Rules) -> None:
-    inside = heap.state.translate(_IS_INSIDE)
+    inside = heap.state.translate(IS_INSIDE)
     summary = and_masks(inside, heap.kind.translate(_IS_SUMMARY)).rfind(1)
     if summary >= 0:
         roots[summary] = roots[summary] or SUMMARY
