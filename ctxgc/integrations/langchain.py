@@ -22,13 +22,8 @@ from langgraph.config import get_config
 from ctxgc.client.client import Client, ClientSession
 from ctxgc.client.lists import ANTHROPIC, CHAT
 from ctxgc.client.recall_tool import RECALL_TOOL, recall_tool
-from ctxgc.integrations.result_edits import (
-    UNREADABLE,
-    anthropic_list,
-    edited_results,
-    keep_unreadable_list,
-    session_name,
-)
+from ctxgc.integrations.named_sessions import NamedSessions, recall_call, recall_text
+from ctxgc.integrations.result_edits import UNREADABLE, anthropic_list, edited_results, keep_unreadable_list
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
 
@@ -46,7 +41,7 @@ class CtxgcMiddleware(AgentMiddleware):  # type: ignore[misc, unused-ignore]  # 
         self.client = client or Client()
         self._session = session
         self._budget = budget
-        self._sessions: dict[str, ClientSession] = {}
+        self._sessions = NamedSessions[ClientSession]()
         self.tools: Sequence[BaseTool] = [_recall_tool_of(self)] if recall else []
 
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
@@ -70,12 +65,12 @@ class CtxgcMiddleware(AgentMiddleware):  # type: ignore[misc, unused-ignore]  # 
     def session_of_run(self, config: RunnableConfig, model: Any = None) -> ClientSession | None:
         """The session of a run, by its thread; `None` for a run without a thread."""
         configurable = config.get("configurable") or {}
-        name = session_name(self._session or str(configurable.get("thread_id") or ""))
-        if name and name not in self._sessions:
-            named = _model_name(model)
+
+        def open_session(name: str) -> ClientSession:
             format = ANTHROPIC if _is_anthropic(model) else CHAT
-            self._sessions[name] = self.client.session(name, model=named, format=format, own_breakpoint=False)
-        return self._sessions.get(name)
+            return self.client.session(name, model=_model_name(model), format=format, own_breakpoint=False)
+
+        return self._sessions.get_or_open(self._session or str(configurable.get("thread_id") or ""), open_session)
 
     def _collect(self, session: ClientSession, request: Any) -> list[Any]:
         """The messages to send: the graph's own, and a copy in place of each result that is out."""
@@ -143,13 +138,7 @@ def _recall_tool_of(middleware: CtxgcMiddleware) -> BaseTool:
 
     def recall(config: RunnableConfig, **arguments: Any) -> str:
         session = middleware.session_of_run(config)
-        call = {
-            "id": "recall",
-            "type": "function",
-            "function": {"name": RECALL_TOOL, "arguments": json.dumps(arguments)},
-        }
-        answer = session.answer(call) if session is not None else None
-        return str(answer["content"]) if answer else "There is no session to bring anything back from."
+        return recall_text(None if session is None else session.answer(recall_call(arguments)))
 
     return StructuredTool.from_function(
         func=recall, name=RECALL_TOOL, description=function["description"], args_schema=function["parameters"]

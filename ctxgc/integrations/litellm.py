@@ -16,12 +16,12 @@ from litellm.integrations.custom_logger import CustomLogger
 from ctxgc.client.async_client import AsyncClient, AsyncClientSession
 from ctxgc.client.lists import CHAT
 from ctxgc.client.recall_tool import recall_tool
-from ctxgc.integrations.result_edits import UNREADABLE, keep_unreadable_list, session_name
+from ctxgc.integrations.named_sessions import NamedSessions
+from ctxgc.integrations.result_edits import UNREADABLE, keep_unreadable_list
 
 COMPLETIONS = frozenset({"completion", "acompletion"})
 COLLECTED = "ctxgc_collected"
 """Marks the metadata of a call whose list is collected: the proxy asks twice."""
-SESSIONS_MAX = 1000
 
 
 class CtxgcLogger(CustomLogger):  # type: ignore[misc, unused-ignore]  # Where LiteLLM is not installed.
@@ -31,7 +31,7 @@ class CtxgcLogger(CustomLogger):  # type: ignore[misc, unused-ignore]  # Where L
         super().__init__()
         self.client = client or AsyncClient()
         self._budget = budget
-        self._sessions: dict[str, AsyncClientSession] = {}
+        self._sessions = NamedSessions[AsyncClientSession]()
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: Any
@@ -63,13 +63,11 @@ class CtxgcLogger(CustomLogger):  # type: ignore[misc, unused-ignore]  # Where L
     def session_of_call(self, call: dict[str, Any]) -> AsyncClientSession | None:
         """The session that a call names by `metadata.session_id` or `litellm_session_id`; `None` without a name."""
         named = (call.get("metadata") or {}).get("session_id") or call.get("litellm_session_id") or ""
-        name = session_name(str(named))
-        if name and name not in self._sessions:
-            model = str(call.get("model") or "")
-            self._sessions[name] = self.client.session(name, model=model, format=CHAT, own_breakpoint=False)
-            if len(self._sessions) > SESSIONS_MAX:  # A proxy lives long.
-                del self._sessions[next(iter(self._sessions))]
-        return self._sessions.get(name)
+
+        def open_session(name: str) -> AsyncClientSession:
+            return self.client.session(name, model=str(call.get("model") or ""), format=CHAT, own_breakpoint=False)
+
+        return self._sessions.get_or_open(str(named), open_session)
 
     def tool(self) -> dict[str, Any]:
         """The recall tool for a call's `tools`; `session_of_call(call).answer(tool_call)` answers the model."""

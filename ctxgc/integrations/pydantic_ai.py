@@ -9,7 +9,6 @@ edits into the history. Without a session's name, Pydantic AI's conversation is 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,13 +29,8 @@ from pydantic_ai.toolsets import FunctionToolset
 from ctxgc.client.async_client import AsyncClient, AsyncClientSession
 from ctxgc.client.lists import ANTHROPIC, CHAT
 from ctxgc.client.recall_tool import RECALL_TOOL, recall_tool
-from ctxgc.integrations.result_edits import (
-    UNREADABLE,
-    anthropic_list,
-    edited_results,
-    keep_unreadable_list,
-    session_name,
-)
+from ctxgc.integrations.named_sessions import NamedSessions, recall_call, recall_text
+from ctxgc.integrations.result_edits import UNREADABLE, anthropic_list, edited_results, keep_unreadable_list
 
 
 class Ctxgc(AbstractCapability[Any]):  # type: ignore[misc, unused-ignore]  # Where Pydantic AI is not installed.
@@ -52,7 +46,7 @@ class Ctxgc(AbstractCapability[Any]):  # type: ignore[misc, unused-ignore]  # Wh
         self._session = session
         self._budget = budget
         self._recall = recall
-        self._sessions: dict[str, AsyncClientSession] = {}
+        self._sessions = NamedSessions[AsyncClientSession]()
 
     async def prepare_model_request(self, ctx: RunContext[Any], request_context: Any) -> Any:
         """Send the model the messages that fit."""
@@ -93,23 +87,17 @@ class Ctxgc(AbstractCapability[Any]):  # type: ignore[misc, unused-ignore]  # Wh
         return FunctionToolset([_recall_tool_of(self)]) if self._recall else None
 
     def _session_of(self, ctx: RunContext[Any], model: Any = None) -> AsyncClientSession | None:
-        name = session_name(self._session or ctx.conversation_id or "")
-        if name and name not in self._sessions:
+        def open_session(name: str) -> AsyncClientSession:
             format = ANTHROPIC if _is_anthropic(model) else CHAT
             named = str(getattr(model, "model_name", "") or "")
-            self._sessions[name] = self.client.session(name, model=named, format=format, own_breakpoint=False)
-        return self._sessions.get(name)
+            return self.client.session(name, model=named, format=format, own_breakpoint=False)
+
+        return self._sessions.get_or_open(self._session or ctx.conversation_id or "", open_session)
 
     async def answer_recall(self, ctx: RunContext[Any], arguments: dict[str, Any]) -> str:
         """The text for a model's recall in the run's own session."""
         session = self._session_of(ctx)
-        call = {
-            "id": "recall",
-            "type": "function",
-            "function": {"name": RECALL_TOOL, "arguments": json.dumps(arguments)},
-        }
-        answer = await session.answer(call) if session is not None else None
-        return str(answer["content"]) if answer else "There is no session to bring anything back from."
+        return recall_text(None if session is None else await session.answer(recall_call(arguments)))
 
 
 def _recall_tool_of(capability: Ctxgc) -> Any:

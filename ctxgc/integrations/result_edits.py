@@ -8,13 +8,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from string import ascii_letters, digits
 from typing import Any
 
 _log = logging.getLogger("ctxgc")
 
-NAME_CHARS = frozenset(ascii_letters + digits + "._-")
-NAME_CHARS_MAX = 128
 UNREADABLE = (TypeError, ValueError)
 """What a collection raises for a list that ctxgc cannot read, though the framework may."""
 EPHEMERAL = {"cache_control": {"type": "ephemeral"}}
@@ -79,8 +76,3 @@ def _text_blocks(content: Any) -> list[dict[str, Any]]:
 
 def _tool_use(call_id: str, function: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "tool_use", "id": call_id, "name": function["name"], "input": json.loads(function["arguments"])}
-
-
-def session_name(words: str) -> str:
-    """A session's name from a framework's own name for a conversation; empty where nothing of the name is left."""
-    return "".join(char if char in NAME_CHARS else "_" for char in words)[:NAME_CHARS_MAX].lstrip("._-")

@@ -8,7 +8,8 @@ import pytest
 litellm = pytest.importorskip("litellm", reason="NO LiteLLM here: `.ci/run` runs these tests with every framework")
 
 import ctxgc
-from ctxgc.integrations.litellm import SESSIONS_MAX, CtxgcLogger
+from ctxgc.integrations.litellm import CtxgcLogger
+from ctxgc.integrations.named_sessions import SESSIONS_MAX
 from tests.client.stories import CHAT, address_in, pairs_problem, result_text, results_of, story
 from tests.integrations.pages import run_page
 from tests.integrations.scripted_api import ScriptedApi
