@@ -91,18 +91,17 @@ def request_body(format: str, list_json: bytes, *, model: str = "", system: Any 
     return b'%b"%b":%b}' % (head, LIST_KEYS[format].encode(), list_json)
 
 
-def merge_edited(messages: Sequence[Any], before: Sequence[Any], edited: Sequence[Any]) -> list[Any]:
-    """The edited list, with the caller's own message wherever the edit changed nothing.
-
-    `before` is the caller's list as JSON has it; all three are of equal length.
-    """
-    rows = zip(messages, before, edited, strict=True)
-    return [own if plain == after else after for own, plain, after in rows]
-
-
 def changed_positions(before: Sequence[Any], edited: Sequence[Any]) -> list[int]:
-    """Where an edited list differs from the list as it was."""
+    """Where an edited list differs from the list as it was, both as JSON has them and of equal length."""
     return [at for at, (old, new) in enumerate(zip(before, edited, strict=True)) if old != new]
+
+
+def merge_edited(messages: Sequence[Any], edited: Sequence[Any], changed: Sequence[int]) -> list[Any]:
+    """The caller's own messages, with the edited ones at the changed positions."""
+    merged = list(messages)
+    for at in changed:
+        merged[at] = edited[at]
+    return merged
 
 
 def decode_list(body: bytes, format: str) -> list[Any]:

@@ -63,7 +63,6 @@ class SessionWork:
         if identity is None:
             raise ValueError(f"a session's name is letters, digits, `.`, `_` and `-`, at most 128: not {name!r}")
         self.name = "{}:{}".format(*identity)
-        self._identity = identity
         self._project = project
         self._can_mark = can_mark
         self._deadline_s = deadline_s
@@ -104,25 +103,26 @@ class SessionWork:
 
     async def _collect_by_budget(self, running: Running, request: ListRequest, budget: int, unit: str) -> Collected:
         await self._wait_for_list_before()
-        if unit == "billed" and self._fits_for_sure(request, budget):
-            self._before = self._before._replace(list_json=request.list_json)
+        tokens, most = self._before.tokens, self._most_tokens(request)
+        if unit == "billed" and not self._out and most is not None and most <= budget:
+            self._before = _ListBefore(request.list_json, most)
             sending = asyncio.create_task(self._send_list_beside(running, request, budget, unit))
             running.daemon.background.add(sending)
             sending.add_done_callback(running.daemon.background.discard)
             self._sending = sending
-            return Collected(request.messages, request.format, tokens=self._before.tokens)
+            return Collected(request.messages, request.format, tokens=tokens)
         return await self._send_list(running, request, budget, unit)
 
-    def _fits_for_sure(self, request: ListRequest, budget: int) -> bool:
-        """Whether a list that goes on from the list before, of which all is there, fits whatever its new part counts.
+    def _most_tokens(self, request: ListRequest) -> int | None:
+        """The most billed tokens that a list may count; `None` for a list that does not go on from the list before.
 
         A token is a byte or more; the factor leaves room for the model's ratio and for what frames a message.
         """
         before = self._before
         head = before.list_json[:-1]
-        if not head or self._out or not request.list_json.startswith(head):
-            return False
-        return before.tokens + FRAME_TOKENS + TOKENS_PER_BYTE_MAX * (len(request.list_json) - len(head)) <= budget
+        if not head or not request.list_json.startswith(head):
+            return None
+        return before.tokens + FRAME_TOKENS + TOKENS_PER_BYTE_MAX * (len(request.list_json) - len(head))
 
     async def _wait_for_list_before(self) -> None:
         if self._sending is not None:
@@ -148,18 +148,9 @@ class SessionWork:
             "usage": self._usage,
             "only_edited": True,
         }
+        self._usage = None  # A bill that the program names while this list is on its way is the next list's.
         reply = await running.daemon.call("messages.collect", params, self._deadline_s)
-        self._usage = None
-        plan = reply["plan"]
-        self._note_reasons({victim["id"]: victim["reason"] for victim in plan["victims"]})
-        self._plan = CollectionPlan(
-            "asked",
-            plan["evicted"],
-            plan["freed_tokens"],
-            plan["predicted_cost"],
-            plan["cache_rewrite_tokens"],
-            plan["protected_by"],
-        )
+        self._note_plan(reply["plan"])
         edited = reply["messages"]
         collected = self._merge(request, edited) if edited is not None else Collected(request.messages, request.format)
         if edited is None:
@@ -205,7 +196,7 @@ class SessionWork:
         left = tuple(body for body in evicted if body.address not in self._out)
         self._out = frozenset(body.address for body in evicted)
         return Collected(
-            messages=merge_edited(request.messages, before, edited) if changed else request.messages,
+            messages=merge_edited(request.messages, edited, changed) if changed else request.messages,
             format=request.format,
             is_edited=bool(changed),
             evicted=evicted,
@@ -218,19 +209,16 @@ class SessionWork:
         return replace(collected, tokens=tokens, freed_tokens=freed if collected.evicted else 0, failure=failure)
 
     def _note_plan(self, plan: dict[str, Any]) -> None:
-        self._note_reasons({victim["id"]: victim["reason"] for victim in plan["victims"]})
+        self._reasons |= {victim["id"]: victim["reason"] for victim in plan["victims"]}
+        drop_oldest_entries(self._reasons, REASONS_MAX)
         self._plan = CollectionPlan(
             plan["trigger"],
             plan["evicted"],
             plan["freed_tokens"],
             plan["predicted_cost"],
             plan["cache_rewrite_tokens"],
-            {},
+            plan.get("protected_by", {}),
         )
-
-    def _note_reasons(self, reasons: dict[str, str]) -> None:
-        self._reasons |= reasons
-        drop_oldest_entries(self._reasons, REASONS_MAX)
 
     def _end_call(self, usage: Any) -> None:
         """End the last list's reply: with its bill, or with none where the program named none."""

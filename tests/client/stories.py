@@ -6,6 +6,8 @@ from random import Random
 
 ANTHROPIC, CHAT, RESPONSES = "anthropic_messages", "openai_chat", "openai_responses"
 FORMATS = (ANTHROPIC, CHAT, RESPONSES)
+CALLS = ("function_call", "custom_tool_call")
+ANSWERS = ("function_call_output", "custom_tool_call_output")
 MODELS = {ANTHROPIC: "claude-sonnet-4-5", CHAT: "gpt-4.1", RESPONSES: "gpt-5"}
 PROMPT = "Find out why the ferry table is empty, and mend it."
 
@@ -75,10 +77,10 @@ def pairs_problem(api, messages):
         answered += [b["tool_use_id"] for b in blocks if b.get("type") == "tool_result"]
         asked += [call["id"] for call in message.get("tool_calls") or ()]
         answered += [message["tool_call_id"]] if message.get("role") == "tool" else []
-        asked += [message["call_id"]] if message.get("type") == "function_call" else []
-        answered += [message["call_id"]] if message.get("type") == "function_call_output" else []
-        if sum(str(message).count("cache_control") for message in messages) > 4:
-            return "more than four breakpoints"
+        asked += [message["call_id"]] if message.get("type") in CALLS else []
+        answered += [message["call_id"]] if message.get("type") in ANSWERS else []
+    if json.dumps(messages, default=str).count('"cache_control": {') > 4:
+        return "more than four breakpoints"
     return "" if asked == answered else f"asked {asked}, answered {answered}"
 
 
@@ -92,7 +94,7 @@ def results_of(messages):
                 found[block["tool_use_id"]] = text_of(block["content"])
         if message.get("role") == "tool":
             found[message["tool_call_id"]] = text_of(content)
-        if message.get("type") == "function_call_output":
+        if message.get("type") in ANSWERS:
             found[message["call_id"]] = text_of(message["output"])
     return found
 

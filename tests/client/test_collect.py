@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ctxgc
+from ctxgc.client.daemon import ClientDaemon
 from ctxgc.client.recall_tool import RECALL_TOOL
 from tests.client.stories import (
     ANTHROPIC,
@@ -246,7 +247,7 @@ def test_the_bill_teaches_the_budget_what_the_list_does_not_show(client):
     before = session.collect(messages, budget=ENOUGH).tokens
     session.usage(usage_of(CHAT, before + 5000, 0))
 
-    assert 4500 < session.collect(messages, budget=ENOUGH).tokens - before < 5500
+    assert 4500 < session.collect(messages, budget=10).plan.protected_by["system_and_tools"] < 5500
 
 
 def test_objects_of_the_providers_libraries_are_lists_too_and_come_back_as_they_are(client):
@@ -511,3 +512,106 @@ def test_what_is_collected_is_handed_over_before_the_client_closes(daemon):
     listed = daemon.call("segment.list", session=session.name)
 
     assert {"call_0_0", "call_1_0"} <= {segment["id"] for segment in listed["segments"]}
+
+
+def test_a_bill_that_is_named_while_its_list_is_on_its_way_is_the_next_lists(client, daemon):
+    session, lists = open_session(client, CHAT), list(story(CHAT, 5))
+    before = session.collect(lists[3], budget=ENOUGH).tokens
+    os.kill(daemon.child.pid, signal.SIGSTOP)
+    try:
+        session.collect(lists[4], budget=ENOUGH)
+        session.usage(usage_of(CHAT, 50_000, 0))
+    finally:
+        os.kill(daemon.child.pid, signal.SIGCONT)
+    client.flush()
+
+    assert before < 20_000 < 45_000 < session.collect(lists[5], budget=10).tokens
+
+
+def test_a_list_whose_answer_never_came_counts_as_the_most_that_it_may(client, daemon, monkeypatch):
+    session, lists = open_session(client, CHAT), list(story(CHAT, 5))
+    session.collect(lists[2], budget=ENOUGH)
+    work, calls = session._lists.work, []
+
+    async def send_nothing(*arguments):
+        calls.append(arguments)
+
+    monkeypatch.setattr(work, "_send_list_beside", send_nothing)
+    first = work._before.tokens
+    grown = [len(str(messages)) for messages in lists]
+    session.collect(lists[3], budget=ENOUGH)
+
+    assert len(calls) == 1
+    assert work._before.tokens >= first + grown[3] - grown[2], "else a later list would seem to fit"
+
+
+def test_a_full_disk_gives_the_list_back_and_says_so():
+    daemon = DaemonProcess(CTXGC_STASH__RESERVE_BYTES=str(2**50)).start()
+    try:
+        with ctxgc.Client(daemon.socket, start_daemon=False, deadline_s=DEADLINE_S) as client:
+            messages = list(story(CHAT, 6))[-1]
+            by_budget = client.session("a", model=MODELS[CHAT]).collect(messages, budget=100)
+            assert by_budget.messages is messages
+            assert by_budget.failure == "read_only"
+            paced = client.session("b", model=MODELS[CHAT])
+            for _ in range(2):
+                assert paced.collect(messages).messages is messages
+                client.flush()
+            assert paced.collect(messages).failure == "daemon_failed"
+    finally:
+        daemon.close()
+
+
+def test_a_configuration_that_cannot_be_stops_no_list(daemon, monkeypatch):
+    monkeypatch.setenv("CTXGC_GATEWAY__HOST", "192.0.2.1")
+    with ctxgc.Client(daemon.socket, start_daemon=False, deadline_s=DEADLINE_S) as client:
+        messages = list(story(CHAT, 6))[-1]
+
+        assert open_session(client, CHAT).collect(messages, budget=3000).is_edited
+
+
+def test_a_daemon_that_does_not_start_is_not_started_for_each_list(tmp_path, monkeypatch):
+    starts = []
+
+    def fail(path):
+        starts.append(path)
+        raise ctxgc.CallFailed("config", 0, "the daemon did not start")
+
+    monkeypatch.setattr("ctxgc.client.daemon.ensure_daemon", fail)
+    with ctxgc.Client(str(tmp_path / "none"), deadline_s=DEADLINE_S) as client:
+        kept = [client.session(name).collect(prompt(CHAT), budget=9) for name in "abc"]
+
+    assert [collected.failure for collected in kept] == ["config", "unreachable", "unreachable"]
+    assert len(starts) == 1
+
+
+def test_a_list_is_sent_when_the_list_before_is_answered(client, monkeypatch):
+    session, lists, events = open_session(client, CHAT), list(story(CHAT, 5)), []
+    session.collect(lists[2], budget=ENOUGH)
+    call = ClientDaemon.call
+
+    async def slow_call(daemon, method, params, timeout_s):
+        events.append("sent")
+        await asyncio.sleep(0.05)
+        answer = await call(daemon, method, params, timeout_s)
+        events.append("answered")
+        return answer
+
+    monkeypatch.setattr(ClientDaemon, "call", slow_call)
+    for messages in lists[3:]:
+        session.collect(messages, budget=ENOUGH)
+    client.flush()
+
+    assert events == ["sent", "answered"] * len(lists[3:])
+
+
+def test_a_texts_own_kind_is_a_text_and_a_session_has_its_folder(client):
+    class Text(str):
+        """As LangChain's messages have."""
+
+    session = open_session(client, CHAT, project="/src/harbour")
+    session.collect([{"role": Text("user"), "content": Text("the cormorant dives at noon")}])
+    client.flush()
+
+    (hit,) = client.search("cormorant dives", session=session.name)
+    assert hit.project == "/src/harbour"
