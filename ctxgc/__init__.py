@@ -13,9 +13,9 @@ __all__ = [
     "CallFailed",
     "Client",
     "ClientSession",
-    "Collected",
+    "CollectedList",
     "DaemonConnection",
-    "Evicted",
+    "EvictedContent",
     "__version__",
     "connect",
 ]
@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctxgc.client.async_client import AsyncClient, AsyncClientSession
     from ctxgc.client.client import Client, ClientSession
-    from ctxgc.client.collected import Collected, Evicted
+    from ctxgc.client.collected_list import CollectedList, EvictedContent
     from ctxgc.protocol.blocking_client import CallFailed
     from ctxgc.protocol.connection import DaemonConnection, connect
 
@@ -33,9 +33,9 @@ _HOMES = {
     "AsyncClientSession": "ctxgc.client.async_client",
     "CallFailed": "ctxgc.protocol.blocking_client",
     "Client": "ctxgc.client.client",
-    "Collected": "ctxgc.client.collected",
+    "CollectedList": "ctxgc.client.collected_list",
     "DaemonConnection": "ctxgc.protocol.connection",
-    "Evicted": "ctxgc.client.collected",
+    "EvictedContent": "ctxgc.client.collected_list",
     "ClientSession": "ctxgc.client.client",
     "connect": "ctxgc.protocol.connection",
 }

@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 from ctxgc.client.client import DEADLINE_S
-from ctxgc.client.collected import Collected
+from ctxgc.client.collected_list import CollectedList
 from ctxgc.client.engine import Engine, Running, wait_until_synced
-from ctxgc.client.prepared import SessionLists, SessionOptions
 from ctxgc.client.recall_tool import read_call
+from ctxgc.client.session_lists import SessionLists, SessionOptions
 from ctxgc.client.session_work import search
 from ctxgc.protocol.replies.stash import HitReply
 
@@ -85,7 +85,7 @@ class AsyncClientSession:
         system: Any = None,
         tools: Any = None,
         unit: Literal["billed", "raw"] = "billed",
-    ) -> Collected:
+    ) -> CollectedList:
         """See `ClientSession.collect`."""
         request = self._lists.prepare_list(messages, system, tools)
         return await _run(self._engine, lambda running: self._lists.work.collect(running, request, budget, unit))

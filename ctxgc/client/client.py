@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ctxgc.client.collected import Collected
+from ctxgc.client.collected_list import CollectedList
 from ctxgc.client.engine import Engine, wait_until_synced
-from ctxgc.client.prepared import SessionLists, SessionOptions
 from ctxgc.client.recall_tool import read_call
+from ctxgc.client.session_lists import SessionLists, SessionOptions
 from ctxgc.client.session_work import search
 from ctxgc.protocol.replies.stash import HitReply
 
@@ -94,7 +94,7 @@ class ClientSession:
         system: Any = None,
         tools: Any = None,
         unit: Literal["billed", "raw"] = "billed",
-    ) -> Collected:
+    ) -> CollectedList:
         """The list to send to the model: the caller's own messages, tombstones in place of bodies that are out.
 
         Give the whole list every time, unchanged. `budget`: tokens that the list has at most, system prompt and tools

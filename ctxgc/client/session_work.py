@@ -1,7 +1,7 @@
 """A session's work on the engine's loop: each method is what a method of `ClientSession` and `AsyncClientSession` does.
 
-    collect ──budget──▶ messages.collect ─────────────────────────────▶ Collected
-            └─pacer──▶ the pipeline: tombstones in force, own breakpoint ──▶ Collected
+    collect ──budget──▶ messages.collect ─────────────────────────────▶ CollectedList
+            └─pacer──▶ the pipeline: tombstones in force, own breakpoint ──▶ CollectedList
                            └── the list, and the bill of the reply before ──▶ the daemon, beside the program
 
 A collection by the pacer takes hold with the list after the one that it was decided on, unless the provider's cache is
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ctxgc.client.collected import Collected, CollectionPlan, find_evicted
+from ctxgc.client.collected_list import CollectedList, CollectionPlan, find_evicted
 from ctxgc.client.engine import Running
 from ctxgc.client.lists import changed_positions, decode_list, merge_edited
 from ctxgc.client.recall_tool import RecallCall, answer_message, recall_params, recalled_text
@@ -48,7 +48,7 @@ class ListRequest(NamedTuple):
     """The list in a request with model, system prompt and tools, for the pacer."""
 
 
-class _ListBefore(NamedTuple):
+class _LastList(NamedTuple):
     """The last list by a budget, and the most that it may count, in billed tokens."""
 
     list_json: bytes = b""
@@ -70,23 +70,23 @@ class SessionWork:
         """Lists of all the client's sessions that came back as they were because the daemon failed, by kind."""
         self._call: ModelCall | None = None
         """The last list by the pacer."""
-        self._before = _ListBefore()
+        self._last_list = _LastList()
         self._sending: asyncio.Task[None] | None = None
         """The list before, on its way to the daemon, where no program waited for the answer."""
         self._usage: dict[str, int] | None = None
         """The bill of the last list by a budget, for the next."""
-        self._way = ""
+        self._collects_by = ""
         self._out: frozenset[str] = frozenset()
         """Addresses of the bodies that were out of the last list."""
         self._reasons: dict[str, str] = {}
         self._plan: CollectionPlan | None = None
 
-    async def collect(self, running: Running, request: ListRequest, budget: int | None, unit: str) -> Collected:
+    async def collect(self, running: Running, request: ListRequest, budget: int | None, unit: str) -> CollectedList:
         """The list to send. Raises `ValueError` for a session that is collected both ways, and nothing else."""
-        way = "pacer" if budget is None else "budget"
-        if self._way and self._way != way:
+        collects_by = "pacer" if budget is None else "budget"
+        if self._collects_by and self._collects_by != collects_by:
             raise ValueError("a session is collected by budgets or by the pacer, not by both: open another session")
-        self._way = way
+        self._collects_by = collects_by
         try:
             async with asyncio.timeout(self._deadline_s):
                 if budget is None:
@@ -97,20 +97,20 @@ class SessionWork:
         except CallFailed as failure:
             return self._unchanged(request, failure.kind)
 
-    def _unchanged(self, request: ListRequest, failure: str) -> Collected:
+    def _unchanged(self, request: ListRequest, failure: str) -> CollectedList:
         self.failures[failure] += 1
-        return Collected(request.messages, request.format, failure=failure)
+        return CollectedList(request.messages, request.format, failure=failure)
 
-    async def _collect_by_budget(self, running: Running, request: ListRequest, budget: int, unit: str) -> Collected:
-        await self._wait_for_list_before()
-        tokens, most = self._before.tokens, self._most_tokens(request)
-        if unit == "billed" and not self._out and most is not None and most <= budget:
-            self._before = _ListBefore(request.list_json, most)
+    async def _collect_by_budget(self, running: Running, request: ListRequest, budget: int, unit: str) -> CollectedList:
+        await self._wait_for_last_list()
+        tokens, most_tokens = self._last_list.tokens, self._most_tokens(request)
+        if unit == "billed" and not self._out and most_tokens is not None and most_tokens <= budget:
+            self._last_list = _LastList(request.list_json, most_tokens)
             sending = asyncio.create_task(self._send_list_beside(running, request, budget, unit))
             running.daemon.background.add(sending)
             sending.add_done_callback(running.daemon.background.discard)
             self._sending = sending
-            return Collected(request.messages, request.format, tokens=tokens)
+            return CollectedList(request.messages, request.format, tokens=tokens)
         return await self._send_list(running, request, budget, unit)
 
     def _most_tokens(self, request: ListRequest) -> int | None:
@@ -118,13 +118,13 @@ class SessionWork:
 
         A token is a byte or more; the factor leaves room for the model's ratio and for what frames a message.
         """
-        before = self._before
-        head = before.list_json[:-1]
+        last = self._last_list
+        head = last.list_json[:-1]
         if not head or not request.list_json.startswith(head):
             return None
-        return before.tokens + FRAME_TOKENS + TOKENS_PER_BYTE_MAX * (len(request.list_json) - len(head))
+        return last.tokens + FRAME_TOKENS + TOKENS_PER_BYTE_MAX * (len(request.list_json) - len(head))
 
-    async def _wait_for_list_before(self) -> None:
+    async def _wait_for_last_list(self) -> None:
         if self._sending is not None:
             sending, self._sending = self._sending, None
             await asyncio.wait([sending])
@@ -135,9 +135,9 @@ class SessionWork:
             await self._send_list(running, request, budget, unit)
         except CallFailed as failure:
             self.failures[failure.kind] += 1
-            self._before = _ListBefore()
+            self._last_list = _LastList()
 
-    async def _send_list(self, running: Running, request: ListRequest, budget: int, unit: str) -> Collected:
+    async def _send_list(self, running: Running, request: ListRequest, budget: int, unit: str) -> CollectedList:
         params = {
             "session": self.name,
             "format": request.format,
@@ -152,14 +152,12 @@ class SessionWork:
         reply = await running.daemon.call("messages.collect", params, self._deadline_s)
         self._note_plan(reply["plan"])
         edited = reply["messages"]
-        collected = self._merge(request, edited) if edited is not None else Collected(request.messages, request.format)
-        if edited is None:
-            self._out = frozenset()
-        self._before = _ListBefore(request.list_json, reply["billed_tokens"])
+        collected = self._merge(request, edited) if edited is not None else self._whole(request)
+        self._last_list = _LastList(request.list_json, reply["billed_tokens"])
         tokens = reply["billed_tokens"] if unit == "billed" else reply["tokens"]
         return replace(self._with_numbers(collected, tokens, 0), plan=self._plan)
 
-    async def _collect_by_pacer(self, running: Running, request: ListRequest) -> Collected:
+    async def _collect_by_pacer(self, running: Running, request: ListRequest) -> CollectedList:
         editor = running.pipeline.editor
         self._end_call(None)
         triage = editor.triage_call(request.format, {SESSION_HEADER: self.name}, len(request.body))
@@ -177,25 +175,24 @@ class SessionWork:
         if answer is not None and (plan := answer["plan"]) is not None:
             self._note_plan(plan)
         is_edited = body is not request.body
-        collected = (
-            self._merge(request, decode_list(body, request.format))
-            if is_edited
-            else Collected(request.messages, request.format)
-        )
-        if not is_edited:
-            self._out = frozenset()
+        collected = self._merge(request, decode_list(body, request.format)) if is_edited else self._whole(request)
         window = answer["window"] if answer is not None else {"billed_tokens": 0, "freed_tokens": 0}
         failure = _failure_of(call, running.pipeline.syncer.trouble)
         self.failures.update([failure] if failure else [])
         return self._with_numbers(collected, window["billed_tokens"], window["freed_tokens"], failure)
 
-    def _merge(self, request: ListRequest, edited: Sequence[Any]) -> Collected:
+    def _whole(self, request: ListRequest) -> CollectedList:
+        """The list as the program gave it, of which no body is out."""
+        self._out = frozenset()
+        return CollectedList(request.messages, request.format)
+
+    def _merge(self, request: ListRequest, edited: Sequence[Any]) -> CollectedList:
         before = msgspec.json.decode(request.list_json)
         changed = changed_positions(before, edited)
         evicted = find_evicted([edited[at] for at in changed], self._reasons)
         left = tuple(body for body in evicted if body.address not in self._out)
         self._out = frozenset(body.address for body in evicted)
-        return Collected(
+        return CollectedList(
             messages=merge_edited(request.messages, edited, changed) if changed else request.messages,
             format=request.format,
             is_edited=bool(changed),
@@ -204,7 +201,7 @@ class SessionWork:
             plan=self._plan if left else None,
         )
 
-    def _with_numbers(self, collected: Collected, tokens: int, freed: int, failure: str = "") -> Collected:
+    def _with_numbers(self, collected: CollectedList, tokens: int, freed: int, failure: str = "") -> CollectedList:
         freed = freed or sum(body.tokens for body in collected.evicted)
         return replace(collected, tokens=tokens, freed_tokens=freed if collected.evicted else 0, failure=failure)
 
@@ -230,12 +227,12 @@ class SessionWork:
 
     async def note_usage(self, running: Running, usage: Any) -> None:
         """Note the bill of the last list, or of the model's whole response: pacer and calibration learn from it."""
-        if self._way == "budget":
+        if self._collects_by == "budget":
             bill = reply_usage(usage)
             if bill is not None:
                 self._usage = dict(bill._asdict())
                 billed = bill.input_tokens + bill.cache_read_tokens + bill.cache_creation_tokens
-                self._before = self._before._replace(tokens=max(self._before.tokens, billed))
+                self._last_list = self._last_list._replace(tokens=max(self._last_list.tokens, billed))
         else:
             self._end_call(usage)
 

@@ -38,8 +38,8 @@ def wrap(
     """
     refuse_wrapped_client(client)
     is_async = isinstance(client, AsyncAnthropic)
-    ours = ctxgc_client or (AsyncClient() if is_async else Client())
-    session_of_client: Any = ours.session(session, model=model, format=ANTHROPIC)
+    session_client = ctxgc_client or (AsyncClient() if is_async else Client())
+    session_of_client: Any = session_client.session(session, model=model, format=ANTHROPIC)
     calls = CollectedCalls(session_of_client, budget, "messages", "system", recall_tool=recall_tool)
     wrapped: Any = client
     for resource in (wrapped.messages, wrapped.beta.messages):

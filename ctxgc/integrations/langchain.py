@@ -75,17 +75,17 @@ class CtxgcMiddleware(AgentMiddleware):  # type: ignore[misc, unused-ignore]  # 
     def _collect(self, session: ClientSession, request: Any) -> list[Any]:
         """The messages to send: the graph's own, and a copy in place of each result that is out."""
         system = None if request.system_message is None else request.system_message.text
-        listed = [_chat_message(message) for message in request.messages]
+        chat_list = [_chat_message(message) for message in request.messages]
         if _is_anthropic(request.model):
-            listed = anthropic_list(listed, is_cached="cache_control" in request.model_settings)
+            chat_list = anthropic_list(chat_list, is_cached="cache_control" in request.model_settings)
         elif system is not None:
-            listed = [{"role": "system", "content": system}, *listed]
+            chat_list = [{"role": "system", "content": system}, *chat_list]
         tools = [recall_tool(CHAT)] if self.tools else None
         try:
-            sent = session.collect(listed, budget=self._budget, system=system, tools=tools).messages
+            sent_list = session.collect(chat_list, budget=self._budget, system=system, tools=tools).messages
         except UNREADABLE as error:
-            sent = keep_unreadable_list(listed, error)
-        edits = edited_results(listed, sent)
+            sent_list = keep_unreadable_list(chat_list, error)
+        edits = edited_results(chat_list, sent_list)
         return [_with_content(message, edits) for message in request.messages]
 
 
@@ -97,14 +97,14 @@ def _with_content(message: Any, edits: dict[str, Any]) -> Any:
 
 def _chat_message(message: Any) -> dict[str, Any]:
     """A message as Chat Completions has it. Blocks that are no text stay as they are."""
-    listed: dict[str, Any] = {"role": ROLES.get(message.type, "user"), "content": message.content}
+    chat_list: dict[str, Any] = {"role": ROLES.get(message.type, "user"), "content": message.content}
     if isinstance(message, ToolMessage):
-        listed["tool_call_id"] = message.tool_call_id
+        chat_list["tool_call_id"] = message.tool_call_id
     elif isinstance(message, AIMessage):
-        listed["content"] = message.text  # Its blocks repeat the calls.
+        chat_list["content"] = message.text  # Its blocks repeat the calls.
         if message.tool_calls:
-            listed["tool_calls"] = [_chat_call(call) for call in message.tool_calls]
-    return listed
+            chat_list["tool_calls"] = [_chat_call(call) for call in message.tool_calls]
+    return chat_list
 
 
 def _chat_call(call: Any) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def wrap(
     """
     refuse_wrapped_client(client)
     is_async = isinstance(client, AsyncOpenAI)
-    ours = ctxgc_client or (AsyncClient() if is_async else Client())
-    session_of_client: Any = ours.session(session, model=model)
+    session_client = ctxgc_client or (AsyncClient() if is_async else Client())
+    session_of_client: Any = session_client.session(session, model=model)
     wrapped: Any = client
     resources = ((wrapped.chat.completions, "messages", ""), (wrapped.responses, "input", "instructions"))
     for resource, list_key, system_key in resources:

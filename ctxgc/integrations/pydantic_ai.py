@@ -54,18 +54,18 @@ class Ctxgc(AbstractCapability[Any]):  # type: ignore[misc, unused-ignore]  # Wh
         session = self._session_of(ctx, model)
         if session is None:
             return request_context
-        listed = [message for each in request_context.messages for message in _chat_messages(each)]
+        chat_list = [message for each in request_context.messages for message in _chat_messages(each)]
         is_anthropic = _is_anthropic(model)
         if is_anthropic:
             settings = {**(model.settings or {}), **(request_context.model_settings or {})}
             is_cached = any(settings.get(name) for name in ("anthropic_cache", "anthropic_cache_messages"))
-            listed = anthropic_list([each for each in listed if each["role"] != "system"], is_cached=is_cached)
+            chat_list = anthropic_list([each for each in chat_list if each["role"] != "system"], is_cached=is_cached)
         tools = [recall_tool(CHAT)] if self._recall else None
         try:
-            sent = (await session.collect(listed, budget=self._budget, tools=tools)).messages
+            sent_list = (await session.collect(chat_list, budget=self._budget, tools=tools)).messages
         except UNREADABLE as error:
-            sent = keep_unreadable_list(listed, error)
-        edits = edited_results(listed, sent)
+            sent_list = keep_unreadable_list(chat_list, error)
+        edits = edited_results(chat_list, sent_list)
         if not edits:
             return request_context
         return dataclasses.replace(

@@ -537,12 +537,12 @@ def test_a_list_whose_answer_never_came_counts_as_the_most_that_it_may(client, d
         calls.append(arguments)
 
     monkeypatch.setattr(work, "_send_list_beside", send_nothing)
-    first = work._before.tokens
+    first = work._last_list.tokens
     grown = [len(str(messages)) for messages in lists]
     session.collect(lists[3], budget=ENOUGH)
 
     assert len(calls) == 1
-    assert work._before.tokens >= first + grown[3] - grown[2], "else a later list would seem to fit"
+    assert work._last_list.tokens >= first + grown[3] - grown[2], "else a later list would seem to fit"
 
 
 def test_a_full_disk_gives_the_list_back_and_says_so():

@@ -32,7 +32,7 @@ export interface CollectOptions {
   usage?: Usage | null
 }
 
-export interface Collected<M> {
+export interface CollectedList<M> {
   /** The caller's own array where nothing is out; its own messages wherever the daemon changed none. */
   messages: M[]
   isEdited: boolean
@@ -47,7 +47,7 @@ export declare class Client {
   constructor(options?: ClientOptions)
   readonly failures: Record<string, number>
   call<M extends Method>(method: M, params?: Params[M], options?: CallOptions): Promise<Replies[M]>
-  collect<M>(session: string, messages: M[], options: CollectOptions): Promise<Collected<M>>
+  collect<M>(session: string, messages: M[], options: CollectOptions): Promise<CollectedList<M>>
   events(topics: string[], options?: { fromSeq?: number; signal?: AbortSignal }): AsyncGenerator<Event, void>
   close(): void
 }

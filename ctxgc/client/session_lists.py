@@ -30,21 +30,21 @@ class SessionLists:
         self.work = SessionWork(name, project, deadline_s, failures, can_mark=can_mark)
         self._model = model
         self._format = format
-        self._told_format = ""
+        self._last_format = ""
 
     def prepare_list(self, messages: Sequence[Any], system: Any, tools: Any) -> ListRequest:
         """A list ready to be collected. Raises `TypeError` and `ValueError` for what is no list of a model API."""
         list_json = encode_json_value(require_list(messages))
         format = self._format or detect_format(list_json, self._model, has_system=system is not None)
-        self._told_format = format
+        self._last_format = format
         body = request_body(format, list_json, model=self._model, system=system, tools=tools)
         return ListRequest(messages, format, list_json, body)
 
     def recall_tool(self, format: str) -> dict[str, Any]:
         """The recall tool in a format: the named one, the session's, or the last list's. Raises `ValueError`."""
-        named = format or self._format or self._told_format
-        if not named and "claude" in self._model.lower():
-            named = FORMATS[0]
-        if named not in FORMATS:
+        chosen_format = format or self._format or self._last_format
+        if not chosen_format and "claude" in self._model.lower():
+            chosen_format = FORMATS[0]
+        if chosen_format not in FORMATS:
             raise ValueError(f"name the model API by `format`: {', '.join(FORMATS)}")
-        return recall_tool(named)
+        return recall_tool(chosen_format)

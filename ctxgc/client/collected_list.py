@@ -13,7 +13,7 @@ _WORDS = re.compile(r"\[evicted by ctxgc: (?P<label>.*), (?P<tokens>[0-9.]+[kM]?
 _UNITS = {"k": 1_000, "M": 1_000_000}
 
 
-class Evicted(NamedTuple):
+class EvictedContent(NamedTuple):
     """A body that is out of a list, and the tombstone in its place."""
 
     id: str
@@ -44,16 +44,16 @@ class CollectionPlan(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class CollectedList:
     """A list to send. `messages` is the caller's own list where no body is out, and where the daemon did not answer."""
 
     messages: Sequence[Any]
     format: str = ""
     """`anthropic_messages`, `openai_chat` or `openai_responses`."""
     is_edited: bool = False
-    evicted: tuple[Evicted, ...] = ()
+    evicted: tuple[EvictedContent, ...] = ()
     """All bodies that are out of this list."""
-    left: tuple[Evicted, ...] = ()
+    left: tuple[EvictedContent, ...] = ()
     """The bodies among these that the list of the call before still had."""
     tokens: int = 0
     """Billed tokens of the window, system prompt and tools included, by the daemon's last answer; 0 before one."""
@@ -65,7 +65,7 @@ class Collected:
     """Why the list came back as it was, in a word: `unreachable`, `deadline`, …; empty where nothing failed."""
 
 
-def find_evicted(messages: Sequence[Any], reasons: Mapping[str, str]) -> tuple[Evicted, ...]:
+def find_evicted(messages: Sequence[Any], reasons: Mapping[str, str]) -> tuple[EvictedContent, ...]:
     """The tombstones in some messages; `reasons` by id."""
     return tuple(
         _evicted_of(text, id_, reasons)
@@ -75,12 +75,12 @@ def find_evicted(messages: Sequence[Any], reasons: Mapping[str, str]) -> tuple[E
     )
 
 
-def _evicted_of(text: str, id_: str, reasons: Mapping[str, str]) -> Evicted:
+def _evicted_of(text: str, id_: str, reasons: Mapping[str, str]) -> EvictedContent:
     words = _WORDS.fullmatch(text)
     size = words["tokens"] if words else "0"
     tokens = float(size.rstrip("kM")) * _UNITS.get(size[-1], 1)
     name = words["label"] if words else ""
-    return Evicted(id_, str(address_in_tombstone(text)), name, round(tokens), reasons.get(id_, ""))
+    return EvictedContent(id_, str(address_in_tombstone(text)), name, round(tokens), reasons.get(id_, ""))
 
 
 def _texts_with_ids(message: Any) -> Iterator[tuple[str, str]]:
