@@ -97,14 +97,14 @@ def _with_content(message: Any, edits: dict[str, Any]) -> Any:
 
 def _chat_message(message: Any) -> dict[str, Any]:
     """A message as Chat Completions has it. Blocks that are no text stay as they are."""
-    chat_list: dict[str, Any] = {"role": ROLES.get(message.type, "user"), "content": message.content}
+    chat_message: dict[str, Any] = {"role": ROLES.get(message.type, "user"), "content": message.content}
     if isinstance(message, ToolMessage):
-        chat_list["tool_call_id"] = message.tool_call_id
+        chat_message["tool_call_id"] = message.tool_call_id
     elif isinstance(message, AIMessage):
-        chat_list["content"] = message.text  # Its blocks repeat the calls.
+        chat_message["content"] = message.text  # Its blocks repeat the calls.
         if message.tool_calls:
-            chat_list["tool_calls"] = [_chat_call(call) for call in message.tool_calls]
-    return chat_list
+            chat_message["tool_calls"] = [_chat_call(call) for call in message.tool_calls]
+    return chat_message
 
 
 def _chat_call(call: Any) -> dict[str, Any]:
