@@ -126,6 +126,21 @@ def test_two_sessions_at_once(api, callback, name):
     assert not [problem for asked in api.seen if (problem := pairs_problem(CHAT, asked["messages"]))]
 
 
+def test_a_cancelled_call_leaves_the_session_usable(api, callback, async_client, name):
+    async def cancel_and_run():
+        task = asyncio.create_task(run(api, callback, name, 12))
+        while len(api.seen) < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await run(api, callback, f"{name}-2", 12)
+
+    messages = asyncio.run(cancel_and_run())
+    assert async_client.failures == {}
+    assert check(api, messages)[1]
+
+
 def test_a_list_that_ctxgc_cannot_read_passes_and_sessions_are_bounded(callback, name):
     odd = {"model": "gpt-5", "messages": [{"role": "user", "content": object()}], "metadata": {"session_id": name}}
 
